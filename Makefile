@@ -1,0 +1,42 @@
+# Every command works as the first one on a fresh machine: it makes .venv, installs from the lock, and runs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check bench docs
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv and install the locked packages and visionscope itself
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $$(grep '^uv==' requirements.lock)
+	$(BIN)/uv pip install --quiet -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps -e .
+	touch $(STAMP)
+
+demo: $(STAMP)  ## train two small networks, look inside them, write a report (minutes on two cores)
+	$(BIN)/visionscope demo
+
+test: $(STAMP)  ## the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## every model family, kill tests, real data: an hour or so
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP)  ## format, lint, types, import layers, doctests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --doctest-modules src -m 'not slow'
+
+bench: $(STAMP)  ## measure against the peers; prints tables, writes benchmarks/results/NAME.json
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## build the documentation into docs/_build
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build

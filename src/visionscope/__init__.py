@@ -1,0 +1,1 @@
+"""visionscope: how vision models work."""

@@ -1,0 +1,39 @@
+"""Diagnostics, found by file name in visionscope.diagnostics or by the entry-point group of that name."""
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from visionscope.errors import ConfigError, nearest
+
+ENTRY_POINTS = "visionscope.diagnostics"
+
+
+def diagnostic_names() -> tuple[str, ...]:
+    """The names of all diagnostics, sorted; imports none of them."""
+    folder = Path(__file__).parent.parent / "diagnostics"
+    own = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")]
+    return tuple(sorted({*own, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
+
+
+def diagnostic_class(name: str) -> Any:
+    """The dataclass of a diagnostic: the class in its module whose `name` is the module's.
+
+    Args:
+        name: as `diagnostic_names` lists it.
+
+    Raises:
+        ConfigError: when there is no such diagnostic.
+    """
+    if name not in diagnostic_names():
+        raise ConfigError(f"--only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == name:
+            return entry.load()
+    module = importlib.import_module(f"visionscope.diagnostics.{name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and getattr(value, "name", None) == name:
+            return value
+    raise ConfigError(f"visionscope.diagnostics.{name} holds no class whose name is {name!r}")

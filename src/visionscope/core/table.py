@@ -1,0 +1,91 @@
+"""Row dataclasses and the Arrow tables they become: one field, one column, with its unit and its meaning."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.errors import StoreError
+
+_ARROW: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    tuple[float, ...]: pa.list_(pa.float64()),
+    tuple[str, ...]: pa.list_(pa.string()),
+}
+
+
+def column(meaning: str, unit: str = "") -> Any:
+    """A dataclass field that says what its column means and in which unit it is measured.
+
+    Args:
+        meaning: one sentence for the table's schema and the docs.
+        unit: in words, such as "pi rad/pixel"; empty for names and counts.
+    """
+    return dataclasses.field(metadata={"meaning": meaning, "unit": unit})
+
+
+def schema_of(row_type: type) -> pa.Schema:
+    """The Arrow schema of a row dataclass; meaning and unit travel as field metadata.
+
+    Args:
+        row_type: a dataclass whose fields are str, int, float, bool, tuples of float or str, or one of those or None.
+
+    Raises:
+        TypeError: for a field type that no column can hold.
+    """
+    hints = typing.get_type_hints(row_type)
+    fields = []
+    for field in dataclasses.fields(row_type):
+        hint, nullable = _without_none(hints[field.name])
+        if hint not in _ARROW:
+            raise TypeError(f"field {field.name!r} of {row_type.__name__} has type {hint}, which no column can hold")
+        metadata = {key: str(value) for key, value in field.metadata.items()}
+        fields.append(pa.field(field.name, _ARROW[hint], nullable=nullable, metadata=metadata))
+    return pa.schema(fields)
+
+
+def to_table(row_type: type, rows: Iterable[Any]) -> pa.Table:
+    """Rows of one dataclass as an Arrow table with the schema of `schema_of`.
+
+    Args:
+        row_type: the dataclass of every row.
+        rows: its instances, in the order of the table.
+    """
+    schema = schema_of(row_type)
+    listed = list(rows)
+    columns = [pa.array([getattr(row, name) for row in listed], schema.field(name).type) for name in schema.names]
+    return pa.table(columns, schema=schema)
+
+
+def from_table(row_type: type, table: pa.Table) -> list[Any]:
+    """The rows of a table, as instances of the dataclass that wrote it.
+
+    Args:
+        row_type: the dataclass to build.
+        table: a table with at least its columns; further columns are ignored.
+
+    Raises:
+        StoreError: when a column is missing.
+    """
+    names = [field.name for field in dataclasses.fields(row_type)]
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise StoreError(f"the table lacks the column {missing[0]!r} of {row_type.__name__}")
+    rows = []
+    for values in zip(*(table.column(name).to_pylist() for name in names), strict=True):
+        rows.append(row_type(*(tuple(value) if isinstance(value, list) else value for value in values)))
+    return rows
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if isinstance(hint, types.UnionType):
+        rest = [part for part in typing.get_args(hint) if part is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return hint, False

@@ -1,0 +1,1 @@
+"""Images: sources, frozen samples, the embedded shapes and textures."""

@@ -1,0 +1,1 @@
+"""Models: loading any, and our own small ones."""

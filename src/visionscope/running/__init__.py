@@ -1,0 +1,1 @@
+"""Jobs, parts, resume."""

@@ -1,0 +1,1 @@
+"""Finding points by what a model does, and watching them."""
