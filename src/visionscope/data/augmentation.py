@@ -1,0 +1,220 @@
+"""Frozen augmentation: image i always gets the same draw, whatever the batch size, the order or the process."""
+
+import dataclasses
+import hashlib
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+from torchvision import transforms
+
+from visionscope.core.types import InputConfig
+from visionscope.errors import ConfigError, nearest
+
+_CROPS = ("centre", "pad", "resized")
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+# The global generators of Python, numpy and torch are shared by all threads of the process.
+_GENERATORS = threading.Lock()
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is drawn at random for each image, once and for all; carried out by timm's transforms.
+
+    Attributes:
+        crop: `resized` (random share of the area, then resized), `pad` (resized, padded by `padding` and cropped
+            at random, as on CIFAR) or `centre` (as in evaluation).
+        area: least and largest share of the area for `resized`.
+        padding: pixels of black border on each side for `pad`.
+        flip: probability of a horizontal flip.
+        rand_augment: timm's RandAugment recipe, such as `rand-m9-n2-mstd1.0` (the paper's on CIFAR), or "".
+        erase: probability of timm's random erasing.
+
+    Raises:
+        ConfigError: for a value outside its range.
+    """
+
+    crop: str = "resized"
+    area: tuple[float, float] = (0.08, 1.0)
+    padding: int = 4
+    flip: float = 0.5
+    rand_augment: str = ""
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.crop not in _CROPS:
+            raise ConfigError(
+                f"crop must be one of {', '.join(_CROPS)}, not {self.crop!r}.{nearest(self.crop, _CROPS)}"
+            )
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ConfigError(f"area must be two shares with 0 < low <= high <= 1, not {self.area}")
+        if self.padding < 0:
+            raise ConfigError(f"padding must be 0 or more pixels, not {self.padding}")
+        for name in ("flip", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be a probability from 0 to 1, not {getattr(self, name)}")
+        if self.rand_augment and not self.rand_augment.startswith("rand-"):
+            raise ConfigError(f"rand_augment must be a recipe like 'rand-m9-n2-mstd1.0', not {self.rand_augment!r}")
+
+    def identity(self) -> str:
+        """All fields as text, for digests."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def evaluation_transform(config: InputConfig) -> Transform:
+    """Resize, centre crop and normalisation as timm's evaluation does them.
+
+    The image is resized so that it covers size / crop (rounded down), the centre of the given size is cut out,
+    and pixels in [0, 1] become (pixel - mean) / std.
+
+    Args:
+        config: how the model wants its images; a single mean and std give grey images.
+
+    Raises:
+        ConfigError: for a size, mean, std, interpolation or crop that can't be used.
+    """
+    check_input(config)
+    transform = create_transform(
+        input_size=(len(config.mean), *config.size),
+        interpolation=config.interpolation,
+        mean=config.mean,
+        std=config.std,
+        crop_pct=config.crop,
+    )
+    return _in_channels(transform, len(config.mean))
+
+
+def frozen_transform(
+    config: InputConfig, augmentation: Augmentation, seed: int
+) -> Callable[[Image.Image, int], Tensor]:
+    """A training transform whose draws for image i come from sha256(seed, i) alone.
+
+    timm's and torchvision's transforms draw from the global generators of Python, numpy and torch. These are seeded for
+    each image and put back afterwards; only one thread at a time may do so.
+
+    Args:
+        config: how the model wants its images.
+        augmentation: what is drawn.
+        seed: of all draws.
+
+    Returns:
+        A function of an image and its index in the source.
+
+    Raises:
+        ConfigError: for a recipe that timm doesn't know, or an unusable input configuration.
+    """
+    check_input(config)
+    transform = _in_channels(_training_transform(config, augmentation), len(config.mean))
+
+    def apply(image: Image.Image, index: int) -> Tensor:
+        with _generators_seeded(f"{seed}/{index}"):
+            return transform(image)
+
+    return apply
+
+
+def check_input(config: InputConfig) -> None:
+    """Checks the rules of an input configuration.
+
+    Args:
+        config: how the model wants its images.
+
+    Raises:
+        ConfigError: for a size, mean, std, interpolation or crop that can't be used.
+    """
+    if len(config.size) != 2 or min(config.size) < 1:
+        raise ConfigError(f"size must be height and width of at least 1 pixel, not {config.size}")
+    if len(config.mean) not in (1, 3) or len(config.mean) != len(config.std):
+        raise ConfigError(
+            f"mean and std must both have 3 values (or 1 for grey), not {len(config.mean)} and {len(config.std)}"
+        )
+    if min(config.std) <= 0:
+        raise ConfigError(f"std must be positive, not {config.std}")
+    if config.interpolation not in _INTERPOLATIONS:
+        hint = nearest(config.interpolation, _INTERPOLATIONS)
+        raise ConfigError(f"interpolation must be one that Pillow knows, not {config.interpolation!r}.{hint}")
+    if not 0 < config.crop <= 1:
+        raise ConfigError(f"crop must be a share with 0 < crop <= 1, not {config.crop}")
+
+
+def _training_transform(config: InputConfig, augmentation: Augmentation) -> Transform:
+    try:
+        crop, colours, final = create_transform(
+            input_size=(len(config.mean), *config.size),
+            is_training=True,
+            separate=True,
+            scale=augmentation.area,
+            hflip=augmentation.flip,
+            color_jitter=0.0,
+            auto_augment=augmentation.rand_augment or None,
+            interpolation=config.interpolation,
+            mean=config.mean,
+            std=config.std,
+            re_prob=augmentation.erase,
+        )
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        raise ConfigError(
+            f"rand_augment {augmentation.rand_augment!r} is no recipe that timm knows: {error}"
+        ) from error
+    if augmentation.crop != "resized":
+        whole = config if augmentation.crop == "centre" else dataclasses.replace(config, crop=1.0)
+        crop = transforms.Compose(
+            [_Fit(whole), *_pad_crop(config, augmentation), transforms.RandomHorizontalFlip(augmentation.flip)]
+        )
+    composed: Transform = transforms.Compose([crop, colours, final])
+    return composed
+
+
+def _pad_crop(config: InputConfig, augmentation: Augmentation) -> list[Any]:
+    if augmentation.crop != "pad":
+        return []
+    return [transforms.RandomCrop(config.size, padding=augmentation.padding)]
+
+
+class _Fit:
+    """Evaluation's resize and centre crop, leaving an image."""
+
+    def __init__(self, config: InputConfig) -> None:
+        whole = create_transform(input_size=(3, *config.size), interpolation=config.interpolation, crop_pct=config.crop)
+        self._steps = [step for step in whole.transforms if not isinstance(step, transforms.Normalize)][:2]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        for step in self._steps:
+            image = step(image)
+        return image
+
+
+def _in_channels(transform: Callable[[Image.Image], Any], channels: int) -> Transform:
+    def apply(image: Image.Image) -> Tensor:
+        tensor: Tensor = transform(image.convert("L") if channels == 1 else image)
+        return tensor
+
+    return apply
+
+
+@contextmanager
+def _generators_seeded(text: str) -> Iterator[None]:
+    """Seeds the three global generators from a text and puts them back."""
+    entropy = hashlib.sha256(text.encode()).digest()
+    with _GENERATORS:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        random.seed(entropy[:8])
+        np.random.seed(np.frombuffer(entropy[8:24], dtype="<u4"))
+        # Not torch.manual_seed, which would reseed the accelerators' generators too.
+        torch.default_generator.manual_seed(int.from_bytes(entropy[24:31], "little"))
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])

@@ -1,0 +1,70 @@
+"""From an image file's bytes to 8-bit RGB pixels, and the one place where a broken image gets its name."""
+
+import io
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from visionscope.errors import DataError
+
+_SIXTEEN_BIT = 65535
+
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """Decodes an image file and converts it with `to_rgb`.
+
+    Args:
+        content: the file's bytes, in any format that Pillow reads; of an animation the first frame counts.
+        name: file or row, for the error.
+
+    Raises:
+        DataError: when the image is empty, corrupt, truncated, or has no defined range of values.
+    """
+    if not content:
+        raise DataError(f"image {name} is empty (0 bytes)")
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken files.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else reason
+        raise DataError(f"image {name} can't be decoded: {reason}") from error
+    return to_rgb(image, name)
+
+
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Converts an image of any Pillow mode to 8-bit RGB, as timm's and torchvision's loaders do where they can.
+
+    - grey (`L`, `1`): the value in all three channels;
+    - palette: its colours; `RGBA`, `LA`, `PA` and transparent palettes: the alpha channel is dropped;
+    - `CMYK`, `YCbCr`, `LAB`, `HSV`: Pillow's conversion, without colour profiles;
+    - 16-bit grey (`I;16` and, as Pillow opens 16-bit PGM, `I`): scaled by 255/65535 and rounded. Here we deviate from
+      timm, whose conversion clips every value above 255 to white; 16-bit colour is cut to 8 bits by Pillow itself;
+    - the EXIF orientation is not applied.
+
+    Args:
+        image: a decoded image.
+        name: file or row, for the error.
+
+    Raises:
+        DataError: for floating-point pixels and for integers outside 0 to 65535, whose range nothing defines.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > _SIXTEEN_BIT:
+            raise DataError(
+                f"image {name} has mode {image.mode!r} with values from {values.min()} to {values.max()}; "
+                f"integer pixels must lie in 0 to {_SIXTEEN_BIT}"
+            )
+        return Image.fromarray(((values * 255 + _SIXTEEN_BIT // 2) // _SIXTEEN_BIT).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise DataError(
+            f"image {name} has floating-point pixels (mode 'F'), whose range nothing defines; save it as 8-bit"
+        )
+    if image.mode == "P" and "transparency" in image.info:
+        # Straight to RGB, Pillow warns about transparency given as bytes.
+        image = image.convert("RGBA")
+    return image.convert("RGB")

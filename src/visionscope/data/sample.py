@@ -1,0 +1,193 @@
+"""A frozen choice of a source's images: same images, same order, same augmentation, wherever it is made."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visionscope.core.types import Batch, InputConfig
+from visionscope.data.augmentation import Augmentation, evaluation_transform, frozen_transform
+from visionscope.data.sources import Source
+from visionscope.errors import ConfigError, DataError
+
+SPAN = 256
+
+_THREADS = 2
+
+
+class Sample:
+    """Fixed images of a source, ready for one model.
+
+    The order is that of random 64-bit keys: key i is the i-th word of numpy's PCG64 seeded with `seed`, images are
+    sorted by key, and the first `images` of them are the sample. So a smaller sample is the beginning of a larger
+    one, and a batch mixes classes.
+
+    Args:
+        source: where the images come from.
+        input: size, crop and normalisation that the model wants.
+        images: how many, or None for all.
+        seed: of the order and of the augmentation; 0 or more.
+        augmentation: drawn once per image from (seed, index in the source), or None for evaluation's resize and crop.
+
+    Attributes:
+        source: as given.
+        input: as given.
+        seed: as given.
+        augmentation: as given.
+        indices: index in the source of each position.
+
+    Raises:
+        ConfigError: for more images than the source has, a negative seed, or an input configuration that can't be used.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        input: InputConfig,
+        images: int | None = 256,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        if images is not None and not 1 <= images <= len(source):
+            raise ConfigError(f"images must be 1 to {len(source)}, the size of {source.spec!r}, not {images}")
+        if seed < 0:
+            raise ConfigError(f"seed must be 0 or more, not {seed}")
+        self.source = source
+        self.input = input
+        self.seed = seed
+        self.augmentation = augmentation
+        self.indices: NDArray[np.int64] = sample_order(len(source), seed)[:images]
+        self._evaluate = evaluation_transform(input)
+        self._augment = frozen_transform(input, augmentation, seed) if augmentation else None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def image_digest(self) -> str:
+        """Identifies the images' bytes, their order and their augmentation, but not the model's size and normalisation.
+
+        sha256 over the sha256 of each image's content in order and, if there is augmentation, over its fields, the
+        seed and the images' indices. Two models that see the same photographs have it in common.
+
+        Raises:
+            DataError: when an image can't be read.
+        """
+        digest = hashlib.sha256()
+        for index in self.indices:
+            digest.update(hashlib.sha256(self.source.content(int(index))).digest())
+        if self.augmentation is not None:
+            digest.update(f"{self.augmentation.identity()} {self.seed} ".encode())
+            digest.update(self.indices.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies all that the model sees: `image_digest`, the labels, size, crop, interpolation and normalisation.
+
+        Raises:
+            DataError: when an image can't be read.
+        """
+        digest = hashlib.sha256(self.image_digest.encode())
+        digest.update(json.dumps([self._label_text(int(index)) for index in self.indices]).encode())
+        digest.update(json.dumps(asdict(self.input), sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def batches(self, start: int = 0, stop: int | None = None, batch_size: int = 32) -> Iterator[Batch]:
+        """Yields the images at the positions start to stop - 1, in order, the last batch possibly smaller.
+
+        Images are decoded by two threads, one batch ahead; what comes out doesn't depend on that. With augmentation
+        they are decoded one after the other.
+
+        Args:
+            start: first position.
+            stop: position after the last, or None for the end.
+            batch_size: images per batch, at least 1.
+
+        Raises:
+            ConfigError: for positions outside the sample or a batch size below 1.
+            DataError: when an image or a label can't be used, naming its file or row, once the batch that holds it is
+                due.
+        """
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise ConfigError(f"positions must be within 0 to {len(self)}, not {start} to {stop}")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
+        return self._batches([range(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)])
+
+    def shard(self, rank: int, world: int) -> range:
+        """The positions that one of several processes takes: neighbouring whole spans of 256, shared out evenly.
+
+        Args:
+            rank: number of the process, from 0.
+            world: how many processes there are; where they outnumber the spans, some get none.
+
+        Returns:
+            Positions for `batches(shard.start, shard.stop)`; the shards of all ranks follow each other and cover the
+            sample.
+
+        Raises:
+            ConfigError: for a rank outside 0 to world - 1.
+        """
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank must be 0 to {world - 1} of {world} processes, not {rank}")
+        spans = -(-len(self) // SPAN)
+        first, last = spans * rank // world, spans * (rank + 1) // world
+        return range(min(first * SPAN, len(self)), min(last * SPAN, len(self)))
+
+    def _batches(self, pieces: list[range]) -> Iterator[Batch]:
+        threads = ThreadPoolExecutor(_THREADS if self._augment is None else 1, thread_name_prefix="decode")
+        waiting: deque[tuple[range, list[Future[Tensor]]]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append((piece, [threads.submit(self._tensor, position) for position in piece]))
+                if len(waiting) > 1:
+                    yield self._batch(*waiting.popleft())
+            while waiting:
+                yield self._batch(*waiting.popleft())
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _batch(self, piece: range, images: list[Future[Tensor]]) -> Batch:
+        stacked = torch.stack([image.result() for image in images])
+        labels = [self.source.label(int(self.indices[position])) for position in piece]
+        known = [label for label in labels if label is not None]
+        return Batch(stacked, torch.tensor(known) if len(known) == len(labels) else None, torch.tensor(list(piece)))
+
+    def _tensor(self, position: int) -> Tensor:
+        index = int(self.indices[position])
+        image = self.source.image(index)
+        try:
+            return self._augment(image, index) if self._augment else self._evaluate(image)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"image {self.source.name(index)} ({image.width} x {image.height}) can't be resized: {error}"
+            ) from error
+
+    def _label_text(self, index: int) -> str:
+        # A bad label stops those who use labels, when they use them, not those who only look at images.
+        with suppress(DataError):
+            return str(self.source.label(index))
+        return "unusable"
+
+
+def sample_order(count: int, seed: int) -> NDArray[np.int64]:
+    """A permutation of 0 to count - 1 by sorting random 64-bit keys, the same with every version of numpy.
+
+    Args:
+        count: how many.
+        seed: of the keys.
+    """
+    keys = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
+    order: NDArray[np.int64] = np.argsort(keys, kind="stable").astype(np.int64)
+    return order
