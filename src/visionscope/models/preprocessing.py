@@ -1,0 +1,105 @@
+"""How a model wants its images, put together from what its source, its checkpoint and the user say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from visionscope.core.types import InputConfig
+from visionscope.errors import ConfigError
+
+_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's numbers, as Hugging Face's files have them
+
+
+def given_parts(
+    size: int | tuple[int, int] | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> dict[str, Any]:
+    """The parts that the user gave, under the names of `InputConfig`.
+
+    Args:
+        size: height and width in pixels; an int is both.
+        mean: per channel.
+        std: per channel.
+    """
+    pair = (size, size) if isinstance(size, int) else size
+    parts = {"size": pair, "mean": mean, "std": std}
+    return {key: tuple(value) for key, value in parts.items() if value is not None}
+
+
+def input_config(model: str, parts: Mapping[str, Any]) -> InputConfig:
+    """The input configuration out of its parts.
+
+    Args:
+        model: named in errors.
+        parts: any of `size`, `mean`, `std`, `interpolation` and `crop`; the first three must be there.
+
+    Raises:
+        ConfigError: when a part is missing or out of range.
+    """
+    missing = [f"--{key}" for key in ("size", "mean", "std") if key not in parts]
+    if missing:
+        raise ConfigError(
+            f"{model}: the model doesn't say how it wants its images; give {' '.join(missing)}, "
+            "or set pretrained_cfg in the factory"
+        )
+    if len(parts["size"]) != 2 or min(parts["size"]) < 1:
+        raise ConfigError(f"--size must be one or two positive numbers of pixels; got {parts['size']}")
+    for key in ("mean", "std"):
+        if len(parts[key]) != 3:
+            raise ConfigError(f"--{key} must be three numbers, one per colour channel; got {parts[key]}")
+    if min(parts["std"]) <= 0:
+        raise ConfigError(f"--std must be positive; got {parts['std']}")
+    return InputConfig(**parts)
+
+
+def parts_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an input configuration out of a dictionary in timm's words.
+
+    Args:
+        config: with any of `input_size` (channels, height, width), `mean`, `std`, `interpolation`, `crop_pct`.
+    """
+    parts: dict[str, Any] = {}
+    if config.get("input_size") is not None:
+        parts["size"] = tuple(config["input_size"])[-2:]
+    for key in ("mean", "std"):
+        if config.get(key) is not None:
+            parts[key] = tuple(config[key])
+    if config.get("interpolation") in ("bicubic", "bilinear", "nearest"):
+        parts["interpolation"] = config["interpolation"]
+    if config.get("crop_pct"):
+        parts["crop"] = float(config["crop_pct"])
+    return parts
+
+
+def hub_parts(config: Any, processor: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an input configuration out of a Hugging Face model's two configurations.
+
+    The size is the processor's, else the model's `image_size`, else 224. Without a processor's configuration the images
+    are resized bilinearly and normalised with mean and std 0.5, the default of the library's own ViT.
+
+    Args:
+        config: the model's configuration.
+        processor: the image processor's, as a dictionary; empty where the model came without.
+    """
+    resized, cropped = (_edges(processor.get(key)) for key in ("size", "crop_size"))
+    cropped = cropped if processor.get("do_center_crop", True) else None
+    size = cropped or resized or _edges(getattr(config, "image_size", None)) or (224, 224)
+    parts: dict[str, Any] = {"size": size, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    parts["interpolation"] = _RESAMPLING.get(processor.get("resample", 2), "bilinear")
+    for key in ("mean", "std"):
+        if f"image_{key}" in processor:
+            parts[key] = tuple(processor[f"image_{key}"])
+    if cropped and resized:
+        parts["crop"] = min(1.0, min(cropped) / min(resized))
+    elif "crop_pct" in processor:
+        parts["crop"] = float(processor["crop_pct"])
+    return parts
+
+
+def _edges(size: Any) -> tuple[int, int] | None:
+    if isinstance(size, Mapping):
+        edge = size.get("shortest_edge")
+        return (size["height"], size["width"]) if "height" in size else (edge, edge) if edge else None
+    if isinstance(size, list | tuple):
+        return (size[0], size[-1])
+    return (size, size) if isinstance(size, int) else None
