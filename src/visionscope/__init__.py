@@ -1,1 +1,48 @@
-"""visionscope: how vision models work."""
+"""Shows how vision models work: what every block does to the feature maps, side by side, for any model."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visionscope.api import Result as Result
+    from visionscope.api import Run as Run
+    from visionscope.api import diagnose as diagnose
+    from visionscope.api import fourier as fourier
+    from visionscope.api import points as points
+    from visionscope.api import similarity as similarity
+    from visionscope.api import variance as variance
+    from visionscope.api import write_report as write_report
+    from visionscope.data.sample import Sample as Sample
+    from visionscope.data.sources import open_source as open_source
+    from visionscope.errors import VisionscopeError as VisionscopeError
+    from visionscope.models.load import load_model as load_model
+    from visionscope.running.store import Store as Store
+
+# Imported when first used, so that `visionscope --help` answers at once.
+_HOMES = {
+    "Result": "api",
+    "Run": "api",
+    "Sample": "data.sample",
+    "Store": "running.store",
+    "VisionscopeError": "errors",
+    "diagnose": "api",
+    "fourier": "api",
+    "load_model": "models.load",
+    "open_source": "data.sources",
+    "points": "api",
+    "similarity": "api",
+    "variance": "api",
+    "write_report": "api",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'visionscope' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"visionscope.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,333 @@
+"""What notebooks and the command line call: one diagnostic in memory, or a whole study with its run folder and page."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor, nn
+
+from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.table import to_table
+from visionscope.core.types import Batch, Figure, Point, SampleLike, Subject
+from visionscope.data.sample import Sample
+from visionscope.data.sources import open_source
+from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between, between_figure
+from visionscope.errors import ConfigError
+from visionscope.models.load import LoadedModel, load_model
+from visionscope.running.execute import Failure, execute, observe
+from visionscope.running.plan import PlannedSubject, device_of, plan, span_of, spans_of
+from visionscope.running.store import Store, diagnostic_from, points_from, with_leading
+from visionscope.running.study import Study
+from visionscope.tracing import trace, watch
+
+_INPUT_SIZE = (224, 224)
+_IMAGES = 256
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one diagnostic measured.
+
+    Attributes:
+        diagnostic: the question, with its parameters.
+        table: one row per number or curve point; its schema tells units and meanings.
+    """
+
+    diagnostic: Any
+    table: pa.Table
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas data frame."""
+        return self.table.to_pandas()
+
+    def figure(self) -> Any:
+        """The diagnostic's figure as an interactive `plotly.graph_objects.Figure`."""
+        from visionscope.report.figures import to_plotly
+
+        return to_plotly(self.diagnostic.figure(self.table))
+
+    def paper_figure(self) -> Any:
+        """The diagnostic's figure as a `matplotlib.figure.Figure` in a paper's style."""
+        from visionscope.report.figures import to_matplotlib
+
+        return to_matplotlib(self.diagnostic.figure(self.table))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A study that was computed.
+
+    Attributes:
+        store: its tables: `run.store.table("fourier")`.
+        failures: parts that could not be computed.
+        page: the report.
+    """
+
+    store: Store
+    failures: tuple[Failure, ...]
+    page: Path
+
+
+def fourier(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
+    """Measures the log amplitude of every feature map along its half-diagonal, relative to the lowest frequency.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
+        **fields: the parameters of `visionscope.diagnostics.fourier`.
+
+    Raises:
+        ConfigError: for a field or a spec that breaks its rule.
+        TraceError: when the model can't be traced.
+        DataError: when the images can't be read.
+    """
+    return _measure("fourier", model, images, fields)
+
+
+def variance(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
+    """Measures the spatial variance of every feature map, averaged over channels and images.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
+        **fields: the parameters of `visionscope.diagnostics.variance`.
+
+    Raises:
+        ConfigError: for a field or a spec that breaks its rule.
+        TraceError: when the model can't be traced.
+        DataError: when the images can't be read.
+    """
+    return _measure("variance", model, images, fields)
+
+
+def similarity(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
+    """Measures mini-batch linear CKA between all pairs of points of a model.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
+        **fields: the parameters of `visionscope.diagnostics.similarity`.
+
+    Raises:
+        ConfigError: for a field or a spec that breaks its rule.
+        TraceError: when the model can't be traced.
+        DataError: when the images can't be read.
+    """
+    return _measure("similarity", model, images, fields)
+
+
+def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple[Point, ...]:
+    """The places in a model at which its feature maps are looked at.
+
+    Args:
+        model: a network, or a model spec; a spec's architecture alone is used, no weights are fetched.
+        size: height and width of the input; by default the model's own, 224 x 224 for a network given as such.
+
+    Raises:
+        ConfigError: for a spec that names no model.
+        TraceError: when the model can't be traced.
+    """
+    if isinstance(model, str):
+        loaded = load_model(model, random_weights=0, size=size)
+        return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)
+    return tuple(trace(model, torch.zeros(2, 3, *(size or _INPUT_SIZE), device=_place(model))).points)
+
+
+def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any) -> Run:
+    """Computes what is missing of a study and writes its page; the same call resumes it.
+
+    Args:
+        models: model specs.
+        data: a data spec.
+        **values: any further key of a study file: `only`, `images`, `out`, `random_weights`, `fourier={...}`, ...
+
+    Raises:
+        VisionscopeError: for a value that breaks its rule, a model that can't be had or traced, a disk that refuses.
+    """
+    names = [models] if isinstance(models, str) else list(models)
+    study = study_from({"models": names, "data": data, **values})
+    return run_planned(study, plan(study))
+
+
+def run_planned(study: Study, planned: Sequence[PlannedSubject]) -> Run:
+    """Computes what is missing of a planned study and writes its page.
+
+    Args:
+        study: what was asked.
+        planned: what `plan(study)` made of it.
+
+    Raises:
+        StoreError: when the disk refuses; what was stored before is kept.
+    """
+    store = Store(study.out)
+    store.write_study(study_text(study))
+    failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
+    return Run(store, tuple(failures), write_report(study.out))
+
+
+def write_report(run: Path | str) -> Path:
+    """Builds RUN/report.html, its figures and its tables from what is stored.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        StoreError: when the folder holds no job, or the disk refuses.
+    """
+    from visionscope.report import build_report
+
+    store = Store(run)
+    jobs = _told_apart(store.jobs())
+    tables: dict[str, pa.Table] = {}
+    figures: list[Figure] = []
+    for name in sorted({job["diagnostic"] for job in jobs}):
+        own = [job for job in jobs if job["diagnostic"] == name]
+        tables[name] = pa.concat_tables([store.job_table(job) for job in own])
+        figures.extend(_figures(tables[name], own))
+    between = _between(store, [job for job in jobs if job["diagnostic"] == "similarity"])
+    if between is not None:
+        tables["similarity_between"] = between
+        figures.append(between_figure(between))
+    return build_report(Path(run), tables, jobs, figures)
+
+
+def _between(store: Store, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None:
+    """CKA between the points of each two models that saw the same images in the same groups; None without such a pair.
+
+    Why a pair is left out goes to the log.
+    """
+    rows: list[BetweenRow] = []
+    for x, y in itertools.combinations(jobs, 2):
+        names = f"{x['model']['label']} and {y['model']['label']}"
+        if x["data"]["image_digest"] != y["data"]["image_digest"]:
+            store.log(f"left out similarity between {names}: they saw different images")
+        elif x["fields"] != y["fields"]:
+            store.log(f"left out similarity between {names}: their groups differ")
+        else:
+            states = [[row for part in store.stored_parts(job, SimilarityState) for row in part] for job in (x, y)]
+            places = [points_from(job) for job in (x, y)]
+            rows += between(*states, *places, model_x=x["model"]["label"], model_y=y["model"]["label"])
+    return to_table(BetweenRow, rows) if rows else None
+
+
+def _figures(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+    """One figure per set of fields: curves of unequal conventions never share axes."""
+    for number, fields in enumerate(_distinct([job["fields"] for job in jobs])):
+        own = [job for job in jobs if job["fields"] == fields]
+        rows = table.filter(pc.is_in(table["job"], pa.array([job["job"][:12] for job in own])))
+        figure = diagnostic_from(own[0]).figure(rows)
+        yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
+
+
+def _told_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The jobs with labels that stand for one network on one sample: what differs is added to a label of several."""
+    renamed = []
+    for job in jobs:
+        alike = [_facts(other) for other in jobs if other["model"]["label"] == job["model"]["label"]]
+        differing = [fact for place, fact in enumerate(_facts(job)) if any(facts[place] != fact for facts in alike)]
+        label = f"{job['model']['label']}{' (' if differing else ''}{', '.join(differing)}{')' if differing else ''}"
+        renamed.append({**job, "model": {**job["model"], "label": label}})
+    return renamed
+
+
+def _facts(job: Mapping[str, Any]) -> tuple[str, ...]:
+    data = job["data"]
+    return (
+        data["spec"],
+        f"{data['images']} images",
+        f"seed {data['seed']}",
+        "x".join(map(str, data["input"]["size"])),
+        job["precision"],
+        job["model"]["weights"],
+        f"weights {job['model']['digest'][:6]}",
+        f"{len(job['points'])} points",
+    )
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def _measure(name: str, model: nn.Module | str, images: Tensor | str | SampleLike, fields: Mapping[str, Any]) -> Result:
+    diagnostic = diagnostic_of(name, fields)
+    loaded = load_model(model) if isinstance(model, str) else None
+    network = loaded.model if loaded is not None else model
+    assert isinstance(network, nn.Module)
+    sample = _sample(images, loaded)
+    example = next(sample.batches(0, min(2, len(sample)), 2)).images
+    traced = trace(network, example.to(_place(network)))
+    subject = Subject(
+        label=loaded.label if loaded is not None else type(network).__name__,
+        model=network,
+        points=tuple(traced.points),
+        watch=functools.partial(watch, network, traced),
+        samples={"eval": sample},
+    )
+    reduced = diagnostic.observer(subject.points)
+    for part in spans_of(len(sample)):
+        observer = diagnostic.observer(subject.points)
+        errors = observe(subject, {name: observer}, span_of(part), batch=_BATCH)
+        for error in errors.values():
+            raise error
+        reduced.load(observer.state())
+    leading = {
+        "model": subject.label,
+        "data": images if isinstance(images, str) else type(images).__name__,
+        "weights": loaded.weights if loaded is not None else "as given",
+        "precision": subject.precision,
+        "job": "",
+    }
+    return Result(diagnostic, with_leading(to_table(diagnostic.row, reduced.rows()), leading))
+
+
+def _sample(images: Tensor | str | SampleLike, loaded: LoadedModel | None) -> SampleLike:
+    if isinstance(images, Tensor):
+        return _Images(images)
+    if not isinstance(images, str):
+        return images
+    if loaded is None:
+        raise ConfigError(
+            "images: a data spec needs a model spec, which tells size and normalisation; for a network given as such "
+            "pass a tensor of normalised images or a Sample"
+        )
+    return Sample(open_source(images), loaded.input, _IMAGES, 0)
+
+
+def _place(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """A tensor of normalised images as a sample."""
+
+    images: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or not len(self.images) or not self.images.is_floating_point():
+            raise ConfigError(
+                "images: must be a floating-point tensor (n, channels, height, width) with n at least 1; got "
+                f"{str(self.images.dtype).removeprefix('torch.')} of shape {tuple(self.images.shape)}"
+            )
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.images.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for first in range(start, min(stop, len(self)), batch_size):
+            last = min(first + batch_size, stop, len(self))
+            yield Batch(self.images[first:last], None, torch.arange(first, last))

@@ -1,0 +1,307 @@
+"""Computes what is missing: per span of a subject's images one forward pass feeds every observer that needs it."""
+
+import contextlib
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from visionscope.core.types import Batch, Observer, Point, SampleLike, Subject
+from visionscope.errors import VisionscopeError
+from visionscope.running.plan import Job, PlannedSubject, span_of
+from visionscope.running.progress import Progress
+from visionscope.running.store import Store, now
+
+LONG_PART_SECONDS = 600.0
+_PROBE_IMAGES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A part that could not be computed.
+
+    Attributes:
+        label: the model.
+        diagnostic: its name.
+        part: its name.
+        message: why, in one line.
+    """
+
+    label: str
+    diagnostic: str
+    part: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one subject's missing parts will cost.
+
+    Attributes:
+        seconds_per_image: with all its observers, loading included.
+        images: how many images still have to pass through the model.
+    """
+
+    seconds_per_image: float
+    images: int
+
+    @property
+    def seconds(self) -> float:
+        """The whole cost."""
+        return self.seconds_per_image * self.images
+
+
+def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, device: torch.device) -> list[Failure]:
+    """Computes and stores every part that is not done yet.
+
+    Args:
+        planned: subjects with their jobs.
+        store: where parts are looked for and written.
+        batch: images per forward pass.
+        device: where the models run; they are moved there one after the other, and back.
+
+    Returns:
+        The parts that failed; the others were stored.
+
+    Raises:
+        StoreError: when the disk refuses; what was stored before is kept.
+    """
+    failures: list[Failure] = []
+    for subject in planned:
+        for job in subject.jobs:
+            known = store.read_job(job.record)
+            times = {**job.record["times"], **(known["times"] if known else {})}
+            store.sweep(job.record)
+            store.write_job({**job.record, "times": times})
+    with Progress(_bars(planned)) as progress:
+        for subject in planned:
+            failures.extend(_execute_subject(subject, store, batch=batch, device=device, progress=progress))
+    return failures
+
+
+def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]:
+    """The parts that are not done, each with the jobs that lack it, in span order."""
+    missing: dict[str, list[Job]] = {}
+    for part in planned.jobs[0].parts:
+        jobs = [job for job in planned.jobs if store.read_part(job.record, part, job.diagnostic.state_row) is None]
+        if jobs:
+            missing[part] = jobs
+    return missing
+
+
+def estimate(planned: PlannedSubject, store: Store, *, batch: int, device: torch.device) -> Estimate | None:
+    """Times a small batch through the model and its observers; None where the images can't be read.
+
+    Args:
+        planned: the subject.
+        store: tells what is done already.
+        batch: images per forward pass.
+        device: where the model runs.
+    """
+    missing = missing_parts(planned, store)
+    images = sum(stop - start for start, stop in map(span_of, missing))
+    if not images:
+        return Estimate(seconds_per_image=0.0, images=0)
+    count = min(_PROBE_IMAGES, batch, len(planned.subject.samples["eval"]))
+    seconds = 0.0
+    with _on_device(planned.subject.model, device):
+        for _ in range(2):  # the first pass warms up
+            observers = {job.diagnostic.name: job.diagnostic.observer(planned.subject.points) for job in planned.jobs}
+            began = time.perf_counter()
+            if observe(planned.subject, observers, (0, count), batch=count):
+                return None
+            seconds = time.perf_counter() - began
+    return Estimate(seconds_per_image=seconds / count, images=images)
+
+
+def observe(
+    subject: Subject,
+    observers: Mapping[str, Observer],
+    span: tuple[int, int],
+    *,
+    batch: int,
+    seen: Callable[[int], None] = lambda images: None,
+) -> dict[str, Exception]:
+    """Feeds several observers from one forward pass over a span of the subject's images.
+
+    The model is left as it was found: mode, parameters, hooks and random state, also after an exception.
+
+    Args:
+        subject: the model, where it runs, its points and its sample `eval`.
+        observers: by key.
+        span: first position and the one after the last.
+        batch: images per forward pass.
+        seen: called with the number of images after each batch.
+
+    Returns:
+        By key, what went wrong with an observer; one whose key is absent has seen the whole span. An error of the
+        model or of the images is every observer's.
+    """
+    alive = dict(observers)
+    errors: dict[str, Exception] = {}
+    weight = next(subject.model.parameters(), torch.empty(0))
+    positions = torch.empty(0)
+
+    def feed(point: Point, maps: Tensor) -> None:
+        for key, observer in list(alive.items()):
+            try:
+                observer.update(point, maps, positions)
+            except Exception as error:
+                errors[key] = error
+                del alive[key]
+
+    try:
+        with _as_found(subject.model, seed=span[0]), _arithmetic(subject.precision, weight.device):
+            for loaded in _batches(subject.samples["eval"], span, batch):
+                positions = loaded.positions
+                images = loaded.images.to(weight.device, _dtype(subject.precision))
+                with subject.watch(feed):
+                    subject.model(images)
+                seen(len(positions))
+                if not alive:
+                    break
+    except Exception as error:
+        errors.update(dict.fromkeys(alive, error))
+    return errors
+
+
+def _execute_subject(
+    planned: PlannedSubject, store: Store, *, batch: int, device: torch.device, progress: Progress
+) -> list[Failure]:
+    failures: list[Failure] = []
+    began = time.perf_counter()
+    missing = missing_parts(planned, store)
+    for job in planned.jobs:
+        for part in job.parts:
+            if job not in missing.get(part, ()):
+                progress.skip(job.record["job"], _length(part))
+    if not missing:
+        return failures
+    with _on_device(planned.subject.model, device):
+        for part in missing:
+            # Another process may have done it meanwhile.
+            jobs = [job for job in missing[part] if store.read_part(job.record, part, job.diagnostic.state_row) is None]
+            if jobs:
+                failures.extend(_compute_part(planned.subject, jobs, part, store, batch=batch, progress=progress))
+    times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
+    for job in planned.jobs:
+        known = store.read_job(job.record) or job.record
+        store.write_job({**job.record, "times": {**known["times"], **times}})
+    return failures
+
+
+def _compute_part(
+    subject: Subject, jobs: Sequence[Job], part: str, store: Store, *, batch: int, progress: Progress
+) -> list[Failure]:
+    by_digest = {job.record["job"]: job for job in jobs}
+    observers = {digest: job.diagnostic.observer(subject.points) for digest, job in by_digest.items()}
+    began = time.perf_counter()
+    count = 0
+
+    def seen(images: int) -> None:
+        nonlocal count
+        if not count:
+            _warn_if_long((time.perf_counter() - began) / images * _length(part), subject, part, store, progress)
+        count += images
+        progress.advance(by_digest, images)
+
+    errors = observe(subject, observers, span_of(part), batch=batch, seen=seen)
+    seconds = time.perf_counter() - began
+    failures = []
+    for digest, job in by_digest.items():
+        what = f"{job.diagnostic.name}/{digest[:12]}/{part} model={subject.label} seconds={seconds:.3f}"
+        error = errors.get(digest)
+        if error is None:
+            try:
+                state = observers[digest].state()
+            except Exception as raised:
+                error = raised
+        if error is None:
+            # Written before the file: a part that was computed but never stored shows in the log, too.
+            store.log(f"computed {what}")
+            store.write_part(job.record, part, job.diagnostic.state_row, state)
+            continue
+        message = _one_line(error)
+        store.log(f"failed {what}: {message}")
+        store.write_error(job.record, part, _described(error, message))
+        failures.append(Failure(subject.label, job.diagnostic.name, part, message))
+    return failures
+
+
+def _warn_if_long(seconds: float, subject: Subject, part: str, store: Store, progress: Progress) -> None:
+    if seconds > LONG_PART_SECONDS:
+        line = f"slow {subject.label}: part {part} takes about {seconds / 60:.0f} minutes; a stop can lose that much"
+        store.log(line)
+        progress.say(line)
+
+
+def _described(error: Exception, message: str) -> dict[str, Any]:
+    described = {"type": type(error).__name__, "message": message, "time": now()}
+    if not isinstance(error, VisionscopeError):
+        described["traceback"] = "".join(traceback.format_exception(error))
+    return described
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _bars(planned: Sequence[PlannedSubject]) -> Iterator[tuple[str, str, int]]:
+    for subject in planned:
+        for job in subject.jobs:
+            images = sum(_length(part) for part in job.parts)
+            yield job.record["job"], f"{subject.subject.label} {job.diagnostic.name}", images
+
+
+def _batches(sample: SampleLike, span: tuple[int, int], batch: int) -> Iterator[Batch]:
+    """Whole batches one by one: nothing is decoded while the model is watched, for transforms are modules, too."""
+    for start in range(*span, batch):
+        yield from sample.batches(start, min(start + batch, span[1]), batch)
+
+
+def _length(part: str) -> int:
+    start, stop = span_of(part)
+    return stop - start
+
+
+def _dtype(precision: str) -> torch.dtype:
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+@contextlib.contextmanager
+def _arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+@contextlib.contextmanager
+def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    home = next((parameter.device for parameter in model.parameters()), device)
+    if home == device:
+        yield
+        return
+    try:
+        model.to(device)
+        yield
+    finally:
+        model.to(home)
+
+
+@contextlib.contextmanager
+def _as_found(model: nn.Module, *, seed: int) -> Iterator[None]:
+    """Evaluation mode and a random state of its own for a while; every module gets its mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = sorted({value.device.index or 0 for value in model.parameters() if value.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            model.eval()
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,228 @@
+"""From a study to its jobs: models loaded and traced, samples drawn, each diagnostic of each model given its digest."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from visionscope.core.types import Point, Subject
+from visionscope.data.sample import Sample
+from visionscope.data.sources import Source, open_source
+from visionscope.errors import ConfigError, nearest
+from visionscope.models.load import LoadedModel, load_model, parse_spec
+from visionscope.running.store import now
+from visionscope.running.study import Study
+from visionscope.tracing import Trace, trace, watch
+
+SPAN = 256
+_PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One diagnostic of one subject.
+
+    Attributes:
+        diagnostic: the question, with its parameters.
+        record: what job.json says.
+    """
+
+    diagnostic: Any
+    record: Mapping[str, Any]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the job's parts, in span order."""
+        return tuple(self.record["parts"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlannedSubject:
+    """A subject and the jobs that share its forward passes."""
+
+    subject: Subject
+    jobs: tuple[Job, ...]
+
+
+def plan(study: Study) -> tuple[PlannedSubject, ...]:
+    """Loads and traces every model of a study and works out its jobs; computes nothing else.
+
+    Args:
+        study: what is asked.
+
+    Raises:
+        ConfigError: two models of one label, one network under two labels, a point that no model has, weights that
+            can't be had, a device that is not there.
+        DataError: when the data can't be opened.
+        TraceError: when a model can't be traced.
+    """
+    device = device_of(study.device)
+    labels = [parse_spec(text).label for text in study.models]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"models: two are labelled {label!r}; give one another label, as in NAME={label}")
+    source = open_source(study.data)
+    planned: list[PlannedSubject] = []
+    for text in study.models:
+        subject = _plan_model(study, text, source, device)
+        digest = subject.jobs[0].record["model"]["digest"]
+        for other in planned:
+            if other.jobs[0].record["model"]["digest"] == digest:
+                raise ConfigError(
+                    f"models: {other.subject.label!r} and {subject.subject.label!r} are the same network with the same "
+                    "weights; name it once"
+                )
+        planned.append(subject)
+    _every_name_was_found(study.points, planned)
+    return tuple(planned)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name; `auto` is the accelerator where there is one.
+
+    Raises:
+        ConfigError: when there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N that is there; got {name!r} ({reason})") from None
+    return device
+
+
+def job_digest(*, model: str, sample: str, diagnostic: Any, precision: str, points: Sequence[str]) -> str:
+    """The identity of a job: sha256 over all that its numbers depend on.
+
+    Device, batch size, label and paths are no part of it.
+
+    Args:
+        model: digest of the architecture and the weights.
+        sample: digest of images, order, augmentation and the model's input.
+        diagnostic: its name, version and fields count.
+        precision: `fp32`, `fp64` or `bf16`.
+        points: the names of the points.
+    """
+    identity = {
+        "model": model,
+        "sample": sample,
+        "diagnostic": diagnostic.name,
+        "version": diagnostic.version,
+        "fields": dataclasses.asdict(diagnostic),
+        "precision": precision,
+        "points": list(points),
+        "objective": None,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def spans_of(images: int) -> tuple[str, ...]:
+    """The parts of a sample: fixed spans of 256 images, named by their first position and the one after the last."""
+    return tuple(f"{start:04d}-{min(start + SPAN, images):04d}" for start in range(0, images, SPAN))
+
+
+def span_of(part: str) -> tuple[int, int]:
+    """The first position of a part and the one after its last."""
+    start, stop = part.split("-")
+    return int(start), int(stop)
+
+
+def _plan_model(study: Study, text: str, source: Source, device: torch.device) -> PlannedSubject:
+    loaded = load_model(text, random_weights=study.random_weights, size=study.size, mean=study.mean, std=study.std)
+    sample = Sample(source, loaded.input, study.images, study.seed)
+    traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
+    points = _chosen(traced, study.points, loaded.label)
+    if study.precision == "fp64":
+        loaded.model.double()
+    subject = Subject(
+        label=loaded.label,
+        model=loaded.model,
+        points=points,
+        watch=functools.partial(watch, loaded.model, traced, points=points),
+        samples={"eval": sample},
+        precision=study.precision,
+    )
+    shared = _shared_record(study, loaded, sample, traced, points, device)
+    jobs = []
+    for diagnostic in study.diagnostics:
+        digest = job_digest(
+            model=loaded.digest,
+            sample=sample.digest,
+            diagnostic=diagnostic,
+            precision=study.precision,
+            points=[point.name for point in points],
+        )
+        own = {"diagnostic": diagnostic.name, "version": diagnostic.version, "fields": dataclasses.asdict(diagnostic)}
+        jobs.append(Job(diagnostic=diagnostic, record={"job": digest, **own, **shared}))
+    return PlannedSubject(subject=subject, jobs=tuple(jobs))
+
+
+def _shared_record(
+    study: Study, loaded: LoadedModel, sample: Sample, traced: Trace, points: tuple[Point, ...], device: torch.device
+) -> dict[str, Any]:
+    model = {
+        "label": loaded.label,
+        "spec": loaded.spec.text,
+        "weights": loaded.weights,
+        "architecture": loaded.architecture,
+        "digest": loaded.digest,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+    }
+    data = {
+        "spec": study.data,
+        "split": sample.source.split,
+        "images": len(sample),
+        "seed": study.seed,
+        "digest": sample.digest,
+        "image_digest": sample.image_digest,
+        "input": dataclasses.asdict(loaded.input),
+    }
+    return {
+        "model": model,
+        "data": data,
+        "precision": study.precision,
+        "device": str(device),
+        "batch": study.batch,
+        "points": [dataclasses.asdict(point) for point in points],
+        "unwatched": [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched],
+        "parts": list(spans_of(len(sample))),
+        "times": {"planned": now()},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that numbers can depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:
+    if not names:
+        return tuple(traced.points)
+    known = [point.name for point in traced.all_points]
+    points = tuple(point for point in traced.all_points if point.name in names)
+    if not points:
+        raise ConfigError(f"points: {label} has none called {names[0]!r}.{nearest(names[0], known)}")
+    return points
+
+
+def _every_name_was_found(names: tuple[str, ...], planned: Sequence[PlannedSubject]) -> None:
+    found = {point.name for subject in planned for point in subject.subject.points}
+    for name in names:
+        if name not in found:
+            raise ConfigError(f"points: no model has one called {name!r}; `visionscope points MODEL --all` lists them")
