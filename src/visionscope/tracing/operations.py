@@ -1,0 +1,237 @@
+"""What a torch function does to a feature map: its category, and how it moves the axes."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, reshaped, resized
+
+ADDITIONS = frozenset({"add", "add_"})
+VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as"})
+PERMUTATIONS = frozenset(
+    {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "mT", "T", "transpose_"}
+)
+_COPIES = re.compile(
+    r"contiguous|clone|to|float|half|double|bfloat16|type|type_as|detach|data|.*dropout.*|expand|expand_as"
+)
+_ATTENTION = re.compile(r"scaled_dot_product_attention|.*multi_head_attention.*|flex_attention")
+_PRODUCTS = re.compile(r"matmul|bmm|mm|baddbmm|einsum|__matmul__")
+_CONVOLUTIONS = re.compile(r"conv(_transpose)?[123]d|convolution")
+_NORMS = re.compile(r".*(layer|batch|group|rms|instance)_norm|normalize|local_response_norm")
+_ACTIVATIONS = re.compile(
+    r"(relu6?|gelu|silu|sigmoid|log_?sigmoid|hard(swish|sigmoid|tanh)|tanh|leaky_relu|elu|mish|softplus|prelu|selu|celu"
+    r"|glu|clamp(_min|_max)?|rrelu)_?"
+)
+_REDUCTIONS = re.compile(r"mean|amax|amin|sum|max|std|var")
+_POOLS = re.compile(r"(adaptive_)?(avg|max|lp)_pool[123]d(_with_indices)?")
+
+
+def is_alias(name: str) -> bool:
+    """Whether the function returns the same values in another shape, order or type."""
+    return name in VIEWS or name in PERMUTATIONS or _COPIES.fullmatch(name) is not None
+
+
+def category(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tracked: int, axes: Axes | None) -> str:
+    """What the function does, in the words of `Point.operations`; empty for what says nothing about the branch.
+
+    Args:
+        name: of the function, without `torch.` and without dunder underscores.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        tracked: how many of its tensors were computed from the images.
+        axes: of its first such tensor.
+    """
+    if _CONVOLUTIONS.fullmatch(name):
+        return _convolution(args, kwargs)
+    if _POOLS.fullmatch(name):
+        return _pool(name, args, kwargs)
+    if name == "linear":
+        return "token linear" if _across_tokens(axes, -1) else "linear"
+    if _PRODUCTS.fullmatch(name):
+        if tracked > 1:
+            return "product"
+        first_is_weight = bool(args) and isinstance(args[0], Tensor) and name != "einsum" and len(args[0].shape) == 2
+        return "token linear" if _across_tokens(axes, -2 if first_is_weight else -1) else "linear"
+    for pattern, word in (
+        (_ATTENTION, "attention"),
+        (_NORMS, "norm"),
+        (_ACTIVATIONS, "activation"),
+        (_REDUCTIONS, "reduction"),
+    ):
+        if pattern.fullmatch(name):
+            return word
+    if name.startswith("fft_"):
+        return "fft"
+    words = {"softmax": "softmax", "roll": "shift", "interpolate": "resize", "lstm": "recurrent", "gru": "recurrent"}
+    if name in {"mul", "mul_"}:
+        return "gate" if tracked > 1 else "scale"
+    return words.get(name, "")
+
+
+def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    weight = args[1] if len(args) > 1 else kwargs["weight"]
+    kernel = weight.shape[2:]
+    if math.prod(kernel) == 1:
+        return "conv 1x1"
+    return f"{'depthwise ' if weight.shape[1] == 1 else ''}conv {'x'.join(str(size) for size in kernel)}"
+
+
+def _pool(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    size = args[1] if len(args) > 1 else kwargs.get("output_size" if "adaptive" in name else "kernel_size")
+    if "adaptive" in name:
+        ones = {size} if isinstance(size, int) else set(size or ())
+        return "reduction" if ones == {1} else "pool"
+    return "pool"
+
+
+def _across_tokens(axes: Axes | None, place: int) -> bool:
+    if axes is None or len(axes) < -place:
+        return False
+    roles = axes[place].roles
+    return bool(roles & {"h", "w"}) and "c" not in roles
+
+
+def moved_axes(
+    name: str,
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    sources: Sequence[tuple[Tensor, Axes | None]],
+    output: Tensor,
+) -> Axes | None:
+    """The axes of a function's output, or None where they can't be followed.
+
+    Args:
+        name: of the function.
+        func: the function itself; permutations are read off by applying it to an empty tensor of distinct sizes.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        sources: the tensors among its arguments that were computed from the images, with their axes.
+        output: one of its outputs.
+    """
+    first, axes = sources[0]
+    if name in {"cat", "concat", "concatenate"}:
+        return _concatenation(args, kwargs, sources, output)
+    if _PRODUCTS.fullmatch(name) or _ATTENTION.fullmatch(name):
+        return _product(name, sources, output)
+    if axes is None:
+        return _like_any(sources, output)
+    if name in VIEWS:
+        return reshaped(axes, output.shape)
+    if name in PERMUTATIONS:
+        return _permuted(func, args, kwargs, first, axes)
+    if name == "getitem":
+        return _indexed(axes, args[1], output)
+    if name == "unbind":
+        place = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % len(axes)
+        return (*axes[:place], *axes[place + 1 :])
+    if name == "linear":
+        role = "?" if _across_tokens(axes, -1) else "c"
+        return (*axes[:-1], fresh(role, output.shape[-1]))
+    if _CONVOLUTIONS.fullmatch(name) and output.dim() == len(axes):
+        spatial = tuple(resized(axis, size) for axis, size in zip(axes[2:], output.shape[2:], strict=True))
+        return (axes[0], fresh("c", output.shape[1]), *spatial)
+    return _like_any(sources, output) or _resized_axes(axes, output)
+
+
+def split_axes(axes: Axes | None, outputs: Sequence[Tensor]) -> list[Axes | None]:
+    """The axes of the pieces of a tensor that `split` or `chunk` cut along one axis."""
+    if axes is None or any(piece.dim() != len(axes) for piece in outputs):
+        return [None] * len(outputs)
+    pieces: list[Axes | None] = []
+    start = 0
+    changed = [place for place, axis in enumerate(axes) if outputs[0].shape[place] != axis.size]
+    for piece in outputs:
+        if not changed:
+            pieces.append(axes)
+            continue
+        place = changed[0]
+        stop = start + piece.shape[place]
+        pieces.append((*axes[:place], cut(axes[place], start, stop, 1), *axes[place + 1 :]))
+        start = stop
+    return pieces
+
+
+def _like_any(sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor) -> Axes | None:
+    for tensor, axes in sources:
+        if axes is not None and tensor.shape == output.shape:
+            return axes
+    return None
+
+
+def _resized_axes(axes: Axes, output: Tensor) -> Axes | None:
+    if output.dim() != len(axes):
+        return None
+    return tuple(resized(axis, size) for axis, size in zip(axes, output.shape, strict=True))
+
+
+def _permuted(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], first: Tensor, axes: Axes
+) -> Axes:
+    sizes = list(range(2, 2 + first.dim()))
+    probe = torch.empty(sizes, device="meta")
+    order = [size - 2 for size in func(probe, *args[1:], **kwargs).shape]
+    return tuple(axes[place] for place in order)
+
+
+def _concatenation(
+    args: Sequence[Any], kwargs: Mapping[str, Any], sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor
+) -> Axes | None:
+    parts = args[0] if args else kwargs["tensors"]
+    known = {id(tensor): axes for tensor, axes in sources}
+    place = (args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0))) % output.dim()
+    model = next((axes for axes in known.values() if axes is not None and len(axes) == output.dim()), None)
+    if model is None:
+        return None
+    joined = []
+    for part in parts:
+        axes = known.get(id(part))
+        joined.append(axes[place] if axes is not None and len(axes) == output.dim() else fresh("?", part.shape[place]))
+    rest = next(
+        (
+            axes
+            for axes in known.values()
+            if axes is not None and len(axes) == output.dim() and axes[place].roles & {"h", "w"}
+        ),
+        model,
+    )
+    return (*rest[:place], concatenated(joined), *rest[place + 1 :])
+
+
+def _product(name: str, sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor) -> Axes | None:
+    tensor, axes = sources[0]
+    if axes is not None and output.dim() == len(axes) and tensor.shape[:-1] == output.shape[:-1] and name != "einsum":
+        if len(sources) > 1:
+            last = sources[-1][1]
+            return (
+                *axes[:-1],
+                last[-1] if last and last[-1].size == output.shape[-1] else fresh("?", output.shape[-1]),
+            )
+        return (*axes[:-1], fresh("?" if _across_tokens(axes, -1) else "c", output.shape[-1]))
+    return _like_any(sources, output)
+
+
+def _indexed(axes: Axes, index: Any, output: Tensor) -> Axes | None:
+    items = list(index) if isinstance(index, tuple) else [index]
+    if any(not (item is None or item is Ellipsis or isinstance(item, (int, slice))) for item in items):
+        return None
+    if Ellipsis in items:
+        place = items.index(Ellipsis)
+        used = sum(item is not None and item is not Ellipsis for item in items)
+        items[place : place + 1] = [slice(None)] * (len(axes) - used)
+    result: list[Axis] = []
+    rest = list(axes)
+    for item in items:
+        if item is None:
+            result.append(fresh("?", 1))
+        elif isinstance(item, slice):
+            axis = rest.pop(0)
+            result.append(cut(axis, *item.indices(axis.size)))
+        else:
+            rest.pop(0)
+    result += rest
+    return tuple(result) if [axis.size for axis in result] == list(output.shape) else None

@@ -1,0 +1,238 @@
+"""Which additions of a record are residual sums, and what their branches did."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from visionscope.core.types import Kind
+from visionscope.tracing.axes import is_map
+from visionscope.tracing.exceptions import EXCEPTIONS
+from visionscope.tracing.record import Frame, Node, Record
+
+# Linear up to a fixed gain: what a projection shortcut may hold.
+_PROJECTION = ("conv", "depthwise conv", "linear", "norm", "pool", "scale", "resize")
+_MIXING = ("attention", "product", "fft", "conv", "depthwise conv", "pool", "linear", "token linear", "recurrent")
+_WEIGHTED = ("attention", "product", "conv", "depthwise conv", "linear", "token linear", "recurrent", "fft")
+
+
+@dataclasses.dataclass(eq=False)
+class Sum:
+    """A residual sum.
+
+    Attributes:
+        node: the stream after the addition.
+        skip: the operand that is the stream (or its projection) before it.
+        branch: the operand that was added.
+        root: the stream before the branch, ahead of any projection shortcut.
+        kind: what the branch did.
+        operations: all operations seen in the branch, in order of first use.
+    """
+
+    node: Node
+    skip: Node
+    branch: Node
+    root: Node
+    kind: Kind
+    operations: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class _Path:
+    reached: bool
+    nodes: list[Node]
+
+    def has(self, words: Iterable[str]) -> bool:
+        return any(_word(node.operation) in words for node in self.nodes)
+
+    def weight(self) -> int:
+        return sum(_word(node.operation) in _WEIGHTED for node in self.nodes)
+
+
+def find_sums(record: Record) -> list[Sum]:
+    """The residual sums of a pass, in execution order.
+
+    An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an enclosing
+    module call, or an earlier sum - and the other went through learned or spatial mixing. It is one as well when the enclosing
+    call hands it on and one operand is the result of an earlier call from which the other was computed, or a projection shortcut
+    of an enclosing call's input.
+
+    Args:
+        record: of `record_pass`.
+    """
+    sums: dict[Node, Sum] = {}
+    tentative: list[tuple[Sum, Frame]] = []
+    for node in record.nodes:
+        if node.ordinal < 0 or len(node.parents) != 2 or node.parents[0].shape != node.parents[1].shape:
+            continue
+        found = _direct(node, sums)
+        if found is None:
+            candidate = _local(node, sums) or _projected(node)
+            if candidate is None:
+                continue
+            tentative.append(candidate)
+            found = candidate[0]
+        sums[node] = found
+    for candidate, frame in tentative:
+        if not _handed_on(candidate, frame, sums):
+            del sums[candidate.node]
+    return list(sums.values())
+
+
+def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
+    streams = [parent for parent in node.parents if _is_stream(parent, node, sums)]
+    if len(streams) == 2:
+        first, second = node.parents
+        if _walk(second, first.alias, node, sums).reached:
+            streams = [first]
+        elif _walk(first, second.alias, node, sums).reached:
+            streams = [second]
+        else:
+            return None if _same_source(first, second, node) else _make(node, *sorted(streams, key=_age), sums)
+    if not streams:
+        return None
+    skip = streams[0]
+    branch = node.parents[1] if skip is node.parents[0] else node.parents[0]
+    return _make(node, skip, branch, sums)
+
+
+def _age(node: Node) -> int:
+    return node.alias.index
+
+
+def _same_source(first: Node, second: Node, node: Node) -> bool:
+    """Whether both operands are outputs of branches of one enclosing call: left to the projection rule."""
+    return _projected(node) is not None and first.alias is not second.alias
+
+
+def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | None:
+    path = _walk(branch, skip.alias, node, sums)
+    kind = _kind(path.nodes, node)
+    if kind is None:
+        path = _walk(branch, skip.alias, node, {})
+        kind = _kind(path.nodes, node)
+    if kind is None:
+        return None
+    return Sum(node, skip, branch, skip.alias, kind, _listed(path.nodes))
+
+
+def _is_stream(operand: Node, node: Node, sums: dict[Node, Sum]) -> bool:
+    if operand.alias in sums:
+        return True
+    if node.frame is None:
+        return False
+    return any(operand.alias is given.alias for frame in node.frame.chain() for given in frame.inputs)
+
+
+def _local(node: Node, sums: dict[Node, Sum]) -> tuple[Sum, Frame] | None:
+    """x = f(x0); x + g(x): the stream starts anew inside a call."""
+    if node.frame is None:
+        return None
+    for skip, branch in (node.parents, node.parents[::-1]):
+        made_by_call = skip.alias.frame is not node.frame and skip.alias.index >= node.frame.start
+        if made_by_call and is_map(skip.axes) and _walk(branch, skip.alias, node, sums).reached:
+            found = _make(node, skip, branch, sums)
+            return None if found is None else (found, node.frame)
+    return None
+
+
+def _projected(node: Node) -> tuple[Sum, Frame] | None:
+    if node.frame is None:
+        return None
+    for frame in node.frame.chain():
+        for given in frame.inputs:
+            paths = [_walk(parent, given.alias, node, {}) for parent in node.parents]
+            if not all(path.reached for path in paths):
+                continue
+            plain = [all(_word(other.operation) in (*_PROJECTION, "") for other in path.nodes) for path in paths]
+            if plain[0] and plain[1]:
+                return None
+            if not any(plain):
+                return None
+            place = plain.index(True)
+            skip, branch = node.parents[place], node.parents[1 - place]
+            kind = _kind(paths[1 - place].nodes, node)
+            if kind is None or paths[1 - place].weight() == 0:
+                return None
+            operations = _listed(paths[1 - place].nodes)
+            return Sum(node, skip, branch, given.alias, kind, operations), frame
+    return None
+
+
+def _walk(start: Node, goal: Node, node: Node, sums: dict[Node, Sum]) -> _Path:
+    """All nodes from `start` back to `goal`, stopping at earlier sums and at the inputs of the calls around `node`."""
+    stops = {given.alias for frame in node.frame.chain() for given in frame.inputs} if node.frame else set()
+    path = _Path(False, [])
+    seen: set[Node] = set()
+    waiting = [start]
+    while waiting:
+        current = waiting.pop()
+        if current.alias is goal:
+            path.reached = True
+            continue
+        if current in seen or (current.alias in sums) or (current.alias in stops and current is not start):
+            continue
+        seen.add(current)
+        path.nodes.append(current)
+        waiting.extend(current.parents)
+    path.nodes.sort(key=lambda other: other.index)
+    return path
+
+
+def _handed_on(candidate: Sum, frame: Frame, sums: dict[Node, Sum]) -> bool:
+    """Whether the call's result is the sum, up to activations, norms and later residual sums."""
+    for _, output in frame.outputs:
+        for current in stream_back(output, sums):
+            if current.alias is candidate.node:
+                return True
+    return False
+
+
+def stream_back(node: Node, sums: dict[Node, Sum]) -> Iterator[Node]:
+    """Follows the stream backwards: through sums by their skip operand, through activations and norms by their input."""
+    current = node
+    while True:
+        yield current
+        if current.alias in sums:
+            following = sums[current.alias].skip
+        elif current.alias is not current:
+            following = current.alias
+        elif current.operation in {"activation", "norm", "scale"} and current.parents:
+            following = current.parents[0]
+        else:
+            return
+        current = following
+
+
+def _kind(nodes: list[Node], node: Node) -> Kind | None:
+    for other in nodes:
+        for frame in other.frame.chain() if other.frame else ():
+            if frame.class_name in EXCEPTIONS:
+                return EXCEPTIONS[frame.class_name].kind
+            if node.frame is not None and frame is node.frame:
+                break
+    words = [_word(other.operation) for other in nodes]
+    kinds = (
+        (Kind.MSA, "attention" in words or words.count("product") > 1 or ("product" in words and "softmax" in words)),
+        (Kind.FOURIER, "fft" in words),
+        (Kind.CONV, "conv" in words and _wide(nodes)),
+        (Kind.POOL, "pool" in words),
+        (Kind.TOKEN_MLP, "token linear" in words or "recurrent" in words),
+        (Kind.MLP, "linear" in words or "conv" in words),
+    )
+    return next((kind for kind, holds in kinds if holds), None)
+
+
+def kind_of(nodes: list[Node], node: Node) -> Kind | None:
+    """What the operations of some nodes amount to; None where nothing was mixed."""
+    return _kind(nodes, node)
+
+
+def _wide(nodes: list[Node]) -> bool:
+    return any("conv" in other.operation and other.operation != "conv 1x1" for other in nodes)
+
+
+def _word(operation: str) -> str:
+    return "conv" if "conv" in operation else operation
+
+
+def _listed(nodes: list[Node]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(other.operation for other in nodes if other.operation))

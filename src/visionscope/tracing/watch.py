@@ -1,0 +1,292 @@
+"""Tracing a model once, and streaming its feature maps to an observer in every pass after that."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from visionscope.core.types import Point
+from visionscope.errors import TraceError, nearest
+from visionscope.tracing.axes import Arrangement
+from visionscope.tracing.discover import Found, Site, Unwatched, discover
+from visionscope.tracing.record import function_name, is_addition, record_pass, tensors_in
+
+TRACE_BATCH = 2
+Callback = Callable[[Point, Tensor], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What one dry run found.
+
+    Attributes:
+        points: the default points: the residual stream as the next block receives it.
+        all_points: those, the bare sums ahead of an activation, and every branch by itself.
+        unwatched: residual sums that can't be watched, with the reason.
+        sums: how many residual sums were seen.
+        additions: how many additions of two tensors of equal rank a pass makes.
+        sites: where each point is found again, by name.
+        device: `meta`, or the model's device where it does not run on meta.
+    """
+
+    points: tuple[Point, ...]
+    all_points: tuple[Point, ...]
+    unwatched: tuple[Unwatched, ...]
+    sums: int
+    additions: int
+    sites: dict[str, Site]
+    device: str
+
+    def find(self, names: Sequence[str]) -> tuple[Point, ...]:
+        """The points of these names.
+
+        Args:
+            names: from `all_points`.
+
+        Raises:
+            TraceError: for a name that no point has.
+        """
+        known = {point.name: point for point in self.all_points}
+        for name in names:
+            if name not in known:
+                raise TraceError(f"points: the model has no point {name!r}.{nearest(name, known)}")
+        return tuple(known[name] for name in names)
+
+
+def trace(model: nn.Module, example: Tensor) -> Trace:
+    """Finds the points of a model by one dry run, on the meta device where the model allows it, and checks it by a second.
+
+    Args:
+        model: any network that takes images (batch, channel, height, width); it is left as it was found.
+        example: images of the size to be used; only shape, type and device matter.
+
+    Raises:
+        TraceError: for compiled, scripted or DataParallel models, for one that does not run on images of this size, that has
+            no feature maps, or whose two dry runs differ.
+    """
+    refuse_wrapped(model)
+    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
+    with _undisturbed(model):
+        found, additions, device = _traced(model, images)
+    if not found.points:
+        raise TraceError(
+            f"{type(model).__name__} has no feature maps that keep a grid; name modules by hand with `points`"
+        )
+    everything = [*found.points, *found.further]
+    return Trace(
+        points=tuple(point for point, _ in found.points),
+        all_points=tuple(point for point, _ in everything),
+        unwatched=tuple(found.unwatched),
+        sums=found.sums,
+        additions=additions,
+        sites={point.name: site for point, site in everything},
+        device=device,
+    )
+
+
+def _traced(model: nn.Module, images: Tensor) -> tuple[Found, int, str]:
+    try:
+        shadow = meta_copy(model)
+        return *_twice(shadow, images.to("meta")), "meta"
+    except TraceError:
+        raise
+    except Exception:
+        # Data-dependent control flow, tensors kept outside parameters and buffers, operations without a meta kernel.
+        try:
+            return *_twice(model, images), str(images.device)
+        except TraceError:
+            raise
+        except Exception as error:
+            size = "x".join(str(length) for length in images.shape[1:])
+            raise TraceError(f"{type(model).__name__} does not run on images of {size}: {error}") from error
+
+
+def _twice(model: nn.Module, images: Tensor) -> tuple[Found, int]:
+    first, second = (record_pass(model, images) for _ in range(2))
+    found, again = discover(first), discover(second)
+    if [(point, site) for point, site in found.points] != [(point, site) for point, site in again.points]:
+        raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
+    return found, first.additions
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy of the model on the meta device; its weights are never duplicated."""
+    memo: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(model, memo)
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuses what hides its operations.
+
+    Args:
+        model: the network to be traced or watched.
+
+    Raises:
+        TraceError: for compiled, scripted and DataParallel models.
+    """
+    for module in model.modules():
+        compiled = (
+            getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule"
+        )
+        parallel = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        for holds, what, instead in (
+            (compiled, "compiled", "pass the model from before torch.compile"),
+            (isinstance(module, torch.jit.ScriptModule), "scripted", "pass the nn.Module that was scripted"),
+            (parallel, f"wrapped in {type(module).__name__}", "pass its `.module`"),
+        ):
+            if holds:
+                raise TraceError(f"model: a model that is {what} hides its operations; {instead}")
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no fused attention inside; training flags, RNG and the fused path as before afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with torch.random.fork_rng():
+        try:
+            model.eval()
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for module, training in flags:
+                module.training = training
+
+
+def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
+    """A view (where strides allow) of a point's tensor as (batch, channel, height, width), prefix tokens left out."""
+    if how.prefix:
+        assert how.token_axis is not None
+        tensor = tensor.narrow(how.token_axis, how.prefix, tensor.shape[how.token_axis] - how.prefix)
+    if how.pattern == how.target:
+        return tensor
+    return rearrange(tensor, f"{how.pattern} -> {how.target}", **dict(how.sizes))
+
+
+class _Watcher(TorchFunctionMode):
+    """Counts additions and hands the wanted ones over; module outputs come from hooks."""
+
+    def __init__(self, model: nn.Module, found: Trace, points: Sequence[Point], callback: Callback) -> None:
+        super().__init__()
+        self._model = model
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._callback = callback
+        self._sums: dict[int, list[tuple[Point, Site]]] = {}
+        self._outputs: dict[tuple[str, int], list[tuple[Point, Site]]] = {}
+        for point in points:
+            site = found.sites[point.name]
+            if site.role == "output":
+                self._outputs.setdefault((site.path, site.number), []).append((point, site))
+            else:
+                self._sums.setdefault(site.number, []).append((point, site))
+        self._expected = found.additions
+        self._wanted = len(points)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._count = 0
+        self._delivered = 0
+        self._calls: dict[str, int] = {}
+        self._stack: list[str] = []
+        self._batch = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__ if hasattr(func, "__name__") else ""
+        if name not in {"add", "add_", "__add__", "__iadd__", "__radd__"} or not is_addition(function_name(func), args):
+            return func(*args, **(kwargs or {}))
+        wanted = self._sums.get(self._count, ())
+        self._count += 1
+        # The operands of an in-place addition are handed over before it overwrites one of them.
+        for point, site in wanted:
+            if site.role != "sum":
+                self._deliver(point, site, function_name(func), args[site.place[0]])
+        result = func(*args, **(kwargs or {}))
+        for point, site in wanted:
+            if site.role == "sum":
+                self._deliver(point, site, function_name(func), result)
+        return result
+
+    def _deliver(self, point: Point, site: Site, function: str, tensor: Tensor) -> None:
+        path = self._stack[-1] if self._stack else ""
+        if site.role != "output" and (function, path) != (site.function, site.path):
+            raise TraceError(
+                f"{point.name}: the pass ran {function} in {path!r} where the trace saw {site.function} in {site.path!r}"
+            )
+        expected = [size for size in site.shape]
+        factors = [(now, then) for now, then in zip(tensor.shape, expected, strict=False) if now != then]
+        scaled = all(now * TRACE_BATCH == then * self._batch for now, then in factors)
+        if tensor.dim() != len(expected) or len(factors) > 1 or not scaled:
+            raise TraceError(
+                f"{point.name}: its tensor is {tuple(tensor.shape)} where the trace saw {site.shape} for {TRACE_BATCH} images"
+            )
+        self._delivered += 1
+        self._callback(point, to_grid(tensor, site.arrangement))
+
+    def _enter_module(self, module: nn.Module, args: Any) -> None:
+        path = self._paths.get(id(module))
+        if path is None:
+            path = f"{self._stack[-1]}.<{type(module).__name__}>" if self._stack else "<unnamed>"
+        if module is self._model and not self._stack:
+            self._reset()
+            self._batch = next(tensor for _, tensor in tensors_in(args)).shape[0]
+        self._calls[path] = self._calls.get(path, -1) + 1
+        self._stack.append(path)
+
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._stack:
+            return
+        path = self._stack.pop()
+        for point, site in self._outputs.get((path, self._calls[path]), ()):
+            value = output
+            for step in site.place:
+                value = value[step]
+            with torch._C.DisableTorchFunction():
+                self._deliver(point, site, "", value)
+        if not self._stack and output is not None and self._delivered != self._wanted:
+            raise TraceError(
+                f"the pass reached {self._delivered} of {self._wanted} points ({self._count} additions, traced {self._expected})"
+            )
+
+
+@contextmanager
+def watch(model: nn.Module, found: Trace, callback: Callback, points: Sequence[Point] | None = None) -> Iterator[None]:
+    """A context in which every pass of the model hands each point's maps to the callback, in model order.
+
+    The maps are views of the model's own tensors, which it may overwrite as soon as the callback returns: consume them at once.
+    The fused path of nn.MultiheadAttention is off inside. Hooks, mode and flags are taken back on leaving, also after an error.
+
+    Args:
+        model: the network that was traced.
+        found: its trace.
+        callback: called with a point and its maps (batch, channel, height, width).
+        points: which of `found.all_points`; by default `found.points`.
+
+    Raises:
+        TraceError: inside, where a pass does something else than its trace said.
+    """
+    refuse_wrapped(model)
+    watcher = _Watcher(model, found, found.points if points is None else points, callback)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    handles = [
+        register_module_forward_pre_hook(watcher._enter_module),
+        register_module_forward_hook(watcher._leave_module, always_call=True),
+    ]
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with watcher:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for handle in handles:
+            handle.remove()
