@@ -65,9 +65,9 @@ class Fourier:
 
     The logarithm comes before the mean, and amplitudes get 1e-6 first, as in the authors' notebook; the half-diagonal
     is theirs. Unlike the notebook: the mean is over a sample, not one image; prefix tokens are dropped by what the
-    trace says, not by model name; frequencies are the true ones (the notebook's linspace(0, 1) calls the last bin 1.0 pi
-    where a 14 x 14 map has 0.857 pi); grids may be odd or not square. Values compare between points of equal grid only;
-    the mean of a map enters all of them, as frequency 0.
+    trace says, not by model name; frequencies are the true ones (the notebook's linspace(0, 1) calls the last bin
+    1.0 pi where a 14 x 14 map has 0.857 pi); grids may be odd or not square. Values compare between points of equal
+    grid only; the mean of a map enters all of them, as frequency 0.
 
     Attributes:
         labelling: `true`, or `paper` to label the half-diagonal from 0 to 1 as the notebook does.

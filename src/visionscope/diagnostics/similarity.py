@@ -14,9 +14,11 @@ from visionscope.core.grouping import rows_by_model, stage_starts
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
-from visionscope.numerics.cka import Array, centred_gram, cka, hsic, self_centred
+from visionscope.numerics.cka import Array, centred_gram, compare
 from visionscope.numerics.layouts import working_type
 from visionscope.numerics.statistics import SPAN
+
+_PointPair = tuple[Sequence[Point], Sequence[Point]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +189,7 @@ class SimilarityObserver:
         for row in rows:
             key = (row.group_index, self._index[row.point])
             if key in self._grams or key in self._incomplete:
-                raise StoreError(f"similarity group {row.group_index} is there already: a part was loaded twice")
+                raise StoreError(f"similarity group {row.group_index} is there already: a part came in twice")
             if row.gram:
                 self._grams[key] = np.array(row.gram).reshape(row.size, row.size)
             else:
@@ -211,11 +213,10 @@ class SimilarityObserver:
     def rows(self) -> Iterator[SimilarityRow]:
         """A row per ordered pair of points, in model order."""
         states = self.state()
-        names = [point.name for point in self._points]
-        values = _compare(states, states, names, names, self._group)
+        pairs = _Pairs(states, states, (self._points, self._points), self._group)
         for i, x in enumerate(self._points):
             for j, y in enumerate(self._points):
-                yield SimilarityRow(x.name, y.name, *_pair(x, y), *values.at(i, j))
+                yield SimilarityRow(x.name, y.name, *_pair(x, y), *pairs.at(i, j))
 
     def _left_over(self) -> dict[tuple[int, int], int]:
         waiting = {key: int(waiting.seen.sum()) for key, waiting in self._waiting.items()}
@@ -250,11 +251,10 @@ def between(
     if all(sizes) and sizes[0] != sizes[1]:
         found = " and ".join(str(min(size)) for size in sizes)
         raise ConfigError(f"similarity.group must be the same for both models, not {found}")
-    names_x, names_y = [point.name for point in points_x], [point.name for point in points_y]
     group = min(sizes[0] or sizes[1] or {0})
-    values = _compare(states_x, states_y, names_x, names_y, group)
+    pairs = _Pairs(states_x, states_y, (points_x, points_y), group)
     return [
-        BetweenRow(x.name, y.name, *_pair(x, y), *values.at(i, j), model_x, model_y)
+        BetweenRow(x.name, y.name, *_pair(x, y), *pairs.at(i, j), model_x, model_y)
         for i, x in enumerate(points_x)
         for j, y in enumerate(points_y)
     ]
@@ -289,43 +289,25 @@ class _Waiting:
         self.seen[slots] = True
 
 
-@dataclasses.dataclass(frozen=True)
-class _Comparison:
-    """CKA of all pairs, with what every row says about its images."""
+class _Pairs:
+    """CKA of all pairs of points, with what every row says about its images."""
 
-    cka: Array
-    error: Array
-    groups: int
-    group: int
-    dropped: int
+    def __init__(
+        self, x: Sequence[SimilarityState], y: Sequence[SimilarityState], points: _PointPair, group: int
+    ) -> None:
+        names_x, names_y = ([point.name for point in side] for side in points)
+        grams_x, grams_y = _by_group(x, names_x), _by_group(y, names_y)
+        shared = grams_x.keys() & grams_y.keys()
+        seen: dict[int, int] = {}
+        for row in (*x, *y):
+            seen[row.group_index] = max(seen.get(row.group_index, 0), row.size)
+        self._counts = (len(shared), group, sum(size for index, size in seen.items() if index not in shared))
+        self._found = compare(grams_x, grams_y) if shared else None
 
     def at(self, i: int, j: int) -> tuple[float | None, float | None, int, int, int]:
-        return _known(self.cka[i, j]), _known(self.error[i, j]), self.groups, self.group, self.dropped
-
-
-def _compare(
-    states_x: Sequence[SimilarityState],
-    states_y: Sequence[SimilarityState],
-    names_x: list[str],
-    names_y: list[str],
-    group: int,
-) -> _Comparison:
-    grams_x, grams_y = _by_group(states_x, names_x), _by_group(states_y, names_y)
-    shared = sorted(grams_x.keys() & grams_y.keys())
-    cross = np.zeros((len(shared), len(names_x), len(names_y)))
-    self_x, self_y = np.zeros((len(shared), len(names_x))), np.zeros((len(shared), len(names_y)))
-    for index, key in enumerate(shared):
-        x = self_centred(grams_x[key])
-        y = self_centred(grams_y[key])
-        cross[index] = hsic(x, y)
-        self_x[index] = np.diagonal(hsic(x, x))
-        self_y[index] = np.diagonal(hsic(y, y))
-    seen: dict[int, int] = {}
-    for row in (*states_x, *states_y):
-        seen[row.group_index] = max(seen.get(row.group_index, 0), row.size)
-    dropped = sum(images for key, images in seen.items() if key not in shared)
-    values, errors = cka(cross, self_x, self_y)
-    return _Comparison(values, errors, len(shared), group, dropped)
+        if self._found is None:
+            return None, None, *self._counts
+        return _known(self._found.cka[i, j]), _known(self._found.error[i, j]), *self._counts
 
 
 def _by_group(states: Sequence[SimilarityState], names: list[str]) -> dict[int, Array]:

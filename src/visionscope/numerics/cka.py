@@ -1,5 +1,8 @@
 """Mini-batch linear CKA with the unbiased HSIC estimator, from Gram matrices of groups of images."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -102,6 +105,39 @@ def cka(cross: Array, self_x: Array, self_y: Array) -> tuple[Array, Array]:
     left_out = _ratio(cross.sum(0) - cross, self_x.sum(0) - self_x, self_y.sum(0) - self_y)
     spread = ((left_out - left_out.mean(0)) ** 2).sum(0)
     return value, np.sqrt((groups - 1) / groups * spread)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """CKA of all points of one network with all points of another, or of the same.
+
+    Attributes:
+        cka: (points of x, points of y); NaN where a point does not vary.
+        error: standard errors, likewise.
+        groups: groups of images that both have seen at every point.
+    """
+
+    cka: Array
+    error: Array
+    groups: int
+
+
+def compare(x: Mapping[int, Array], y: Mapping[int, Array]) -> Comparison:
+    """CKA from the Gram matrices of the groups that both have, added in the groups' order.
+
+    Args:
+        x: (points of x, n, n) Gram matrices by group; at least one group must be shared.
+        y: (points of y, n, n) Gram matrices by group.
+    """
+    shared = sorted(x.keys() & y.keys())
+    cross, self_x, self_y = [], [], []
+    for group in shared:
+        one, other = self_centred(x[group]), self_centred(y[group])
+        cross.append(hsic(one, other))
+        self_x.append(np.diagonal(hsic(one, one)))
+        self_y.append(np.diagonal(hsic(other, other)))
+    values, errors = cka(np.array(cross), np.array(self_x), np.array(self_y))
+    return Comparison(values, errors, len(shared))
 
 
 def _ratio(cross: Array, self_x: Array, self_y: Array) -> Array:

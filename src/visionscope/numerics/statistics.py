@@ -100,9 +100,7 @@ class ImageSums:
         Raises:
             StoreError: when sums from the same first position are there already.
         """
-        if (sums.start, series) in self._closed:
-            raise StoreError(f"the images from position {sums.start} on are there already: a part was loaded twice")
-        self._closed[sums.start, series] = sums
+        self._add_blocks(self._closed, {(sums.start, series): sums})
 
     def merge(self, other: "ImageSums") -> None:
         """Adds what another collector of the same series has seen.
@@ -127,7 +125,7 @@ class ImageSums:
         """Series and sums of every span seen so far, ordered by first position, then series."""
         blocks = dict(self._closed)
         for index, span in self._open.items():
-            blocks.update(self._reduce(index, span))
+            self._add_blocks(blocks, self._reduce(index, span))
         for start, series in sorted(blocks):
             yield series, blocks[start, series]
 
@@ -140,7 +138,14 @@ class ImageSums:
 
     def _close_if_complete(self, index: int) -> None:
         if self._open[index].seen.all():
-            self._closed.update(self._reduce(index, self._open.pop(index)))
+            self._add_blocks(self._closed, self._reduce(index, self._open.pop(index)))
+
+    @staticmethod
+    def _add_blocks(blocks: dict[tuple[int, int], Sums], new: dict[tuple[int, int], Sums]) -> None:
+        for start, series in new:
+            if (start, series) in blocks:
+                raise StoreError(f"the images from position {start} on are there already: a part came in twice")
+        blocks.update(new)
 
     def _reduce(self, index: int, span: "_Span") -> dict[tuple[int, int], Sums]:
         blocks = {}
