@@ -18,7 +18,8 @@ class Site:
     Attributes:
         role: `sum` (result of an addition), `branch` (its added operand), `skip` (its other operand), or `output` of a call.
         path: the module path: of the call whose output it is, or of the innermost call that runs the addition.
-        number: of the addition within the pass, or of the call of that module.
+        call: which call of that module within the pass.
+        number: of the addition within the call; -1 for an output.
         place: of the tensor in a call's nested result; of the operand in an addition.
         function: name of the addition's function; "" for an output.
         shape: as traced, with the traced batch size.
@@ -27,6 +28,7 @@ class Site:
 
     role: str
     path: str
+    call: int
     number: int
     place: tuple[Any, ...]
     function: str
@@ -86,15 +88,17 @@ def discover(record: Record) -> Found:
         own, others = _sum_drafts(found, name, axes)
         drafts.append(own)
         further += others
-    if drafts:
+    blocks = block_frames(record)
+    if len(drafts) > 1 or len(drafts) >= len(blocks):
         drafts += _down_drafts(record, sums, drafts)
         drafts.sort(key=lambda draft: draft.order)
         stem = _stem_draft(record, sums[0])
         drafts = [stem, *drafts] if stem else drafts
     else:
+        # Without residual sums, or with a single one (networks that concatenate): it would show nothing of the model.
         drafts = [
             _Draft(frame.path, kind, _output_site(frame, place, node), operations, node.index)
-            for frame, place, node, kind, operations in block_frames(record)
+            for frame, place, node, kind, operations in blocks
         ]
     points = _staged(drafts)
     return Found(points, _between(points, further), unwatched, len(sums))
@@ -102,6 +106,10 @@ def discover(record: Record) -> Found:
 
 def _path(frame: Frame | None) -> str:
     return frame.path if frame else ""
+
+
+def _call(node: Node) -> int:
+    return node.frame.call if node.frame else 0
 
 
 def _unique(name: str, names: dict[str, int]) -> str:
@@ -129,7 +137,7 @@ def _sum_drafts(found: Sum, name: str, axes: Axes) -> tuple[_Draft, list[_Draft]
         "skip": (0 if found.skip is node.parents[0] else 1,),
     }
     sites = {
-        role: Site(role, path, node.ordinal, place, node.name, node.shape, arrangement(axes))
+        role: Site(role, path, _call(node), node.ordinal, place, node.name, node.shape, arrangement(axes))
         for role, place in places.items()
     }
     stream = _Draft(name, found.kind, sites["sum"], found.operations, node.index)
@@ -146,7 +154,7 @@ def _activated_output(found: Sum) -> tuple[Frame, tuple[Any, ...], Node] | None:
     """The result of the call that ran the addition, where activations alone follow the sum."""
     frame = found.node.frame
     for place, output in frame.outputs if frame else ():
-        steps = []
+        steps: list[str] = []
         for current in stream_back(output, {}):
             if current.alias is found.node:
                 if "activation" in steps and set(steps) <= {"activation", ""} and is_map(output.axes):
@@ -159,7 +167,7 @@ def _activated_output(found: Sum) -> tuple[Frame, tuple[Any, ...], Node] | None:
 
 def _output_site(frame: Frame, place: tuple[Any, ...], node: Node) -> Site:
     assert node.axes is not None
-    return Site("output", frame.path, frame.call, place, "", node.shape, arrangement(node.axes))
+    return Site("output", frame.path, frame.call, -1, place, "", node.shape, arrangement(node.axes))
 
 
 def _stem_draft(record: Record, first: Sum) -> _Draft | None:
@@ -169,10 +177,11 @@ def _stem_draft(record: Record, first: Sum) -> _Draft | None:
                 return _Draft("stem", Kind.STEM, _output_site(frame, place, output), (), -1)
     node = first.node
     if first.skip.alias is first.root and is_map(first.skip.axes):
+        path = _path(node.frame)
         place_of_skip = (0 if first.skip is node.parents[0] else 1,)
         assert first.skip.axes is not None
         site = Site(
-            "skip", _path(node.frame), node.ordinal, place_of_skip, node.name, node.shape, arrangement(first.skip.axes)
+            "skip", path, _call(node), node.ordinal, place_of_skip, node.name, node.shape, arrangement(first.skip.axes)
         )
         return _Draft("stem", Kind.STEM, site, (), -1)
     return None
@@ -259,11 +268,11 @@ def _point(draft: _Draft, stage: int, depth: float) -> Point:
 
 def _between(points: Sequence[tuple[Point, Site]], further: Sequence[_Draft]) -> list[tuple[Point, Site]]:
     """Further points take stage and depth from the default point of the same sum."""
-    known = {(site.path, site.number): point for point, site in points if site.role == "sum"}
+    known = {(site.path, site.call, site.number): point for point, site in points if site.role == "sum"}
     by_path = {point.name: point for point, _ in points}
     result = []
     for draft in further:
-        near = known.get((draft.site.path, draft.site.number)) or by_path.get(draft.site.path)
+        near = known.get((draft.site.path, draft.site.call, draft.site.number)) or by_path.get(draft.site.path)
         if near is not None:
             result.append((_point(draft, near.stage, near.depth), draft.site))
     return result

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, reshaped, resized
+from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, image_axes, reshaped, resized
 
 ADDITIONS = frozenset({"add", "add_"})
 VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as"})
@@ -102,6 +102,7 @@ def moved_axes(
     kwargs: Mapping[str, Any],
     sources: Sequence[tuple[Tensor, Axes | None]],
     output: Tensor,
+    batch: int,
 ) -> Axes | None:
     """The axes of a function's output, or None where they can't be followed.
 
@@ -112,12 +113,15 @@ def moved_axes(
         kwargs: its keyword arguments.
         sources: the tensors among its arguments that were computed from the images, with their axes.
         output: one of its outputs.
+        batch: how many images the pass has.
     """
     first, axes = sources[0]
     if name in {"cat", "concat", "concatenate"}:
         return _concatenation(args, kwargs, sources, output)
     if _PRODUCTS.fullmatch(name) or _ATTENTION.fullmatch(name):
         return _product(name, sources, output)
+    if axes is None and name == "conv2d" and first.dim() == 4 and first.shape[0] == batch:
+        axes = image_axes(first.shape)  # by definition of the function; the batch is whole, so nothing else hides in it
     if axes is None:
         return _like_any(sources, output)
     if name in VIEWS:
@@ -126,6 +130,10 @@ def moved_axes(
         return _permuted(func, args, kwargs, first, axes)
     if name == "getitem":
         return _indexed(axes, args[1], output)
+    if _REDUCTIONS.fullmatch(name):
+        return _reduced(args, kwargs, axes, output)
+    if name == "unfold" and output.dim() == 3 and len(axes) == 4:
+        return _unfolded(args, kwargs, axes, output)
     if name == "unbind":
         place = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % len(axes)
         return (*axes[:place], *axes[place + 1 :])
@@ -167,6 +175,31 @@ def _resized_axes(axes: Axes, output: Tensor) -> Axes | None:
     if output.dim() != len(axes):
         return None
     return tuple(resized(axis, size) for axis, size in zip(axes, output.shape, strict=True))
+
+
+def _reduced(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:
+    if output.dim() == len(axes):
+        return _resized_axes(axes, output)
+    given = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+    if given is None:
+        return None
+    dropped = {place % len(axes) for place in ([given] if isinstance(given, int) else given)}
+    return tuple(axis for place, axis in enumerate(axes) if place not in dropped)
+
+
+def _unfolded(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:
+    """(batch, channel * patch, positions) of `torch.nn.functional.unfold`."""
+    settings = dict(zip(("kernel_size", "dilation", "padding", "stride"), args[1:], strict=False))
+    settings = {"dilation": 1, "padding": 0, "stride": 1, **settings, **kwargs}
+    pairs = {key: (value, value) if isinstance(value, int) else tuple(value) for key, value in settings.items()}
+    grid = [
+        (axis.size + 2 * pairs["padding"][i] - pairs["dilation"][i] * (pairs["kernel_size"][i] - 1) - 1)
+        // pairs["stride"][i]
+        + 1
+        for i, axis in enumerate(axes[2:])
+    ]
+    positions = Axis((*fresh("h", grid[0]).digits, *fresh("w", grid[1]).digits))
+    return (axes[0], fresh("c", output.shape[1]), positions)
 
 
 def _permuted(

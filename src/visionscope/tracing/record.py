@@ -27,7 +27,7 @@ class Node:
         axes: symbolic axes, or None where they were lost.
         frame: the innermost module call in which it was made.
         alias: the first node with the same values (itself, unless made by a view, a cast, a dropout in eval mode).
-        ordinal: for an addition of two tensors of equal rank, its number within the pass; else -1.
+        ordinal: for an addition of two tensors of equal rank, its number within its module call; else -1.
     """
 
     index: int
@@ -59,6 +59,7 @@ class Frame:
         outputs: nodes in its result, each with its place in a nested result.
         start: number of nodes made before it.
         stop: number of nodes made before its end.
+        additions: how many additions of two tensors of equal rank it made by itself.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Frame:
     outputs: tuple[tuple[tuple[Any, ...], Node], ...] = ()
     start: int = 0
     stop: int = 0
+    additions: int = 0
 
     def chain(self) -> Iterator["Frame"]:
         """This call and the calls around it, innermost first."""
@@ -80,11 +82,10 @@ class Frame:
 
 @dataclasses.dataclass
 class Record:
-    """A pass: its nodes in order, its module calls in order of entry, how many additions it made."""
+    """A pass: its nodes in order, its module calls in order of entry."""
 
     nodes: list[Node]
     frames: list[Frame]
-    additions: int
 
 
 def function_name(func: Any) -> str:
@@ -112,10 +113,11 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         super().__init__()
-        self.record = Record([], [], 0)
+        self.record = Record([], [])
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._calls: dict[str, int] = {}
         self._stack: list[Frame] = []
+        self._batch = images.shape[0]
         self._nodes: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._keep(images, self._make("images", "", (), images, image_axes(images.shape)))
 
@@ -125,14 +127,14 @@ class Recorder(TorchFunctionMode):
             register_module_forward_pre_hook(self._enter_module),
             register_module_forward_hook(self._leave_module, always_call=True),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *details: Any) -> None:
         """Stops recording and takes the module hooks away."""
         for handle in self._handles:
             handle.remove()
-        super().__exit__(*details)
+        super().__exit__(*details)  # type: ignore[no-untyped-call]
 
     def _make(self, name: str, operation: str, parents: tuple[Node, ...], tensor: Tensor, axes: Axes | None) -> Node:
         node = Node(
@@ -157,14 +159,13 @@ class Recorder(TorchFunctionMode):
         """Runs one function and notes what it made of which nodes."""
         kwargs = kwargs or {}
         found = self._find((args, kwargs))
-        before = [(tensor, tensor.shape) for tensor, _ in found]
         ordinal = -1
         name = function_name(func)
-        if is_addition(name, args):
-            ordinal = self.record.additions
-            self.record.additions += 1
+        if self._stack and is_addition(name, args):
+            ordinal = self._stack[-1].additions
+            self._stack[-1].additions += 1
         result = func(*args, **kwargs)
-        if found and before:
+        if found:
             self._note(name, func, args, kwargs, found, ordinal, result)
         return result
 
@@ -182,7 +183,7 @@ class Recorder(TorchFunctionMode):
         for index, output in enumerate(outputs):
             if any(output is tensor for tensor, _ in found) and not name.endswith("_") and same:
                 continue
-            axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output)
+            axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output, self._batch)
             if axes is not None and [axis.size for axis in axes] != list(output.shape):
                 axes = None
             node = self._make(name, operation, parents, output, axes)

@@ -9,7 +9,7 @@ from visionscope.tracing.exceptions import EXCEPTIONS
 from visionscope.tracing.record import Frame, Node, Record
 
 # Linear up to a fixed gain: what a projection shortcut may hold.
-_PROJECTION = ("conv", "depthwise conv", "linear", "norm", "pool", "scale", "resize")
+_PROJECTION = ("conv", "depthwise conv", "linear", "norm", "pool", "reduction", "scale", "resize", "")
 _MIXING = ("attention", "product", "fft", "conv", "depthwise conv", "pool", "linear", "token linear", "recurrent")
 _WEIGHTED = ("attention", "product", "conv", "depthwise conv", "linear", "token linear", "recurrent", "fft")
 
@@ -58,10 +58,23 @@ def find_sums(record: Record) -> list[Sum]:
     Args:
         record: of `record_pass`.
     """
+    rejected: set[Node] = set()
+    while True:
+        sums, tentative = _one_round(record, rejected)
+        dropped = {found.node for found, frame in tentative if not _handed_on(found, frame, sums)}
+        if not dropped:
+            return list(sums.values())
+        # What was no sum must not end the branches of others: look again without it.
+        rejected |= dropped
+
+
+def _one_round(record: Record, rejected: set[Node]) -> tuple[dict[Node, Sum], list[tuple[Sum, Frame]]]:
     sums: dict[Node, Sum] = {}
     tentative: list[tuple[Sum, Frame]] = []
     for node in record.nodes:
         if node.ordinal < 0 or len(node.parents) != 2 or node.parents[0].shape != node.parents[1].shape:
+            continue
+        if node in rejected:
             continue
         found = _direct(node, sums)
         if found is None:
@@ -71,10 +84,7 @@ def find_sums(record: Record) -> list[Sum]:
             tentative.append(candidate)
             found = candidate[0]
         sums[node] = found
-    for candidate, frame in tentative:
-        if not _handed_on(candidate, frame, sums):
-            del sums[candidate.node]
-    return list(sums.values())
+    return sums, tentative
 
 
 def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
@@ -86,21 +96,15 @@ def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
         elif _walk(first, second.alias, node, sums).reached:
             streams = [second]
         else:
-            return None if _same_source(first, second, node) else _make(node, *sorted(streams, key=_age), sums)
+            if _projected(node) is not None:
+                return None
+            skip, branch = sorted(streams, key=lambda stream: stream.alias.index)
+            return _make(node, skip, branch, sums)
     if not streams:
         return None
     skip = streams[0]
     branch = node.parents[1] if skip is node.parents[0] else node.parents[0]
     return _make(node, skip, branch, sums)
-
-
-def _age(node: Node) -> int:
-    return node.alias.index
-
-
-def _same_source(first: Node, second: Node, node: Node) -> bool:
-    """Whether both operands are outputs of branches of one enclosing call: left to the projection rule."""
-    return _projected(node) is not None and first.alias is not second.alias
 
 
 def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | None:
@@ -123,12 +127,11 @@ def _is_stream(operand: Node, node: Node, sums: dict[Node, Sum]) -> bool:
 
 
 def _local(node: Node, sums: dict[Node, Sum]) -> tuple[Sum, Frame] | None:
-    """x = f(x0); x + g(x): the stream starts anew inside a call."""
+    """A stream that starts anew inside a call: x = f(given), then x + g(x)."""
     if node.frame is None:
         return None
     for skip, branch in (node.parents, node.parents[::-1]):
-        made_by_call = skip.alias.frame is not node.frame and skip.alias.index >= node.frame.start
-        if made_by_call and is_map(skip.axes) and _walk(branch, skip.alias, node, sums).reached:
+        if skip.alias.index >= node.frame.start and is_map(skip.axes) and _walk(branch, skip.alias, node, sums).reached:
             found = _make(node, skip, branch, sums)
             return None if found is None else (found, node.frame)
     return None
@@ -142,7 +145,11 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
             paths = [_walk(parent, given.alias, node, {}) for parent in node.parents]
             if not all(path.reached for path in paths):
                 continue
-            plain = [all(_word(other.operation) in (*_PROJECTION, "") for other in path.nodes) for path in paths]
+            shared = set(paths[0].nodes) & set(paths[1].nodes)
+            plain = [
+                all(_word(other.operation) in _PROJECTION for other in path.nodes if other not in shared)
+                for path in paths
+            ]
             if plain[0] and plain[1]:
                 return None
             if not any(plain):

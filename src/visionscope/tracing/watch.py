@@ -16,7 +16,8 @@ from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.axes import Arrangement
 from visionscope.tracing.discover import Found, Site, Unwatched, discover
-from visionscope.tracing.record import function_name, is_addition, record_pass, tensors_in
+from visionscope.tracing.operations import ADDITIONS
+from visionscope.tracing.record import is_addition, record_pass, tensors_in
 
 TRACE_BATCH = 2
 Callback = Callable[[Point, Tensor], None]
@@ -31,7 +32,6 @@ class Trace:
         all_points: those, the bare sums ahead of an activation, and every branch by itself.
         unwatched: residual sums that can't be watched, with the reason.
         sums: how many residual sums were seen.
-        additions: how many additions of two tensors of equal rank a pass makes.
         sites: where each point is found again, by name.
         device: `meta`, or the model's device where it does not run on meta.
     """
@@ -40,7 +40,6 @@ class Trace:
     all_points: tuple[Point, ...]
     unwatched: tuple[Unwatched, ...]
     sums: int
-    additions: int
     sites: dict[str, Site]
     device: str
 
@@ -74,7 +73,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     refuse_wrapped(model)
     images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
     with _undisturbed(model):
-        found, additions, device = _traced(model, images)
+        found, device = _traced(model, images)
     if not found.points:
         raise TraceError(
             f"{type(model).__name__} has no feature maps that keep a grid; name modules by hand with `points`"
@@ -85,22 +84,21 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
         all_points=tuple(point for point, _ in everything),
         unwatched=tuple(found.unwatched),
         sums=found.sums,
-        additions=additions,
         sites={point.name: site for point, site in everything},
         device=device,
     )
 
 
-def _traced(model: nn.Module, images: Tensor) -> tuple[Found, int, str]:
+def _traced(model: nn.Module, images: Tensor) -> tuple[Found, str]:
     try:
         shadow = meta_copy(model)
-        return *_twice(shadow, images.to("meta")), "meta"
+        return _twice(shadow, images.to("meta")), "meta"
     except TraceError:
         raise
     except Exception:
         # Data-dependent control flow, tensors kept outside parameters and buffers, operations without a meta kernel.
         try:
-            return *_twice(model, images), str(images.device)
+            return _twice(model, images), str(images.device)
         except TraceError:
             raise
         except Exception as error:
@@ -108,12 +106,12 @@ def _traced(model: nn.Module, images: Tensor) -> tuple[Found, int, str]:
             raise TraceError(f"{type(model).__name__} does not run on images of {size}: {error}") from error
 
 
-def _twice(model: nn.Module, images: Tensor) -> tuple[Found, int]:
+def _twice(model: nn.Module, images: Tensor) -> Found:
     first, second = (record_pass(model, images) for _ in range(2))
     found, again = discover(first), discover(second)
     if [(point, site) for point, site in found.points] != [(point, site) for point, site in again.points]:
         raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
-    return found, first.additions
+    return found
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -174,6 +172,13 @@ def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
     return rearrange(tensor, f"{how.pattern} -> {how.target}", **dict(how.sizes))
 
 
+@dataclasses.dataclass
+class _Call:
+    path: str
+    number: int
+    additions: int = 0
+
+
 class _Watcher(TorchFunctionMode):
     """Counts additions and hands the wanted ones over; module outputs come from hooks."""
 
@@ -182,53 +187,45 @@ class _Watcher(TorchFunctionMode):
         self._model = model
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._callback = callback
-        self._sums: dict[int, list[tuple[Point, Site]]] = {}
-        self._outputs: dict[tuple[str, int], list[tuple[Point, Site]]] = {}
+        self._sites: dict[tuple[str, int, int], list[tuple[Point, Site]]] = {}
         for point in points:
             site = found.sites[point.name]
-            if site.role == "output":
-                self._outputs.setdefault((site.path, site.number), []).append((point, site))
-            else:
-                self._sums.setdefault(site.number, []).append((point, site))
-        self._expected = found.additions
+            self._sites.setdefault((site.path, site.call, site.number), []).append((point, site))
         self._wanted = len(points)
         self._reset()
 
     def _reset(self) -> None:
-        self._count = 0
         self._delivered = 0
         self._calls: dict[str, int] = {}
-        self._stack: list[str] = []
+        self._stack: list[_Call] = []
         self._batch = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__ if hasattr(func, "__name__") else ""
-        if name not in {"add", "add_", "__add__", "__iadd__", "__radd__"} or not is_addition(function_name(func), args):
+        if name not in ADDITIONS or not self._stack or not is_addition(name, args):
             return func(*args, **(kwargs or {}))
-        wanted = self._sums.get(self._count, ())
-        self._count += 1
+        call = self._stack[-1]
+        wanted = self._sites.get((call.path, call.number, call.additions), ())
+        call.additions += 1
         # The operands of an in-place addition are handed over before it overwrites one of them.
         for point, site in wanted:
             if site.role != "sum":
-                self._deliver(point, site, function_name(func), args[site.place[0]])
+                self._deliver(point, site, name, args[site.place[0]])
         result = func(*args, **(kwargs or {}))
         for point, site in wanted:
             if site.role == "sum":
-                self._deliver(point, site, function_name(func), result)
+                self._deliver(point, site, name, result)
         return result
 
     def _deliver(self, point: Point, site: Site, function: str, tensor: Tensor) -> None:
-        path = self._stack[-1] if self._stack else ""
-        if site.role != "output" and (function, path) != (site.function, site.path):
+        if function != site.function:
+            raise TraceError(f"{point.name}: the pass ran {function!r} where the trace saw {site.function!r}")
+        changed = [(now, then) for now, then in zip(tensor.shape, site.shape, strict=False) if now != then]
+        scaled = all(now * TRACE_BATCH == then * self._batch for now, then in changed)
+        if tensor.dim() != len(site.shape) or len(changed) > 1 or not scaled:
             raise TraceError(
-                f"{point.name}: the pass ran {function} in {path!r} where the trace saw {site.function} in {site.path!r}"
-            )
-        expected = [size for size in site.shape]
-        factors = [(now, then) for now, then in zip(tensor.shape, expected, strict=False) if now != then]
-        scaled = all(now * TRACE_BATCH == then * self._batch for now, then in factors)
-        if tensor.dim() != len(expected) or len(factors) > 1 or not scaled:
-            raise TraceError(
-                f"{point.name}: its tensor is {tuple(tensor.shape)} where the trace saw {site.shape} for {TRACE_BATCH} images"
+                f"{point.name}: its tensor is {tuple(tensor.shape)} for {self._batch} images"
+                f" where the trace saw {site.shape} for {TRACE_BATCH}"
             )
         self._delivered += 1
         self._callback(point, to_grid(tensor, site.arrangement))
@@ -236,27 +233,25 @@ class _Watcher(TorchFunctionMode):
     def _enter_module(self, module: nn.Module, args: Any) -> None:
         path = self._paths.get(id(module))
         if path is None:
-            path = f"{self._stack[-1]}.<{type(module).__name__}>" if self._stack else "<unnamed>"
+            path = f"{self._stack[-1].path}.<{type(module).__name__}>" if self._stack else "<unnamed>"
         if module is self._model and not self._stack:
             self._reset()
             self._batch = next(tensor for _, tensor in tensors_in(args)).shape[0]
         self._calls[path] = self._calls.get(path, -1) + 1
-        self._stack.append(path)
+        self._stack.append(_Call(path, self._calls[path]))
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self._stack:
             return
-        path = self._stack.pop()
-        for point, site in self._outputs.get((path, self._calls[path]), ()):
+        call = self._stack.pop()
+        for point, site in self._sites.get((call.path, call.number, -1), ()):
             value = output
             for step in site.place:
                 value = value[step]
             with torch._C.DisableTorchFunction():
                 self._deliver(point, site, "", value)
         if not self._stack and output is not None and self._delivered != self._wanted:
-            raise TraceError(
-                f"the pass reached {self._delivered} of {self._wanted} points ({self._count} additions, traced {self._expected})"
-            )
+            raise TraceError(f"the pass reached {self._delivered} of the {self._wanted} points of its trace")
 
 
 @contextmanager
