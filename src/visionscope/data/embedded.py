@@ -202,7 +202,8 @@ def _words(split: str, indices: Sequence[int], size: int, seed: int) -> Words:
     """(image, word): the parameters, which so don't depend on the size, then noise for 8 values a word."""
     count = _PARAMETER_WORDS + -(-3 * size * size // 8)
     number = list(SPLITS).index(split)
-    streams = [np.random.PCG64(np.random.SeedSequence((seed, number, int(index)))) for index in indices]
+    # The seed comes last, for only there may numpy split a large integer into several words without a clash.
+    streams = [np.random.PCG64(np.random.SeedSequence((number, int(index), seed))) for index in indices]
     return np.stack([stream.random_raw(count) for stream in streams])
 
 

@@ -14,13 +14,15 @@ from visionscope.data.decode import decode
 from visionscope.data.splits import SPLIT_NAMES, choose_split
 from visionscope.errors import DataError
 
+_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _WNID = re.compile(r"n\d{8}")
 
 
 class FolderSource:
     """Images in folders named by class.
 
-    `PATH/CLASS/*.jpg`, `PATH/SPLIT/CLASS/*.jpg`, or images straight in PATH, which then have no labels. Classes are
+    `PATH/CLASS/*.jpg`, `PATH/SPLIT/CLASS/*.jpg`, or images straight in PATH, which then have no labels. What is hidden
+    (a name with a leading dot) is left out, and so are files without the ending of an image. Classes are
     numbered in timm's natural order of their names. Folders that are all named by WordNet ids (`n01440764`) are
     numbered by timm's table of the ImageNet subset with the model's number of classes, ImageNet-1k otherwise; a
     folder that isn't in the table has the label None.
@@ -44,12 +46,12 @@ class FolderSource:
         self.spec = spec
         self.split, self._root = _find_split(spec, root, split, default_split)
         _refuse_empty_classes(spec, self._root)
-        try:
-            dataset = create_dataset("", root=str(self._root), search_split=False, load_bytes=True)
-        except RuntimeError as error:
-            raise DataError(f"data {spec!r}: no images in {self._root} (of the kinds .png, .jpg and .jpeg)") from error
-        self._samples: list[tuple[str, int]] = dataset.reader.samples
-        folders: Mapping[str, int] = dataset.reader.class_to_idx
+        samples, place = _find_images(self._root)
+        self._samples = [(file, folder) for file, folder in samples if not self._is_hidden(Path(file))]
+        if not self._samples:
+            raise DataError(f"data {spec!r}: no images in {self._root} of the kinds {', '.join(_KINDS)}")
+        used = {folder for _, folder in self._samples}
+        folders = {name: number for name, number in place.items() if number in used}
         self.classes, self._labels = _number_classes(spec, folders, num_classes)
 
     def __len__(self) -> int:
@@ -82,6 +84,9 @@ class FolderSource:
         """
         return decode(self.content(index), self._samples[index][0])
 
+    def _is_hidden(self, file: Path) -> bool:
+        return any(part.startswith(".") for part in file.relative_to(self._root).parts)
+
 
 def imagenet_labels(names: list[str], num_classes: int | None) -> tuple[tuple[str, ...], dict[str, int | None]]:
     """Numbers WordNet ids by timm's ImageNet table.
@@ -101,21 +106,30 @@ def imagenet_labels(names: list[str], num_classes: int | None) -> tuple[tuple[st
     return table, {name: place.get(name) for name in names}
 
 
+def _find_images(root: Path) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    """All files with their folder's number, and the folders' numbers, as timm finds them."""
+    try:
+        reader = create_dataset("", root=str(root), search_split=False, input_key=";".join(_KINDS)).reader
+    except RuntimeError:
+        # timm's way to say that there is none.
+        return [], {}
+    return reader.samples, reader.class_to_idx
+
+
 def _number_classes(
     spec: str, folders: Mapping[str, int], num_classes: int | None
-) -> tuple[tuple[str, ...], list[int | None]]:
-    """Class names, and the label for each of timm's folder indices."""
+) -> tuple[tuple[str, ...], dict[int, int | None]]:
+    """Class names, and the label for each of timm's folder numbers."""
     names = sorted(folders, key=folders.__getitem__)
     if names == [""]:
-        return (), [None]
+        return (), {0: None}
     if "" in names:
         raise DataError(f"data {spec!r} has images beside its class folders; put them into a class folder or away")
     if all(_WNID.fullmatch(name) for name in names):
         table, place = imagenet_labels(names, num_classes)
-        return table, [place[name] for name in names]
-    if num_classes is not None and num_classes != len(names):
-        return tuple(names), [None] * len(names)
-    return tuple(names), list(range(len(names)))
+        return table, {folders[name]: place[name] for name in names}
+    known = num_classes in (None, len(names))
+    return tuple(names), {folders[name]: number if known else None for number, name in enumerate(names)}
 
 
 def _find_split(spec: str, root: Path, wanted: str | None, default: str) -> tuple[str, Path]:
@@ -128,11 +142,10 @@ def _find_split(spec: str, root: Path, wanted: str | None, default: str) -> tupl
 
 def _refuse_empty_classes(spec: str, root: Path) -> None:
     """An empty class folder would shift the numbers of all classes after it, since timm leaves it out silently."""
-    kinds = (".png", ".jpg", ".jpeg")
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         is_leaf = Path(folder) != root and not subfolders
-        if is_leaf and not any(file.lower().endswith(kinds) for file in files):
+        if is_leaf and not any(file.lower().endswith(_KINDS) and not file.startswith(".") for file in files):
             raise DataError(
                 f"data {spec!r}: class folder {Path(folder).name!r} has no images; fill it or remove it, "
                 "for leaving it out would renumber the classes after it"

@@ -150,12 +150,17 @@ class HuggingFaceSource:
         self.spec = spec
         cache = None if root is None else str(root)
         with _one_line(spec, root):
-            info = datasets.load_dataset_builder(name, cache_dir=cache).info
-            available = list(info.splits or datasets.get_dataset_split_names(name))
+            available = datasets.get_dataset_split_names(name)
         self.split = choose_split(spec, available, split, default_split)
-        features = info.features or {}
+        with _one_line(spec, root):
+            # timm has to be told the columns, which are known once the data are there; it then finds them in the cache.
+            features = datasets.load_dataset(name, split=self.split, cache_dir=cache).features
         image_column = _column(spec, "image_column", image_column, features, "Image") or "image"
         label_column = _column(spec, "label_column", label_column, features, "ClassLabel") or "label"
+        if image_column not in features:
+            raise DataError(
+                f"data {spec!r} has no image column among: {', '.join(features)}; name it with image_column"
+            )
         with _one_line(spec, root):
             data = create_dataset(
                 f"hfds/{name}", root=cache, split=self.split, input_key=image_column, target_key=label_column
@@ -216,7 +221,7 @@ def _create_torch(name: str, root: Path, split: str, *, download: bool) -> Any:
 
 def _column(spec: str, parameter: str, given: str | None, features: Any, kind: str) -> str | None:
     if given is not None:
-        if features and given not in features:
+        if given not in features:
             raise DataError(f"{parameter} must be a column of {spec!r}, not {given!r}.{nearest(given, list(features))}")
         return given
     found = [name for name, feature in features.items() if type(feature).__name__ == kind]

@@ -70,6 +70,10 @@ class ParquetSource:
                 f"data {spec!r} has no image column among: {', '.join(schema.names)}; name it with image_column"
             )
         self._label_column = _choose(spec, "label_column", label_column, schema, _label_columns(schema, features))
+        for file, place in zip(self._files, self._paths, strict=True):
+            for column in filter(None, (self._image_column, self._label_column)):
+                if column not in file.schema_arrow.names:
+                    raise DataError(f"{place} lacks the column {column!r} that {self._paths[0].name} has")
         self._groups = [
             (number, group, file.metadata.row_group(group).num_rows)
             for number, file in enumerate(self._files)
@@ -162,7 +166,7 @@ class ParquetSource:
         for file, path in zip(self._files, self._paths, strict=True):
             try:
                 values += file.read([self._label_column]).column(0).to_pylist()
-            except (OSError, pa.ArrowException, KeyError) as error:
+            except (OSError, pa.ArrowException) as error:
                 raise DataError(
                     f"column {self._label_column!r} of {path} can't be read: {str(error).splitlines()[0]}"
                 ) from error

@@ -77,14 +77,12 @@ class Sample:
         """Identifies the images' bytes, their order and their augmentation, but not the model's size and normalisation.
 
         sha256 over the sha256 of each image's content in order and, if there is augmentation, over its fields, the
-        seed and the images' indices. Two models that see the same photographs have it in common.
-
-        Raises:
-            DataError: when an image can't be read.
+        seed and the images' indices. Two models that see the same photographs have it in common. An image that can't
+        be read counts as empty here and raises when its batch is due, so that it spoils no other.
         """
         digest = hashlib.sha256()
         for index in self.indices:
-            digest.update(hashlib.sha256(self.source.content(int(index))).digest())
+            digest.update(hashlib.sha256(self._content(int(index))).digest())
         if self.augmentation is not None:
             digest.update(f"{self.augmentation.identity()} {self.seed} ".encode())
             digest.update(self.indices.astype("<i8").tobytes())
@@ -92,11 +90,7 @@ class Sample:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies all that the model sees: `image_digest`, the labels, size, crop, interpolation and normalisation.
-
-        Raises:
-            DataError: when an image can't be read.
-        """
+        """Identifies all that the model sees: `image_digest`, labels, size, crop, interpolation and normalisation."""
         digest = hashlib.sha256(self.image_digest.encode())
         digest.update(json.dumps([self._label_text(int(index)) for index in self.indices]).encode())
         digest.update(json.dumps(asdict(self.input), sort_keys=True).encode())
@@ -173,6 +167,11 @@ class Sample:
             raise DataError(
                 f"image {self.source.name(index)} ({image.width} x {image.height}) can't be resized: {error}"
             ) from error
+
+    def _content(self, index: int) -> bytes:
+        with suppress(DataError):
+            return self.source.content(index)
+        return b""
 
     def _label_text(self, index: int) -> str:
         # A bad label stops those who use labels, when they use them, not those who only look at images.
