@@ -13,30 +13,33 @@ help:  ## list the commands
 install: $(STAMP)  ## make .venv and install the locked packages and visionscope itself
 
 $(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $$(grep '^uv==' requirements.lock)
 	$(BIN)/uv pip install --quiet -r requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps -e .
-	touch $(STAMP)
+	@touch $(STAMP)
 
 demo: $(STAMP)  ## train two small networks, look inside them, write a report (minutes on two cores)
 	$(BIN)/visionscope demo
 
 test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=10
 
 test-slow: $(STAMP)  ## every model family, kill tests, real data: an hour or so
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations=20
 
 check: $(STAMP)  ## format, lint, types, import layers, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --doctest-modules src -m 'not slow'
+	$(BIN)/python -m pytest --quiet --doctest-modules src
 
 bench: $(STAMP)  ## measure against the peers; prints tables, writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)  ## build the documentation into docs/_build
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs docs/_build
+	@echo docs/_build/index.html
