@@ -34,7 +34,7 @@ check: $(STAMP)  ## format, lint, types, import layers, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --quiet --doctest-modules src
 
 bench: $(STAMP)  ## measure against the peers; prints tables, writes benchmarks/results/NAME.json

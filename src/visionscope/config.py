@@ -37,7 +37,8 @@ class Parser(ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(exit_on_error=False, allow_abbrev=False, **kwargs)
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: D102
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises what argparse would print, as one line with the nearest valid flag."""
         raise ConfigError(_one_line(message, self.flags())) from ex
 
     def flags(self) -> list[str]:

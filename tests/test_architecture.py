@@ -1,0 +1,203 @@
+"""The rules of the project that a program can check: layers, sizes, names, docstrings, and what stays unimported."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import visionscope
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "visionscope"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ALL = sorted(path for folder in ("src", "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+MOST_PUBLIC_NAMES = 16
+
+# What a library may be imported by, file by file; import-linter can't tell torchvision.models from torchvision.
+IMPORTERS = {
+    "timm": ("data/", "models/", "training/", "building/"),
+    "torchvision": ("data/", "models/load.py"),
+    "torchvision.models": ("models/load.py",),
+    "transformers": ("models/load.py",),
+}
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.relative_to(ROOT).as_posix()
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names that a file imports, or reaches through what it imports, such as `torchvision.models`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def _public_objects(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Public functions and classes of a module, and the public methods of its public classes."""
+    for node in tree.body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+            continue
+        yield node
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                inner for inner in node.body if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_")
+            )
+
+
+def _in_new_process(program: str, *, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_imports_go_downward_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    failed = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    told = capsys.readouterr().out
+    assert not failed, told
+    assert "Contracts: 5 kept, 0 broken." in told
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_libraries_are_imported_where_they_belong(library: str) -> None:
+    importers = {
+        _place(path)
+        for path in SOURCES
+        if any(name == library or name.startswith(f"{library}.") for name in _imported(_tree(path)))
+    }
+    assert importers, f"nothing imports {library}: is the rule out of date?"
+    assert [place for place in sorted(importers) if not place.startswith(IMPORTERS[library])] == []
+
+
+def test_files_are_short() -> None:
+    lengths = {_place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in ALL}
+    assert len(lengths) > 50
+    assert {place: length for place, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+def test_functions_are_short() -> None:
+    long = {}
+    for path in SOURCES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.FunctionDef):
+                described = ast.get_docstring(node) is not None and len(node.body) > 1
+                first = node.body[1 if described else 0].lineno
+                length = (node.end_lineno or first) - first + 1
+                if length > LONGEST_FUNCTION:
+                    long[f"{_place(path)}:{node.name}"] = length
+    assert long == {}
+
+
+def test_every_module_and_public_object_has_a_docstring() -> None:
+    bare, seen = [], 0
+    for path in SOURCES:
+        tree = _tree(path)
+        if ast.get_docstring(tree) is None:
+            bare.append(_place(path))
+        for node in _public_objects(tree):
+            seen += 1
+            if ast.get_docstring(node) is None:
+                bare.append(f"{_place(path)}:{node.name}")
+    assert seen > 100
+    assert bare == []
+
+
+def test_no_module_is_a_heap() -> None:
+    assert [_place(path) for path in ALL if path.stem in {"utils", "helpers", "common"}] == []
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = {
+        _place(path)
+        for path in SOURCES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printing == {"cli.py"}
+
+
+def test_the_lock_file_holds_names_and_versions_alone() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    form = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?==[0-9][A-Za-z0-9.!+_-]*( ; .+)?")
+    assert [line for line in lines if not form.fullmatch(line)] == []
+    locked = {line.partition("==")[0] for line in lines}
+    assert {"torch", "timm", "transformers", "pytest", "sphinx", "uv", "torch-cka"} <= locked
+
+
+def test_the_lock_file_covers_what_pyproject_asks_for() -> None:
+    import tomllib
+
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = asked["project"]["optional-dependencies"]
+    groups = asked["dependency-groups"]
+    wanted = [*asked["project"]["dependencies"], *extras["hf"], *extras["docs"], *groups["dev"], *groups["bench"]]
+    names = {re.split(r"[<>=!~\[; ]", requirement)[0].lower() for requirement in wanted}
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()}
+    assert len(names) > 20
+    assert names - locked == set()
+
+
+def test_the_public_names_are_few_and_all_there() -> None:
+    assert 10 <= len(visionscope.__all__) <= MOST_PUBLIC_NAMES
+    assert all(getattr(visionscope, name) is not None for name in visionscope.__all__)
+    assert set(visionscope.__all__) <= set(dir(visionscope))
+    assert not hasattr(visionscope, "no_such_name")
+
+
+def test_importing_the_package_imports_no_library(tmp_path: Path) -> None:
+    done = _in_new_process(
+        "import sys, visionscope; sys.exit(bool({'torch', 'numpy', 'timm', 'pyarrow'} & set(sys.modules)))",
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _small_run(folder: Path) -> None:
+    """A run folder as `status` reads it: one job, one part of two done."""
+    job = folder / "fourier" / ("0" * 64)
+    job.mkdir(parents=True)
+    record = {
+        "job": "0" * 64,
+        "diagnostic": "fourier",
+        "model": {"label": "some-network"},
+        "data": {"images": 512},
+        "parts": ["0000-0256", "0256-0512"],
+    }
+    (job / "job.json").write_text(json.dumps(record), encoding="utf-8")
+    (job / "0000-0256.parquet").write_bytes(b"never opened")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--help"], "diagnose"), ([], "diagnose"), (["status", "run"], "some-network"), (["report", "--help"], "RUN")],
+)
+def test_commands_that_compute_nothing_import_no_torch(tmp_path: Path, arguments: list[str], told: str) -> None:
+    _small_run(tmp_path / "run")
+    program = f"""
+import sys
+from visionscope.cli import main
+try:
+    code = main({arguments!r})
+except SystemExit as ended:
+    code = ended.code
+heavy = {{"torch", "timm", "torchvision", "transformers"}} & set(sys.modules)
+sys.exit(f"imported {{sorted(heavy)}}" if heavy else code)
+"""
+    done = _in_new_process(program, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
