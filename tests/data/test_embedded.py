@@ -108,6 +108,7 @@ def test_defaults() -> None:
     [
         ("conflct", 32, 0, DataError, r"no split 'conflct', only: train, val, test, conflict. Did you mean 'conflict'"),
         ("test", 7, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 7"),
+        ("test", 0, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 0"),
         ("test", 1025, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 1025"),
         ("test", 32, -1, ConfigError, "seed must be 0 or more, not -1"),
     ],

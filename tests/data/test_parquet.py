@@ -151,6 +151,8 @@ def test_labels_of_another_number_of_classes_are_unknown(parquet_folder: Write) 
         ({"image": structs(1)}, {"image_column": "imag"}, "image_column must be a column of .*, not 'imag'.*'image'"),
         ({"image": structs(1)}, {"label_column": "label"}, "label_column must be a column of .*, not 'label'"),
         ({"a": structs(1), "b": structs(1)}, {}, "several columns .* set image_column to one of: a, b"),
+        ({"image": structs(1), "tags": [[1, 2]]}, {"label_column": "tags"}, "must hold integers or texts, not list"),
+        ({"image": structs(1), "score": [0.5]}, {"label_column": "score"}, "must hold integers or texts, not double"),
         ({"text": ["x"], "label": [0]}, {}, "has no image column among: text, label; name it with image_column"),
     ],
 )

@@ -174,6 +174,9 @@ class ParquetSource:
             classes = tuple(sorted({value for value in values if value is not None}))
             place = {name: number for number, name in enumerate(classes)}
             return classes, [None if value is None else place[value] for value in values]
+        if not all(value is None or isinstance(value, int) for value in values):
+            kind = self._files[0].schema_arrow.field(self._label_column).type
+            raise DataError(f"label_column {self._label_column!r} must hold integers or texts, not {kind}")
         return tuple(features.get(self._label_column, {}).get("names") or ()), values
 
 

@@ -34,7 +34,7 @@ class Sample:
     Args:
         source: where the images come from.
         input: size, crop and normalisation that the model wants.
-        images: how many, or None for all.
+        images: how many at most (a smaller source gives all it has), or None for all.
         seed: of the order and of the augmentation; 0 or more.
         augmentation: drawn once per image from (seed, index in the source), or None for evaluation's resize and crop.
 
@@ -46,7 +46,7 @@ class Sample:
         indices: index in the source of each position.
 
     Raises:
-        ConfigError: for more images than the source has, a negative seed, or an input configuration that can't be used.
+        ConfigError: for fewer than 1 image, a negative seed, or an input configuration that can't be used.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Sample:
         seed: int = 0,
         augmentation: Augmentation | None = None,
     ) -> None:
-        if images is not None and not 1 <= images <= len(source):
-            raise ConfigError(f"images must be 1 to {len(source)}, the size of {source.spec!r}, not {images}")
+        if images is not None and images < 1:
+            raise ConfigError(f"images must be 1 or more, not {images}")
         if seed < 0:
             raise ConfigError(f"seed must be 0 or more, not {seed}")
         self.source = source
@@ -163,10 +163,10 @@ class Sample:
         image = self.source.image(index)
         try:
             return self._augment(image, index) if self._augment else self._evaluate(image)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"image {self.source.name(index)} ({image.width} x {image.height}) can't be resized: {error}"
-            ) from error
+        # Pillow, torchvision and timm raise many kinds of errors; the file has to be named in each case.
+        except Exception as error:
+            name = f"{self.source.name(index)} ({image.width} x {image.height})"
+            raise DataError(f"image {name} can't be brought to the model's size: {error}") from error
 
     def _content(self, index: int) -> bytes:
         with suppress(DataError):

@@ -78,7 +78,11 @@ def open_source(
     head, wanted = _divide(spec)
     if head == "embedded":
         return EmbeddedSource(
-            spec, wanted or default_split, size=size or _DEFAULT_SIZE, seed=seed, num_classes=num_classes
+            spec,
+            wanted or default_split,
+            size=_DEFAULT_SIZE if size is None else size,
+            seed=seed,
+            num_classes=num_classes,
         )
     columns: dict[str, Any] = {"image_column": image_column, "label_column": label_column}
     prefix, _, name = head.partition("/")
