@@ -1,7 +1,7 @@
 """Where batch, channels, height and width went: symbolic axes that follow a tensor through views and permutations.
 
-An axis is a row-major product of digits. A digit is a range of the mixed-radix expansion of a root (the whole batch, channel, height
-or width extent), so that splitting an axis into windows and merging it back gives the same axis again.
+An axis is a row-major product of digits. A digit is a range of the mixed-radix expansion of a root (the whole batch,
+channel, height or width extent), so that splitting an axis into windows and merging it back gives the same axis again.
 """
 
 import dataclasses
@@ -148,11 +148,12 @@ def cut(axis: Axis, start: int, stop: int, step: int) -> Axis:
 
 
 def is_map(axes: Axes | None) -> bool:
-    """Whether batch, height and width are all known, with nothing unknown beside them."""
+    """Whether batch, height and width are all known, each once, with nothing unknown beside them."""
     if axes is None:
         return False
-    roles = [digit.role for axis in axes for digit in axis.digits]
-    return {"h", "w"} <= set(roles) and "?" not in roles
+    digits = [digit for axis in axes for digit in axis.digits]
+    roles = {digit.role for digit in digits}
+    return {"b", "h", "w"} <= roles and "?" not in roles and len(set(digits)) == len(digits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +179,17 @@ class Arrangement:
     channels: int
 
 
-def arrangement(axes: Axes) -> Arrangement:
-    """The arrangement of a tensor whose axes satisfy `is_map`."""
+def arrangement(axes: Axes | None) -> Arrangement:
+    """The arrangement of a tensor whose axes satisfy `is_map`.
+
+    Args:
+        axes: of the tensor.
+
+    Raises:
+        ValueError: for axes that do not.
+    """
+    if axes is None or not is_map(axes):
+        raise ValueError(f"axes: batch, height and width must be known, got {axes}")
     names: dict[Digit, str] = {}
     sizes: dict[str, int] = {}
     target = []
@@ -195,12 +205,9 @@ def arrangement(axes: Axes) -> Arrangement:
                 sizes[names[digit]] = digit.size
         extent[role] = math.prod(digit.size for digit in digits)
         target.append(_group([names[digit] for digit in digits]))
-    if not any(digit.role == "b" for axis in axes for digit in axis.digits):
-        raise ValueError("the batch axis is not among the tensor's axes")
     pattern = " ".join(_group([names[digit] for digit in axis.digits]) for axis in axes)
     token_axis = next((index for index, axis in enumerate(axes) if axis.prefix), None)
-    first_batch_part = "b0"
-    sizes.pop(first_batch_part, None)
+    sizes.pop("b0", None)  # the first part of a split batch is what remains at any batch size
     return Arrangement(
         pattern=pattern,
         target=" ".join(target),

@@ -14,8 +14,9 @@ Block = tuple[Frame, tuple[Any, ...], Node, Kind, tuple[str, ...]]
 def block_frames(record: Record) -> list[Block]:
     """The blocks of a pass: calls that hand a map on to the next one, found by opening every chain of calls.
 
-    A call whose children pass the map from one to the next (a `Sequential`, the model itself) is opened; what can't be opened is
-    a block. Single operations join up to one block that ends with its activation, or with the pooling that follows.
+    A call whose children pass the map from one to the next (a `Sequential`, the model itself) is opened; what can't be
+    opened is a block. Single operations join up to one block that ends with its activation, or with the pooling that
+    follows.
 
     Args:
         record: of `record_pass`.

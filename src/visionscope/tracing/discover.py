@@ -16,7 +16,8 @@ class Site:
     """Where in a pass a point's tensor is found.
 
     Attributes:
-        role: `sum` (result of an addition), `branch` (its added operand), `skip` (its other operand), or `output` of a call.
+        role: `sum` (result of an addition), `branch` (its added operand), `skip` (its other operand), or `output` (of
+            a call).
         path: the module path: of the call whose output it is, or of the innermost call that runs the addition.
         call: which call of that module within the pass.
         number: of the addition within the call; -1 for an output.
@@ -51,7 +52,7 @@ class Unwatched:
 
 @dataclasses.dataclass
 class Found:
-    """What discovery makes of one record: the default points with their sites, further ones, and what can't be watched."""
+    """What discovery makes of one record: the default points with their sites, further ones, what can't be watched."""
 
     points: list[tuple[Point, Site]]
     further: list[tuple[Point, Site]]
@@ -153,12 +154,13 @@ def _sum_drafts(found: Sum, name: str, axes: Axes) -> tuple[_Draft, list[_Draft]
 def _activated_output(found: Sum) -> tuple[Frame, tuple[Any, ...], Node] | None:
     """The result of the call that ran the addition, where activations alone follow the sum."""
     frame = found.node.frame
-    for place, output in frame.outputs if frame else ():
+    if frame is None:
+        return None
+    for place, output in frame.outputs:
         steps: list[str] = []
         for current in stream_back(output, {}):
             if current.alias is found.node:
                 if "activation" in steps and set(steps) <= {"activation", ""} and is_map(output.axes):
-                    assert frame is not None
                     return frame, place, output
                 break
             steps.append(current.operation)
@@ -166,7 +168,6 @@ def _activated_output(found: Sum) -> tuple[Frame, tuple[Any, ...], Node] | None:
 
 
 def _output_site(frame: Frame, place: tuple[Any, ...], node: Node) -> Site:
-    assert node.axes is not None
     return Site("output", frame.path, frame.call, -1, place, "", node.shape, arrangement(node.axes))
 
 
@@ -179,7 +180,6 @@ def _stem_draft(record: Record, first: Sum) -> _Draft | None:
     if first.skip.alias is first.root and is_map(first.skip.axes):
         path = _path(node.frame)
         place_of_skip = (0 if first.skip is node.parents[0] else 1,)
-        assert first.skip.axes is not None
         site = Site(
             "skip", path, _call(node), node.ordinal, place_of_skip, node.name, node.shape, arrangement(first.skip.axes)
         )
@@ -230,11 +230,7 @@ def _main_nodes(sums: Sequence[Sum]) -> set[Node]:
 def _area(node: Node) -> int:
     if not is_map(node.axes):
         return 0
-    assert node.axes is not None
-    try:
-        height, width = arrangement(node.axes).grid
-    except ValueError:
-        return 0
+    height, width = arrangement(node.axes).grid
     return height * width
 
 

@@ -137,13 +137,17 @@ def moved_axes(
     if name == "unbind":
         place = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % len(axes)
         return (*axes[:place], *axes[place + 1 :])
+    return _mapped(name, axes, output) or _like_any(sources, output) or _resized_axes(axes, output)
+
+
+def _mapped(name: str, axes: Axes, output: Tensor) -> Axes | None:
+    """The axes after a linear map or a convolution, which make new channels."""
     if name == "linear":
-        role = "?" if _across_tokens(axes, -1) else "c"
-        return (*axes[:-1], fresh(role, output.shape[-1]))
+        return (*axes[:-1], fresh("?" if _across_tokens(axes, -1) else "c", output.shape[-1]))
     if _CONVOLUTIONS.fullmatch(name) and output.dim() == len(axes):
         spatial = tuple(resized(axis, size) for axis, size in zip(axes[2:], output.shape[2:], strict=True))
         return (axes[0], fresh("c", output.shape[1]), *spatial)
-    return _like_any(sources, output) or _resized_axes(axes, output)
+    return None
 
 
 def split_axes(axes: Axes | None, outputs: Sequence[Tensor]) -> list[Axes | None]:

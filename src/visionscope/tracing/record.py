@@ -219,7 +219,7 @@ class Recorder(TorchFunctionMode):
 
 
 def is_addition(name: str, args: Any) -> bool:
-    """Whether a call adds two tensors of equal rank; counted alike when tracing and when watching, at any batch size."""
+    """Whether a call adds two tensors of equal rank; the same in a trace and in a watched pass, at any batch size."""
     return (
         name in ADDITIONS
         and len(args) > 1

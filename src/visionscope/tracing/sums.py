@@ -50,10 +50,10 @@ class _Path:
 def find_sums(record: Record) -> list[Sum]:
     """The residual sums of a pass, in execution order.
 
-    An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an enclosing
-    module call, or an earlier sum - and the other went through learned or spatial mixing. It is one as well when the enclosing
-    call hands it on and one operand is the result of an earlier call from which the other was computed, or a projection shortcut
-    of an enclosing call's input.
+    An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an
+    enclosing module call, or an earlier sum - and the other went through learned or spatial mixing. It is one as well
+    when the enclosing call hands it on and one operand is the result of an earlier call from which the other was
+    computed, or a projection shortcut of an enclosing call's input.
 
     Args:
         record: of `record_pass`.
@@ -194,7 +194,7 @@ def _handed_on(candidate: Sum, frame: Frame, sums: dict[Node, Sum]) -> bool:
 
 
 def stream_back(node: Node, sums: dict[Node, Sum]) -> Iterator[Node]:
-    """Follows the stream backwards: through sums by their skip operand, through activations and norms by their input."""
+    """Follows the stream backwards: through sums by their skip operand, activations and norms by their input."""
     current = node
     while True:
         yield current

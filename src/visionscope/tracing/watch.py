@@ -60,15 +60,15 @@ class Trace:
 
 
 def trace(model: nn.Module, example: Tensor) -> Trace:
-    """Finds the points of a model by one dry run, on the meta device where the model allows it, and checks it by a second.
+    """Finds the points of a model by a dry run, on the meta device where the model allows it, and checks it by another.
 
     Args:
         model: any network that takes images (batch, channel, height, width); it is left as it was found.
         example: images of the size to be used; only shape, type and device matter.
 
     Raises:
-        TraceError: for compiled, scripted or DataParallel models, for one that does not run on images of this size, that has
-            no feature maps, or whose two dry runs differ.
+        TraceError: for compiled, scripted or DataParallel models, for one that does not run on images of this size,
+            that has no feature maps, or whose two dry runs differ.
     """
     refuse_wrapped(model)
     images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
@@ -164,8 +164,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
     """A view (where strides allow) of a point's tensor as (batch, channel, height, width), prefix tokens left out."""
-    if how.prefix:
-        assert how.token_axis is not None
+    if how.token_axis is not None:
         tensor = tensor.narrow(how.token_axis, how.prefix, tensor.shape[how.token_axis] - how.prefix)
     if how.pattern == how.target:
         return tensor
@@ -258,8 +257,9 @@ class _Watcher(TorchFunctionMode):
 def watch(model: nn.Module, found: Trace, callback: Callback, points: Sequence[Point] | None = None) -> Iterator[None]:
     """A context in which every pass of the model hands each point's maps to the callback, in model order.
 
-    The maps are views of the model's own tensors, which it may overwrite as soon as the callback returns: consume them at once.
-    The fused path of nn.MultiheadAttention is off inside. Hooks, mode and flags are taken back on leaving, also after an error.
+    The maps are views of the model's own tensors, which it may overwrite as soon as the callback returns: consume them
+    at once. The fused path of nn.MultiheadAttention is off inside. Hooks, mode and flags are taken back on leaving,
+    also after an error.
 
     Args:
         model: the network that was traced.
