@@ -6,7 +6,9 @@ import dataclasses
 import fnmatch
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
 from visionscope.models.spec import ModelSpec, parse_spec
+
+# What a Hugging Face configuration says beyond the network itself.
+_NAMES_IN_CONFIGS = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -288,14 +293,16 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         if pretrained:
             if path.is_file():
                 raise _NoWeightsError("a configuration file comes without weights")
-            model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
+            with _without_bars(transformers.utils.logging):
+                model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
         else:
             model = _construct(f"hf:{name}", arguments, lambda: auto.from_config(config, dtype=torch.float32))
         processor = get_image_processor_config(str(path.parent) if path.is_file() else place)
     parts = hub_parts(config, processor)
     if "image_size" in arguments:
         parts["size"] = hub_parts(config, {})["size"]
-    identity = hashlib.sha256(config.to_json_string(use_diff=False).encode()).hexdigest()
+    described = {key: value for key, value in config.to_dict().items() if key not in _NAMES_IN_CONFIGS}
+    identity = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
     return _Built(
         model=model,
         architecture=f"hf:{type(model).__name__} config sha256:{identity}",
@@ -306,13 +313,26 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
 
 def _hf_config(transformers: Any, name: str, place: str) -> Any:
     try:
-        return transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # hub clients raise errors of many libraries
         line = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"hf:{name}: its configuration can't be had ({line}); "
             "name a folder or a config.json that lies on this machine"
         ) from error
+    config.architectures = config.architectures or []  # the library iterates over it where a family has several heads
+    return config
+
+
+@contextmanager
+def _without_bars(logging: Any) -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 _BUILDERS: dict[str, Callable[[str, dict[str, Any], bool, tuple[int, int] | None], _Built]] = {

@@ -121,7 +121,8 @@ def _literal(value: str) -> Any:
 def _default_label(spec: ModelSpec) -> str:
     name = spec.name
     if spec.source == "file" or name.startswith(("/", ".", "~")):
-        name = Path(name).name
+        path = Path(name)
+        name = path.parent.name if path.name == "config.json" and path.parent.name else path.name
     prefix = f"{spec.source}:" if spec.source in ("torchvision", "hf") else ""
     checkpoint = "" if spec.checkpoint is None else f"@{spec.checkpoint.stem}"
     return f"{prefix}{name}{spec.query}{checkpoint}"
