@@ -1,0 +1,186 @@
+"""How the panels of a figure stand together: groups with common axes, and overlaid curves drawn apart."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
+from visionscope.core.types import Figure, Heat, Line, Panel
+
+OVERLAY_LIMIT = 6
+"""Up to this many models share one pair of axes; beyond it each gets its own."""
+
+_MARGIN = 0.05
+_LEAST_SHARE = 0.15
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Common axes of the panels of a group.
+
+    Attributes:
+        x: from, to; None where the axes find their own range.
+        y: from, to.
+        z: lowest and highest value of the colour scale of maps.
+    """
+
+    x: tuple[float, float] | None = None
+    y: tuple[float, float] | None = None
+    z: tuple[float, float] | None = None
+
+
+def groups(figure: Figure) -> list[list[Panel]]:
+    """The panels of a figure, one list per row of panels, in reading order.
+
+    Neighbours of the same named group stand together; so do neighbours without a group that measure the same.
+
+    Args:
+        figure: any figure.
+    """
+    return [list(members) for _, members in itertools.groupby(figure.panels, key=_row_of)]
+
+
+def is_overlay(panel: Panel) -> bool:
+    """Whether a panel shows several models, each line named after its own.
+
+    Args:
+        panel: any panel.
+    """
+    return not panel.model and len(panel.lines) > 1
+
+
+def together(panels: Sequence[Panel]) -> Panel | None:
+    """The overlay of panels that show one curve of one model each, or None where that can't be drawn or read.
+
+    Args:
+        panels: one group.
+    """
+    single = [len(panel.lines) == 1 and panel.model and panel.lines[0].kinds for panel in panels]
+    if not all(single) or not 1 < len(panels) <= OVERLAY_LIMIT:
+        return None
+    lines = tuple(dataclasses.replace(panel.lines[0], name=panel.model) for panel in panels)
+    return dataclasses.replace(panels[0], model="", title="", lines=lines, boundaries=())
+
+
+def reads_overlaid(panel: Panel) -> bool:
+    """Whether every curve of an overlay fills enough of the common axis to show its own ups and downs.
+
+    Args:
+        panel: an overlay.
+    """
+    whole = _span(y for line in panel.lines for y in line.y)
+    spans = [_span(line.y) for line in panel.lines]
+    if whole is None:
+        return True
+    return all(span is None or span[1] - span[0] >= _LEAST_SHARE * (whole[1] - whole[0]) for span in spans)
+
+
+def apart(panel: Panel) -> list[Panel]:
+    """One panel per model of an overlay, each with its own vertical axis: changes are compared within a model.
+
+    Args:
+        panel: for which `is_overlay` holds.
+    """
+    return [dataclasses.replace(panel, model=line.name, title=line.name, lines=(line,)) for line in panel.lines]
+
+
+def set_apart(figure: Figure, *, only_crowded: bool) -> Figure:
+    """The figure with its overlays drawn as small multiples.
+
+    Args:
+        figure: any figure.
+        only_crowded: leave overlays of up to `OVERLAY_LIMIT` models as they are.
+    """
+    panels: list[Panel] = []
+    for panel in figure.panels:
+        crowded = len(panel.lines) > OVERLAY_LIMIT
+        if is_overlay(panel) and (crowded or not only_crowded):
+            panels.extend(dataclasses.replace(part, group=panel.group or panel.title) for part in apart(panel))
+        else:
+            panels.append(panel)
+    return dataclasses.replace(figure, panels=tuple(panels))
+
+
+def limits(panels: Sequence[Panel]) -> Limits:
+    """Axes that hold every curve of the panels with its band, and a colour scale that holds every map.
+
+    Panels drawn apart (all of one line with kinds) keep their own vertical range. Similarities, which lie between -1
+    and 1, get a colour scale that ends at 1.
+
+    Args:
+        panels: one group.
+    """
+    lines = [line for panel in panels for line in panel.lines]
+    own_y = len(panels) > 1 and all(len(panel.lines) == 1 and panel.lines[0].kinds for panel in panels)
+    values = [value for panel in panels if panel.heat for row in panel.heat.values for value in row]
+    span = _span(values)
+    if span is not None and span[0] >= -1 and span[1] <= 1:
+        span = (min(0.0, span[0]), 1.0)
+    return Limits(
+        x=_padded(_span(value for line in lines for value in line.x)),
+        y=None if own_y else _padded(_span(value for line in lines for value in _edges(line))),
+        z=span,
+    )
+
+
+def kinds_drawn(panels: Iterable[Panel]) -> tuple[str, ...]:
+    """The kinds of point that panels show, in order of appearance, for the legend.
+
+    Args:
+        panels: any panels.
+    """
+    kinds = (kind for panel in panels for line in panel.lines for kind in (line.kind, *line.kinds) if kind)
+    return tuple(dict.fromkeys(kinds))
+
+
+def stage_starts(heat: Heat) -> tuple[list[int], list[int]]:
+    """Where stages begin along the two axes of a map; ticks of a map of two models belong to its horizontal axis.
+
+    Args:
+        heat: the map.
+    """
+    across = [position for position, _ in heat.ticks if position < len(heat.names_x)]
+    return across, across if heat.names_x == heat.names_y else []
+
+
+def stage_labels(heat: Heat, count: int, *, least: float) -> list[tuple[float, str]]:
+    """Labels in the middle of each stage along one axis of a map; a stage too narrow for its label goes without.
+
+    Args:
+        heat: the map.
+        count: length of the axis in points.
+        least: the smallest share of the axis that a label needs.
+    """
+    starts = [(position, label) for position, label in heat.ticks if position < count]
+    if not starts:
+        return []
+    ends = [*(position for position, _ in starts[1:]), count]
+    wide = [
+        (start, end, label) for (start, label), end in zip(starts, ends, strict=True) if end - start >= least * count
+    ]
+    return [((start + end - 1) / 2, label) for start, end, label in wide]
+
+
+def _row_of(panel: Panel) -> tuple[str, ...]:
+    if panel.group:
+        return (panel.group,)
+    return ("", "map") if panel.heat is not None else ("", panel.x_label, panel.y_label)
+
+
+def _edges(line: Line) -> Iterable[float]:
+    if line.error is None:
+        return line.y
+    pairs = [(y, e if math.isfinite(e) else 0.0) for y, e in zip(line.y, line.error, strict=True)]
+    return [y - e for y, e in pairs] + [y + e for y, e in pairs]
+
+
+def _span(values: Iterable[float]) -> tuple[float, float] | None:
+    finite = [value for value in values if math.isfinite(value)]
+    return (min(finite), max(finite)) if finite else None
+
+
+def _padded(span: tuple[float, float] | None) -> tuple[float, float] | None:
+    if span is None:
+        return None
+    pad = _MARGIN * (span[1] - span[0]) or _MARGIN * max(abs(span[0]), 1.0)
+    return span[0] - pad, span[1] + pad

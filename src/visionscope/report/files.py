@@ -1,0 +1,130 @@
+"""What stands beside the page: figures for papers, tables, the environment; every file whole or not at all."""
+
+import io
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from visionscope.core.types import Figure
+from visionscope.errors import StoreError
+from visionscope.report.arrange import set_apart
+from visionscope.report.paper import to_matplotlib
+from visionscope.report.style import paper_settings
+
+PACKAGES = (
+    *("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "scipy", "pyarrow", "pillow"),
+    *("datasets", "safetensors", "lightning-fabric", "einops", "plotly", "matplotlib", "jinja2"),
+)
+"""The packages whose versions are recorded; those that are not installed are left out."""
+
+_PNG_DPI = 300
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name in the same folder and renames it: readers see the old one or the new one.
+
+    Args:
+        path: the file; its folder is created.
+        content: all of it.
+
+    Raises:
+        StoreError: when it can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        raise StoreError(f"the report can't write {path}: {problem.strerror or problem}") from problem
+
+
+def environment(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Python, platform and package versions of this process, and those that the jobs recorded; no host names, no paths.
+
+    Args:
+        jobs: the runs' `job.json` dicts.
+    """
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    recorded = [job["versions"] for job in jobs if job.get("versions")]
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": packages,
+        "jobs": [versions for index, versions in enumerate(recorded) if versions not in recorded[:index]],
+        "devices": sorted({str(job["device"]) for job in jobs if "device" in job}),
+    }
+
+
+def write_tables(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Writes each table as `NAME.csv` (lists joined by spaces) and `NAME.parquet`.
+
+    Args:
+        folder: where to.
+        tables: result rows by diagnostic.
+
+    Raises:
+        StoreError: when a file can't be written.
+    """
+    for name, table in tables.items():
+        parquet, text = io.BytesIO(), io.BytesIO()
+        pyarrow.parquet.write_table(table, parquet)
+        pyarrow.csv.write_csv(_flat(table), text)
+        write_whole(folder / f"{name}.parquet", parquet.getvalue())
+        write_whole(folder / f"{name}.csv", text.getvalue())
+
+
+def write_figures(folder: Path, figures: Sequence[Figure]) -> None:
+    """Writes each figure as `NAME.pdf` and `NAME.png`; one with overlaid models also as `NAME_side_by_side`.
+
+    Args:
+        folder: where to.
+        figures: what the diagnostics drew.
+
+    Raises:
+        StoreError: when a file can't be written.
+    """
+    for figure in figures:
+        beside = set_apart(figure, only_crowded=False)
+        drawings = {figure.name: figure}
+        if beside != set_apart(figure, only_crowded=True):
+            drawings[f"{figure.name}_side_by_side"] = beside
+        for name, one in drawings.items():
+            drawing = to_matplotlib(one)
+            for kind in ("pdf", "png"):
+                buffer = io.BytesIO()
+                # No creation date: the same tables make the same bytes.
+                undated = {"CreationDate": None} if kind == "pdf" else None
+                with mpl.rc_context(paper_settings()):
+                    drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=undated)
+                write_whole(folder / f"{name}.{kind}", buffer.getvalue())
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    for index, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            joined = [None if part is None else " ".join(map(str, part)) for part in table.column(index).to_pylist()]
+            table = table.set_column(index, field.name, pa.array(joined, pa.string()))
+    return table

@@ -1,0 +1,174 @@
+"""Plain figure descriptions drawn with matplotlib, in the style of a paper: PDF and 300 dpi PNG."""
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from visionscope.core.types import Figure, Heat, Line, Panel
+from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_apart, stage_labels, stage_starts
+from visionscope.report.style import mark_of, model_token, palette, paper_settings, shade_of, shade_token
+
+_COLUMNS = 4
+_SIZE = {1: (3.6, 2.3), 2: (2.9, 2.1), 3: (2.3, 1.9), 4: (1.8, 1.7)}
+_SHADED = {"msa": "#dfe2e6", "down": "#cfe0f7"}
+
+
+def to_matplotlib(figure: Figure) -> Drawing:
+    """The figure as a matplotlib figure, in no window: it is drawn with a canvas of its own.
+
+    Args:
+        figure: what a diagnostic's `figure(table)` returns.
+    """
+    figure = set_apart(figure, only_crowded=True)
+    with mpl.rc_context(paper_settings()):
+        rows = [row for group in groups(figure) for row in _rows(group)]
+        sizes = [_SIZE[min(len(group), _COLUMNS)] for group, _ in rows]
+        width = max(size[0] * min(len(group), _COLUMNS) for (group, _), size in zip(rows, sizes, strict=True))
+        heights = [size[1] + 0.35 for size in sizes]
+        drawing = Drawing(figsize=(width, sum(heights) + 0.35), layout="constrained")
+        drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+        parts = drawing.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for part, (group, row) in zip(parts, rows, strict=True):
+            _draw_row(part, group, row, models=_lines_of(figure))
+        # Settle the layout once; each format would do it again.
+        drawing.draw_without_rendering()
+        drawing.set_layout_engine("none")
+    return drawing
+
+
+def _rows(group: list[Panel]) -> list[tuple[list[Panel], list[Panel]]]:
+    return [(group, group[start : start + _COLUMNS]) for start in range(0, len(group), _COLUMNS)]
+
+
+def _lines_of(figure: Figure) -> list[str]:
+    labels = [panel.model for panel in figure.panels if panel.model]
+    return list(dict.fromkeys([*labels, *(x.name for panel in figure.panels if not panel.model for x in panel.lines)]))
+
+
+def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[str]) -> None:
+    common = limits(group)
+    columns = min(len(group), _COLUMNS)
+    axes = part.subplots(1, columns, squeeze=False)[0]
+    for ax in axes[len(row) :]:
+        ax.set_visible(False)
+    for index, (ax, panel) in enumerate(zip(axes, row, strict=False)):
+        ax.set_title(_safe(panel.title), loc="left")
+        ax.set_xlabel(_safe(panel.x_label))
+        if index == 0 or panel.heat is not None or common.y is None:
+            ax.set_ylabel(_safe(panel.y_label))
+        if panel.heat is not None:
+            _draw_heat(ax, panel.heat, common)
+        else:
+            _draw_lines(ax, panel, common, models)
+    drawn = list(axes[: len(row)])
+    if row[0].heat is not None:
+        low, high = common.z or (0.0, 1.0)
+        bar = part.colorbar(ScalarMappable(Normalize(low, high), _heat_colours()), ax=drawn, shrink=0.8, pad=0.02)
+        bar.outline.set_visible(False)
+    elif any(line.shade is not None for panel in row for line in panel.lines):
+        colours = LinearSegmentedColormap.from_list("depth", shade_of("light"))
+        bar = part.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=drawn, shrink=0.8, pad=0.02, ticks=[0, 1])
+        bar.ax.set_yticklabels(["first", "last"])
+        bar.set_label("layer", labelpad=-12)
+        bar.outline.set_visible(False)
+    handles = _legend(row, models)
+    if handles:
+        part.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=len(handles) if len(handles) <= 5 else math.ceil(len(handles) / 2),
+        )
+
+
+def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str]) -> None:
+    colours = palette("light")
+    if common.x is not None:
+        ax.set_xlim(*common.x)
+    if common.y is not None:
+        ax.set_ylim(*common.y)
+    if len(panel.lines) == 1 and panel.lines[0].kinds:
+        _shade_kinds(ax, panel.lines[0])
+    for x in panel.boundaries:
+        ax.axvline(x, color=colours["boundary"], linewidth=0.5, linestyle=":")
+    for line in panel.lines:
+        label = panel.model or line.name
+        token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
+        _draw_line(ax, line, colours[token])
+
+
+def _draw_line(ax: Axes, line: Line, colour: str) -> None:
+    x, y = np.array(line.x), np.array(line.y)
+    ax.plot(x, y, color=colour, zorder=2)
+    if line.error is not None:
+        error = np.array(line.error)
+        ax.fill_between(x, y - error, y + error, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
+    marked = finite if line.kinds else finite[-1:]
+    for index in marked:
+        mark = mark_of(line.kinds[index] if line.kinds else line.kind)
+        fill = colour if mark.filled else "white"
+        style: dict[str, Any] = {"markersize": 3.4, "markerfacecolor": fill, "markeredgecolor": colour}
+        ax.plot(x[index], y[index], marker=mark.marker, markeredgewidth=0.7, linestyle="none", zorder=3, **style)
+
+
+def _shade_kinds(ax: Axes, line: Line) -> None:
+    for before, x, kind in zip(line.x, line.x[1:], line.kinds[1:], strict=False):
+        if kind in _SHADED:
+            ax.axvspan(before, x, color=_SHADED[kind], linewidth=0, zorder=0)
+
+
+def _draw_heat(ax: Axes, heat: Heat, common: Limits) -> None:
+    low, high = common.z or (0.0, 1.0)
+    ax.imshow(
+        np.array(heat.values, dtype=float), origin="lower", cmap=_heat_colours(), vmin=low, vmax=high, aspect="auto"
+    )
+    ax.set_facecolor("#d9dde1")
+    ax.set_box_aspect(1)
+    columns, rows = len(heat.names_x), len(heat.names_y)
+    across, up = stage_starts(heat)
+    labels_x = stage_labels(heat, columns, least=0.16) if across else []
+    labels_y = stage_labels(heat, rows, least=0.06) if up else []
+    ax.set_xticks([position for position, _ in labels_x], [_safe(label) for _, label in labels_x])
+    ax.set_yticks([position for position, _ in labels_y], [_safe(label) for _, label in labels_y])
+    ax.tick_params(length=0)
+    for draw, starts in ((ax.axvline, across), (ax.axhline, up)):
+        for position in starts:
+            if position > 0:
+                draw(position - 0.5, color="white", linewidth=0.5, alpha=0.6)
+    ax.set_xlim(-0.5, columns - 0.5)
+    ax.set_ylim(-0.5, rows - 0.5)
+
+
+def _heat_colours() -> LinearSegmentedColormap:
+    colours = [(position, to_rgb(colour)) for position, colour in palette("light")["heat"]]
+    return LinearSegmentedColormap.from_list("similarity", colours)
+
+
+def _legend(row: list[Panel], models: list[str]) -> list[Any]:
+    colours = palette("light")
+    handles: list[Any] = []
+    for line in (line for panel in row if not panel.model for line in panel.lines):
+        handles.append(Line2D([], [], color=colours[model_token(models.index(line.name))], label=_safe(line.name)))
+    shaded = {kind for panel in row if len(panel.lines) == 1 for kind in panel.lines[0].kinds} & set(_SHADED)
+    for kind in kinds_drawn(row):
+        mark = mark_of(kind)
+        fill = "#59636e" if mark.filled else "white"
+        style: dict[str, Any] = {"markersize": 4, "markerfacecolor": fill, "markeredgecolor": "#59636e"}
+        dot = Line2D([], [], marker=mark.marker, linestyle="none", markeredgewidth=0.7, label=mark.words, **style)
+        handles.append(dot)
+        if kind in shaded:
+            handles.append(Patch(color=_SHADED[kind], label=f"after {mark.words}"))
+    return handles
+
+
+def _safe(text: str) -> str:
+    """Dollar signs would start a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,208 @@
+"""Colours and marks that every figure and the page share: two themes, depth colours, one mark per kind of point."""
+
+import dataclasses
+import math
+from typing import Any
+
+import matplotlib as mpl
+
+TOKEN = "@@"
+"""Prefix of a colour that is named, not fixed: the page resolves it anew when the reader switches the theme."""
+
+_STEPS = 100
+_DEPTH_SPAN = {"light": (0.0, 0.88), "dark": (0.28, 1.0)}
+_HEAT_MAP = "magma"
+
+
+_SHAPES = {
+    "star": "M0-5.5 1.3-1.8 5.2-1.7 2.1.7 3.2 4.4 0 2.2-3.2 4.4-2.1.7-5.2-1.7-1.3-1.8Z",
+    "diamond": "M0-5.2 5.2 0 0 5.2-5.2 0Z",
+    "circle": "M-4.4 0a4.4 4.4 0 1 0 8.8 0a4.4 4.4 0 1 0-8.8 0Z",
+    "square": "M-4-4H4V4H-4Z",
+    "triangle-up": "M0-4.6 4.8 3.6H-4.8Z",
+    "triangle-down": "M0 4.6 4.8-3.6H-4.8Z",
+    "hexagon": "M0-5 4.3-2.5V2.5L0 5-4.3 2.5V-2.5Z",
+    "cross": "M-1.6-4.8H1.6V-1.6H4.8V1.6H1.6V4.8H-1.6V1.6H-4.8V-1.6H-1.6Z",
+    "pentagon": "M0-5 4.8-1.5 2.9 4H-2.9L-4.8-1.5Z",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KindMark:
+    """How the points of one kind are named and drawn.
+
+    Attributes:
+        words: in the legend and in sentences.
+        symbol: Plotly's marker; shape and filling both tell the kind, so that no colour is needed to read it.
+        marker: matplotlib's marker.
+        filled: whether the marker is filled with the line's colour.
+        path: the same shape as an SVG path of about 10 units around the origin, for the page's legend.
+    """
+
+    words: str
+    symbol: str
+    marker: str
+    filled: bool
+    path: str
+
+
+KIND_MARKS: dict[str, KindMark] = {
+    "stem": KindMark(words="stem", symbol="star", marker="*", filled=True, path=_SHAPES["star"]),
+    "down": KindMark(words="downsampling", symbol="diamond", marker="D", filled=True, path=_SHAPES["diamond"]),
+    "msa": KindMark(words="self-attention", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"]),
+    "mlp": KindMark(words="MLP", symbol="square", marker="s", filled=False, path=_SHAPES["square"]),
+    "conv": KindMark(words="convolution", symbol="triangle-up", marker="^", filled=False, path=_SHAPES["triangle-up"]),
+    "pool": KindMark(words="pooling", symbol="triangle-down", marker="v", filled=True, path=_SHAPES["triangle-down"]),
+    "fourier": KindMark(words="Fourier mixing", symbol="hexagon", marker="h", filled=False, path=_SHAPES["hexagon"]),
+    "token_mlp": KindMark(words="token MLP", symbol="cross", marker="P", filled=False, path=_SHAPES["cross"]),
+    "block": KindMark(words="block", symbol="pentagon", marker="p", filled=True, path=_SHAPES["pentagon"]),
+}
+
+_PLAIN_MARK = KindMark(words="point", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"])
+
+_THEMES: dict[str, dict[str, Any]] = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#1c2127",
+        "muted": "#59636e",
+        "grid": "#e8ebee",
+        "axis": "#aab2bb",
+        "boundary": "#8b949e",
+        "hole": "#eceff1",
+        "kind:msa": "rgba(90, 100, 112, 0.15)",
+        "kind:down": "rgba(40, 110, 220, 0.17)",
+        # Okabe and Ito's colour-blind safe set, ordered so that neighbours differ most.
+        "models": ("#0072B2", "#D55E00", "#009E73", "#B5548C", "#B98000", "#3D9BD6"),
+    },
+    "dark": {
+        "paper": "#171a1f",
+        "ink": "#e7eaee",
+        "muted": "#a3adb8",
+        "grid": "#2a2f36",
+        "axis": "#59626d",
+        "boundary": "#7d8793",
+        "hole": "#2a2f36",
+        "kind:msa": "rgba(200, 210, 222, 0.13)",
+        "kind:down": "rgba(90, 160, 255, 0.22)",
+        "models": ("#5CB3F0", "#FF8A4C", "#35CFA0", "#EE9CCB", "#F0BE4A", "#A9B8FF"),
+    },
+}
+
+
+def mark_of(kind: str | None) -> KindMark:
+    """The mark of a kind; kinds that no table of ours knows get a plain dot.
+
+    Args:
+        kind: as tables spell it, or None for a curve without one.
+    """
+    return KIND_MARKS.get(kind or "", _PLAIN_MARK)
+
+
+def shade_token(shade: float) -> str:
+    """Names the colour of a layer at a relative depth; `palette` gives its value per theme.
+
+    Args:
+        shade: 0 (first layer) to 1 (last layer).
+    """
+    return f"shade:{round(min(max(shade, 0.0), 1.0) * _STEPS)}"
+
+
+def model_token(index: int) -> str:
+    """Names the colour of a model; beyond six models they are drawn apart, so colours may repeat.
+
+    Args:
+        index: position of the model in the report.
+    """
+    return f"model:{index % len(_THEMES['light']['models'])}"
+
+
+def palette(theme: str) -> dict[str, Any]:
+    """All named colours of a theme, as CSS colours (`heat` as a Plotly colour scale).
+
+    Each line colour also exists as `TOKEN:band`, its translucent form for error bands. Depth colours are viridis,
+    trimmed at the end that would vanish on the theme's paper.
+
+    Args:
+        theme: `light` or `dark`.
+    """
+    named: dict[str, Any] = {key: value for key, value in _THEMES[theme].items() if isinstance(value, str)}
+    low, high = _DEPTH_SPAN[theme]
+    viridis = mpl.colormaps["viridis"]
+    for step in range(_STEPS + 1):
+        named[f"shade:{step}"] = mpl.colors.to_hex(viridis(low + (high - low) * step / _STEPS))
+    for index, colour in enumerate(_THEMES[theme]["models"]):
+        named[f"model:{index}"] = colour
+    for key in [key for key in named if key.startswith(("shade:", "model:"))]:
+        red, green, blue = (round(255 * part) for part in mpl.colors.to_rgb(named[key]))
+        named[f"{key}:band"] = f"rgba({red}, {green}, {blue}, 0.18)"
+    magma = mpl.colormaps[_HEAT_MAP]
+    named["heat"] = [[step / 32, mpl.colors.to_hex(magma(step / 32))] for step in range(33)]
+    return named
+
+
+def resolve(value: Any, colours: dict[str, Any]) -> Any:
+    """A copy of a nested structure in which every named colour is replaced by its value.
+
+    Args:
+        value: dicts, lists and scalars; named colours are strings that begin with `TOKEN`.
+        colours: from `palette`.
+    """
+    if isinstance(value, dict):
+        return {key: resolve(part, colours) for key, part in value.items()}
+    if isinstance(value, list):
+        return [resolve(part, colours) for part in value]
+    if isinstance(value, str) and value.startswith(TOKEN):
+        return colours.get(value.removeprefix(TOKEN), value)
+    return value
+
+
+def shade_of(theme: str, count: int = 8) -> tuple[str, ...]:
+    """Colours from first to last layer, for the depth legend.
+
+    Args:
+        theme: `light` or `dark`.
+        count: how many.
+    """
+    colours = palette(theme)
+    return tuple(colours[shade_token(step / (count - 1))] for step in range(count))
+
+
+def paper_settings() -> Any:
+    """Matplotlib settings of the figures for papers: small sans-serif type, thin axes, editable text in the PDF."""
+    return {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+        "font.size": 7,
+        "axes.titlesize": 8,
+        "axes.labelsize": 7,
+        "axes.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.labelsize": 6.5,
+        "ytick.labelsize": 6.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "legend.fontsize": 6.5,
+        "legend.frameon": False,
+        "lines.linewidth": 0.9,
+        "pdf.fonttype": 42,
+    }
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people: significant digits, a real minus sign, a dash for a missing or non-finite one.
+
+    Args:
+        value: what to print.
+        digits: significant digits.
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -4 or exponent >= 6:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    return f"{value:.{max(0, digits - 1 - exponent)}f}".replace("-", "−")

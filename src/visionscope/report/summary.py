@@ -1,0 +1,108 @@
+"""The summary in plain words: every sentence is computed from rows, and carries them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.report.changes import QUANTITIES, change_findings
+from visionscope.report.finding import Finding
+from visionscope.report.likeness import between_findings, similarity_findings
+
+__all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
+
+_FEW_IMAGES = 100
+
+
+def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """All sentences that the tables allow, model by model in the order of the jobs.
+
+    Args:
+        tables: result rows by diagnostic; those that are missing or empty say nothing.
+        jobs: the runs' `job.json` dicts.
+    """
+    found: list[Finding] = []
+    for quantity in QUANTITIES:
+        if quantity.diagnostic in tables:
+            found.extend(change_findings(tables[quantity.diagnostic], quantity))
+    if "similarity" in tables:
+        found.extend(similarity_findings(tables["similarity"]))
+    if "similarity_between" in tables:
+        found.extend(between_findings(tables["similarity_between"]))
+    order = list(dict.fromkeys(job["model"]["label"] for job in jobs))
+    return sorted(found, key=lambda one: order.index(one.model) if one.model in order else len(order))
+
+
+def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
+    """The sentences that say most: in turn the strongest of each diagnostic, until there are enough.
+
+    Args:
+        found: from `findings`.
+        count: how many at most.
+    """
+    queues: dict[str, list[Finding]] = {}
+    for finding in sorted(found, key=lambda one: -one.strength):
+        queues.setdefault(finding.diagnostic, []).append(finding)
+    ranked: list[Finding] = []
+    while len(ranked) < count and any(queues.values()):
+        for queue in (queues[name] for name in dict.fromkeys(one.diagnostic for one in found) if queues[name]):
+            heard = [one.model for one in ranked]
+            # Among equally strong sentences, one on a model that has not had its say.
+            best = min(queue, key=lambda one: (-one.strength, heard.count(one.model)))
+            queue.remove(best)
+            ranked.append(best)
+    return ranked[:count]
+
+
+def has_random_weights(jobs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any model of the run was never trained.
+
+    Args:
+        jobs: the runs' `job.json` dicts.
+    """
+    return any(str(job["model"]["weights"]).startswith("random") for job in jobs)
+
+
+def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the numbers of this very run can and can't tell.
+
+    Args:
+        tables: result rows by diagnostic.
+        jobs: the runs' `job.json` dicts.
+    """
+    said = [
+        "Compare changes inside one network. Absolute values depend on the width, the normalisation and the size of "
+        "the grid: between networks, and across a change of grid, they don't compare.",
+        "An interval says how far a number would move with other images of the same kind. It knows nothing of other "
+        "training runs: one network is one sample. Of 20 intervals that truly hold zero, one misses it by chance.",
+    ]
+    if "fourier" in tables:
+        said.append(
+            "High-frequency amplitude is measured relative to the mean of each map (frequency zero). A block that "
+            "only shifts that mean moves the number as well."
+        )
+    if "similarity" in tables:
+        said.append(
+            "Points of one stage are also close in depth, which alone makes them alike; CKA does not say which of "
+            "two representations is the better one."
+        )
+    if has_random_weights(jobs):
+        said.append("Models with random weights show what the architecture does before it has learned anything.")
+    images = [int(job["data"]["images"]) for job in jobs]
+    if images and min(images) < _FEW_IMAGES:
+        said.append(f"{min(images)} images are few: intervals are wide, and rare kinds of image are missing.")
+    return [*said, *_left_out(tables)]
+
+
+def _left_out(tables: Mapping[str, pa.Table]) -> list[str]:
+    said = []
+    for name, table in tables.items():
+        if "note" not in table.column_names or not table.num_rows:
+            continue
+        rows = zip(*(table.column(key).to_pylist() for key in ("model", "point", "note")), strict=True)
+        noted = {(model, point) for model, point, note in rows if note}
+        if noted:
+            points = "1 point has" if len(noted) == 1 else f"{len(noted)} points have"
+            reasons = sorted({note for note in table.column("note").to_pylist() if note})
+            said.append(f"{name}: {points} no number ({'; '.join(reasons)}).")
+    return said

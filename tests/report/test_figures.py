@@ -1,0 +1,168 @@
+import json
+import math
+
+import pytest
+from matplotlib.figure import Figure as Drawing
+
+from report import samples
+from visionscope.core.types import Figure, Heat, Line, Panel
+from visionscope.report.arrange import apart, groups, is_overlay, limits, reads_overlaid, stage_labels, together
+from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
+from visionscope.report.style import KIND_MARKS, number, palette, resolve
+
+
+def curve(name: str = "a", **changed: object) -> Line:
+    usual = {"x": (0.0, 0.5, 1.0), "y": (1.0, 2.0, 3.0), "kinds": ("stem", "msa", "mlp")}
+    return Line(name=name, **{**usual, **changed})
+
+
+def one_panel(*lines: Line, model: str = "") -> Panel:
+    return Panel(model=model, title="t", x_label="x", y_label="y", lines=lines)
+
+
+@pytest.mark.parametrize("models", [1, 2, 8])
+def test_every_diagnostics_figure_draws_both_ways(models: int) -> None:
+    invented = [samples.vit(f"vit_{index}", blocks=3) for index in range(models)]
+    for figure in samples.figures(invented):
+        plotly = to_plotly(figure)
+        drawn = [trace for trace in plotly.data if trace.type == "heatmap" or any(y is not None for y in trace.y)]
+        assert len(drawn) >= models
+        assert len([name for name in plotly.layout if name.startswith("xaxis")]) >= (1 if models == 1 else 2)
+        drawing = to_matplotlib(figure)
+        assert isinstance(drawing, Drawing)
+        assert len([ax for ax in drawing.findobj() if hasattr(ax, "get_xlabel") and ax.has_data()]) >= models
+
+
+def test_gaps_break_the_band_and_the_line() -> None:
+    panel = one_panel(curve(x=(0, 1, 2, 3), y=(1, 2, math.nan, 4), error=(0.5, 0.5, 0.5, 0.5), kinds=()), model="m")
+    band, line = panel_spec(panel, ["m"], limits([panel]))["data"]
+    assert line["y"] == [1, 2, None, 4]
+    assert band["x"] == [0, 1, 1, 0, 0, None, 3, 3, 3]
+    assert band["y"] == [1.5, 2.5, 1.5, 0.5, 1.5, None, 4.5, 3.5, 4.5]
+
+
+def test_kinds_differ_in_shape_and_in_both_libraries() -> None:
+    assert len({mark.symbol for mark in KIND_MARKS.values()}) == len(KIND_MARKS)
+    assert len({mark.marker for mark in KIND_MARKS.values()}) == len(KIND_MARKS)
+    panel = one_panel(curve(), model="m")
+    (trace,) = panel_spec(panel, ["m"], limits([panel]))["data"]
+    assert trace["marker"]["symbol"] == ["star", "circle", "square"]
+    assert trace["marker"]["color"] == ["@@model:0", "@@model:0", "@@paper"]
+
+
+def test_background_is_shaded_up_to_the_point_of_attention() -> None:
+    panel = one_panel(curve(), model="m")
+    (box,) = [
+        shape for shape in panel_spec(panel, ["m"], limits([panel]))["layout"]["shapes"] if shape["type"] == "rect"
+    ]
+    assert (box["x0"], box["x1"], box["fillcolor"]) == (0.0, 0.5, "@@kind:msa")
+
+
+def test_a_curve_of_one_point_is_marked_at_its_end_and_coloured_by_depth() -> None:
+    panel = one_panel(curve(kinds=(), kind="conv", shade=0.25, y=(1, 2, math.nan)), model="m")
+    (trace,) = panel_spec(panel, ["m"], limits([panel]))["data"]
+    assert trace["marker"]["size"] == [0, 7, 0]
+    assert trace["line"]["color"] == "@@shade:25"
+
+
+def test_traces_know_their_model() -> None:
+    panel = one_panel(curve("a"), curve("b"))
+    assert [trace["meta"] for trace in panel_spec(panel, ["b", "a"], limits([panel]))["data"]] == [1, 0]
+
+
+def test_names_are_escaped_and_hover_names_the_point() -> None:
+    hover = ("<b>stem</b>", "x", "y")
+    panel = one_panel(curve("<html>", hover=hover, error=(0.1, 0.1, 0.1)), model="<html>")
+    spec = panel_spec(panel, ["<html>"], limits([panel]))
+    text = spec["data"][1]["customdata"][0]
+    assert text == "<b>&lt;b&gt;stem&lt;/b&gt;</b><br>&lt;html&gt;<br>y: 1.00 ± 0.10"
+    assert "<html>" not in json.dumps(spec)
+
+
+def test_overlay_and_side_by_side_are_inverse() -> None:
+    overlay = one_panel(curve("a"), curve("b"))
+    parts = apart(overlay)
+    assert is_overlay(overlay)
+    assert [part.model for part in parts] == ["a", "b"]
+    again = together(parts)
+    assert again is not None
+    assert again.lines == overlay.lines
+    assert together(parts * 4) is None
+
+
+def test_neighbours_without_a_group_stand_together_when_they_measure_the_same() -> None:
+    panels = (one_panel(curve(), model="a"), one_panel(curve(), model="b"))
+    other = Panel(model="a", title="", x_label="f", y_label="g", lines=(curve(),))
+    figure = Figure(name="n", title="t", caption="c", panels=(*panels, other))
+    assert groups(figure) == [list(panels), [other]]
+
+
+def test_curves_of_very_different_size_are_not_overlaid_first() -> None:
+    assert reads_overlaid(one_panel(curve("a"), curve("b", y=(2, 3, 4))))
+    assert not reads_overlaid(one_panel(curve("a"), curve("b", y=(100, 200, 300))))
+
+
+def test_common_limits_hold_the_bands() -> None:
+    panel = one_panel(curve("a", error=(5.0, 0.0, math.nan), kinds=()), model="a")
+    low, high = limits([panel]).y or (0, 0)
+    assert low < -4
+    assert high > 6
+    assert limits([one_panel(curve("a", y=(math.nan,) * 3), model="a")]).y is None
+
+
+def heat(**changed: object) -> Heat:
+    values = ((1.0, 0.5, math.nan), (0.5, 1.0, 0.2), (0.1, 0.2, 1.0))
+    names = ("stem", "<b>", "c")
+    return Heat(
+        **{"values": values, "names_x": names, "names_y": names, "ticks": ((0, "stem"), (1, "stage 1")), **changed}
+    )
+
+
+def test_maps_have_holes_stage_lines_and_a_scale_that_ends_at_one() -> None:
+    panel = Panel(model="m", title="t", x_label="", y_label="", heat=heat())
+    spec = panel_spec(panel, ["m"], limits([panel]))
+    (trace,) = spec["data"]
+    assert trace["z"][0] == [1.0, 0.5, None]
+    assert (trace["zmin"], trace["zmax"]) == (0.0, 1.0)
+    assert trace["x"] == ["stem", "&lt;b&gt;", "c"]
+    assert [shape.get("x0") for shape in spec["layout"]["shapes"]] == [0.5, 0]
+    assert spec["layout"]["xaxis"]["ticktext"] == ["stem", "stage 1"]
+    assert spec["layout"]["xaxis"]["tickvals"] == [0.0, 1.5]
+
+
+def test_narrow_stages_go_without_a_label() -> None:
+    wide = heat(names_x=tuple(map(str, range(100))))
+    assert stage_labels(wide, 100, least=0.1) == [(50.0, "stage 1")]
+
+
+def test_stage_ticks_of_two_models_belong_to_the_horizontal_axis() -> None:
+    panel = Panel(model="m", title="t", x_label="", y_label="", heat=heat(names_y=("u", "v", "w")))
+    layout = panel_spec(panel, ["m"], limits([panel]))["layout"]
+    assert layout["yaxis"]["ticktext"] == []
+    assert layout["xaxis"]["ticktext"] == ["stem", "stage 1"]
+
+
+def test_every_named_colour_has_a_value_in_both_themes() -> None:
+    light, dark = palette("light"), palette("dark")
+    assert light.keys() == dark.keys()
+    for figure in samples.figures([samples.vit(blocks=2), samples.resnet()]):
+        for panel in figure.panels:
+            spec = panel_spec(panel, ["vit_nano", "resnet_nano"], limits([panel]))
+            assert "@@" in json.dumps(spec)
+            assert "@@" not in json.dumps(resolve(spec, dark))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123456, "0.0123"),
+        (-2.5, "−2.50"),
+        (1234.5, "1234"),
+        (1e-9, "1.00e−09"),
+        (0.0, "0"),
+        (None, "–"),
+        (math.nan, "–"),
+    ],
+)
+def test_numbers_for_people(value: float | None, text: str) -> None:
+    assert number(value) == text

@@ -1,0 +1,173 @@
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from report import samples
+from visionscope.errors import StoreError
+from visionscope.report.page import build_report
+
+
+def build(run: Path, models: list[samples.Invented], **extra: object) -> str:
+    path = build_report(run, samples.tables(models), samples.jobs(models, **extra), samples.figures(models))
+    assert path == run / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def page_data(page: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found.group(1))
+
+
+def visible(page: str) -> str:
+    """The text that a reader sees, without scripts, styles and tags."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", page.split("<body>")[1], flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    build(folder, [samples.vit(blocks=4), samples.resnet(weights="random, seed 0")])
+    return folder
+
+
+def test_each_sentence_links_to_exactly_its_rows(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    rows = page_data(page)["rows"]
+    links = re.findall(r'<a href="#([\w-]+)">(\d+) rows?</a>', page)
+    assert {anchor for anchor, _ in links} == set(rows)
+    assert len(rows) == 8
+    for anchor, count in links:
+        assert len(rows[anchor]["rows"]) == int(count)
+        assert page.count(f'id="{anchor}"') == 1
+
+
+def test_first_line_says_random_weights(run: Path) -> None:
+    text = visible((run / "report.html").read_text(encoding="utf-8"))
+    assert text.startswith(
+        "Random weights: shows the architecture's bias, not what training made (resnet_nano).".replace("'", "&#39;")
+    ) or (
+        text.startswith("Random weights: shows the architecture's bias, not what training made ( resnet_nano).")
+        or text.startswith("Random weights: shows the architecture's bias, not what training made (resnet_nano).")
+    )
+
+
+def test_trained_models_get_no_warning(tmp_path: Path) -> None:
+    assert "Random weights" not in visible(build(tmp_path, [samples.vit(blocks=2)]))
+
+
+def test_nothing_is_loaded_from_elsewhere(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(src|href)=[\"'](?!#)", own)
+    assert "url(" not in own
+    assert "default-src 'none'" in page
+
+
+def test_beside_the_page(run: Path) -> None:
+    figures = {path.name for path in (run / "figures").iterdir()}
+    for name in ("fourier", "fourier_side_by_side", "variance", "similarity"):
+        assert (run / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert len(figures) >= 8
+    for name in ("fourier", "variance", "similarity"):
+        parquet = pyarrow.parquet.read_table(run / "tables" / f"{name}.parquet")
+        assert parquet.num_rows == pyarrow.csv.read_csv(run / "tables" / f"{name}.csv").num_rows > 0
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    assert environment["devices"] == ["cpu"]
+    assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+
+
+def test_environment_holds_no_paths_and_no_host(run: Path) -> None:
+    import socket
+
+    text = (run / "environment.json").read_text()
+    assert "/" not in text
+    assert socket.gethostname() not in text
+
+
+def test_the_same_tables_make_the_same_page(tmp_path: Path) -> None:
+    model = [samples.vit(blocks=1)]
+    assert build(tmp_path / "a", model) == build(tmp_path / "b", model)
+    first, second = ((tmp_path / part / "figures" / "fourier.pdf").read_bytes() for part in "ab")
+    assert first == second
+
+
+def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    page = build(tmp_path, [samples.vit(evil, blocks=1)], errors=[{"part": "0000-0256", "message": f"bad {evil}"}])
+    assert evil not in page
+    assert "<img" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert "bad &lt;/script&gt;" in page
+
+
+def test_failed_parts_are_listed(tmp_path: Path) -> None:
+    page = visible(
+        build(tmp_path, [samples.vit(blocks=1)], errors=[{"part": "0256-0512", "message": "cat.jpg is broken"}])
+    )
+    assert "3 parts failed" in page
+    assert "variance, part 0256-0512: cat.jpg is broken" in page
+
+
+def test_missing_diagnostics_and_no_values(tmp_path: Path) -> None:
+    model = samples.vit(blocks=1)
+    table = samples.tables([model])["variance"]
+    nothing = {"variance": None, "standard_error": None, "change": None, "change_error": None, "note": "one position"}
+    empty = pa.Table.from_pylist([{**row, **nothing} for row in table.to_pylist()], table.schema)
+    page = build_report(tmp_path, {"variance": empty}, samples.jobs([model]), []).read_text(encoding="utf-8")
+    assert "variance: 3 points have no number (one position)." in visible(page)
+    assert page_data(page)["panels"] == []
+    bare = build_report(tmp_path / "bare", {}, [], []).read_text(encoding="utf-8")
+    assert "no finished job" in visible(bare)
+
+
+def test_many_models_become_small_multiples_and_six_are_shown(tmp_path: Path) -> None:
+    page = build(tmp_path, [samples.vit(f"vit_{index}", blocks=1) for index in range(8)])
+    data = page_data(page)
+    assert data["shown"] == [True] * 6 + [False] * 2
+    assert 'data-all="true"' in page
+    assert all(len({trace["meta"] for trace in panel["data"]}) == 1 for panel in data["panels"])
+
+
+def test_between_models_gets_its_figure(tmp_path: Path) -> None:
+    models = [samples.vit(blocks=1), samples.resnet()]
+    tables = {"similarity_between": samples.between_table(*models)}
+    page = build_report(tmp_path, tables, samples.jobs(models), []).read_text(encoding="utf-8")
+    (panel,) = page_data(page)["panels"]
+    assert len(panel["data"][0]["z"]) == 17
+    assert 'data-models="0 1"' in page
+
+
+def test_two_hundred_points(tmp_path: Path) -> None:
+    model = samples.vit(blocks=100)
+    tables = {name: table for name, table in samples.tables([model]).items() if name != "fourier"}
+    figures = [figure for figure in samples.figures([model]) if figure.name != "fourier"]
+    page = build_report(tmp_path, tables, samples.jobs([model]), figures)
+    assert len(page_data(page.read_text())["rows"]["rows-similarity-1"]["rows"]) == 201 * 200 // 2
+    assert page.stat().st_size < 10_000_000
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(StoreError, match=r"the report can't write .*run/environment.json: "):
+        build_report(tmp_path / "run", {}, [], [])
+
+
+def test_a_failing_writer_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = build(tmp_path, [samples.vit(blocks=1)])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        build(tmp_path, [samples.vit(blocks=2)])
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == old
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]

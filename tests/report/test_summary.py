@@ -1,0 +1,209 @@
+import dataclasses
+import math
+import re
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from report import samples
+from visionscope.report.finding import interval, verdict_of
+from visionscope.report.summary import Finding, caveats, findings, main_findings
+
+ATTENTION = "In vit_nano, self-attention (msa)"
+
+
+def found_for(*models: samples.Invented) -> list[Finding]:
+    return findings(samples.tables(models), samples.jobs(models))
+
+
+def sentence(found: list[Finding], diagnostic: str, kind: str) -> Finding:
+    (one,) = [one for one in found if one.diagnostic == diagnostic and one.kind == kind]
+    return one
+
+
+def test_opposite_tables_get_opposite_sentences() -> None:
+    usual = found_for(samples.vit())
+    opposite = found_for(samples.vit(changes={"msa": 0.1, "mlp": -0.08}))
+    for diagnostic, words in (("fourier", "the high-frequency amplitude"), ("variance", "the variance of the feature")):
+        lowered, raised = (sentence(found, diagnostic, "msa") for found in (usual, opposite))
+        assert lowered.headline.startswith(f"{ATTENTION} lowers {words}")
+        assert raised.headline.startswith(f"{ATTENTION} raises {words}")
+        assert (lowered.verdict, raised.verdict) == ("lowers", "raises")
+        assert sentence(usual, diagnostic, "mlp").verdict == "raises"
+        assert sentence(opposite, diagnostic, "mlp").verdict == "lowers"
+
+
+def test_sizes_in_the_sentence_are_those_of_the_rows() -> None:
+    one = sentence(found_for(samples.vit()), "fourier", "msa")
+    changes = [row[one.columns.index("change")] for row in one.rows]
+    mean = sum(changes) / len(changes)
+    reach = stats.t.ppf(0.975, 255) * 0.02
+    text = f"Mean change in log amplitude {mean:.3g} per point (95 % interval {mean - reach:.3g} to {mean + reach:.3g})"
+    assert text.replace("-", "−") in one.detail.replace("-", "−")
+    assert f"{100 * (1 - math.exp(mean)):.2g} % less amplitude" in one.detail
+
+
+def test_an_interval_that_spans_zero_reads_no_clear_change() -> None:
+    found = found_for(samples.vit(error=0.5))
+    one = sentence(found, "fourier", "msa")
+    assert one.verdict == "no clear change"
+    assert one.headline == f"{ATTENTION} makes no clear change to the high-frequency amplitude at all 12 points."
+    assert "On average: no clear change (" in one.detail
+    assert not re.search(r"lowers|raises|less|more", one.text)
+
+
+def test_without_errors_nothing_is_claimed() -> None:
+    one = sentence(found_for(samples.vit(error=None)), "variance", "msa")
+    assert one.verdict == "no clear change"
+    assert "no interval: too few images" in one.detail
+
+
+@pytest.mark.parametrize("diagnostic", ["fourier", "variance"])
+def test_counts_in_the_sentence_are_counts_of_its_rows(diagnostic: str) -> None:
+    table = samples.tables([samples.vit()])[diagnostic]
+    rows = table.to_pylist()
+    chosen = [row for row in rows if row["kind"] == "msa" and row["change"] is not None]
+    wanted = {"lowers": 7, "raises": 3, "no clear change": 2}
+    for place, row in enumerate(chosen):
+        row["change"] = -0.5 if place < 7 else 0.5 if place < 10 else 0.001
+    one = sentence(findings({diagnostic: pa.Table.from_pylist(rows, table.schema)}, []), diagnostic, "msa")
+    verdicts = [row[one.columns.index("verdict")] for row in one.rows]
+    assert {name: verdicts.count(name) for name in wanted} == wanted
+    assert "at 7 of 12 points, raises it at 3 and no clear change at 2." in one.headline
+    assert len(one.rows) == 12
+
+
+def test_places_are_thirds_for_one_stage_and_stages_for_several() -> None:
+    plain = sentence(found_for(samples.vit()), "fourier", "msa")
+    staged = sentence(found_for(samples.resnet()), "fourier", "conv")
+    assert "By third of depth: lower in the first third (4 of 4), the middle third (4 of 4) and the last third" in (
+        plain.detail
+    )
+    assert "By stage: higher in stage 1 (3 of 3), stage 2 (3 of 3), stage 3 (5 of 5) and stage 4 (2 of 2)." in (
+        staged.detail
+    )
+
+
+def test_points_after_a_change_of_grid_are_not_counted() -> None:
+    found = found_for(samples.resnet())
+    assert not [one for one in found if one.kind == "down"]
+    assert len(sentence(found, "fourier", "conv").rows) == 13
+
+
+def test_high_frequency_rows_alone_are_counted() -> None:
+    table = samples.tables([samples.vit()])["fourier"]
+    rows = [{**row, "change": 9.0 if not row["high_frequency"] else row["change"]} for row in table.to_pylist()]
+    one = sentence(findings({"fourier": pa.Table.from_pylist(rows, table.schema)}, []), "fourier", "msa")
+    assert one.verdict == "lowers"
+
+
+def test_stages_alike_and_the_opposite() -> None:
+    table = samples.tables([samples.resnet()])["similarity"]
+    usual = sentence(findings({"similarity": table}, []), "similarity", "")
+    swapped = [{**row, "cka": 1.0 - row["cka"]} for row in table.to_pylist()]
+    opposite = sentence(findings({"similarity": pa.Table.from_pylist(swapped, table.schema)}, []), "similarity", "")
+    vague = [{**row, "standard_error": 0.9} for row in table.to_pylist()]
+    unclear = sentence(findings({"similarity": pa.Table.from_pylist(vague, table.schema)}, []), "similarity", "")
+    assert "are more alike than points of different stages" in usual.headline
+    assert "are less alike than points of different stages" in opposite.headline
+    assert "show no clear difference in likeness" in unclear.headline
+    assert len(usual.rows) == 17 * 16 // 2
+    within = [row for row in usual.rows if row[2] == row[3]]
+    assert f"over {len(within)} pairs against" in usual.headline
+    assert usual.headline.endswith(f"over {len(usual.rows) - len(within)}.")
+
+
+def test_similarity_without_intervals_makes_no_claim() -> None:
+    table = samples.tables([samples.resnet()])["similarity"]
+    rows = [{**row, "standard_error": None, "groups": 3} for row in table.to_pylist()]
+    one = sentence(findings({"similarity": pa.Table.from_pylist(rows, table.schema)}, []), "similarity", "")
+    assert one.verdict == "stages don't differ"
+    assert "no interval: fewer than 4 groups" in one.detail
+
+
+def test_one_stage_is_said_to_be_one() -> None:
+    one = sentence(found_for(samples.vit()), "similarity", "")
+    assert one.headline.startswith("vit_nano has one stage")
+    assert "over 300 pairs of points" in one.headline
+    assert len(one.rows) == 300
+
+
+def test_random_weights_travel_with_every_sentence() -> None:
+    found = found_for(samples.resnet(weights="random, seed 0"))
+    assert len(found) == 3
+    assert all("resnet_nano (random weights)" in one.headline for one in found)
+
+
+def test_two_jobs_of_one_model_are_told_apart() -> None:
+    tables = samples.tables([samples.vit()])
+    twin = tables["variance"].set_column(1, "data", pa.array(["cifar:test"] * tables["variance"].num_rows))
+    twin = twin.set_column(4, "job", pa.array(["f" * 12] * twin.num_rows))
+    found = findings({"variance": pa.concat_tables([tables["variance"], twin])}, [])
+    assert {one.headline.split(",")[0] for one in found} == {
+        "In vit_nano on embedded:test",
+        "In vit_nano on cifar:test",
+    }
+
+
+def test_anchors_are_unique_and_main_findings_span_the_diagnostics() -> None:
+    models = (samples.vit(), samples.resnet(), samples.vit("deit", error=0.5))
+    found = found_for(*models)
+    assert len({one.anchor for one in found}) == len(found)
+    main = main_findings(found)
+    assert [one.diagnostic for one in main] == ["fourier", "variance", "similarity"]
+    assert all(one.verdict not in ("no clear change", "described") for one in main)
+    assert [one.model for one in found] == sorted((one.model for one in found), key=[m.label for m in models].index)
+
+
+def test_between_models() -> None:
+    first, second = samples.vit(), samples.resnet()
+    (one,) = findings({"similarity_between": samples.between_table(first, second)}, [])
+    assert one.headline.startswith("Between vit_nano and resnet_nano, the points most alike are stem and stem (CKA 0.8")
+    assert len(one.rows) == 25 * 17
+
+
+def test_caveats_speak_of_this_run() -> None:
+    few = (samples.vit(weights="random, seed 0", images=64),)
+    said = " ".join(caveats(samples.tables(few), samples.jobs(few)))
+    assert "random weights" in said
+    assert "64 images are few" in said
+    many = (samples.vit(),)
+    tables = samples.tables(many)
+    quiet = " ".join(caveats(tables, samples.jobs(many)))
+    assert "random weights" not in quiet
+    assert "are few" not in quiet
+    rows = tables["fourier"].to_pylist()
+    rows[0]["note"] = "grid 2x2 is too small"
+    noted = {"fourier": pa.Table.from_pylist(rows, tables["fourier"].schema)}
+    assert "fourier: 1 point has no number (grid 2x2 is too small)." in caveats(noted, samples.jobs(many))
+
+
+def test_empty_tables_say_nothing() -> None:
+    assert findings({}, []) == []
+    assert main_findings([]) == []
+    empty = {name: table.slice(0, 0) for name, table in samples.tables([samples.vit()]).items()}
+    assert findings(empty, []) == []
+
+
+@given(st.floats(-5, 5), st.floats(1e-6, 5), st.integers(1, 400))
+def test_interval_is_students_and_mirrors(value: float, error: float, degrees: int) -> None:
+    ends = interval(value, error, degrees)
+    assert ends == pytest.approx(stats.t.interval(0.95, degrees, loc=value, scale=error), rel=1e-9, abs=1e-12)
+    mirrored = {"lowers": "raises", "raises": "lowers"}
+    verdict = verdict_of(ends)
+    assert verdict_of(interval(-value, error, degrees)) == mirrored.get(verdict, verdict)
+
+
+def test_no_interval_from_one_image() -> None:
+    assert interval(1.0, 0.1, 0) is None
+    assert interval(None, 0.1, 5) is None
+    assert interval(1.0, math.nan, 5) is None
+
+
+def test_findings_are_frozen() -> None:
+    (one, *_) = found_for(samples.vit())
+    with pytest.raises(dataclasses.FrozenInstanceError, match="verdict"):
+        one.verdict = "raises"  # type: ignore[misc]
