@@ -1,0 +1,80 @@
+"""Directives that write tables from the code, so that the pages can't fall behind it."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.table import schema_of
+from visionscope.tracing.exceptions import EXCEPTIONS
+
+
+class Diagnostics(SphinxDirective):
+    """Every diagnostic of the registry: its documentation, its parameters, the columns of its table."""
+
+    def run(self) -> list[nodes.Node]:
+        """Writes a section per diagnostic."""
+        sections: list[nodes.Node] = []
+        for name in diagnostic_names():
+            section = nodes.section(ids=[nodes.make_id(f"diagnostic {name}")])
+            section += nodes.title(text=name)
+            chosen = diagnostic_class(name)
+            lines = [f".. autoclass:: {chosen.__module__}.{chosen.__qualname__}", "   :no-index:", ""]
+            section += self.parse_text_to_nodes("\n".join(lines))
+            fields = [
+                (f"--{name}.{field.name}", f"{field.type}", repr(field.default)) for field in dataclasses.fields(chosen)
+            ]
+            if fields:
+                section += nodes.paragraph(text="Parameters, as flags; a study file has the same names.")
+                section += _table(("flag", "type", "default"), fields, code=(0, 1, 2))
+            section += nodes.paragraph(text="Columns of its table, after model, data, weights, precision and job.")
+            section += _table(("column", "type", "unit", "meaning"), _columns(chosen.row), code=(0, 1))
+            sections.append(section)
+        return sections
+
+
+class Exceptions(SphinxDirective):
+    """The table of class names whose kind is not told by their operations."""
+
+    def run(self) -> list[nodes.Node]:
+        """Writes the table."""
+        rows = [(name, str(row.kind), row.reason) for name, row in EXCEPTIONS.items()]
+        return [_table(("class", "kind", "why its operations don't tell"), rows, code=(0, 1))]
+
+
+def _columns(row: type) -> Iterable[Sequence[str]]:
+    for field in schema_of(row):
+        told: dict[bytes, bytes] = field.metadata or {}
+        unit, meaning = (told.get(key, b"").decode() for key in (b"unit", b"meaning"))
+        yield field.name, f"{field.type}{' or null' if field.nullable else ''}", unit, meaning
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], code: Sequence[int]) -> nodes.table:
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=1) for _ in head]
+    top, body = nodes.thead(), nodes.tbody()
+    top += _row(head, ())
+    for row in rows:
+        body += _row(row, code)
+    group += [top, body]
+    table = nodes.table()
+    table += group
+    return table
+
+
+def _row(cells: Sequence[str], code: Sequence[int]) -> nodes.row:
+    row = nodes.row()
+    for place, text in enumerate(cells):
+        inner = nodes.literal(text=text) if place in code else nodes.Text(text)
+        row += nodes.entry("", nodes.paragraph("", "", inner))
+    return row
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Registers the directives."""
+    app.add_directive("diagnostics", Diagnostics)
+    app.add_directive("kind-exceptions", Exceptions)
+    return {"parallel_read_safe": True}
