@@ -15,7 +15,8 @@ from visionscope.core.types import Point, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, nearest
-from visionscope.models.load import LoadedModel, load_model, parse_spec
+from visionscope.models.load import LoadedModel, load_model
+from visionscope.models.spec import parse_spec
 from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch

@@ -1,0 +1,93 @@
+"""Runs that go on in a process of their own, to be killed; imported once by a fork server, so that each starts at once."""
+
+import dataclasses
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from running.conftest import study_of
+from visionscope.cli import main
+from visionscope.core.types import Batch
+from visionscope.running.execute import execute
+from visionscope.running.plan import PlannedSubject, plan, spans_of
+from visionscope.running.store import Store
+
+IMAGES = 900
+CONTEXT = multiprocessing.get_context("forkserver")
+# Modules that are installed; the server does not know the tests' folder.
+CONTEXT.set_forkserver_preload(["visionscope.api", "visionscope.cli", "timm", "pytest"])
+
+
+class Noise:
+    """Images that cost nothing to load."""
+
+    digest = "noise"
+
+    def __len__(self) -> int:
+        return IMAGES
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for first in range(start, stop, batch_size):
+            positions = torch.arange(first, min(first + batch_size, stop))
+            generator = torch.Generator().manual_seed(first)
+            yield Batch(torch.randn(len(positions), 3, 16, 16, generator=generator), None, positions)
+
+
+def noise_study() -> PlannedSubject:
+    """Three diagnostics in four parts each."""
+    (planned,) = plan(study_of(only=["fourier", "variance", "similarity"], images=8))
+    parts = list(spans_of(IMAGES))
+    jobs = tuple(dataclasses.replace(job, record={**job.record, "parts": parts}) for job in planned.jobs)
+    return PlannedSubject(subject=dataclasses.replace(planned.subject, samples={"eval": Noise()}), jobs=jobs)
+
+
+def run_noise(folder: Path) -> None:
+    torch.set_num_threads(1)
+    execute([noise_study()], Store(folder), batch=64, device=torch.device("cpu"))
+
+
+def run_noise_stuck_in_a_write(folder: Path) -> None:
+    """Stops for good in the middle of the fifth part's write, and says so by a file."""
+    real, count = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal count
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        count += ".parquet." in name
+        if count == 5:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            (folder / "writing").touch()
+            time.sleep(600)
+        real(descriptor)
+
+    os.fsync = fsync
+    run_noise(folder)
+
+
+def run_command(folder: Path, arguments: list[str]) -> None:
+    """The command line, its streams in files."""
+    torch.set_num_threads(1)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    os._exit(main(arguments))
+
+
+def started(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    process = CONTEXT.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
+    """Returns once it is true, or the process has ended."""
+    end = time.monotonic() + 120
+    while process.is_alive() and not true():
+        if time.monotonic() > end:
+            process.kill()
+            raise TimeoutError("the run does not come on")
+        time.sleep(0.002)
