@@ -7,6 +7,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.table import schema_of
 from visionscope.tracing.exceptions import EXCEPTIONS
@@ -25,7 +26,8 @@ class Diagnostics(SphinxDirective):
             lines = [f".. autoclass:: {chosen.__module__}.{chosen.__qualname__}", "   :no-index:", ""]
             section += self.parse_text_to_nodes("\n".join(lines))
             fields = [
-                (f"--{name}.{field.name}", f"{field.type}", repr(field.default)) for field in dataclasses.fields(chosen)
+                (f"--{name}.{field.name}", field.type.__name__, repr(field.default))
+                for field in dataclasses.fields(chosen)
             ]
             if fields:
                 section += nodes.paragraph(text="Parameters, as flags; a study file has the same names.")
@@ -68,8 +70,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], code: Sequence[in
 def _row(cells: Sequence[str], code: Sequence[int]) -> nodes.row:
     row = nodes.row()
     for place, text in enumerate(cells):
-        inner = nodes.literal(text=text) if place in code else nodes.Text(text)
-        row += nodes.entry("", nodes.paragraph("", "", inner))
+        # Meanings write `names` in backticks, as docstrings do.
+        words = enumerate(["", text] if place in code else text.split("`"))
+        inner = [nodes.literal(text=word) if number % 2 else nodes.Text(word) for number, word in words]
+        row += nodes.entry("", nodes.paragraph("", "", *inner))
     return row
 
 
