@@ -20,12 +20,12 @@ from visionscope.core.table import to_table
 from visionscope.core.types import Batch, Figure, Point, SampleLike, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between, between_figure
+from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.running.execute import Failure, execute, observe
 from visionscope.running.plan import PlannedSubject, device_of, plan, span_of, spans_of
-from visionscope.running.store import Store, diagnostic_from, points_from, with_leading
+from visionscope.running.store import JobState, Store, diagnostic_from, points_from, with_leading
 from visionscope.running.study import Study
 from visionscope.tracing import trace, watch
 
@@ -184,10 +184,10 @@ def write_report(run: Path | str) -> Path:
     Raises:
         StoreError: when the folder holds no job, or the disk refuses.
     """
-    from visionscope.report import build_report
+    from visionscope.report.page import build_report
 
     store = Store(run)
-    jobs = _told_apart(store.jobs())
+    jobs = _told_apart([_with_errors(state) for state in store.states()])
     tables: dict[str, pa.Table] = {}
     figures: list[Figure] = []
     for name in sorted({job["diagnostic"] for job in jobs}):
@@ -197,7 +197,6 @@ def write_report(run: Path | str) -> Path:
     between = _between(store, [job for job in jobs if job["diagnostic"] == "similarity"])
     if between is not None:
         tables["similarity_between"] = between
-        figures.append(between_figure(between))
     return build_report(Path(run), tables, jobs, figures)
 
 
@@ -225,8 +224,15 @@ def _figures(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Fig
     for number, fields in enumerate(_distinct([job["fields"] for job in jobs])):
         own = [job for job in jobs if job["fields"] == fields]
         rows = table.filter(pc.is_in(table["job"], pa.array([job["job"][:12] for job in own])))
+        if not rows.num_rows:
+            continue
         figure = diagnostic_from(own[0]).figure(rows)
         yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
+
+
+def _with_errors(state: JobState) -> dict[str, Any]:
+    errors = [{"part": part, "message": message} for part, message in state.failed.items()]
+    return {**state.record, "errors": errors}
 
 
 def _told_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

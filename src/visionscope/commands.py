@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -249,11 +250,35 @@ def _report(parsed: Namespace) -> int:
     return 0
 
 
+def _train_flags(parser: Parser) -> None:
+    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
+    parser.add_argument("--data", type=str, required=True, help="data spec without split, such as embedded")
+    parser.add_argument("--out", type=str, default="visionscope-run", help="run folder; weights go below its train/")
+    parser.add_argument("--epochs", type=float, default=10.0, help="passes over the training images at most")
+    parser.add_argument("--minutes", type=float, default=None, help="ends the training after so long")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+
+
+def _train(parsed: Namespace) -> int:
+    from visionscope.training.loop import Progress, train
+
+    def report(progress: Progress) -> None:
+        line = f"epoch {progress.epoch:.1f}, {progress.done:.0%}, {progress.seconds:.0f} s, loss {progress.loss:.3f}"
+        sys.stderr.write(f"\r{line}\x1b[K" if sys.stderr.isatty() else "")
+
+    named = {name: parsed[name] for name in ("epochs", "minutes", "seed")}
+    trained = train(parsed.model, parsed.data, Path(parsed.out), report=report, **named)
+    sys.stderr.write("\n" if sys.stderr.isatty() else "")
+    sys.stdout.write(f"{trained.accuracy:.1%} of {trained.images} test images right; weights: {trained.checkpoint}\n")
+    return 0
+
+
 COMMANDS: Mapping[str, Command] = {
     "models": Command("List and search the models that can be named.", _models_flags, _models),
     "points": Command("Show where the feature maps of a model can be looked at.", _points_flags, _points),
     "diagnose": Command("Look inside models and write a report.", _diagnose_flags, _diagnose),
     "run": Command("Do or go on with the study in a YAML file.", _run_flags, _run),
+    "train": Command("Train a small model; its weights load as MODEL@FILE.", _train_flags, _train),
     "status": Command("Show what of a run is done, failed and left.", _run_folder_flags, _status),
     "report": Command("Build the page again from what is stored.", _run_folder_flags, _report),
 }

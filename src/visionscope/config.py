@@ -1,7 +1,9 @@
 """YAML files and command-line flags become a study: the same keys, the same rules, one line for whatever is wrong."""
 
 import dataclasses
+import inspect
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,7 +69,12 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
         known = None if default is dataclasses.MISSING or default == () else default
         parser.add_argument(f"--{name.replace('_', '-')}", default=known, help=text, **types[name])
     for name in diagnostic_names():
-        parser.add_class_arguments(diagnostic_class(name), name, help=f"parameters of {name}")
+        chosen = diagnostic_class(name)
+        group = parser.add_argument_group(f"parameters of {name}")
+        hints, meanings = typing.get_type_hints(chosen), _meanings(chosen)
+        for field in dataclasses.fields(chosen):
+            text = meanings.get(field.name, "")
+            group.add_argument(f"--{name}.{field.name}", type=hints[field.name], default=field.default, help=text)
 
 
 def study_from_flags(parsed: Namespace) -> Study:
@@ -206,9 +213,19 @@ def _keys() -> tuple[str, ...]:
     return ("models", *_HELP, *diagnostic_names())
 
 
+def _meanings(described: type) -> dict[str, str]:
+    """What the `Attributes:` section of a docstring says, by attribute."""
+    _, _, section = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
 def _one_line(message: str, flags: Sequence[str]) -> str:
     """What jsonargparse says over several lines, as parameter, rule, value and nearest valid choice."""
     text = " ".join(message.split())
+    missing = re.search(r"arguments are required: (?:\w+\.)?(.+)$", text)
+    if missing:
+        return f"{missing[1]}: must be given"
     unknown = re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", text)
     if unknown:
         return f"{unknown[1]}: there is no such flag.{nearest(unknown[1], flags)}"

@@ -1,4 +1,4 @@
-"""Runs that go on in a process of their own, to be killed; imported once by a fork server, so that each starts at once."""
+"""Runs in processes of their own, to be killed; a fork server has imported what they need, so that they start at once."""
 
 import dataclasses
 import multiprocessing
