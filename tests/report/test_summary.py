@@ -41,8 +41,10 @@ def test_sizes_in_the_sentence_are_those_of_the_rows() -> None:
     changes = [row[one.columns.index("change")] for row in one.rows]
     mean = sum(changes) / len(changes)
     reach = stats.t.ppf(0.975, 255) * 0.02
-    text = f"Mean change in log amplitude {mean:.3g} per point (95 % interval {mean - reach:.3g} to {mean + reach:.3g})"
-    assert text.replace("-", "−") in one.detail.replace("-", "−")
+    found = re.match(r"Mean change in log amplitude (\S+) per point \(95 % interval (\S+) to (\S+)\): ", one.detail)
+    assert found is not None
+    said = [float(text.replace("−", "-")) for text in found.groups()]
+    assert said == pytest.approx([mean, mean - reach, mean + reach], rel=5e-3)
     assert f"{100 * (1 - math.exp(mean)):.2g} % less amplitude" in one.detail
 
 

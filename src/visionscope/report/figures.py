@@ -2,6 +2,7 @@
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["panel_spec", "to_matplotlib", "to_plotly"]
 
 _ROW_HEIGHT = 360
 _DIGITS = 5
+_LABEL_WIDTH = 32
 
 
 def to_plotly(figure: Figure) -> Any:
@@ -110,7 +112,7 @@ def _font(colour: str, size: int) -> dict[str, Any]:
 
 def _axis(label: str, span: tuple[float, float] | None) -> dict[str, Any]:
     axis: dict[str, Any] = {
-        "title": {"text": html.escape(label), "font": _font("muted", 12), "standoff": 8},
+        "title": {"text": _wrapped(label), "font": _font("muted", 12), "standoff": 8},
         "tickfont": _font("muted", 11),
         "gridcolor": TOKEN + "grid",
         "linecolor": TOKEN + "axis",
@@ -124,6 +126,11 @@ def _axis(label: str, span: tuple[float, float] | None) -> dict[str, Any]:
     if span is not None:
         axis["range"] = list(span)
     return axis
+
+
+def _wrapped(label: str) -> str:
+    """Plotly cuts off an axis title that is longer than its axis."""
+    return "<br>".join(html.escape(part) for part in textwrap.wrap(label, _LABEL_WIDTH))
 
 
 def _boundary(x: float) -> dict[str, Any]:

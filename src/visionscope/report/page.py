@@ -147,8 +147,14 @@ def _cards(view: list[Panel], models: Sequence[str], panels: list[dict[str, Any]
         # A map between two models names them at its axes, and goes with either.
         own = [index for index, label in enumerate(models) if label in (panel.model, panel.x_label, panel.y_label)]
         is_map = panel.heat is not None
-        cards.append({"index": len(panels), "title": panel.title, "models": own, "heat": is_map})
-        panels.append({**panel_spec(panel, models, common), "heat": is_map})
+        spec = panel_spec(panel, models, common)
+        measure = "" if is_map else panel.y_label
+        if measure:
+            # Said above the axes, where it is not cut off on a phone.
+            del spec["layout"]["yaxis"]["title"]
+        card = {"index": len(panels), "title": panel.title, "measure": measure, "models": own, "heat": is_map}
+        cards.append(card)
+        panels.append({**spec, "heat": is_map})
     return cards
 
 

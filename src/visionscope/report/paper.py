@@ -1,6 +1,7 @@
 """Plain figure descriptions drawn with matplotlib, in the style of a paper: PDF and 300 dpi PNG."""
 
 import math
+import textwrap
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_
 from visionscope.report.style import mark_of, model_token, palette, paper_settings, shade_of, shade_token
 
 _COLUMNS = 4
+_LABEL_WIDTH = 30
 _SIZE = {1: (3.6, 2.3), 2: (2.9, 2.1), 3: (2.3, 1.9), 4: (1.8, 1.7)}
 _SHADED = {"msa": "#dfe2e6", "down": "#cfe0f7"}
 
@@ -63,7 +65,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         ax.set_title(_safe(panel.title), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
         if index == 0 or panel.heat is not None or common.y is None:
-            ax.set_ylabel(_safe(panel.y_label))
+            ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
         if panel.heat is not None:
             _draw_heat(ax, panel.heat, common)
         else:

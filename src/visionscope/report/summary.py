@@ -12,6 +12,7 @@ from visionscope.report.likeness import between_findings, similarity_findings
 __all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
 _FEW_IMAGES = 100
+_NEARLY = 0.7
 
 
 def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -46,9 +47,9 @@ def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
     ranked: list[Finding] = []
     while len(ranked) < count and any(queues.values()):
         for queue in (queues[name] for name in dict.fromkeys(one.diagnostic for one in found) if queues[name]):
-            heard = [one.model for one in ranked]
-            # Among equally strong sentences, one on a model that has not had its say.
-            best = min(queue, key=lambda one: (-one.strength, heard.count(one.model)))
+            # Among nearly as strong sentences, one on a model and a kind that have not had their say.
+            rivals = [one for one in queue if one.strength >= _NEARLY * queue[0].strength]
+            best = min(rivals, key=lambda one: sum((one.model == o.model) + (one.kind == o.kind) for o in ranked))
             queue.remove(best)
             ranked.append(best)
     return ranked[:count]

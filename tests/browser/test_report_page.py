@@ -1,0 +1,139 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from browser.conftest import Page
+
+pytestmark = pytest.mark.browser
+
+VISIBLE = "[...document.querySelectorAll('.plot')].filter(plot => plot.offsetParent !== null)"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (400, False), (400, True)])
+def test_loads_alone_draws_everything_and_fits(
+    page: Page, reports: Callable[[str], Path], width: int, dark: bool
+) -> None:
+    path = reports("two")
+    page.open(path, width, dark=dark)
+    assert page.complaints() == []
+    assert page.requests() == [path.as_uri()]
+    plots = page.run(
+        f"return {VISIBLE}.map(plot => [plot.querySelectorAll('.scatterlayer .js-line, .heatmaplayer image').length,"
+        "plot.querySelector('svg').clientWidth, plot.clientWidth])"
+    )
+    assert len(plots) == 8
+    for marks, drawn, wide in plots:
+        assert marks > 0
+        assert drawn == wide > 200
+    assert page.run("return document.documentElement.scrollWidth") == width
+    assert page.run("return document.documentElement.dataset.theme") == ("dark" if dark else "light")
+    page.keep(f"report-{width}-{'dark' if dark else 'light'}")
+
+
+def test_a_model_can_be_hidden_and_shown(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    count = f"return {VISIBLE}.map(plot => plot.querySelectorAll('.scatterlayer .js-line').length)"
+    panels = f"return {VISIBLE}.map(plot => plot.closest('.panel').dataset.models)"
+    before, shown = page.run(count), page.run(panels)
+    page.click('[data-chip="0"]')
+    assert page.run("return document.querySelector('[data-chip=\"0\"]').getAttribute('aria-pressed')") == "false"
+    after, left = page.run(count), page.run(panels)
+    assert {"0", "0 1"} <= set(shown)
+    assert set(left) == {"1", ""}
+    overlaid = shown.index("")
+    assert after[left.index("")] == before[overlaid] / 2
+    page.click('[data-chip="1"]')
+    assert page.run(
+        "return [...document.querySelectorAll('.panels')].some(view => view.offsetParent && "
+        "!view.querySelector('.empty').hidden)"
+    )
+    page.click('[data-chip="0"]')
+    page.click('[data-chip="1"]')
+    assert page.run(count) == before
+    assert page.complaints() == []
+
+
+def test_overlaid_and_side_by_side(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    variance = "#figure-variance [data-view='{}']"
+    shown = "return document.querySelector(arguments[0]).offsetParent !== null"
+    assert page.run(shown, variance.format("overlaid"))
+    page.click("#figure-variance [data-view-button='side by side']")
+    assert not page.run(shown, variance.format("overlaid"))
+    assert page.run(
+        "return [...document.querySelectorAll(arguments[0])].map(plot => plot.querySelectorAll('.js-line').length > 0)",
+        variance.format("side by side") + " .plot",
+    ) == [True, True]
+
+
+def test_the_theme_can_be_switched(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    colours = (
+        "const plot = document.querySelector('.plot');"
+        "return [getComputedStyle(document.body).backgroundColor, plot.querySelector('.js-line').style.stroke,"
+        "plot.querySelector('.main-svg').style.background]"
+    )
+    light = page.run(colours)
+    page.click("#theme")
+    dark = page.run(colours)
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    page.click("#theme")
+    assert page.run(colours) == light
+    assert page.complaints() == []
+
+
+def test_hover_names_the_point(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    texts = page.run(
+        "const plot = document.querySelector('#figure-variance .plot');"
+        "const curve = plot.data.findIndex(trace => trace.customdata);"
+        "Plotly.Fx.hover(plot, [{curveNumber: curve, pointNumber: 3}]);"
+        "return plot.querySelector('.hoverlayer').textContent"
+    )
+    assert "layers.1.3+msa" in texts
+    assert "vit_nano" in texts
+    assert "±" in texts
+
+
+@pytest.mark.parametrize("anchor", ["rows-fourier-1", "rows-similarity-2"])
+def test_a_sentence_opens_its_rows(page: Page, reports: Callable[[str], Path], anchor: str) -> None:
+    page.open(reports("two"), 1400)
+    said = page.run(
+        f"const link = document.querySelector('a[href=\"#{anchor}\"]'); link.click(); return link.textContent"
+    )
+    page.driver.implicitly_wait(0)
+    rows = 0
+    for _ in range(100):
+        rows = page.run(f"return document.querySelectorAll('#{anchor} tbody tr').length")
+        if rows:
+            break
+        time.sleep(0.05)
+    assert page.run(f"return document.getElementById('{anchor}').open")
+    assert said == f"{rows} rows"
+
+
+def test_many_models_have_a_chooser(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("eight"), 1400)
+    cards = "return [...document.querySelectorAll('#figure-variance .panel')].filter(panel => !panel.hidden).length"
+    assert page.run(cards) == 6
+    page.click('[data-all="true"]')
+    assert page.run(cards) == 8
+    page.click('[data-all="false"]')
+    assert page.run(cards) == 0
+    page.click('[data-chip="7"]')
+    assert page.run(cards) == 1
+    assert page.run("return document.querySelector('[data-chip=\"7\"]').textContent") == "vit_7_<html>&"
+    assert page.complaints() == []
+    page.keep("report-many-1400-light")
+
+
+def test_it_prints_in_black_on_white(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400, dark=True)
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    assert page.run("return document.documentElement.dataset.theme") == "light"
+    assert page.run("return document.querySelector('.plot .main-svg').style.background") == "rgb(255, 255, 255)"
+    page.run("dispatchEvent(new Event('afterprint'))")
+    page.settle()
+    assert page.run("return document.documentElement.dataset.theme") == "dark"
