@@ -6,7 +6,7 @@ from typing import Any
 from visionscope.core.types import Kind
 from visionscope.tracing.axes import arrangement, is_map
 from visionscope.tracing.record import Frame, Node, Record
-from visionscope.tracing.sums import kind_of
+from visionscope.tracing.sums import grid_area, kind_of
 
 Block = tuple[Frame, tuple[Any, ...], Node, Kind, tuple[str, ...]]
 
@@ -36,7 +36,9 @@ def block_frames(record: Record) -> list[Block]:
             waiting += nodes
             if not _ends_block(frame, nodes, children):
                 continue
-            kind = kind_of(waiting, node) or Kind.BLOCK
+            kind = kind_of([other for other in waiting if grid_area(other) != 1], node)
+            if kind is None:
+                continue  # norms, activations and gates alone: part of the block that follows
             blocks.append((frame, place, node, Kind.DOWN if kind is Kind.POOL else kind, _words(waiting)))
             waiting = []
     return blocks

@@ -8,7 +8,7 @@ from visionscope.core.types import Kind, Point
 from visionscope.tracing.axes import Arrangement, Axes, arrangement, is_map
 from visionscope.tracing.blocks import block_frames
 from visionscope.tracing.record import Frame, Node, Record
-from visionscope.tracing.sums import Sum, find_sums, stream_back
+from visionscope.tracing.sums import Sum, find_sums, grid_area, stream_back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +198,9 @@ def _down_drafts(record: Record, sums: Sequence[Sum], drafts: Iterable[_Draft]) 
             continue
         if any(around in taken for around in frame.chain()):
             continue
-        before = max((_area(node) for node in frame.inputs), default=0)
+        before = max((grid_area(node) for node in frame.inputs), default=0)
         for place, output in frame.outputs:
-            if output.alias in main and is_map(output.axes) and 0 < _area(output) < before:
+            if output.alias in main and is_map(output.axes) and 0 < grid_area(output) < before:
                 taken.append(frame)
                 inside = tuple(
                     dict.fromkeys(n.operation for n in record.nodes[frame.start : frame.stop] if n.operation)
@@ -225,13 +225,6 @@ def _main_nodes(sums: Sequence[Sum]) -> set[Node]:
             main.add(current.alias)
             waiting.extend(current.parents)
     return main
-
-
-def _area(node: Node) -> int:
-    if not is_map(node.axes):
-        return 0
-    height, width = arrangement(node.axes).grid
-    return height * width
 
 
 def _staged(drafts: Sequence[_Draft]) -> list[tuple[Point, Site]]:

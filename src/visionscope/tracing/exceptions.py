@@ -25,7 +25,7 @@ _MIXED_MLP = KindException(
 EXCEPTIONS: dict[str, KindException] = {
     "MlpWithDepthwiseConv": _MIXED_MLP,
     "PvtV2ConvFeedForwardNetwork": _MIXED_MLP,
-    "SegformerMixFFN": _MIXED_MLP,
+    "SegformerMixMLP": _MIXED_MLP,
     "EfficientAdditiveAttention": KindException(
         Kind.MSA, "tokens are mixed by a weighted sum and gates, without a product of two activations"
     ),

@@ -35,7 +35,14 @@ def is_alias(name: str) -> bool:
     return name in VIEWS or name in PERMUTATIONS or _COPIES.fullmatch(name) is not None
 
 
-def category(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tracked: int, axes: Axes | None) -> str:
+def category(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    tracked: int,
+    axes: Axes | None,
+    shape: tuple[int, ...],
+) -> str:
     """What the function does, in the words of `Point.operations`; empty for what says nothing about the branch.
 
     Args:
@@ -44,6 +51,7 @@ def category(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tracked:
         kwargs: its keyword arguments.
         tracked: how many of its tensors were computed from the images.
         axes: of its first such tensor.
+        shape: of its result.
     """
     if _CONVOLUTIONS.fullmatch(name):
         return _convolution(args, kwargs)
@@ -53,7 +61,8 @@ def category(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tracked:
         return "token linear" if _across_tokens(axes, -1) else "linear"
     if _PRODUCTS.fullmatch(name):
         if tracked > 1:
-            return "product"
+            # One weighted mean over all positions (global context) mixes them into a vector, not into each other.
+            return "reduction" if shape[-1:] == (1,) else "product"
         first_is_weight = bool(args) and isinstance(args[0], Tensor) and name != "einsum" and len(args[0].shape) == 2
         return "token linear" if _across_tokens(axes, -2 if first_is_weight else -1) else "linear"
     for pattern, word in (
@@ -146,7 +155,10 @@ def _mapped(name: str, axes: Axes, output: Tensor) -> Axes | None:
         return (*axes[:-1], fresh("?" if _across_tokens(axes, -1) else "c", output.shape[-1]))
     if _CONVOLUTIONS.fullmatch(name) and output.dim() == len(axes):
         spatial = tuple(resized(axis, size) for axis, size in zip(axes[2:], output.shape[2:], strict=True))
-        return (axes[0], fresh("c", output.shape[1]), *spatial)
+        # A kernel per image (CondConv): the batch stands in front of the channels, a group for each.
+        images = tuple(digit for digit in axes[1].digits if digit.role == "b")
+        channels = fresh("c", output.shape[1] // math.prod(digit.size for digit in images))
+        return (axes[0], Axis((*images, *channels.digits)), *spatial)
     return None
 
 
@@ -240,16 +252,26 @@ def _concatenation(
 
 
 def _product(name: str, sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor) -> Axes | None:
-    tensor, axes = sources[0]
-    if axes is not None and output.dim() == len(axes) and tensor.shape[:-1] == output.shape[:-1] and name != "einsum":
-        if len(sources) > 1:
-            last = sources[-1][1]
-            return (
-                *axes[:-1],
-                last[-1] if last and last[-1].size == output.shape[-1] else fresh("?", output.shape[-1]),
-            )
-        return (*axes[:-1], fresh("?" if _across_tokens(axes, -1) else "c", output.shape[-1]))
-    return _like_any(sources, output)
+    if name == "einsum" or any(tensor.dim() != output.dim() for tensor, _ in sources):
+        return _like_any(sources, output)
+    (left, rows), (right, columns) = sources[0], sources[-1]
+    if len(sources) == 1:
+        return None if rows is None else (*rows[:-1], fresh("?" if _across_tokens(rows, -1) else "c", output.shape[-1]))
+    # A square matrix whose own axes were lost maps an axis of the other operand onto itself.
+    batch = next((axes[:-2] for axes in (rows, columns) if axes is not None and _known(*axes[:-2])), None)
+    row = rows[-2] if rows and _known(rows[-2]) else columns[-2] if columns and _is_square(left) else None
+    column = columns[-1] if columns and _known(columns[-1]) else rows[-1] if rows and _is_square(right) else None
+    if batch is None:
+        return _like_any(sources, output)
+    return (*batch, row or fresh("?", output.shape[-2]), column or fresh("?", output.shape[-1]))
+
+
+def _known(*axes: Axis) -> bool:
+    return not any("?" in axis.roles for axis in axes)
+
+
+def _is_square(matrix: Tensor) -> bool:
+    return matrix.shape[-1] == matrix.shape[-2]
 
 
 def _indexed(axes: Axes, index: Any, output: Tensor) -> Axes | None:

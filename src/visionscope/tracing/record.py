@@ -177,7 +177,7 @@ class Recorder(TorchFunctionMode):
             return
         parents = tuple(node for _, node in found)
         sources = [(tensor, node.axes) for tensor, node in found]
-        operation = category(name, args, kwargs, len(found), parents[0].axes)
+        operation = category(name, args, kwargs, len(found), parents[0].axes, tuple(outputs[0].shape))
         same = is_alias(name)
         pieces = split_axes(parents[0].axes, outputs) if name in {"split", "chunk", "tensor_split"} else None
         for index, output in enumerate(outputs):

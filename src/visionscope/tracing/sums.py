@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from visionscope.core.types import Kind
-from visionscope.tracing.axes import is_map
+from visionscope.tracing.axes import arrangement, is_map
 from visionscope.tracing.exceptions import EXCEPTIONS
 from visionscope.tracing.record import Frame, Node, Record
 
@@ -63,9 +63,30 @@ def find_sums(record: Record) -> list[Sum]:
         sums, tentative = _one_round(record, rejected)
         dropped = {found.node for found, frame in tentative if not _handed_on(found, frame, sums)}
         if not dropped:
-            return list(sums.values())
+            beside = _beside(list(sums.values()))
+            return [found for found in sums.values() if found.node not in beside]
         # What was no sum must not end the branches of others: look again without it.
         rejected |= dropped
+
+
+def _beside(sums: list[Sum]) -> set[Node]:
+    """The sums of a stream of its own on a coarser map inside another sum's branch, such as a block that gates it."""
+    beside: set[Node] = set()
+    for outer in sums:
+        path = _walk(outer.branch, outer.root, outer.node, {})
+        inside = set(path.nodes)
+        for inner in sums:
+            if inner.node in inside and inner.root in inside and grid_area(inner.node) < grid_area(outer.node):
+                beside.add(inner.node)
+    return beside
+
+
+def grid_area(node: Node) -> int:
+    """Number of positions of a node's grid; 0 where it has none."""
+    if not is_map(node.axes):
+        return 0
+    height, width = arrangement(node.axes).grid
+    return height * width
 
 
 def _one_round(record: Record, rejected: set[Node]) -> tuple[dict[Node, Sum], list[tuple[Sum, Frame]]]:
@@ -91,9 +112,9 @@ def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
     streams = [parent for parent in node.parents if _is_stream(parent, node, sums)]
     if len(streams) == 2:
         first, second = node.parents
-        if _walk(second, first.alias, node, sums).reached:
+        if _walk(second, _unscaled(first), node, sums).reached:
             streams = [first]
-        elif _walk(first, second.alias, node, sums).reached:
+        elif _walk(first, _unscaled(second), node, sums).reached:
             streams = [second]
         else:
             if _projected(node) is not None:
@@ -108,22 +129,32 @@ def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
 
 
 def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | None:
-    path = _walk(branch, skip.alias, node, sums)
+    root = _unscaled(skip)
+    path = _walk(branch, root, node, sums)
     kind = _kind(path.nodes, node)
     if kind is None:
-        path = _walk(branch, skip.alias, node, {})
+        path = _walk(branch, root, node, {})
         kind = _kind(path.nodes, node)
     if kind is None:
         return None
-    return Sum(node, skip, branch, skip.alias, kind, _listed(path.nodes))
+    return Sum(node, skip, branch, root, kind, _listed(path.nodes))
+
+
+def _unscaled(node: Node) -> Node:
+    """The tensor ahead of a learned gain on the skip (ResScale)."""
+    current = node.alias
+    while current.operation == "scale" and current.parents:
+        current = current.parents[0].alias
+    return current
 
 
 def _is_stream(operand: Node, node: Node, sums: dict[Node, Sum]) -> bool:
-    if operand.alias in sums:
+    source = _unscaled(operand)
+    if source in sums:
         return True
     if node.frame is None:
         return False
-    return any(operand.alias is given.alias for frame in node.frame.chain() for given in frame.inputs)
+    return any(source is given.alias for frame in node.frame.chain() for given in frame.inputs)
 
 
 def _local(node: Node, sums: dict[Node, Sum]) -> tuple[Sum, Frame] | None:
