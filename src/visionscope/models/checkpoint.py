@@ -19,6 +19,7 @@ from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 
 State = dict[str, Tensor]
+Convert = Callable[[State, nn.Module], Any]
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -99,7 +100,9 @@ def save_checkpoint(
     partial.replace(path)
 
 
-def head_size(checkpoint: Checkpoint, model: nn.Module, num_classes: int | None) -> int | None:
+def head_size(
+    checkpoint: Checkpoint, model: nn.Module, num_classes: int | None, convert: Convert | None = None
+) -> int | None:
     """The size of the checkpoint's head: from its metadata, else from the shapes.
 
     The head's tensors are those that differ from the model's in their first axis alone, where the model's length is
@@ -109,10 +112,11 @@ def head_size(checkpoint: Checkpoint, model: nn.Module, num_classes: int | None)
         checkpoint: the weights.
         model: the network with a head of `num_classes`.
         num_classes: the size of the model's head, or None where it is unknown.
+        convert: as for `fit`.
     """
     if checkpoint.num_classes is not None:
         return checkpoint.num_classes
-    state = _filtered(checkpoint.state, model)
+    state = _converted(checkpoint.state, model, convert)
     sizes = set()
     for name, wanted in model.state_dict().items():
         given = state.get(name)
@@ -123,20 +127,22 @@ def head_size(checkpoint: Checkpoint, model: nn.Module, num_classes: int | None)
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def fit(checkpoint: Checkpoint, model: nn.Module) -> None:
+def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None) -> None:
     """Loads the checkpoint into the model; every name and every shape must agree.
 
-    Where they don't, the model family's own `checkpoint_filter_fn` is applied first, as timm does with the weights that
-    it downloads: it renames the layers of the original publication and resamples position embeddings.
+    Where they don't, the weights are converted first, by default with the model family's own `checkpoint_filter_fn`, as
+    timm does with the weights that it downloads: it renames the layers of the original publication and resamples
+    position embeddings.
 
     Args:
         checkpoint: the weights.
         model: is changed in place.
+        convert: maps tensors under other names to the model's.
 
     Raises:
         ConfigError: listing the missing, unexpected and mis-shaped names, the first few of each.
     """
-    state = _filtered(checkpoint.state, model)
+    state = _converted(checkpoint.state, model, convert)
     wanted = model.state_dict()
     shared = [name for name in wanted if name in state]
     shapes = {name: (tuple(state[name].shape), tuple(wanted[name].shape)) for name in shared}
@@ -198,10 +204,10 @@ def _without_prefix(state: State) -> State:
     return state
 
 
-def _filtered(state: State, model: nn.Module) -> State:
+def _converted(state: State, model: nn.Module, convert: Convert | None) -> State:
     wanted = model.state_dict()
     same = state.keys() == wanted.keys() and all(state[name].shape == wanted[name].shape for name in wanted)
-    function = None if same else _family_filter(model)
+    function = None if same else convert or _family_filter(model)
     if function is None:
         return state
     try:
@@ -211,10 +217,10 @@ def _filtered(state: State, model: nn.Module) -> State:
     return changed if isinstance(changed, dict) else state
 
 
-def _family_filter(model: nn.Module) -> Callable[[State, nn.Module], Any] | None:
+def _family_filter(model: nn.Module) -> Convert | None:
     for kind in type(model).__mro__:
         function = getattr(sys.modules.get(kind.__module__), "checkpoint_filter_fn", None)
         if function is not None:
-            found: Callable[[State, nn.Module], Any] = function
+            found: Convert = function
             return found
     return None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import cifar, nano  # noqa: F401  # registers them with timm
-from visionscope.models.checkpoint import fit, head_size, read_checkpoint
+from visionscope.models.checkpoint import Convert, State, fit, head_size, read_checkpoint
 from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
@@ -62,6 +62,7 @@ class _Built:
     architecture: str
     parts: Mapping[str, Any]
     num_classes: int | None
+    convert: Convert | None = None
 
 
 class _NoWeightsError(Exception):
@@ -112,11 +113,11 @@ def load_model(
     if stored:
         built = build(0)
         head = "num_labels" if spec.source == "hf" else "num_classes"
-        found = head_size(stored, built.model, built.num_classes)
+        found = head_size(stored, built.model, built.num_classes, built.convert)
         if head not in spec.arguments and found is not None and found != built.num_classes:
             arguments[head] = found
             built = build(0)
-        fit(stored, built.model)
+        fit(stored, built.model, built.convert)
         weights = f"checkpoint {stored.path.name}"
     elif spec.source == "file" and _equal_states(build(0).model, build(1).model):
         built, weights = build(0), "set by the factory"
@@ -308,7 +309,21 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         architecture=f"hf:{type(model).__name__} config sha256:{identity}",
         parts=parts,
         num_classes=int(config.num_labels),
+        convert=_hf_names,
     )
+
+
+def _hf_names(state: State, model: Any) -> State:
+    """Files of Hugging Face models keep the names of older releases; only the library's own loading translates them."""
+    import transformers
+
+    with _without_bars(transformers.utils.logging):
+        read, info = type(model).from_pretrained(
+            None, config=model.config, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    lost = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
+    found = {name: value for name, value in read.state_dict().items() if name not in lost}
+    return {**found, **{name: state[name] for name in {*lost, *info["unexpected_keys"]} if name in state}}
 
 
 def _hf_config(transformers: Any, name: str, place: str) -> Any:

@@ -41,7 +41,7 @@ class NanoResNet(ResNet):
         self.add_module("maxpool", nn.Identity())
         self.add_module("layer4", nn.Sequential())
         self.feature_info: list[dict[str, Any]] = [
-            {**info, "reduction": 2**index} for index, info in enumerate(self.feature_info, start=1)
+            {**info, "reduction": 2 ** max(1, index)} for index, info in enumerate(self.feature_info)
         ]
 
 

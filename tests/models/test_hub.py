@@ -1,0 +1,137 @@
+"""Hugging Face classification models from configurations and folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from visionscope.errors import ConfigError
+from visionscope.models import hub
+from visionscope.models.load import load_model
+
+transformers = pytest.importorskip("transformers", reason="needs the hf extra")
+
+FAMILIES = json.loads((Path(__file__).parent.parent / "golden" / "hf_kinds.json").read_text())["models"]
+
+
+def _config(family: str, **more: Any) -> Any:
+    arguments = {**FAMILIES[family]["config"], **more}
+    return transformers.AutoConfig.for_model(arguments.pop("model_type"), **arguments)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_built_from_its_configuration(family: str, tmp_path: Path) -> None:
+    _config(family).save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}/config.json", random_weights=0, size=64)
+    with torch.inference_mode():
+        logits = loaded.model(torch.zeros(1, 3, *loaded.input.size)).logits
+    assert logits.shape == (1, FAMILIES[family]["config"]["num_labels"])
+    assert loaded.num_classes == logits.shape[1]
+    assert (loaded.weights, loaded.label) == ("random, seed 0", f"hf:{tmp_path.name}")
+
+
+def test_a_folder_with_weights_is_pretrained_and_the_same_network(tmp_path: Path) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    drawn = load_model(f"hf:{tmp_path}", random_weights=3)
+    with pytest.raises(
+        ConfigError, match=r"there are no pretrained weights to be had .*--random-weights SEED"
+    ) as raised:
+        load_model(f"hf:{tmp_path}")
+    assert "\n" not in str(raised.value)
+    transformers.utils.logging.disable_progress_bar()
+    drawn.model.save_pretrained(tmp_path)
+    loaded = load_model(f"hf:{tmp_path}")
+    assert loaded.weights == "pretrained"
+    assert loaded.digest == drawn.digest
+    with pytest.raises(ConfigError, match="a configuration file comes without weights"):
+        load_model(f"hf:{tmp_path}/config.json")
+    again = load_model(f"hf:{tmp_path}/config.json@{tmp_path}/model.safetensors")
+    assert again.digest == drawn.digest
+
+
+def test_a_file_with_the_librarys_older_names_is_checked_as_strictly(tmp_path: Path) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    load_model(f"hf:{tmp_path}", random_weights=3).model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["vit.layernorm.weight"]
+    state["extra"] = torch.zeros(2)
+    save_file(state, tmp_path / "wrong.safetensors")
+    with pytest.raises(ConfigError, match=r"1 missing: vit\.layernorm.weight; 1 unexpected: extra$"):
+        load_model(f"hf:{tmp_path}@{tmp_path}/wrong.safetensors")
+
+
+def test_the_head_follows_the_checkpoint(tmp_path: Path) -> None:
+    _config("deit").save_pretrained(tmp_path)
+    model = load_model(f"hf:{tmp_path}?num_labels=3", random_weights=0).model
+    torch.save(model.state_dict(), tmp_path / "three.bin")
+    assert load_model(f"hf:{tmp_path}@{tmp_path}/three.bin").num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ({}, ((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", 1.0)),
+        (
+            {"size": {"height": 48, "width": 40}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 3},
+            ((48, 40), (0, 0, 0), (1, 1, 1), "bicubic", 1.0),
+        ),
+        (
+            {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}},
+            ((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", 0.875),
+        ),
+        (
+            {"size": 256, "crop_size": 224, "do_center_crop": False, "resample": 0},
+            ((256, 256), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "nearest", 1.0),
+        ),
+        (
+            {"size": {"shortest_edge": 224}, "crop_pct": 0.875},
+            ((224, 224), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", 0.875),
+        ),
+    ],
+)
+def test_the_image_processor_says_how_images_are_wanted(
+    tmp_path: Path, processor: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    _config("convnext", image_size=32).save_pretrained(tmp_path)
+    if processor:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    config = load_model(f"hf:{tmp_path}", random_weights=0).input
+    assert (config.size, config.mean, config.std, config.interpolation, config.crop) == expected
+
+
+def test_an_image_size_in_the_spec_wins_over_the_processor(tmp_path: Path) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 48, "width": 48}}')
+    assert load_model(f"hf:{tmp_path}?image_size=16", random_weights=0).input.size == (16, 16)
+    assert load_model(f"hf:{tmp_path}", random_weights=0, size=24).model.config.image_size == 24
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("?hidden_sise=8", "the model has no argument 'hidden_sise'. Did you mean 'hidden_size'[?]"),
+        ("?hidden_act=nothing", "can't be built with hidden_act='nothing': KeyError"),
+    ],
+)
+def test_arguments_that_a_configuration_refuses(tmp_path: Path, query: str, message: str) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_model(f"hf:{tmp_path}{query}", random_weights=0)
+
+
+def test_models_that_classify_no_images_are_refused(tmp_path: Path) -> None:
+    transformers.AutoConfig.for_model("bert").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"can't be built with no arguments: ValueError: .*BertConfig"):
+        load_model(f"hf:{tmp_path}", random_weights=0)
+
+
+def test_a_name_that_cant_be_had_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.setattr(hub.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    message = r"hf:nobody/no-vit: its configuration can't be had \(.*\); name a folder or a config.json"
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_model("hf:nobody/no-vit", random_weights=0)
+    assert "\n" not in str(raised.value)
