@@ -64,7 +64,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
     for index, (ax, panel) in enumerate(zip(axes, row, strict=False)):
         ax.set_title(_safe(panel.title), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
-        if index == 0 or panel.heat is not None or common.y is None:
+        if index == 0 or panel.heat is not None:
             ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
         if panel.heat is not None:
             _draw_heat(ax, panel.heat, common)
@@ -81,7 +81,8 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         bar.ax.set_yticklabels(["first", "last"])
         bar.set_label("layer", labelpad=-12)
         bar.outline.set_visible(False)
-    handles = _legend(row, models)
+    # One legend for the group, below its last row.
+    handles = _legend(group, models) if row[-1] is group[-1] else []
     if handles:
         part.legend(
             handles=handles,
