@@ -278,6 +278,7 @@ def _measure(name: str, model: nn.Module | str, images: Tensor | str | SampleLik
         points=tuple(traced.points),
         watch=functools.partial(watch, network, traced),
         samples={"eval": sample},
+        precision=_precision(network),
     )
     reduced = diagnostic.observer(subject.points)
     for part in spans_of(len(sample)):
@@ -311,6 +312,11 @@ def _sample(images: Tensor | str | SampleLike, loaded: LoadedModel | None) -> Sa
 
 def _place(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _precision(model: nn.Module) -> str:
+    kind = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+    return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """YAML files and command-line flags become a study: the same keys, the same rules, one line for whatever is wrong."""
 
 import dataclasses
+import functools
 import inspect
 import re
 import typing
@@ -149,9 +150,15 @@ def diagnostic_of(name: str, fields: Mapping[str, Any] | None) -> Any:
     for field in fields or {}:
         if field not in known:
             raise ConfigError(f"{name}.{field}: {name} has no such field.{nearest(str(field), known)}")
-    parser = Parser()
-    parser.add_class_arguments(chosen, name)
+    parser = _parser_of(name)
     return parser.instantiate(parser.parse_object({name: dict(fields or {})}))[name]
+
+
+@functools.cache
+def _parser_of(name: str) -> Parser:
+    parser = Parser()
+    parser.add_class_arguments(diagnostic_class(name), name)
+    return parser
 
 
 def study_text(study: Study) -> str:

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, to be killed; a fork server has imported what they need, so that they start at once."""
+"""Runs in processes of their own, to be killed; a fork server has imported what they need, so they start at once."""
 
 import dataclasses
 import multiprocessing

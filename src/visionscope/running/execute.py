@@ -158,7 +158,7 @@ def observe(
         with _as_found(subject.model, seed=span[0]), _arithmetic(subject.precision, weight.device):
             for loaded in _batches(subject.samples["eval"], span, batch):
                 positions = loaded.positions
-                images = loaded.images.to(weight.device, _dtype(subject.precision))
+                images = loaded.images.to(weight.device, weight.dtype)
                 with subject.watch(feed):
                     subject.model(images)
                 seen(len(positions))
@@ -267,10 +267,6 @@ def _batches(sample: SampleLike, span: tuple[int, int], batch: int) -> Iterator[
 def _length(part: str) -> int:
     start, stop = span_of(part)
     return stop - start
-
-
-def _dtype(precision: str) -> torch.dtype:
-    return torch.float64 if precision == "fp64" else torch.float32
 
 
 @contextlib.contextmanager

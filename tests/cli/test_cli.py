@@ -1,0 +1,221 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from running.conftest import NETWORKS
+from visionscope import api, commands
+from visionscope.cli import main
+from visionscope.commands import COMMANDS
+from visionscope.running.store import Store
+
+CNN, VIT = f"cnn={NETWORKS}:convolutions", f"vit={NETWORKS}:tokens"
+SMALL = ["--data", "embedded", "--images", "40", "--device", "cpu"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr of a command that ends with exit code 2."""
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("visionscope: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_help_and_status_leave_torch_alone(finished):
+    program = textwrap.dedent("""
+        import sys
+        from visionscope.cli import main
+        try:
+            code = main(sys.argv[1:])
+        except SystemExit as error:
+            code = error.code
+        assert not [name for name in ("torch", "timm", "transformers", "datasets", "matplotlib") if name in sys.modules]
+        sys.exit(code)
+    """)
+    for arguments, expected in ((["--help"], *[[*COMMANDS]]), (["status", str(finished)], ["everything is done"])):
+        command = [sys.executable, "-W", "error", "-c", program, *arguments]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert [word for word in expected if word not in found.stdout] == []
+
+
+def test_diagnose_writes_tables_and_page_and_says_where(tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["diagnose", CNN, VIT, *SMALL, "--out", str(out)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}/report.html\n"
+    assert said.err == ""
+    assert (out / "report.html").stat().st_size > 10_000
+    assert set(Store(out).table("fourier")["model"].to_pylist()) == {"cnn", "vit"}
+    between = (out / "tables" / "similarity_between.csv").read_text()
+    assert "cnn" in between
+    assert "vit" in between
+    log = (out / "log.txt").read_text()
+    assert main(["run", f"{out}/study.yaml"]) == 0
+    assert (out / "log.txt").read_text() == log
+
+
+def test_models_that_saw_different_images_are_not_compared(tmp_path, capsys):
+    out = tmp_path / "run"
+    for model, seed in ((CNN, "0"), (VIT, "1")):
+        assert main(["diagnose", model, *SMALL, "--seed", seed, "--only", "similarity", "--out", str(out)]) == 0
+    assert not (out / "tables" / "similarity_between.csv").exists()
+    assert "left out similarity between cnn and vit: they saw different images" in (out / "log.txt").read_text()
+
+
+def test_one_label_on_two_samples_is_told_apart(tmp_path):
+    out = tmp_path / "run"
+    for images in ("20", "40"):
+        arguments = ["diagnose", CNN, "--data", "embedded", "--images", images, "--only", "variance"]
+        assert main([*arguments, "--out", str(out)]) == 0
+    table = (out / "tables" / "variance.csv").read_text()
+    assert "cnn (20 images)" in table
+    assert "cnn (40 images)" in table
+
+
+def test_dry_run_lists_jobs_and_cost_and_computes_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["diagnose", CNN, *SMALL, "--only", "fourier,variance", "--out", str(out), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "fourier" in said
+    assert "40 images left, about" in said
+    assert "nothing was computed" in said
+    assert not out.exists()
+
+
+def test_dry_run_of_a_finished_run_costs_nothing(finished, capsys):
+    arguments = ["diagnose", CNN, "--data", "embedded", "--images", "300", "--only", "fourier,variance", "--dry-run"]
+    assert main([*arguments, "--out", str(finished)]) == 0
+    assert "cnn: 0 images left, about 0 s" in capsys.readouterr().out
+
+
+def test_long_parts_and_long_runs_are_announced(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("visionscope.running.execute.LONG_PART_SECONDS", 1e-6)
+    assert main(["diagnose", CNN, *SMALL, "--only", "variance", "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    assert "cnn: one part takes more than 10 minutes" in capsys.readouterr().out
+    monkeypatch.setattr(commands, "ASK_SECONDS", 1e-6)
+    line = refused(capsys, "diagnose", CNN, *SMALL, "--only", "all", "--out", str(tmp_path / "run"))
+    assert "only: all takes about" in line
+    assert "add --yes" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_failed_parts_end_with_exit_code_one_and_a_list(tmp_path, capsys):
+    photos = tmp_path / "photos" / "cat"
+    photos.mkdir(parents=True)
+    (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    out = tmp_path / "run"
+    arguments = ["diagnose", CNN, "--data", str(photos.parent), "--images", "1", "--only", "variance"]
+    assert main([*arguments, "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "visionscope: failed: variance of cnn, part 0000-0001: " in said.err
+    assert "torn.jpg" in said.err
+    assert main(["status", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "failed: variance of cnn, part 0000-0001" in said.out
+    assert f"go on with: visionscope run {out}/study.yaml" in said.out
+
+
+def test_status_of_a_stopped_run(finished, tmp_path, capsys):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    next((folder / "fourier").glob("*/0256-0300.parquet")).unlink()
+    assert main(["status", str(folder)]) == 0
+    said = capsys.readouterr().out
+    (row,) = (line for line in said.splitlines() if "fourier" in line)
+    assert [cell.strip() for cell in row.split("│")][4:7] == ["1", "0", "1"]
+    assert f"go on with: visionscope run {folder}/study.yaml" in said
+
+
+def test_report_is_built_again_from_the_tables(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["diagnose", CNN, *SMALL, "--only", "variance", "--out", str(out)]) == 0
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}/report.html\n"
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_points_as_a_table(capsys):
+    assert main(["points", VIT]) == 0
+    said = capsys.readouterr().out
+    assert [word for word in ("prefix tokens", "blocks.1+msa", "4x4", "can be watched") if word not in said] == []
+
+
+def test_points_as_json(capsys):
+    assert main(["points", VIT, "--json"]) == 0
+    few = json.loads(capsys.readouterr().out)
+    assert few["unwatched"] == []
+    assert [(point["name"], point["kind"], point["grid"]) for point in few["points"]] == [
+        ("stem", "stem", [4, 4]),
+        ("blocks.0+msa", "msa", [4, 4]),
+        ("blocks.1+msa", "msa", [4, 4]),
+    ]
+    assert main(["points", VIT, "--json", "--all", "--size", "24", "32"]) == 0
+    more = json.loads(capsys.readouterr().out)["points"]
+    assert {"blocks.0.msa", "blocks.1.msa"} <= {point["name"] for point in more}
+    assert {tuple(point["grid"]) for point in more} == {(6, 8)}
+
+
+def test_models_are_listed_and_searched(capsys):
+    assert main(["models", "resnet18", "--source", "torchvision"]) == 0
+    assert capsys.readouterr().out == "torchvision:resnet18\n"
+    assert main(["models", "vit_nan*"]) == 0
+    assert capsys.readouterr().out == "vit_nano\n"
+    assert "source: must be one of timm, torchvision, hf; got 'tim'" in refused(capsys, "models", "--source", "tim")
+    assert "pattern: no listed model matches 'zzz'" in refused(capsys, "models", "zzz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("staus RUN", "there is no command 'staus'. Did you mean 'status'?"),
+        ("status", "run: must be given"),
+        ("status /nowhere", "/nowhere: is not a run folder"),
+        ("status . --verbose", "--verbose: there is no such flag"),
+        ("report /nowhere", "/nowhere: is not a run folder"),
+        ("run /nowhere.yaml", "study: /nowhere.yaml can't be read"),
+        ("diagnose resnt18 --data embedded", "timm has no model 'resnt18'. Did you mean 'resnet18'?"),
+        ("diagnose resnet18 --data embeded --random-weights 0", "Did you mean 'embedded'?"),
+        ("diagnose resnet18 --data embedded --points nowhere --random-weights 0", "points: resnet18 has none called"),
+        ("points /nowhere.py:model", "/nowhere.py"),
+        ("train resnet18", "data: must be given"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(arguments, line, capsys):
+    assert line in refused(capsys, *arguments.split())
+
+
+def test_weights_that_cannot_be_had(tmp_path, capsys):
+    factory = tmp_path / "mine.py"
+    factory.write_text("from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 4, 3))\n")
+    line = refused(capsys, "diagnose", f"{factory}:make", "--data", "embedded", "--size", "16", "16")
+    assert "@FILE" in line
+    assert "--random-weights SEED" in line
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "run_planned", interrupt)
+    assert main(["diagnose", CNN, *SMALL, "--out", str(tmp_path / "run")]) == 130
+    assert f"Go on with: visionscope run {tmp_path / 'run'}/study.yaml" in capsys.readouterr().err
+
+
+def test_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
+    def refuse(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    line = refused(capsys, "diagnose", CNN, *SMALL, "--out", str(tmp_path / "run"))
+    assert "the disk is full; free some space, then start the same command again" in line

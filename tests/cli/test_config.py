@@ -1,0 +1,198 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visionscope.config import Parser, add_study_flags, study_from, study_from_file, study_from_flags, study_text
+from visionscope.diagnostics.fourier import Fourier
+from visionscope.diagnostics.similarity import Similarity
+from visionscope.diagnostics.variance import Variance
+from visionscope.errors import ConfigError
+from visionscope.running.study import Study
+
+
+def from_flags(*flags: str) -> Study:
+    parser = Parser()
+    add_study_flags(parser, models=True)
+    return study_from_flags(parser.parse_args(flags))
+
+
+def from_yaml(folder: Path, text: str, **changes: Any) -> Study:
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return study_from_file(path, **changes)
+
+
+YAML = """
+models: [a=resnet18, vit_tiny_patch16_224]
+data: embedded:conflict
+only: [similarity, fourier]
+images: 64
+seed: 3
+device: cpu
+precision: bf16
+random_weights: 0
+size: [64, 32]
+mean: [0.1, 0.2, 0.3]
+std: [1, 1, 0.5]
+points: [stem, blocks.0+msa]
+out: somewhere
+fourier: {labelling: paper}
+similarity:
+  group: 16
+"""
+FLAGS = (
+    "a=resnet18 vit_tiny_patch16_224 --data embedded:conflict --only similarity,fourier --images 64 --seed 3 "
+    "--device cpu --precision bf16 --random-weights 0 --size 64 32 --mean 0.1 0.2 0.3 --std 1 1 0.5 "
+    "--points stem,blocks.0+msa --out somewhere --fourier.labelling paper --similarity.group 16"
+)
+
+
+def test_yaml_and_flags_make_the_same_study(tmp_path):
+    study = from_yaml(tmp_path, YAML)
+    assert study == from_flags(*FLAGS.split())
+    assert study == Study(
+        models=("a=resnet18", "vit_tiny_patch16_224"),
+        data="embedded:conflict",
+        diagnostics=(Similarity(group=16), Fourier(labelling="paper")),
+        images=64,
+        seed=3,
+        device="cpu",
+        precision="bf16",
+        random_weights=0,
+        size=(64, 32),
+        mean=(0.1, 0.2, 0.3),
+        std=(1.0, 1.0, 0.5),
+        points=("stem", "blocks.0+msa"),
+        out="somewhere",
+    )
+
+
+def test_defaults_are_the_design_s(tmp_path):
+    study = from_flags("resnet18", "--data", "embedded")
+    assert study == from_yaml(tmp_path, "models: resnet18\ndata: embedded\n")
+    assert (study.images, study.batch, study.seed, study.precision) == (256, 32, 0, "fp32")
+    assert study.diagnostics == (Fourier(), Variance(), Similarity())
+
+
+def test_changes_replace_the_file_s_values(tmp_path):
+    study = from_yaml(tmp_path, YAML, out="elsewhere", device=None)
+    assert (study.out, study.device) == ("elsewhere", "cpu")
+
+
+def test_all_means_every_diagnostic(tmp_path):
+    assert set(from_flags("resnet18", "--data", "embedded", "--only", "all").only) >= {"fourier", "variance"}
+
+
+names = st.text("abcdefgh_0123456789.+", min_size=1, max_size=12)
+
+
+@given(
+    st.lists(names, min_size=1, max_size=3),
+    st.sets(st.sampled_from(["fourier", "variance", "similarity"]), min_size=1),
+    st.integers(1, 10**6),
+    st.none() | st.integers(0, 2**32),
+    st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
+    st.lists(names, max_size=3),
+    st.sampled_from([4, 8, 16, 32, 64, 128, 256]),
+)
+def test_study_file_reads_back_as_the_same_study(tmp_path_factory, models, only, images, seed, size, points, group):
+    study = study_from(
+        {
+            "models": models,
+            "data": "embedded",
+            "only": sorted(only),
+            "images": images,
+            "random_weights": seed,
+            "size": size,
+            "points": points,
+            "similarity": {"group": group},
+        }
+    )
+    path = tmp_path_factory.getbasetemp() / "round_trip.yaml"
+    path.write_text(study_text(study))
+    assert study_from_file(path) == study
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("imags: 3", r"study: there is no key 'imags'. Did you mean 'images'\?"),
+        ("3: 3", r"study: there is no key 3"),
+        ("fourier: {labeling: paper}", r"fourier.labeling: fourier has no such field. Did you mean 'labelling'\?"),
+        ("fourier: {labelling: papr}", r"fourier.labelling.*'papr'. Did you mean 'paper'\?"),
+        ("fourier: {radial: 3}", r"fourier.radial: must be true or false; got '3'"),
+        ("fourier: paper", r"fourier: must hold fields such as 'labelling: value'; got 'paper'"),
+        ("similarity: {group: 33}", r"similarity.group must be a power of two from 4 to 256, not 33. Try 32"),
+        ("similarity: {group: many}", r"similarity.group: must be an integer; got 'many'"),
+        ("only: [forier]", r"only: there is no diagnostic 'forier'. Did you mean 'fourier'\?"),
+        ("only: [fourier, fourier]", r"only: name each diagnostic once; got \['fourier'\]"),
+        ("only: 3", r"only: must be a list of names; got 3"),
+        ("images: 0", r"images: must be at least 1; got 0"),
+        ("images: 1.5", r"images: must be an integer; got 1.5"),
+        ("images: true", r"images: must be an integer; got True"),
+        ("batch: -1", r"batch: must be at least 1; got -1"),
+        ("seed: -1", r"seed: must be at least 0; got -1"),
+        ("random_weights: -1", r"random_weights: must be at least 0; got -1"),
+        ("precision: fp23", r"precision: must be one of fp32, fp64, bf16; got 'fp23'. Did you mean 'fp32'\?"),
+        ("size: [3]", r"size: must be height and width in pixels; got \[3\]"),
+        ("size: 32", r"size: must be a list of numbers; got 32"),
+        ("std: [0, 1, 1]", r"std: must be positive; got \[0.0, 1.0, 1.0\]"),
+        ("mean: [a, b]", r"mean: must be a number; got 'a'"),
+        ("device: 3", r"device: must be text; got 3"),
+        ("data: ''", r"data: must be given, such as --data embedded"),
+        ("models: []", r"models: must be given"),
+        ("models: [3]", r"models: must be a list of names; got \[3\]"),
+        ("out: ''", r"out: name a run folder"),
+        ("points: [[]]", r"points: must be a list of names"),
+    ],
+)
+def test_bad_values_name_parameter_rule_and_value(tmp_path, change, message):
+    key = change.split(":")[0]
+    kept = [line for line in ("models: [resnet18]", "data: embedded") if line.split(":")[0] != key]
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_yaml(tmp_path, "\n".join([*kept, change]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [", r"study: .*study.yaml is no YAML \(.*line 1"),
+        ("- resnet18", r"study: .*study.yaml must hold keys and values such as"),
+        ("models: [a]", r"data: must be given"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        from_yaml(tmp_path, text)
+
+
+def test_absent_and_binary_files(tmp_path):
+    with pytest.raises(ConfigError, match=r"study: .*absent.yaml can't be read \(No such file or directory\)"):
+        study_from_file(tmp_path / "absent.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(ConfigError, match=r"study: .*binary.yaml can't be read"):
+        study_from_file(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", r"models: must be given"),
+        ("resnet18", r"data: must be given, such as --data embedded"),
+        ("resnet18 --data embedded --imgs 3", r"--imgs: there is no such flag. Did you mean '--images'\?"),
+        ("resnet18 --data embedded --image 3", r"--image: there is no such flag. Did you mean '--images'\?"),
+        ("resnet18 --data embedded --images x", r"images: must be an integer; got 'x'"),
+        ("resnet18 --data embedded --images", r"images.*expected"),
+        ("resnet18 --data embedded --fourier.labelling papr", r"fourier.labelling.*'papr'. Did you mean 'paper'\?"),
+        ("resnet18 --data embedded --fourier.label paper", r"--fourier.label: there is no such flag. Did you mean"),
+        ("resnet18 --data embedded --size 3", r"size.*expected 2 arguments"),
+    ],
+)
+def test_bad_flags(flags, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_flags(*flags.split())
+    assert "\n" not in str(caught.value)
