@@ -47,6 +47,11 @@ class Exceptions(SphinxDirective):
         return [_table(("class", "kind", "why its operations don't tell"), rows, code=(0, 1))]
 
 
+def _parameters(chosen: type) -> Iterable[Sequence[str]]:
+    for field in dataclasses.fields(chosen):
+        yield f"--{chosen.name}.{field.name}", field.type.__name__, repr(field.default)
+
+
 def _columns(row: type) -> Iterable[Sequence[str]]:
     for field in schema_of(row):
         told: dict[bytes, bytes] = field.metadata or {}
