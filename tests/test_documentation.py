@@ -1,0 +1,62 @@
+"""The documentation's code works: the diagnostic that `docs/extending.md` adds goes all the way to the page."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+import visionscope as vs
+from visionscope.core import registry
+
+PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
+NETWORK = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branch = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+network.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+"""
+
+
+def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    module = ModuleType("mean")
+    monkeypatch.setitem(sys.modules, "mean", module)  # dataclasses look their module up by name
+    exec(compile(code[1], str(PAGE), "exec"), vars(module))
+    entry = SimpleNamespace(name="mean", load=lambda: module.Mean)
+    monkeypatch.setattr(registry, "entry_points", lambda group: (entry,))
+    (tmp_path / "network.py").write_text(NETWORK, encoding="utf-8")
+
+    spec = f"mine={tmp_path}/network.py:network"
+    out = str(tmp_path / "run")
+    run = vs.diagnose(spec, "embedded", only=["mean"], images=300, random_weights=0, out=out, device="cpu")
+
+    assert not run.failures
+    rows = run.store.table("mean").to_pylist()
+    assert [row["point"] for row in rows] == ["stem", "1+conv", "2+conv"]
+    assert {row["model"] for row in rows} == {"mine"}
+
+    loaded = vs.load_model(spec, random_weights=0)
+    sample = vs.Sample(vs.open_source("embedded"), loaded.input, 300, 0)
+    stem = [loaded.model[0](batch.images).mean().item() * len(batch.images) for batch in sample.batches()]
+    assert rows[0]["mean"] == pytest.approx(sum(stem) / 300, abs=1e-6)
+
+    page = run.page.read_text(encoding="utf-8")
+    assert "Mean of feature maps" in page
+    assert (tmp_path / "run" / "figures" / "mean.pdf").stat().st_size > 1000
+    record = json.loads(next((tmp_path / "run" / "mean").glob("*/job.json")).read_text(encoding="utf-8"))
+    assert record["parts"] == ["0000-0256", "0256-0300"]
