@@ -132,6 +132,14 @@ def test_a_model_with_its_copy_equals_the_model_with_itself(maps):
     assert [row.cka for row in rows] == [row.cka for row in observe(maps).rows()]
 
 
+def test_two_models_may_see_the_images_in_different_orders(maps):
+    order = np.random.default_rng(3).permutation(64)
+    states = observe(maps, batch=64).state(), observe(maps, batch=64, positions=order).state()
+    in_order = between(states[0], states[0], POINTS, POINTS, model_x="a", model_y="b")
+    shuffled = between(*states, POINTS, POINTS, model_x="a", model_y="b")
+    assert [row.cka for row in shuffled] == pytest.approx([row.cka for row in in_order], abs=1e-10)
+
+
 def test_models_grouped_differently_are_refused(maps):
     states = observe(maps).state(), observe(maps, group=32).state()
     with pytest.raises(ConfigError, match="group must be the same for both models, not 16 and 32"):

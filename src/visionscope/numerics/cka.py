@@ -33,9 +33,10 @@ def centred_gram(maps: Tensor) -> Tensor:
     dtype = working_type(maps)
     with full_precision(maps):
         gram = torch.zeros(len(maps), len(maps), dtype=dtype, device=maps.device)
+        average = torch.full((1, len(maps)), 1 / len(maps), dtype=dtype, device=maps.device)
         for start in range(0, features.shape[1], _COLUMNS):
             block = features[:, start : start + _COLUMNS].to(dtype)
-            block = block - block.mean(0)
+            block = block - average @ block
             gram.addmm_(block, block.T)
     return gram
 

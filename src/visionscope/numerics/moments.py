@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from visionscope.numerics.layouts import full_precision, image_chunks, join_positions, working_type
 
@@ -22,7 +23,7 @@ def spatial_variance(maps: Tensor) -> Tensor:
     with full_precision(maps):
         for part, chunk in image_chunks(maps):
             values, axis = join_positions(chunk)
-            centred = values - values.mean(axis, keepdim=True)
-            squares = centred.square_().sum(axis)
-            result[part] = squares.mean(1) / (values.shape[axis] - 1)
+            mean = values.mean(axis, keepdim=True).expand_as(values)
+            squares = functional.mse_loss(values, mean, reduction="none")  # difference and square in one pass
+            result[part] = squares.flatten(1).sum(1) / (maps.shape[1] * (values.shape[axis] - 1))
     return result

@@ -10,6 +10,7 @@ from visionscope.numerics.layouts import full_precision, image_chunks, join_posi
 
 EPSILON = 1e-6  # added to every amplitude before the logarithm, as in the official code
 SMALLEST_GRID = 3
+_CANCELLED = 1e-3  # of the mean sum: below it float32 has lost digits to cancellation
 
 
 def diagonal_length(grid: tuple[int, int]) -> int:
@@ -61,14 +62,16 @@ def diagonal_log_amplitude(maps: Tensor) -> Tensor:
     with full_precision(maps):
         waves = _diagonal_waves(height, width, dtype, maps.device)
         result = torch.empty(batch, count, dtype=dtype, device=maps.device)
-        # a chunk bounds the converted copy of a bfloat16 map; float32 maps are not copied at all
-        for part, chunk in image_chunks(maps, elements=2**22):
+        # chunks bound the converted copy of a bfloat16 map; float32 maps are not copied and go through in one product
+        for part, chunk in image_chunks(maps, elements=2**20 if dtype != maps.dtype else 2**26):
             values, axis = join_positions(chunk)
-            # (batch, 2 * frequencies, channel), or (batch, channel, 2 * frequencies)
-            waves_of = waves.T @ values if axis == 1 else values @ waves
-            real, imaginary = waves_of.narrow(axis, 0, count), waves_of.narrow(axis, count, count)
+            channels = 3 - axis
+            # (batch, 2 * waves, channel), or (batch, channel, 2 * waves)
+            parts = waves.T @ values if axis == 1 else values @ waves
+            real, imaginary = parts.narrow(axis, 0, count - 1), parts.narrow(axis, count - 1, count - 1)
             amplitude = real.square().add_(imaginary.square()).sqrt_()
-            result[part] = amplitude.add_(EPSILON).log_().mean(2 if axis == 1 else 1)
+            result[part, 1:] = amplitude.add_(EPSILON).log_().mean(channels)
+            result[part, 0] = _sums(chunk, values, axis).abs_().add_(EPSILON).log_().mean(1)
     return result
 
 
@@ -96,12 +99,21 @@ def radial_log_amplitude(maps: Tensor) -> Tensor:
     return result
 
 
+def _sums(maps: Tensor, values: Tensor, axis: int) -> Tensor:
+    """Each channel's sum over positions; in float64 where it nearly cancels: its logarithm needs relative digits."""
+    sums = values.sum(axis)
+    size = sums.abs()
+    image, channel = torch.nonzero(size < _CANCELLED * size.mean(), as_tuple=True)
+    sums[image, channel] = maps[image, channel].cpu().double().sum((1, 2)).to(sums)
+    return sums
+
+
 @lru_cache(maxsize=16)
 def _diagonal_waves(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Cosines, then sines, of every half-diagonal frequency: (height * width, 2 * frequencies)."""
+    """Cosines, then sines, of every half-diagonal frequency but 0: (height * width, 2 * waves)."""
     shorter = min(height, width)
     place = torch.arange(height)[:, None] + torch.arange(width)
-    turns = place.reshape(-1, 1) * torch.arange(diagonal_length((height, width)))
+    turns = place.reshape(-1, 1) * torch.arange(1, diagonal_length((height, width)))
     angle = (turns % shorter).double() * (2 * math.pi / shorter)  # whole turns taken off first: exact angles
     return torch.cat([angle.cos(), angle.sin()], dim=1).to(device=device, dtype=dtype)
 

@@ -1,0 +1,1 @@
+"""Measurements against peers: `python -m benchmarks [NAME...]`; each module but `measure` is one benchmark."""
