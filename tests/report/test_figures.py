@@ -130,6 +130,13 @@ def test_maps_have_holes_stage_lines_and_a_scale_that_ends_at_one() -> None:
     assert spec["layout"]["xaxis"]["tickvals"] == [0.0, 1.5]
 
 
+def test_a_similarity_that_rounds_above_one_keeps_the_scale_of_similarities() -> None:
+    close = heat(values=((1.0000001, 0.97, 0.98),) * 3)
+    assert limits([Panel(model="m", title="t", x_label="", y_label="", heat=close)]).z == (0.0, 1.0)
+    loss = heat(values=((3.0, 2.5, 9.0),) * 3)
+    assert limits([Panel(model="m", title="t", x_label="", y_label="", heat=loss)]).z == (2.5, 9.0)
+
+
 def test_narrow_stages_go_without_a_label() -> None:
     wide = heat(names_x=tuple(map(str, range(100))))
     assert stage_labels(wide, 100, least=0.1) == [(50.0, "stage 1")]

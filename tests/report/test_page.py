@@ -142,6 +142,17 @@ def test_many_models_become_small_multiples_and_six_are_shown(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("only_page")
+def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
+    models = [samples.vit(blocks=1), samples.resnet()]
+    jobs = samples.jobs(models)
+    for job in jobs:
+        if job["model"]["label"] == "vit_nano":
+            job["data"]["input"] = {"size": [160, 192]}
+    text = visible(build_report(tmp_path, {}, jobs, []).read_text(encoding="utf-8"))
+    assert "160 × 192 fp32 vit_nano embedded:test 256 0 224 × 224 fp32 resnet_nano" in text
+
+
+@pytest.mark.usefixtures("only_page")
 def test_between_models_gets_its_figure(tmp_path: Path) -> None:
     models = [samples.vit(blocks=1), samples.resnet()]
     tables = {"similarity_between": samples.between_table(*models)}

@@ -133,6 +133,27 @@ def test_one_stage_is_said_to_be_one() -> None:
     assert len(one.rows) == 300
 
 
+def test_one_point_in_each_stage_is_not_called_one_stage() -> None:
+    one = sentence(found_for(samples.resnet(blocks=(1, 1, 1, 1))), "similarity", "")
+    assert one.headline.startswith("resnet_nano has one point in each stage")
+    assert "have CKA" in one.detail
+
+
+def test_main_findings_claim_something_where_anything_can_be_claimed() -> None:
+    found = found_for(samples.vit())
+    main = main_findings(found)
+    assert [one.diagnostic for one in main] == ["fourier", "variance", "fourier"]
+    assert {one.kind for one in main} == {"msa", "mlp"}
+    assert len(main_findings(found, count=99)) == len(found) == 5
+
+
+def test_points_that_begin_a_stage_are_mentioned() -> None:
+    table = samples.tables([samples.resnet()])["variance"]
+    rows = [{**row, "kind": "conv" if row["kind"] == "down" else row["kind"]} for row in table.to_pylist()]
+    one = sentence(findings({"variance": pa.Table.from_pylist(rows, table.schema)}, []), "variance", "conv")
+    assert one.detail.endswith("3 more of its points can't be compared with the one before (new stage or grid).")
+
+
 def test_random_weights_travel_with_every_sentence() -> None:
     found = found_for(samples.resnet(weights="random, seed 0"))
     assert len(found) == 3

@@ -12,6 +12,7 @@ OVERLAY_LIMIT = 6
 
 _MARGIN = 0.05
 _LEAST_SHARE = 0.15
+_ROUNDING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def limits(panels: Sequence[Panel]) -> Limits:
     own_y = len(panels) > 1 and all(len(panel.lines) == 1 and panel.lines[0].kinds for panel in panels)
     values = [value for panel in panels if panel.heat for row in panel.heat.values for value in row]
     span = _span(values)
-    if span is not None and span[0] >= -1 and span[1] <= 1:
+    if span is not None and span[0] >= -1 - _ROUNDING and span[1] <= 1 + _ROUNDING:
         span = (min(0.0, span[0]), 1.0)
     return Limits(
         x=_padded(_span(value for line in lines for value in line.x)),

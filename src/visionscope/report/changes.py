@@ -106,9 +106,8 @@ def _finding(
     regions = [region_of(row["stage"], row["depth"], staged=staged) for row in rows]
     sentences = [_size(rows, quantity), _places(regions, verdicts)]
     if apart:
-        sentences.append(
-            f"{_points(apart)} of this kind can't be compared with the one before: the grid changes there."
-        )
+        more = "1 more of its points" if apart == 1 else f"{apart} more of its points"
+        sentences.append(f"{more} can't be compared with the one before (new stage or grid).")
     kind = rows[0]["kind"]
     return Finding(
         anchor=anchor,
@@ -137,10 +136,6 @@ def _overall(counts: dict[str, int]) -> str:
 def _subject(kind: str) -> str:
     words = mark_of(kind).words if kind in KIND_MARKS else "kind"
     return f"{words} ({kind})"
-
-
-def _points(count: int) -> str:
-    return "1 point" if count == 1 else f"{count} points"
 
 
 def _counted(counts: dict[str, int], words: str) -> str:

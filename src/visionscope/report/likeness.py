@@ -34,7 +34,7 @@ def similarity_findings(table: pa.Table) -> Iterator[Finding]:
         label = name + weights_remark(rows)
         anchor = f"rows-similarity-{serial}"
         stages = {row[key] for row in pairs for key in ("stage_x", "stage_y") if row[key] > 0}
-        yield _staged(anchor, label, pairs) if len(stages) > 1 else _plain(anchor, label, pairs)
+        yield _staged(anchor, label, pairs) if len(stages) > 1 else _plain(anchor, label, pairs, "one stage")
 
 
 def between_findings(table: pa.Table) -> Iterator[Finding]:
@@ -78,8 +78,8 @@ def _pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _staged(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
     within = [row for row in pairs if row["stage_x"] == row["stage_y"]]
     across = [row for row in pairs if row["stage_x"] != row["stage_y"]]
-    if not within or not across:
-        return _plain(anchor, label, pairs)
+    if not within:
+        return _plain(anchor, label, pairs, "one point in each stage")
     means = [fmean(row["cka"] for row in rows) for rows in (within, across)]
     errors = [_mean_error(rows) for rows in (within, across)]
     error = None if None in errors else sum(part for part in errors if part is not None)
@@ -101,7 +101,7 @@ def _staged(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
     )
 
 
-def _plain(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
+def _plain(anchor: str, label: str, pairs: list[dict[str, Any]], shape: str) -> Finding:
     far = max(pairs, key=lambda row: abs(row["depth_x"] - row["depth_y"]))
     ends = f"{far['point_x']} and {far['point_y']}"
     return _finding(
@@ -109,7 +109,7 @@ def _plain(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
         pairs,
         verdict="described",
         headline=(
-            f"{label} has one stage, so there is no pattern of stages to see: mean CKA "
+            f"{label} has {shape}, so there is no pattern of stages to see: mean CKA "
             f"{number(fmean(row['cka'] for row in pairs))} over {len(pairs)} pairs of points."
         ),
         detail=f"Its two ends, {ends}, have CKA {number(far['cka'])}.",

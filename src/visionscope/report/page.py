@@ -24,7 +24,7 @@ from visionscope.report.arrange import (
 from visionscope.report.figures import panel_spec
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.style import mark_of, number, palette, shade_of
-from visionscope.report.summary import caveats, findings, has_random_weights, main_findings
+from visionscope.report.summary import DIAGNOSTICS, caveats, findings, has_random_weights, main_findings
 
 _DIGITS = 6
 _FIRST_SHOWN = 6
@@ -58,6 +58,7 @@ def build_report(
         from visionscope.diagnostics.similarity import between_figure
 
         drawn.append(between_figure(tables["similarity_between"]))
+    drawn.sort(key=lambda figure: DIAGNOSTICS.index(figure.name) if figure.name in DIAGNOSTICS else len(DIAGNOSTICS))
     write_tables(run / "tables", tables)
     write_figures(run / "figures", drawn)
     surroundings = environment(jobs)
@@ -186,21 +187,16 @@ def _model_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _data_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was measured on, once per combination that occurs."""
-    rows: list[dict[str, Any]] = []
+    """What was measured on: one row per combination that occurs, with the models that it holds for."""
+    rows: dict[tuple[str, ...], list[str]] = {}
     for job in jobs:
         data = job["data"]
-        size = data.get("input", {}).get("size")
-        row = {
-            "data": f"{data['spec']}:{data['split']}" if data.get("split") else data["spec"],
-            "images": data["images"],
-            "seed": data["seed"],
-            "size": " × ".join(map(str, size)) if size else "–",
-            "precision": job["precision"],
-        }
-        if row not in rows:
-            rows.append(row)
-    return rows
+        name = f"{data['spec']}:{data['split']}" if data.get("split") else data["spec"]
+        size = " × ".join(map(str, data.get("input", {}).get("size", ()))) or "–"
+        key = (name, str(data["images"]), str(data["seed"]), size, job["precision"])
+        rows.setdefault(key, []).append(job["model"]["label"])
+    names = ("data", "images", "seed", "size", "precision")
+    return [{**dict(zip(names, key, strict=True)), "models": list(dict.fromkeys(own))} for key, own in rows.items()]
 
 
 def _errors(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -11,6 +11,9 @@ from visionscope.report.likeness import between_findings, similarity_findings
 
 __all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
+DIAGNOSTICS = ("fourier", "variance", "similarity", "similarity_between")
+"""The order in which the page speaks of them."""
+
 _FEW_IMAGES = 100
 _NEARLY = 0.7
 
@@ -41,18 +44,25 @@ def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
         found: from `findings`.
         count: how many at most.
     """
-    queues: dict[str, list[Finding]] = {}
-    for finding in sorted(found, key=lambda one: -one.strength):
-        queues.setdefault(finding.diagnostic, []).append(finding)
     ranked: list[Finding] = []
-    while len(ranked) < count and any(queues.values()):
-        for queue in (queues[name] for name in dict.fromkeys(one.diagnostic for one in found) if queues[name]):
-            # Among nearly as strong sentences, one on a model and a kind that have not had their say.
-            rivals = [one for one in queue if one.strength >= _NEARLY * queue[0].strength]
-            best = min(rivals, key=lambda one: sum((one.model == o.model) + (one.kind == o.kind) for o in ranked))
-            queue.remove(best)
-            ranked.append(best)
+    # Sentences that claim no direction come only where there are too few of the others.
+    for claims in (True, False):
+        queues = [
+            sorted((one for one in found if one.diagnostic == name and (one.strength > 0) == claims), key=_strength)
+            for name in DIAGNOSTICS
+        ]
+        while len(ranked) < count and any(queues):
+            for queue in filter(None, queues):
+                # Among nearly as strong sentences, one on a model and a kind that have not had their say.
+                rivals = [one for one in queue if one.strength >= _NEARLY * queue[0].strength]
+                best = min(rivals, key=lambda one: sum((one.model == o.model) + (one.kind == o.kind) for o in ranked))
+                queue.remove(best)
+                ranked.append(best)
     return ranked[:count]
+
+
+def _strength(finding: Finding) -> float:
+    return -finding.strength
 
 
 def has_random_weights(jobs: Sequence[Mapping[str, Any]]) -> bool:
