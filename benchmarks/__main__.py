@@ -1,4 +1,4 @@
-"""Runs the named benchmarks, or all: each prints its table and writes benchmarks/results/NAME.json."""
+"""Runs the named benchmarks, or all; each prints its table and writes benchmarks/results/NAME.json."""
 
 import argparse
 import importlib
@@ -20,7 +20,11 @@ def main() -> None:
         if name not in names:
             parser.error(f"there is no benchmark {name!r}; choose from {', '.join(names)}")
     for name in chosen:
-        measure.publish(name, importlib.import_module(f"benchmarks.{name}").run())
+        module = importlib.import_module(f"benchmarks.{name}")
+        if hasattr(module, "run"):
+            measure.publish(name, module.run())
+        else:
+            print(f"{name} has options of its own: python -m benchmarks.{name}")
 
 
 if __name__ == "__main__":

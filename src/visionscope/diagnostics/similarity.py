@@ -360,7 +360,7 @@ def _panel(title: str, x_label: str, y_label: str, rows: list[dict[str, Any]]) -
 def _caption(table: pa.Table) -> str:
     rows = table.to_pylist()
     groups = sorted({(row["groups"], row["group"]) for row in rows})
-    images = " or ".join(f"{count} groups of {size} images" for count, size in groups)
+    images = " or ".join(f"{count} group{'' if count == 1 else 's'} of {size} images" for count, size in groups)
     dropped = max((row["dropped"] for row in rows), default=0)
     text = f"Linear CKA with the unbiased HSIC, summed over {images} before the ratio"
     if dropped:
