@@ -1,4 +1,4 @@
-"""The points of 25 named models against the sequences that were written by hand from their source before any tracing."""
+"""The points of 25 named models against sequences that were written by hand from their source before any tracing."""
 
 import json
 from pathlib import Path

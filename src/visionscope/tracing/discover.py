@@ -90,7 +90,7 @@ def discover(record: Record) -> Found:
         drafts.append(own)
         further += others
     blocks = block_frames(record)
-    if len(drafts) > 1 or len(drafts) >= len(blocks):
+    if len(drafts) > 1 or (drafts and len(drafts) >= len(blocks)):
         drafts += _down_drafts(record, sums, drafts)
         drafts.sort(key=lambda draft: draft.order)
         stem = _stem_draft(record, sums[0])

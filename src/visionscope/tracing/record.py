@@ -206,6 +206,11 @@ class Recorder(TorchFunctionMode):
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         frame = self._stack.pop()
+        if not frame.inputs:
+            # Global hooks do not see keyword arguments: what was used inside but made before was given to the call.
+            inside = self.record.nodes[frame.start :]
+            given = {parent for node in inside for parent in node.parents if parent.index < frame.start}
+            frame.inputs = tuple(sorted(given, key=lambda node: node.index))
         outputs = []
         for place, tensor in tensors_in(output):
             if tensor not in self._nodes and frame.inputs:

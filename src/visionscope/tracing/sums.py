@@ -99,11 +99,14 @@ def _one_round(record: Record, rejected: set[Node]) -> tuple[dict[Node, Sum], li
             continue
         found = _direct(node, sums)
         if found is None:
-            candidate = _local(node, sums) or _projected(node)
+            local = _local(node, sums)
+            candidate = local or _projected(node)
             if candidate is None:
                 continue
-            tentative.append(candidate)
-            found = candidate[0]
+            found, frame = candidate
+            # The model's own call hands on a class score: a stream inside it can only end in the head.
+            if local is None or frame.parent is not None:
+                tentative.append(candidate)
         sums[node] = found
     return sums, tentative
 

@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.axes import Arrangement
-from visionscope.tracing.discover import Found, Site, Unwatched, discover
+from visionscope.tracing.discover import Site, Unwatched, discover
 from visionscope.tracing.operations import ADDITIONS
-from visionscope.tracing.record import is_addition, record_pass, tensors_in
+from visionscope.tracing.record import Record, is_addition, record_pass, tensors_in
 
 TRACE_BATCH = 2
 Callback = Callable[[Point, Tensor], None]
@@ -73,7 +73,10 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     refuse_wrapped(model)
     images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
     with _undisturbed(model):
-        found, device = _traced(model, images)
+        records, device = _recorded(model, images)
+    found, again = (discover(record) for record in records)
+    if found.points != again.points:
+        raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
     if not found.points:
         raise TraceError(
             f"{type(model).__name__} has no feature maps that keep a grid; name modules by hand with `points`"
@@ -89,29 +92,22 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     )
 
 
-def _traced(model: nn.Module, images: Tensor) -> tuple[Found, str]:
+def _recorded(model: nn.Module, images: Tensor) -> tuple[list[Record], str]:
+    """Two passes in a row, on the meta device or else where the model is."""
     try:
-        shadow = meta_copy(model)
-        return _twice(shadow, images.to("meta")), "meta"
-    except TraceError:
-        raise
+        return _twice(meta_copy(model), images.to("meta")), "meta"
     except Exception:
         # Data-dependent control flow, tensors kept outside parameters and buffers, operations without a meta kernel.
         try:
             return _twice(model, images), str(images.device)
-        except TraceError:
-            raise
         except Exception as error:
             size = "x".join(str(length) for length in images.shape[1:])
-            raise TraceError(f"{type(model).__name__} does not run on images of {size}: {error}") from error
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise TraceError(f"{type(model).__name__} does not run on images of {size}: {reason}") from error
 
 
-def _twice(model: nn.Module, images: Tensor) -> Found:
-    first, second = (record_pass(model, images) for _ in range(2))
-    found, again = discover(first), discover(second)
-    if [(point, site) for point, site in found.points] != [(point, site) for point, site in again.points]:
-        raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
-    return found
+def _twice(model: nn.Module, images: Tensor) -> list[Record]:
+    return [record_pass(model, images) for _ in range(2)]
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -235,7 +231,10 @@ class _Watcher(TorchFunctionMode):
             path = f"{self._stack[-1].path}.<{type(module).__name__}>" if self._stack else "<unnamed>"
         if module is self._model and not self._stack:
             self._reset()
-            self._batch = next(tensor for _, tensor in tensors_in(args)).shape[0]
+            images = next((tensor for _, tensor in tensors_in(args)), None)
+            if images is None:
+                raise TraceError("images: call the model with them as its first positional argument")
+            self._batch = images.shape[0]
         self._calls[path] = self._calls.get(path, -1) + 1
         self._stack.append(_Call(path, self._calls[path]))
 
