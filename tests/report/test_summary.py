@@ -74,7 +74,7 @@ def test_counts_in_the_sentence_are_counts_of_its_rows(diagnostic: str) -> None:
     one = sentence(findings({diagnostic: pa.Table.from_pylist(rows, table.schema)}, []), diagnostic, "msa")
     verdicts = [row[one.columns.index("verdict")] for row in one.rows]
     assert {name: verdicts.count(name) for name in wanted} == wanted
-    assert "at 7 of 12 points, raises it at 3 and no clear change at 2." in one.headline
+    assert "at 7 of 12 points and raises it at 3; no clear change at 2." in one.headline
     assert len(one.rows) == 12
 
 

@@ -63,6 +63,7 @@ _SHOWN = (
     "interval_high",
     "verdict",
 )
+_BRIEFLY = {"lowers": "down", "raises": "up", NO_CLEAR_CHANGE: "unclear"}
 _VERBS = {"lowers": "lowers", "raises": "raises", NO_CLEAR_CHANGE: "makes no clear change to"}
 
 
@@ -145,11 +146,10 @@ def _counted(counts: dict[str, int], words: str) -> str:
     if not others:
         everywhere = "at its only point" if total == 1 else f"at all {total} points"
         return f"{_VERBS[first]} {words} {everywhere}"
-    rest = [
-        f"{NO_CLEAR_CHANGE} at {counts[name]}" if name == NO_CLEAR_CHANGE else f"{_VERBS[name]} it at {counts[name]}"
-        for name in others
-    ]
-    return f"{_VERBS[first]} {words} at {counts[first]} of {total} points, {joined(rest)}"
+    said = [f"{_VERBS[first]} {words} at {counts[first]} of {total} points"]
+    said += [f"{_VERBS[name]} it at {counts[name]}" for name in others if name != NO_CLEAR_CHANGE]
+    aside = f"; {NO_CLEAR_CHANGE} at {counts[NO_CLEAR_CHANGE]}" if NO_CLEAR_CHANGE in others else ""
+    return joined(said) + aside
 
 
 def _size(rows: Sequence[dict[str, Any]], quantity: Quantity) -> str:
@@ -185,7 +185,7 @@ def _places(regions: Sequence[str], verdicts: Sequence[str]) -> str:
         counts = {name: here.count(name) for name in _VERBS}
         overall = _overall(counts)
         if overall == "mixed":
-            tally = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            tally = ", ".join(f"{count} {_BRIEFLY[name]}" for name, count in counts.items() if count)
             clauses.setdefault(overall, []).append(f"{region} ({tally})")
         else:
             clauses.setdefault(overall, []).append(f"{region} ({counts[overall]} of {len(here)})")
