@@ -140,6 +140,16 @@ def test_two_models_may_see_the_images_in_different_orders(maps):
     assert [row.cka for row in shuffled] == pytest.approx([row.cka for row in in_order], abs=1e-10)
 
 
+def test_groups_that_one_model_lacks_are_left_out(maps):
+    states = observe(maps).state()
+    fewer = [row for row in states if row.group_index != 1]
+    row = between(states, fewer, POINTS, POINTS, model_x="a", model_y="b")[1]
+    keep = np.r_[0:16, 32:64]
+    expected = twin.minibatch_cka(flat(maps[0])[keep], flat(maps[1])[keep], GROUP)
+    assert (row.groups, row.dropped) == (3, 16 + 6)
+    assert row.cka == pytest.approx(expected, abs=1e-10)
+
+
 def test_models_grouped_differently_are_refused(maps):
     states = observe(maps).state(), observe(maps, group=32).state()
     with pytest.raises(ConfigError, match="group must be the same for both models, not 16 and 32"):

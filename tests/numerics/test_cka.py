@@ -18,11 +18,11 @@ def maps_of(features):
 def grams(features, group):
     count = len(features) // group
     pieces = [maps_of(features[g * group : (g + 1) * group]) for g in range(count)]
-    return {g: centred_gram(piece).double().numpy()[None] for g, piece in enumerate(pieces)}
+    return [centred_gram(piece).double().numpy()[None] for piece in pieces]
 
 
 def cka_of(x, y, group):
-    found = compare(grams(x, group), grams(y, group))
+    found = compare(zip(grams(x, group), grams(y, group), strict=True))
     return float(found.cka[0, 0]), float(found.error[0, 0])
 
 
@@ -128,13 +128,3 @@ def test_gram_is_not_rounded_by_autocast(layout):
     features -= features.mean(0)
     assert gram.dtype == torch.float32
     np.testing.assert_allclose(gram, features @ features.T, rtol=1e-4, atol=1e-2)
-
-
-def test_groups_that_one_side_lacks_are_left_out():
-    x, y = related(9)
-    one, other = grams(x, 16), grams(y, 16)
-    del other[1]
-    found = compare(one, other)
-    keep = np.r_[0:16, 32:64]
-    assert found.groups == 3
-    assert float(found.cka[0, 0]) == pytest.approx(twin.minibatch_cka(x[keep], y[keep], 16), abs=1e-10)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -15,10 +16,8 @@ from visionscope.core.table import column
 from visionscope.core.types import Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.numerics.cka import Array, centred_gram, compare
-from visionscope.numerics.layouts import working_type
+from visionscope.numerics.layouts import empty_maps, working_type
 from visionscope.numerics.statistics import SPAN
-
-_PointPair = tuple[Sequence[Point], Sequence[Point]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +211,11 @@ class SimilarityObserver:
 
     def rows(self) -> Iterator[SimilarityRow]:
         """A row per ordered pair of points, in model order."""
-        states = self.state()
-        pairs = _Pairs(states, states, (self._points, self._points), self._group)
+        groups = _Groups(self._points)
+        groups.grams = self._grams
+        for (group, _), images in {**dict.fromkeys(self._grams, self._group), **self._left_over()}.items():
+            groups.note(group, images)
+        pairs = _Pairs(groups, groups, self._group)
         for i, x in enumerate(self._points):
             for j, y in enumerate(self._points):
                 yield SimilarityRow(x.name, y.name, *_pair(x, y), *pairs.at(i, j))
@@ -252,7 +254,11 @@ def between(
         found = " and ".join(str(min(size)) for size in sizes)
         raise ConfigError(f"similarity.group must be the same for both models, not {found}")
     group = min(sizes[0] or sizes[1] or {0})
-    pairs = _Pairs(states_x, states_y, (points_x, points_y), group)
+    groups_x, groups_y = _Groups(points_x), _Groups(points_y)
+    for groups, states in ((groups_x, states_x), (groups_y, states_y)):
+        for row in states:
+            groups.add(row)
+    pairs = _Pairs(groups_x, groups_y, group)
     return [
         BetweenRow(x.name, y.name, *_pair(x, y), *pairs.at(i, j), model_x, model_y)
         for i, x in enumerate(points_x)
@@ -281,7 +287,7 @@ class _Waiting:
     """Maps of a group that is not complete yet, by place in the group."""
 
     def __init__(self, like: Tensor, group: int):
-        self.maps = torch.empty((group, *like.shape[1:]), dtype=like.dtype, device=like.device)
+        self.maps = empty_maps(like, group)
         self.seen = torch.zeros(group, dtype=torch.bool)
 
     def put(self, slots: Tensor, maps: Tensor) -> None:
@@ -289,38 +295,47 @@ class _Waiting:
         self.seen[slots] = True
 
 
+class _Groups:
+    """Gram matrices by group and point, and how many images of each group came."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.index = {point.name: index for index, point in enumerate(points)}
+        self.grams: dict[tuple[int, int], Array] = {}
+        self.seen: dict[int, int] = {}
+
+    def add(self, row: SimilarityState) -> None:
+        """Takes a stored row."""
+        self.note(row.group_index, row.size)
+        if row.gram:
+            self.grams[row.group_index, self.index[row.point]] = np.array(row.gram).reshape(row.size, row.size)
+
+    def note(self, group: int, images: int) -> None:
+        """Remembers that so many images of a group came at some point."""
+        self.seen[group] = max(self.seen.get(group, 0), images)
+
+    def complete(self) -> set[int]:
+        """The groups that are complete at every point."""
+        count = Counter(group for group, _ in self.grams)
+        return {group for group, points in count.items() if points == len(self.index)}
+
+    def stack(self, group: int) -> Array:
+        """The Gram matrices of one group: (points, n, n)."""
+        return np.array([self.grams[group, point] for point in range(len(self.index))])
+
+
 class _Pairs:
     """CKA of all pairs of points, with what every row says about its images."""
 
-    def __init__(
-        self, x: Sequence[SimilarityState], y: Sequence[SimilarityState], points: _PointPair, group: int
-    ) -> None:
-        names_x, names_y = ([point.name for point in side] for side in points)
-        grams_x, grams_y = _by_group(x, names_x), _by_group(y, names_y)
-        shared = grams_x.keys() & grams_y.keys()
-        seen: dict[int, int] = {}
-        for row in (*x, *y):
-            seen[row.group_index] = max(seen.get(row.group_index, 0), row.size)
+    def __init__(self, x: _Groups, y: _Groups, group: int) -> None:
+        shared = sorted(x.complete() & y.complete())
+        seen = {index: max(x.seen.get(index, 0), y.seen.get(index, 0)) for index in x.seen | y.seen}
         self._counts = (len(shared), group, sum(size for index, size in seen.items() if index not in shared))
-        self._found = compare(grams_x, grams_y) if shared else None
+        self._found = compare((x.stack(index), y.stack(index)) for index in shared) if shared else None
 
     def at(self, i: int, j: int) -> tuple[float | None, float | None, int, int, int]:
         if self._found is None:
             return None, None, *self._counts
         return _known(self._found.cka[i, j]), _known(self._found.error[i, j]), *self._counts
-
-
-def _by_group(states: Sequence[SimilarityState], names: list[str]) -> dict[int, Array]:
-    """The Gram matrices (points, n, n) of the groups that are complete at every point."""
-    found: dict[int, dict[str, SimilarityState]] = {}
-    for row in states:
-        if row.gram:
-            found.setdefault(row.group_index, {})[row.point] = row
-    return {
-        group: np.array([rows[name].gram for name in names]).reshape(len(names), *[rows[names[0]].size] * 2)
-        for group, rows in found.items()
-        if len(rows) == len(names)
-    }
 
 
 def _pick(maps: Tensor, rows: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Mini-batch linear CKA with the unbiased HSIC estimator, from Gram matrices of groups of images."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class Comparison:
     Attributes:
         cka: (points of x, points of y); NaN where a point does not vary.
         error: standard errors, likewise.
-        groups: groups of images that both have seen at every point.
+        groups: groups of images in the sums.
     """
 
     cka: Array
@@ -123,22 +123,20 @@ class Comparison:
     groups: int
 
 
-def compare(x: Mapping[int, Array], y: Mapping[int, Array]) -> Comparison:
-    """CKA from the Gram matrices of the groups that both have, added in the groups' order.
+def compare(grams: Iterable[tuple[Array, Array]]) -> Comparison:
+    """CKA from the Gram matrices of some groups, added in the order given.
 
     Args:
-        x: (points of x, n, n) Gram matrices by group; at least one group must be shared.
-        y: (points of y, n, n) Gram matrices by group.
+        grams: (points of x, n, n) and (points of y, n, n) of each group; at least one group.
     """
-    shared = sorted(x.keys() & y.keys())
     cross, self_x, self_y = [], [], []
-    for group in shared:
-        one, other = self_centred(x[group]), self_centred(y[group])
+    for x, y in grams:
+        one, other = self_centred(x), self_centred(y)
         cross.append(hsic(one, other))
         self_x.append(np.diagonal(hsic(one, one)))
         self_y.append(np.diagonal(hsic(other, other)))
     values, errors = cka(np.array(cross), np.array(self_x), np.array(self_y))
-    return Comparison(values, errors, len(shared))
+    return Comparison(values, errors, len(cross))
 
 
 def _ratio(cross: Array, self_x: Array, self_y: Array) -> Array:

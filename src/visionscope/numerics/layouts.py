@@ -70,5 +70,21 @@ def join_features(maps: Tensor) -> Tensor:
     Returns:
         (batch, channel * height * width), a view where the memory allows one.
     """
-    order = sorted((1, 2, 3), key=maps.stride, reverse=True)
-    return maps.permute(0, *order).flatten(1)
+    return maps.permute(0, *_memory_order(maps)).flatten(1)
+
+
+def empty_maps(like: Tensor, images: int) -> Tensor:
+    """Room for the maps of some images, with the axes in the same order in memory, so that filling it is a plain copy.
+
+    Args:
+        like: (batch, channel, height, width).
+        images: how many.
+    """
+    order = _memory_order(like)
+    room = torch.empty((images, *(like.shape[axis] for axis in order)), dtype=like.dtype, device=like.device)
+    return room.permute(0, *(1 + order.index(axis) for axis in (1, 2, 3)))
+
+
+def _memory_order(maps: Tensor) -> list[int]:
+    """The axes of channel, height and width, outermost in memory first."""
+    return sorted((1, 2, 3), key=maps.stride, reverse=True)
