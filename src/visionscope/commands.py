@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -273,7 +273,28 @@ def _train(parsed: Namespace) -> int:
     return 0
 
 
+def _demo_flags(parser: Parser) -> None:
+    parser.add_argument("--out", type=str, default="visionscope-demo", help="run folder; the same command resumes it")
+    parser.add_argument("--seed", type=int, default=0, help="of the networks and of the sample")
+
+
+def _demo(parsed: Namespace) -> int:
+    from visionscope.demo import demo
+
+    shown = demo(parsed.out, seed=parsed.seed, say=lambda line: _say(sys.stderr, line))
+    for finding in shown.findings:
+        _say(sys.stdout, f"* {finding}")
+    _say(sys.stdout, f"The page: {shown.page}")
+    return 0
+
+
+def _say(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
 COMMANDS: Mapping[str, Command] = {
+    "demo": Command("Train two small networks, look inside both, write a report: minutes.", _demo_flags, _demo),
     "models": Command("List and search the models that can be named.", _models_flags, _models),
     "points": Command("Show where the feature maps of a model can be looked at.", _points_flags, _points),
     "diagnose": Command("Look inside models and write a report.", _diagnose_flags, _diagnose),

@@ -88,7 +88,8 @@ def study_from_flags(parsed: Namespace) -> Study:
         ConfigError: for a value that breaks its rule.
     """
     values = {name: value for name, value in parsed.as_dict().items() if value is not None}
-    return study_from({name: value for name, value in values.items() if name in _keys()})
+    keys = _keys()
+    return study_from({name: value for name, value in values.items() if name in keys})
 
 
 def study_from_file(path: Path | str, **changes: Any) -> Study:
@@ -121,13 +122,14 @@ def study_from(values: Mapping[str, Any]) -> Study:
     Raises:
         ConfigError: for an unknown or missing key, or a value that breaks its rule.
     """
+    keys = _keys()
     for name in values:
-        if name not in _keys():
-            raise ConfigError(f"study: there is no key {name!r}.{nearest(str(name), _keys())}")
+        if name not in keys:
+            raise ConfigError(f"study: there is no key {name!r}.{nearest(str(name), keys)}")
     for name in _REQUIRED:
         if not values.get(name):
             raise ConfigError(f"{name}: must be given" + (", such as --data embedded" if name == "data" else ""))
-    checked = _parsed({key: value for key, value in values.items() if key not in diagnostic_names()})
+    checked = _parsed({key: value for key, value in values.items() if key == "models" or key in _HELP})
     names = _only(checked.pop("only", None))
     diagnostics = tuple(diagnostic_of(name, values.get(name)) for name in names)
     return Study(diagnostics=diagnostics, **checked)
@@ -150,14 +152,14 @@ def diagnostic_of(name: str, fields: Mapping[str, Any] | None) -> Any:
     for field in fields or {}:
         if field not in known:
             raise ConfigError(f"{name}.{field}: {name} has no such field.{nearest(str(field), known)}")
-    parser = _parser_of(name)
+    parser = _parser_of(chosen, name)
     return parser.instantiate(parser.parse_object({name: dict(fields or {})}))[name]
 
 
 @functools.cache
-def _parser_of(name: str) -> Parser:
+def _parser_of(chosen: type, name: str) -> Parser:
     parser = Parser()
-    parser.add_class_arguments(diagnostic_class(name), name)
+    parser.add_class_arguments(chosen, name)
     return parser
 
 
@@ -209,10 +211,10 @@ def _number(name: str, value: Any, kind: type) -> Any:
 def _only(names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names == ("all",):
         return diagnostic_names()
-    chosen = names or DEFAULT_DIAGNOSTICS
+    chosen, known = names or DEFAULT_DIAGNOSTICS, diagnostic_names()
     for name in chosen:
-        if name not in diagnostic_names():
-            raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
+        if name not in known:
+            raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, known)}")
     return chosen
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionscope.config import Parser, add_study_flags, study_from, study_from_file, study_from_flags, study_text
@@ -89,6 +89,7 @@ def test_all_means_every_diagnostic(tmp_path):
 names = st.text("abcdefgh_0123456789.+", min_size=1, max_size=12)
 
 
+@settings(max_examples=10)
 @given(
     st.lists(names, min_size=1, max_size=3),
     st.sets(st.sampled_from(["fourier", "variance", "similarity"]), min_size=1),

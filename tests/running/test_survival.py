@@ -5,6 +5,7 @@ import random
 import re
 import signal
 from collections import Counter
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from running.conftest import study_of
 from running.killing import run_command, run_noise, run_noise_stuck_in_a_write, started, wait_until
 from visionscope.config import study_text
 from visionscope.running.store import Store
+
+# The server's imports take seconds: they go on while other tests run.
+forkserver.ensure_running()
 
 DIAGNOSTICS = ("fourier", "similarity", "variance")
 FILES = 12
@@ -96,7 +100,7 @@ def test_two_processes_in_one_run_folder(tmp_path, undisturbed):
 def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     folder = tmp_path / "run"
     study = tmp_path / "study.yaml"
-    study.write_text(study_text(study_of(images=3000, batch=8, out=str(folder))))
+    study.write_text(study_text(study_of(images=1200, batch=8, out=str(folder))))
     process = started(run_command, tmp_path, ["run", str(study)])
     wait_until(lambda: bool(part_files(folder)), process)
     os.kill(process.pid, signal.SIGINT)
@@ -108,5 +112,5 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     assert not list(folder.glob("*/*/.*.tmp"))
     assert not list(folder.glob("*/*/*.error.json"))
     done = len(part_files(folder))
-    assert 0 < done < 24
+    assert 0 < done < 10
     assert sum(len(state.done) for state in Store(folder).states()) == done
