@@ -114,7 +114,7 @@ def load_model(
         built = build(0)
         head = "num_labels" if spec.source == "hf" else "num_classes"
         found = head_size(stored, built.model, built.num_classes, built.convert)
-        if head not in spec.arguments and found is not None and found != built.num_classes:
+        if head not in spec.arguments and None not in (found, built.num_classes) and found != built.num_classes:
             arguments[head] = found
             built = build(0)
         fit(stored, built.model, built.convert)
