@@ -72,6 +72,8 @@ def _models(parsed: Namespace) -> int:
 def _points_flags(parser: Parser) -> None:
     parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
+    parser.add_argument("--mean", type=float, nargs="+", help="for a file that has none; tells the number of channels")
+    parser.add_argument("--std", type=float, nargs="+", help="likewise")
     parser.add_argument("--all", action="store_true", help="branches and every sum, too")
     parser.add_argument("--json", action="store_true", help="an object with points and unwatched")
 
@@ -82,8 +84,8 @@ def _points(parsed: Namespace) -> int:
     from visionscope.models.load import load_model
     from visionscope.tracing import trace
 
-    size = tuple(parsed.size) if parsed.size else None
-    loaded = load_model(parsed.model, random_weights=0, size=size)
+    size, mean, std = (tuple(given) if given else None for given in (parsed.size, parsed.mean, parsed.std))
+    loaded = load_model(parsed.model, random_weights=0, size=size, mean=mean, std=std)
     traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
     points = traced.all_points if parsed.all else traced.points
     if parsed.json:

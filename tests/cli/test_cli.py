@@ -151,6 +151,14 @@ def test_points_as_a_table(capsys):
     assert [word for word in ("prefix tokens", "blocks.1+msa", "4x4", "can be watched") if word not in said] == []
 
 
+def test_points_of_a_file_that_does_not_say_how_it_wants_its_images(tmp_path, capsys):
+    bare = tmp_path / "bare.py"
+    bare.write_text("from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())\n")
+    assert "give --size --mean --std" in refused(capsys, "points", f"{bare}:net")
+    assert main(["points", f"{bare}:net", "--size", "8", "8", "--mean", "0.5", "--std", "0.5", "--json"]) == 0
+    assert [point["grid"] for point in json.loads(capsys.readouterr().out)["points"]] == [[6, 6]]
+
+
 def test_points_as_json(capsys):
     assert main(["points", VIT, "--json"]) == 0
     few = json.loads(capsys.readouterr().out)
