@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -19,6 +20,7 @@ import torchvision
 import transformers
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from visionscope.tracing import Trace, trace, watch
 
@@ -187,12 +189,35 @@ def fingerprint(model: nn.Module) -> list[object]:
     return [[(tensor._version, tensor.data_ptr(), tensor.requires_grad) for tensor in tensors], modules]
 
 
+class QuickWeights(TorchFunctionMode):
+    """Leaves large tensors out of every random initialisation: drawing them takes longer than the passes."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs a function unless it draws a large tensor's values."""
+        name = getattr(func, "__name__", "")
+        given = args[0] if args else (kwargs or {}).get("tensor")
+        drawn = name.endswith(("uniform_", "normal_", "erfinv_")) and isinstance(given, Tensor) and given.numel() > 4096
+        return given if drawn else func(*args, **(kwargs or {}))
+
+
+def with_quick_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model in eval mode whose large weights are uniform in [-0.05, 0.05]."""
+    with QuickWeights():
+        model = build().eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.numel() > 4096:
+                parameter.uniform_(-0.05, 0.05, generator=generator)
+    return model
+
+
 def compare(model: nn.Module, size: tuple[int, ...]) -> tuple[Trace, bool, bool]:
     """Traces, then runs with and without a watch: the trace, whether outputs are bit-equal and the model untouched."""
     images = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             plain = output_of(model(images))  # first, so that what a model caches by itself is there
             before = fingerprint(model)
             found = trace(model, images)
@@ -206,22 +231,31 @@ def compare(model: nn.Module, size: tuple[int, ...]) -> tuple[Trace, bool, bool]
     return found, same and complete, fingerprint(model) == before
 
 
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model to be traced only; on the meta device unless its constructor computes with tensors (regnets)."""
+    try:
+        with torch.device("meta"):
+            return build().eval()
+    except NotImplementedError:
+        with QuickWeights():
+            return build().eval()
+
+
 def outcome(
     source: str, family: str, name: str, build: Callable[[], nn.Module], size: tuple[int, ...], run: bool
 ) -> Outcome:
     """One line: traced on the meta device, and run where it fits."""
-    with torch.device("meta"):
-        shadow = build().eval()
+    shadow = without_weights(build)
     weights = sum(parameter.numel() * 4 for parameter in shadow.parameters())
     note = "" if run else "traced only"
     equal = untouched = None
     if run and weights > MEMORY:
         note = f"not run: {weights / 2**30:.1f} GiB of weights"
     if note:
-        found = trace(shadow, torch.zeros(1, *size, device="meta"))
+        found = trace(shadow, torch.zeros(1, *size, device=next(shadow.parameters()).device))
     else:
         torch.manual_seed(0)
-        found, equal, untouched = compare(build().eval(), size)
+        found, equal, untouched = compare(with_quick_weights(build), size)
     return Outcome(
         source=source,
         family=family,

@@ -39,7 +39,9 @@ def block_frames(record: Record) -> list[Block]:
             kind = kind_of([other for other in waiting if grid_area(other) != 1], node)
             if kind is None:
                 continue  # norms, activations and gates alone: part of the block that follows
-            blocks.append((frame, place, node, Kind.DOWN if kind is Kind.POOL else kind, _words(waiting)))
+            shrinks = grid_area(node) < max((grid_area(given) for given in frame.inputs), default=0)
+            kind = Kind.DOWN if kind is Kind.POOL and shrinks else kind
+            blocks.append((frame, place, node, kind, _words(waiting)))
             waiting = []
     return blocks
 
