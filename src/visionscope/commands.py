@@ -72,7 +72,7 @@ def _models(parsed: Namespace) -> int:
 def _points_flags(parser: Parser) -> None:
     parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
-    parser.add_argument("--mean", type=float, nargs="+", help="for a file that has none; tells the number of channels")
+    parser.add_argument("--mean", type=float, nargs="+", help="as in diagnose, for a file that has none")
     parser.add_argument("--std", type=float, nargs="+", help="likewise")
     parser.add_argument("--all", action="store_true", help="branches and every sum, too")
     parser.add_argument("--json", action="store_true", help="an object with points and unwatched")
