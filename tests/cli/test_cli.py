@@ -154,7 +154,7 @@ def test_points_as_a_table(capsys):
 def test_points_of_a_file_that_does_not_say_how_it_wants_its_images(tmp_path, capsys):
     bare = tmp_path / "bare.py"
     bare.write_text("from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())\n")
-    rest = "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5".split()
+    rest = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5"]
     assert "give --size --mean --std" in refused(capsys, "points", f"{bare}:net")
     assert main(["points", f"{bare}:net", "--size", "8", "8", *rest, "--json"]) == 0
     assert [point["grid"] for point in json.loads(capsys.readouterr().out)["points"]] == [[6, 6]]
