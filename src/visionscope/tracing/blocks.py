@@ -37,10 +37,10 @@ def block_frames(record: Record) -> list[Block]:
             if not _ends_block(frame, nodes, children):
                 continue
             kind = kind_of([other for other in waiting if grid_area(other) != 1], node)
-            if kind is None:
-                continue  # norms, activations and gates alone: part of the block that follows
             shrinks = grid_area(node) < max((grid_area(given) for given in frame.inputs), default=0)
-            kind = Kind.DOWN if kind is Kind.POOL and shrinks else kind
+            if kind is None or (kind is Kind.POOL and not shrinks):
+                continue  # norms, activations, gates or a pooling to the same grid: part of the block that follows
+            kind = Kind.DOWN if kind is Kind.POOL else kind
             blocks.append((frame, place, node, kind, _words(waiting)))
             waiting = []
     return blocks
