@@ -1,7 +1,8 @@
-"""The documentation's code works: the diagnostic that `docs/extending.md` adds goes all the way to the page."""
+"""The documentation's code works: its commands parse, and the diagnostic that it adds goes all the way to the page."""
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,9 +10,12 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import visionscope as vs
+from visionscope.commands import COMMANDS
+from visionscope.config import Parser
 from visionscope.core import registry
 
-PAGE = Path(__file__).parent.parent / "docs" / "extending.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "extending.md"
 NETWORK = """
 import torch
 from torch import nn
@@ -29,6 +33,29 @@ def network():
 
 network.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 """
+
+
+def _commands() -> list[str]:
+    """Every line `$ visionscope ...` of README and docs, continued lines joined, comments taken off."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    found = re.findall(r"^\$ visionscope ((?:[^\n]|(?<=\\)\n)*)", "\n".join(texts), re.MULTILINE)
+    return list(dict.fromkeys(" ".join(shlex.split(command.replace("\\\n", " "), comments=True)) for command in found))
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_parse(command: str) -> None:
+    name, *arguments = command.split()
+    if name == "--help":
+        return
+    parser = Parser()
+    COMMANDS[name].flags(parser)
+    parsed = parser.parse_args(arguments)
+    assert parsed.as_dict()
+
+
+def test_there_are_commands_to_parse() -> None:
+    assert len(_commands()) > 10
+    assert {command.split()[0] for command in _commands()} >= {"points", "diagnose", "train", "run", "status", "report"}
 
 
 def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
