@@ -248,3 +248,21 @@ def test_job_of_an_older_formula_is_refused(finished, tmp_path):
     path.write_text(json.dumps({**record, "version": 0}))
     with pytest.raises(StoreError, match=r"was made by version 0 of the diagnostic, this is version \d+"):
         Store(folder).table("fourier")
+
+
+def test_part_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    part = store.folder(RECORD) / f"{PART}.parquet"
+
+    def refuse(source: Path, target: Path) -> None:
+        assert len(source.read_bytes()) > 0
+        assert not target.exists()
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(StoreError, match=r"0000-0256.parquet: Input/output error; mend that"):
+            store.write_part(RECORD, PART, Sums, ROWS)
+    assert list(store.folder(RECORD).iterdir()) == []
+    store.write_part(RECORD, PART, Sums, ROWS)
+    assert part.is_file()
