@@ -214,7 +214,8 @@ def test_additions_in_place_hand_over_their_operands_first() -> None:
     assert torch.equal(maps["blocks.0+conv"], branch + stem)
 
 
-def test_a_model_that_caches_in_its_first_pass_is_left_without_the_cache() -> None:
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_model_that_caches_in_its_first_pass_is_left_without_the_cache(device: str) -> None:
     class Cached(Residual):
         cache: Tensor | None = None
 
@@ -223,9 +224,12 @@ def test_a_model_that_caches_in_its_first_pass_is_left_without_the_cache() -> No
                 self.cache = torch.linspace(0, 1, x.shape[-1], device=x.device)
             return x + self.conv(x) * self.cache
 
-    model = Network(Cached(), Cached()).eval()
+    unsure = None if device == "meta" else lambda x, passes: x * 2 if x.mean() > 100 else x
+    model = Network(Cached(), Cached(), between=unsure).eval()
     before = snapshot(model)
     found = trace(model, torch.zeros(1, 3, 4, 4))
+    assert found.device == device
+    assert model.passes == 0
     assert snapshot(model) == before
     assert all("cache" not in vars(block) for block in model.blocks)
     assert list(collected(model, found, torch.randn(2, 3, 4, 4))) == ["stem", "blocks.0+conv", "blocks.1+conv"]

@@ -95,11 +95,11 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
 def _recorded(model: nn.Module, images: Tensor) -> tuple[list[Record], str]:
     """Two passes in a row, on the meta device or else where the model is."""
     try:
-        return _twice(meta_copy(model), images.to("meta")), "meta"
+        return _twice(shadow(model, "meta"), images.to("meta")), "meta"
     except Exception:
         # Data-dependent control flow, tensors kept outside parameters and buffers, operations without a meta kernel.
         try:
-            return _twice(model, images), str(images.device)
+            return _twice(shadow(model), images), str(images.device)
         except Exception as error:
             size = "x".join(str(length) for length in images.shape[1:])
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -110,11 +110,19 @@ def _twice(model: nn.Module, images: Tensor) -> list[Record]:
     return [record_pass(model, images) for _ in range(2)]
 
 
-def meta_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model on the meta device; its weights are never duplicated."""
+def shadow(model: nn.Module, device: str | None = None) -> nn.Module:
+    """A copy of the model's modules, so that what a dry run leaves in them stays there; weights are never duplicated.
+
+    Args:
+        model: the network.
+        device: where the copy's weights are empty tensors; None shares the model's own.
+    """
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
-        empty = torch.empty_like(tensor, device="meta")
+        if device is None:
+            memo[id(tensor)] = tensor
+            continue
+        empty = torch.empty_like(tensor, device=device)
         memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
     return copy.deepcopy(model, memo)
 
