@@ -87,7 +87,7 @@ def peak_memory(module: str, *arguments: str) -> float:
     """Peak resident memory, in MB, of `python -m module arguments` in a fresh process with one thread.
 
     Args:
-        module: a module that does the work when run; its last printed line is its own `ru_maxrss` in kB.
+        module: a module that does the work when run; its last printed line is its own peak in kB.
         arguments: for it.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
