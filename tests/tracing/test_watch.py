@@ -1,6 +1,7 @@
 """Tracing and watching networks that are small, odd or hostile."""
 
 import math
+import threading
 import warnings
 from collections.abc import Callable
 
@@ -326,3 +327,41 @@ def test_maps_of_a_pass_with_gradients_can_be_used() -> None:
         model(torch.randn(2, 3, 4, 4))
     torch.stack(total).sum().backward()
     assert math.isfinite(float(model.stem.weight.grad.abs().sum()))
+
+
+def test_modules_in_other_threads_and_a_failing_call_leave_the_watch_alone() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.first(x)
+            return x + self.second(x)
+
+    model, images = nn.Sequential(Residual(), Twice()), torch.randn(2, 4, 6, 6)
+    found = trace(model, images)
+    seen: list[str] = []
+    running, release = threading.Event(), threading.Event()
+
+    class Busy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            running.set()
+            release.wait(10)
+            return x + x
+
+    worker = threading.Thread(target=Busy(), args=(images,))
+
+    def beside(point: Point, _: Tensor) -> None:
+        if point.name == "1+conv":  # between two sums of one call, another thread enters a module
+            worker.start()
+            running.wait(10)
+        seen.append(point.name)
+
+    with torch.no_grad(), watch(model, found, beside):
+        model(images)
+    release.set()
+    worker.join()
+    assert seen == [point.name for point in found.points]
+    with pytest.raises(RuntimeError, match="channels"), torch.no_grad(), watch(model, found, beside):
+        model(torch.randn(2, 5, 6, 6))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -175,7 +176,7 @@ def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
     return rearrange(tensor, f"{how.pattern} -> {how.target}", **dict(how.sizes))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class _Call:
     path: str
     number: int
@@ -195,6 +196,7 @@ class _Watcher(TorchFunctionMode):
             site = found.sites[point.name]
             self._sites.setdefault((site.path, site.call, site.number), []).append((point, site))
         self._wanted = len(points)
+        self._thread = threading.get_ident()
         self._reset()
 
     def _reset(self) -> None:
@@ -204,9 +206,9 @@ class _Watcher(TorchFunctionMode):
         self._batch = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__ if hasattr(func, "__name__") else ""
+        name = getattr(func, "__name__", "")
         if name not in ADDITIONS or not self._stack or not is_addition(name, args):
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs) if kwargs else func(*args)
         call = self._stack[-1]
         wanted = self._sites.get((call.path, call.number, call.additions), ())
         call.additions += 1
@@ -234,10 +236,13 @@ class _Watcher(TorchFunctionMode):
         self._callback(point, to_grid(tensor, site.arrangement))
 
     def _enter_module(self, module: nn.Module, args: Any) -> None:
+        # Global hooks also see modules of other threads (image transforms, say) and those that run beside the model.
+        if threading.get_ident() != self._thread or not (self._stack or module is self._model):
+            return
         path = self._paths.get(id(module))
         if path is None:
-            path = f"{self._stack[-1].path}.<{type(module).__name__}>" if self._stack else "<unnamed>"
-        if module is self._model and not self._stack:
+            path = f"{self._stack[-1].path}.<{type(module).__name__}>"
+        if not self._stack:
             self._reset()
             images = next((tensor for _, tensor in tensors_in(args)), None)
             if images is None:
@@ -247,16 +252,19 @@ class _Watcher(TorchFunctionMode):
         self._stack.append(_Call(path, self._calls[path]))
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._stack:
+        if threading.get_ident() != self._thread or not self._stack:
             return
         call = self._stack.pop()
-        for point, site in self._sites.get((call.path, call.number, -1), ()):
+        if output is None:  # the call raised
+            return
+        wanted = self._sites.get((call.path, call.number, -1))
+        for point, site in wanted or ():
             value = output
             for step in site.place:
                 value = value[step]
             with torch._C.DisableTorchFunction():
                 self._deliver(point, site, "", value)
-        if not self._stack and output is not None and self._delivered != self._wanted:
+        if not self._stack and self._delivered != self._wanted:
             raise TraceError(f"the pass reached {self._delivered} of the {self._wanted} points of its trace")
 
 
