@@ -190,7 +190,7 @@ def fingerprint(model: nn.Module) -> list[object]:
 
 
 class QuickWeights(TorchFunctionMode):
-    """Draws large tensors uniformly from [-0.05, 0.05], whatever was asked for: else drawing takes longer than a pass."""
+    """Draws large tensors uniformly from [-0.05, 0.05], whatever was asked for: drawing would outlast the passes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs a function, or its cheap replacement."""

@@ -18,7 +18,7 @@ MODELS = {
     "Swin-T": "swin_tiny_patch4_window7_224",
     "MaxViT-T": "maxvit_tiny_tf_224",
 }
-BATCH, ROUNDS = 4, 9
+BATCH, ROUNDS = 8, 7
 
 
 def passes(model: nn.Module, images: Tensor) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
