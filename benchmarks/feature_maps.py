@@ -1,6 +1,6 @@
 """Fourier, variance and similarity of one pass, in units of a bare forward pass, against the notebooks and torch-cka.
 
-F is one fp32 forward pass of the same 16 images in the same process and round; weights are random. About five minutes
+F is one fp32 forward pass of the same 16 images in the same process and round; weights are random. About four minutes
 on one core.
 """
 
@@ -9,14 +9,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import Measurement, cpu_seconds, peak_memory, ratios
+from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.types import Observer, ObservingDiagnostic, Point
 from visionscope.diagnostics.fourier import Fourier
 from visionscope.diagnostics.similarity import Similarity
@@ -34,12 +33,11 @@ def run() -> list[Measurement]:
     for name in MODELS:
         rows += _cost(name)
         rows += _agreement(name)
-        rows += _memory(name)
     return rows
 
 
 def _cost(name: str) -> list[Measurement]:
-    model, images, found = _setting(name)
+    model, images, found = setting(name)
     shares: dict[str, list[float]] = {diagnostic.name: [] for diagnostic in ALL}
     with torch.inference_mode():
         functions = {
@@ -89,7 +87,7 @@ def _low_precision(name: str, model: nn.Module, images: Tensor, found: Trace) ->
 
 def _agreement(name: str) -> list[Measurement]:
     """Our numbers and the peers', of the same images; the peers' arithmetic in float64 on the float32 maps."""
-    model, images, found = _setting(name)
+    model, images, found = setting(name)
     with torch.inference_mode():
         fourier, variance, similarity = _observe(model, images, found, ALL)
         theirs = [
@@ -119,24 +117,8 @@ def _agreement(name: str) -> list[Measurement]:
     ]
 
 
-def _memory(name: str) -> list[Measurement]:
-    """Peak memory over a bare forward pass of the same batch, in fresh processes."""
-
-    def peak(what: str, images: int) -> float:
-        return peak_memory("benchmarks.feature_maps", name, what, str(images))
-
-    bare = peak("bare", 64)
-    few, many, notebook = (peak(what, images) - bare for what, images in (("all", 64), ("all", 256), ("notebook", 64)))
-    note = "four times the images at the same batch; resident memory scatters by some MB"
-    label = f"{name}: peak memory over bare"
-    return [
-        Measurement(name=f"{label}, 64 images", unit="MB", value=few, peers={"notebook": notebook}),
-        Measurement(name=f"{label}, 256 images", unit="MB", value=many),
-        Measurement(name=f"{label}, growth from 64 to 256", unit="MB", value=many - few, goal=15, note=note),
-    ]
-
-
-def _setting(name: str) -> tuple[nn.Module, Tensor, Trace]:
+def setting(name: str) -> tuple[nn.Module, Tensor, Trace]:
+    """A network with random weights, a batch of noise and the points."""
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained=False).eval()
     images = torch.randn(BATCH, 3, 224, 224)
@@ -240,31 +222,3 @@ def _quiet() -> Iterator[None]:
     finally:
         sys.stderr.close()
         sys.stderr = kept
-
-
-def _measured_process(name: str, what: str, count: int) -> None:
-    """Runs in a fresh process: batch by batch, images drawn as they are needed; prints peak resident memory in kB."""
-    torch.set_num_threads(1)
-    model, images, found = _setting(name)
-    observers = [diagnostic.observer(found.points) for diagnostic in ALL] if what == "all" else []
-    latents: list[Tensor] = []
-    positions = torch.arange(0)
-
-    def feed(point: Point, maps: Tensor) -> None:
-        if what == "notebook":
-            latents.append(maps)
-        for observer in observers:
-            observer.update(point, maps, positions)
-
-    with torch.inference_mode():
-        for start in range(0, count, BATCH):
-            positions = torch.arange(start, start + BATCH)
-            images.normal_()
-            with watch(model, found, feed):
-                model(images)
-    status = Path("/proc/self/status").read_text()  # not getrusage, whose maximum a child inherits from its parent
-    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-
-
-if __name__ == "__main__":
-    _measured_process(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -140,10 +140,10 @@ class SimilarityObserver:
         Raises:
             VisionscopeError: when a map holds NaN or infinity, naming point and image.
         """
-        place = positions.cpu()
-        for group in torch.unique(place // self._group).tolist():
-            chosen = torch.nonzero(place // self._group == group).flatten()
-            slots = place[chosen] % self._group
+        place = positions.tolist()
+        for group in sorted({position // self._group for position in place}):
+            chosen = torch.tensor([row for row, position in enumerate(place) if position // self._group == group])
+            slots = torch.tensor([position % self._group for position in place if position // self._group == group])
             key = (group, self._index[point.name])
             if len(chosen) == self._group and key not in self._waiting:
                 self._finish(key, point, _pick(maps, chosen[slots.argsort()]))

@@ -106,7 +106,8 @@ def _sums(maps: Tensor, values: Tensor, axis: int) -> Tensor:
     sums = values.sum(axis)
     size = sums.abs()
     image, channel = torch.nonzero(size < _CANCELLED * size.mean(), as_tuple=True)
-    sums[image, channel] = maps[image, channel].cpu().double().sum((1, 2)).to(sums)
+    if len(image):
+        sums[image, channel] = maps[image, channel].cpu().double().sum((1, 2)).to(sums)
     return sums
 
 
