@@ -12,8 +12,9 @@ from visionscope.api import diagnose
 from visionscope.report.summary import findings, main_findings
 from visionscope.training.loop import Progress, train
 
-MINUTES: Mapping[str, float] = {"resnet_nano": 0.8, "vit_nano": 1.6}
+MINUTES: Mapping[str, float] = {"resnet_nano": 0.9, "vit_nano": 1.6}
 
+_LEARNING_RATES = {"resnet_nano": 6e-3, "vit_nano": 1e-3}
 _DATA = "embedded"
 _EPOCHS = 12.0
 _SAY_EVERY = 10.0  # seconds
@@ -51,7 +52,8 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
     specs, accuracies = [], {}
     for name, limit in minutes.items():
         say(f"training {name} on {_DATA}, {60 * limit:.0f} seconds at most")
-        trained = train(name, _DATA, Path(out), epochs=_EPOCHS, minutes=limit, seed=seed, report=_reporter(say))
+        how = {"epochs": _EPOCHS, "minutes": limit, "learning_rate": _LEARNING_RATES[name]}
+        trained = train(name, _DATA, Path(out), seed=seed, report=_reporter(say), **how)
         accuracies[name] = trained.accuracy
         say(f"{name} is right about {trained.accuracy:.1%} of {trained.images} test images")
         specs.append(f"{name}={name}@{trained.checkpoint}")

@@ -54,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def short(data: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(SMALL, data, tmp_path_factory.mktemp("run"), epochs=8)
+    return train(SMALL, data, tmp_path_factory.mktemp("run"), epochs=8, learning_rate=6e-3)
 
 
 def _bits(path: Path) -> list[torch.Tensor]:
@@ -102,7 +102,7 @@ def test_the_log_beside_the_weights_is_what_was_reported(short: Trained) -> None
 def test_a_finished_training_is_not_repeated(short: Trained, data: str) -> None:
     reports: list[Progress] = []
     out = short.checkpoint.parents[2]
-    assert train(SMALL, data, out, epochs=8, report=reports.append) == short
+    assert train(SMALL, data, out, epochs=8, learning_rate=6e-3, report=reports.append) == short
     assert reports == []
 
 
@@ -115,9 +115,9 @@ def test_the_clock_ends_a_training_with_the_learning_rate_down(tmp_path: Path, d
 
 
 def test_the_learning_rate_climbs_and_falls_along_a_cosine() -> None:
-    schedule = loop._Schedule(1, None, 640)
+    schedule = loop._Schedule(0.5, 1, None, 640)
     assert schedule.steps == 10
-    rates = [schedule.learning_rate(done) / loop.LEARNING_RATE for done in (0, 0.05, 0.1, 0.55, 1)]
+    rates = [schedule.learning_rate(done) / 0.5 for done in (0, 0.05, 0.1, 0.55, 1)]
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-12)
 
 
@@ -148,6 +148,7 @@ def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data:
     [
         ({"epochs": 0}, "--epochs must be a positive number; got 0"),
         ({"epochs": math.inf}, "--epochs must be a positive number; got inf"),
+        ({"learning_rate": math.nan}, "--learning-rate must be a positive number; got nan"),
         ({"minutes": -1}, "--minutes must be a positive number; got -1"),
         (
             {"data": "embedded:train"},
