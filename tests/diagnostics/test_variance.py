@@ -1,5 +1,6 @@
 """Variance rows: values, errors and changes against exact fractions; notes; the figure."""
 
+import dataclasses
 import statistics
 
 import numpy as np
@@ -34,12 +35,21 @@ def test_values_and_errors(maps, rows):
         assert row.images == IMAGES
 
 
-def test_change_is_paired_and_stays_within_stage_and_grid(maps, rows):
+def test_change_is_paired_and_stays_within_grid_and_channels(maps, rows):
     before, after = ([twin.spatial_variance(image) for image in own.tolist()] for own in maps[1:3])
     difference = [b - a for a, b in zip(before, after, strict=True)]
     assert rows[2].change == pytest.approx(statistics.fmean(difference), abs=1e-10)
     assert rows[2].change_error == pytest.approx(statistics.stdev(difference) / IMAGES**0.5, abs=1e-10)
-    assert [row.change is None for row in rows] == [True, True, False, True, True]
+    assert [row.change is None for row in rows] == [True, False, False, True, True]
+
+
+def test_no_change_where_the_channels_differ():
+    points = [dataclasses.replace(point, channels=channels) for point, channels in zip(POINTS[:2], (4, 8), strict=True)]
+    maps = [torch.randn(3, point.channels, *point.grid) for point in points]
+    assert [row.change for row in feed(Variance().observer(points), points, maps, np.arange(3), 3).rows()] == [
+        None,
+        None,
+    ]
 
 
 def test_a_single_position_has_a_note_instead(rows):

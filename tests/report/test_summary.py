@@ -151,7 +151,9 @@ def test_points_that_begin_a_stage_are_mentioned() -> None:
     table = samples.tables([samples.resnet()])["variance"]
     rows = [{**row, "kind": "conv" if row["kind"] == "down" else row["kind"]} for row in table.to_pylist()]
     one = sentence(findings({"variance": pa.Table.from_pylist(rows, table.schema)}, []), "variance", "conv")
-    assert one.detail.endswith("3 more of its points can't be compared with the one before (new stage or grid).")
+    assert one.detail.endswith(
+        "3 more of its points can't be compared with the one before (another grid or number of channels)."
+    )
 
 
 def test_random_weights_travel_with_every_sentence() -> None:

@@ -32,7 +32,9 @@ class VarianceRow:
     images: int = column("images in the mean")
     variance: float | None = column("unbiased variance over positions, mean over channels and images", "feature units²")
     standard_error: float | None = column("of the mean over images", "feature units²")
-    change: float | None = column("variance minus that of the previous point in the same stage", "feature units²")
+    change: float | None = column(
+        "variance minus that of the previous point of equal grid and channels", "feature units²"
+    )
     change_error: float | None = column("standard error of the mean paired difference over images", "feature units²")
     note: str = column("why there is no value")
 
@@ -56,11 +58,12 @@ class Variance:
     """Feature-map variance: over positions, per channel and image, unbiased; then the mean over channels and images.
 
     As in the authors' notebook (torch.var over height and width), over a sample instead of one batch. The change is
-    measured image by image from the previous point where that has the same stage and grid.
+    measured image by image from the previous point where that has the same grid and channels: the stem counts as what
+    the first block of a plain transformer changes.
     """
 
     name: ClassVar[str] = "variance"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = VarianceRow
     state_row: ClassVar[type] = VarianceState
 
@@ -103,7 +106,7 @@ class VarianceObserver:
         previous: list[int | None] = []
         for index, point in enumerate(points):
             before = points[index - 1] if index else None
-            same = before is not None and before.grid == point.grid and before.stage == point.stage
+            same = before is not None and (before.grid, before.channels) == (point.grid, point.channels)
             previous.append(index - 1 if same else None)
         self._sums = ImageSums([1] * len(points), previous)
 

@@ -108,7 +108,7 @@ def _finding(
     sentences = [_size(rows, quantity), _places(regions, verdicts)]
     if apart:
         more = "1 more of its points" if apart == 1 else f"{apart} more of its points"
-        sentences.append(f"{more} can't be compared with the one before (new stage or grid).")
+        sentences.append(f"{more} can't be compared with the one before (another grid or number of channels).")
     kind = rows[0]["kind"]
     return Finding(
         anchor=anchor,
