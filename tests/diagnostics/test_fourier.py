@@ -56,6 +56,14 @@ def test_mean_and_standard_error_over_images(maps):
         assert {row.images for row in found} == {IMAGES}
 
 
+def test_the_level_itself_stands_beside_the_difference(maps):
+    rows = rows_of(maps)
+    for point, own in zip(POINTS[:3], maps, strict=False):
+        expected = np.array([twin.diagonal_log_amplitude(image) for image in own.tolist()]).mean(0)
+        found = [row.log_amplitude for row in rows if row.point == point.name]
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
 def test_change_is_paired_and_only_within_a_grid(maps):
     rows = rows_of(maps)
     difference = twin_deltas(maps[1]) - twin_deltas(maps[0])

@@ -38,6 +38,7 @@ class FourierRow:
     frequency: float | None = column("spatial frequency per axis (diagonal) or radius (radial)", "pi rad/pixel")
     delta_log_amplitude: float | None = column("log-amplitude minus that at frequency 0, mean", "natural log")
     standard_error: float | None = column("of the mean over images", "natural log")
+    log_amplitude: float | None = column("log-amplitude itself, not relative to that at frequency 0", "natural log")
     change: float | None = column("delta_log_amplitude minus that of the previous point of equal grid", "natural log")
     change_error: float | None = column("standard error of the mean paired difference over images", "natural log")
     high_frequency: bool = column("whether this is the last half-diagonal frequency below Nyquist")
@@ -52,7 +53,9 @@ class FourierState:
     profile: str = column("`diagonal` or `radial`")
     start: int = column("position of the first image in the sample")
     images: int = column("images in the sums")
-    sums: tuple[float, ...] = column("sum of delta log-amplitude", "natural log")
+    sums: tuple[float, ...] = column(
+        "sum of log-amplitude at frequency 0, then of the differences from it", "natural log"
+    )
     squares: tuple[float, ...] = column("sum of its squares")
     change_images: int = column("images in the sums of changes")
     change_sums: tuple[float, ...] = column("sum of paired differences from the previous point", "natural log")
@@ -78,7 +81,7 @@ class Fourier:
     """
 
     name: ClassVar[str] = "fourier"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = FourierRow
     state_row: ClassVar[type] = FourierState
 
@@ -172,7 +175,8 @@ class FourierObserver:
             if not np.isfinite(values).all():
                 bad = ~np.isfinite(values).all(axis=1)
                 raise VisionscopeError(_complaint(point, maps, images, int(bad.argmax())))
-            self._sums.put(series, images, values - values[:, :1])
+            # A difference from frequency 0 says nothing at frequency 0 itself: the level is kept in its place.
+            self._sums.put(series, images, np.hstack([values[:, :1], values[:, 1:] - values[:, :1]]))
 
     def state(self) -> list[FourierState]:
         """The sums of every span, to be stored."""
@@ -248,17 +252,24 @@ class FourierObserver:
         )
         if not count:
             note = f"grid {_grid_text(point.grid)} is too small"
-            yield FourierRow(*head, profile, None, None, None, None, None, False, note)
+            yield FourierRow(*head, profile, None, None, None, None, None, None, False, note)
             return
         axis = spectrum.frequencies(point.grid, count)
         if labelling == "paper":
             axis = np.linspace(0, 1, count).tolist()
         note = "" if sums.images else "no image was seen"
+        level: float | None = None
         for k, frequency in enumerate(axis):
             mean, error = mean_and_error(sums.images, sums.total[k], sums.squares[k])
             change, change_error = mean_and_error(sums.change_images, sums.change_total[k], sums.change_squares[k])
+            if k == 0:
+                level = mean
+                mean, error, change, change_error = (
+                    None if value is None else 0.0 for value in (mean, error, change, change_error)
+                )
+            itself = None if mean is None or level is None else level + mean
             last = profile == "diagonal" and k == count - 1
-            yield FourierRow(*head, profile, frequency, mean, error, change, change_error, last, note)
+            yield FourierRow(*head, profile, frequency, mean, error, itself, change, change_error, last, note)
 
 
 def _width(grid: tuple[int, int], profile: str) -> int:
