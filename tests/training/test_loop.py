@@ -54,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def short(data: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(SMALL, data, tmp_path_factory.mktemp("run"), epochs=8, learning_rate=6e-3)
+    return train(SMALL, data, tmp_path_factory.mktemp("run"), epochs=8, learning_rate=4e-3)
 
 
 def _bits(path: Path) -> list[torch.Tensor]:
@@ -102,7 +102,7 @@ def test_the_log_beside_the_weights_is_what_was_reported(short: Trained) -> None
 def test_a_finished_training_is_not_repeated(short: Trained, data: str) -> None:
     reports: list[Progress] = []
     out = short.checkpoint.parents[2]
-    assert train(SMALL, data, out, epochs=8, learning_rate=6e-3, report=reports.append) == short
+    assert train(SMALL, data, out, epochs=8, learning_rate=4e-3, report=reports.append) == short
     assert reports == []
 
 
@@ -115,7 +115,7 @@ def test_the_clock_ends_a_training_with_the_learning_rate_down(tmp_path: Path, d
 
 
 def test_the_learning_rate_climbs_and_falls_along_a_cosine() -> None:
-    schedule = loop._Schedule(0.5, 1, None, 640)
+    schedule = loop._Schedule(0.5, 1, None, 320)
     assert schedule.steps == 10
     rates = [schedule.learning_rate(done) / 0.5 for done in (0, 0.05, 0.1, 0.55, 1)]
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-12)
@@ -124,6 +124,21 @@ def test_the_learning_rate_climbs_and_falls_along_a_cosine() -> None:
 def test_training_can_go_on_from_a_checkpoint(short: Trained, tmp_path: Path, data: str) -> None:
     again = train(f"resnet_nano@{short.checkpoint}", data, tmp_path, epochs=1)
     assert again.log[0].loss < short.log[0].loss - 0.3
+
+
+def test_each_pass_sees_every_image_once_and_augments_only_if_asked_to() -> None:
+    pixels = torch.arange(96, dtype=torch.uint8).view(-1, 1, 1, 1) + torch.arange(16, dtype=torch.uint8).view(
+        1, 1, 1, 16
+    )
+    images = Images(pixels=pixels, labels=torch.arange(96))
+    plain, augmented = (loop._batches(images, augment, torch.Generator().manual_seed(0)) for augment in (False, True))
+    passes = [[next(plain) for _ in range(96 // loop.BATCH)] for _ in range(2)]
+    labels = [torch.cat([batch.labels for batch in batches]) for batches in passes]
+    assert not torch.equal(labels[0], labels[1])
+    assert all(torch.equal(seen.sort().values, torch.arange(96)) for seen in labels)
+    assert all(torch.equal(batch.pixels, pixels[batch.labels]) for batches in passes for batch in batches)
+    batch = next(augmented)
+    assert not torch.equal(batch.pixels, pixels[batch.labels])
 
 
 def test_a_users_network_is_given_the_datas_head_or_refused(tmp_path: Path, data: str) -> None:
@@ -138,7 +153,7 @@ def test_a_users_network_is_given_the_datas_head_or_refused(tmp_path: Path, data
 
 def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data: str) -> None:
     (tmp_path / "net.py").write_text(NET.format(classes=3, scale="float('inf')"))
-    with pytest.raises(VisionscopeError, match=r"net\.py:make: the training's loss is nan by step 3"):
+    with pytest.raises(VisionscopeError, match=r"net\.py:make: the training's loss is nan by step 6"):
         train(f"{tmp_path}/net.py:make", data, tmp_path, epochs=0.5)
     assert not list(tmp_path.rglob("last.safetensors"))
 
