@@ -17,7 +17,7 @@ from visionscope.errors import ConfigError, nearest
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, Study
 
 _HELP = {
-    "data": "images: embedded, torch/cifar10, hfds/NAME, or a folder of class folders or Parquet files; [:split]",
+    "data": "a folder of photos, class folders or Parquet files; torch/cifar10, hfds/NAME; embedded (drawn shapes); [:split]",
     "only": "diagnostics by comma, or all; without it fourier,variance,similarity",
     "images": "how many images of the data are looked at",
     "seed": "draws the sample",
@@ -128,7 +128,7 @@ def study_from(values: Mapping[str, Any]) -> Study:
             raise ConfigError(f"study: there is no key {name!r}.{nearest(str(name), keys)}")
     for name in _REQUIRED:
         if not values.get(name):
-            raise ConfigError(f"{name}: must be given" + (", such as --data embedded" if name == "data" else ""))
+            raise ConfigError(f"{name}: must be given" + (", such as --data photos/" if name == "data" else ""))
     checked = _parsed({key: value for key, value in values.items() if key == "models" or key in _HELP})
     names = _only(checked.pop("only", None))
     diagnostics = tuple(diagnostic_of(name, values.get(name)) for name in names)

@@ -72,7 +72,7 @@ def test_the_factory_says_how_it_wants_its_images(net: Path) -> None:
 
 
 def test_what_the_factory_doesnt_say_is_asked_for(net: Path) -> None:
-    with pytest.raises(ConfigError, match="give --size --mean --std, or set pretrained_cfg in the factory"):
+    with pytest.raises(ConfigError, match="give --size --mean --std, or set pretrained_cfg on the function"):
         load_model(f"{net}:plain", random_weights=0)
     with pytest.raises(ConfigError, match="give --mean --std, or"):
         load_model(f"{net}:plain", random_weights=0, size=32)
@@ -81,7 +81,7 @@ def test_what_the_factory_doesnt_say_is_asked_for(net: Path) -> None:
 
 
 def test_random_weights_must_be_asked_for_and_set_ones_need_not(net: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the factory's weights are random\); name a file of weights, .*@FILE"):
+    with pytest.raises(ConfigError, match=r"the function returns random weights\); name a file of weights, .*@FILE"):
         load_model(f"{net}:configured")
     first, again, other = (load_model(f"{net}:configured", random_weights=seed) for seed in (0, 0, 1))
     assert first.digest == again.digest != other.digest

@@ -220,7 +220,8 @@ def test_every_torchvision_classification_model_can_be_built() -> None:
     names = [name.removeprefix("torchvision:") for name in list_models("torchvision:*")]
     assert len(names) >= 80
     for name in names:
-        with torch.device("meta"):
+        # torchvision's regnets compute their widths with tensors, which the meta device can't give back
+        with torch.device("cpu" if name.startswith("regnet") else "meta"):
             built = load._build_torchvision(name, {}, False, None)
         assert built.num_classes == 1000
         assert min(built.parts["size"]) >= 224

@@ -168,7 +168,7 @@ def state_digest(model: nn.Module, architecture: str) -> str:
 
 
 def _pretrained(spec: ModelSpec, build: Callable[..., _Built]) -> _Built:
-    reason = "the factory's weights are random"
+    reason = "the function returns random weights"
     if spec.source != "file":
         try:
             return build(0, pretrained=True)

@@ -40,7 +40,7 @@ def input_config(model: str, parts: Mapping[str, Any]) -> InputConfig:
     if missing:
         raise ConfigError(
             f"{model}: the model doesn't say how it wants its images; give {' '.join(missing)}, "
-            "or set pretrained_cfg in the factory"
+            "or set pretrained_cfg on the function"
         )
     if len(parts["size"]) != 2 or min(parts["size"]) < 1:
         raise ConfigError(f"--size must be one or two positive numbers of pixels; got {parts['size']}")
