@@ -17,7 +17,7 @@ from visionscope.errors import ConfigError, nearest
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, Study
 
 _HELP = {
-    "data": "a folder of photos, class folders or Parquet files; torch/NAME, hfds/NAME; embedded (drawn shapes); [:split]",
+    "data": "folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; [:split]",
     "only": "diagnostics by comma, or all; without it fourier,variance,similarity",
     "images": "how many images of the data are looked at",
     "seed": "draws the sample",
