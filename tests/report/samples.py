@@ -31,7 +31,7 @@ class Spot:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Invented:
-    """One invented model: `up` and `down` are the kinds that raise and lower both quantities."""
+    """One invented model: `changes` says what each kind does; ln A(0) rises by `growth`."""
 
     label: str
     kinds: tuple[str, ...]
@@ -40,6 +40,8 @@ class Invented:
     weights: str = "pretrained"
     error: float | None = 0.02
     images: int = 256
+    growth: float = 0.0
+    wobble: float = 0.03
 
     def spots(self) -> list[Spot]:
         spots, count = [], len(self.kinds)
@@ -99,7 +101,7 @@ def _place(spot: Spot) -> dict[str, object]:
 
 
 def _wobble(model: Invented, index: int) -> float:
-    return 0.03 * math.sin(1.7 * index + len(model.label))
+    return model.wobble * math.sin(1.7 * index + len(model.label))
 
 
 def fourier_rows(model: Invented) -> list[dict[str, object]]:
@@ -121,6 +123,7 @@ def fourier_rows(model: Invented) -> list[dict[str, object]]:
                     "frequency": 2 * bin_ / spot.grid,
                     "delta_log_amplitude": value,
                     "standard_error": model.error if bin_ else 0.0,
+                    "log_amplitude": 1.5 + index * model.growth + value,
                     "change": change if last else None,
                     "change_error": model.error if last and change is not None else None,
                     "high_frequency": last,

@@ -13,6 +13,7 @@ from visionscope.report.finding import interval, verdict_of
 from visionscope.report.summary import Finding, caveats, findings, main_findings
 
 ATTENTION = "In vit_nano, self-attention (msa)"
+HIGH = "the high-frequency amplitude relative to the map's mean"
 
 
 def found_for(*models: samples.Invented) -> list[Finding]:
@@ -41,18 +42,18 @@ def test_sizes_in_the_sentence_are_those_of_the_rows() -> None:
     changes = [row[one.columns.index("change")] for row in one.rows]
     mean = sum(changes) / len(changes)
     reach = stats.t.ppf(0.975, 255) * 0.02
-    found = re.match(r"Mean change in log amplitude (\S+) per point \(95 % interval (\S+) to (\S+)\): ", one.detail)
+    found = re.search(r"mean change in log amplitude (\S+), 95 % interval (\S+) to (\S+)\)", one.detail)
     assert found is not None
     said = [float(text.replace("−", "-")) for text in found.groups()]
-    assert said == pytest.approx([mean, mean - reach, mean + reach], rel=5e-3)
-    assert f"{100 * (1 - math.exp(mean)):.2g} % less amplitude" in one.detail
+    assert said == pytest.approx([mean, mean - reach, mean + reach], rel=5e-2)
+    assert one.detail.startswith(f"Typically −{100 * (1 - math.exp(mean)):.1f} % per point (")
 
 
 def test_an_interval_that_spans_zero_reads_no_clear_change() -> None:
     found = found_for(samples.vit(error=0.5))
     one = sentence(found, "fourier", "msa")
     assert one.verdict == "no clear change"
-    assert one.headline == f"{ATTENTION} makes no clear change to the high-frequency amplitude at all 12 points."
+    assert one.headline == f"{ATTENTION} makes no clear change to {HIGH} at all 12 points."
     assert "On average: no clear change (" in one.detail
     assert not re.search(r"lowers|raises|less|more", one.text)
 
@@ -122,8 +123,76 @@ def test_similarity_without_intervals_makes_no_claim() -> None:
     table = samples.tables([samples.resnet()])["similarity"]
     rows = [{**row, "standard_error": None, "groups": 3} for row in table.to_pylist()]
     one = sentence(findings({"similarity": pa.Table.from_pylist(rows, table.schema)}, []), "similarity", "")
-    assert one.verdict == "stages don't differ"
-    assert "no interval: fewer than 4 groups" in one.detail
+    assert one.verdict == "can't be said"
+    assert one.headline.startswith(
+        "In resnet_nano, whether points of the same stage are more alike than others can't be said from 3 groups of "
+        "32 images (use at least 128): mean CKA 0."
+    )
+    assert "no clear" not in one.text
+    none = [{**row, "standard_error": None} for row in table.to_pylist()]
+    one = sentence(findings({"similarity": pa.Table.from_pylist(none, table.schema)}, []), "similarity", "")
+    assert "can't be said, because no standard error is known: mean CKA 0." in one.headline
+
+
+@pytest.mark.parametrize(
+    ("growth", "change", "said"),
+    [
+        (math.log(3.7), -math.log(3.7), "The detail itself hardly changed (less than 0.1 %); the mean grew 3.7-fold."),
+        (0.02, math.log(0.7) - 0.02, "The detail itself shrank by 30 %; the mean hardly changed (+2.0 %)."),
+        (-0.5, 0.7, "The detail itself grew by 22 %; the mean shrank by 39 %."),
+    ],
+)
+def test_what_moved_is_told_from_the_amplitudes_themselves(growth: float, change: float, said: str) -> None:
+    model = samples.vit(changes={"msa": change}, growth=growth, wobble=0.0)
+    one = sentence(found_for(model), "fourier", "msa")
+    assert "relative to the map's mean" in one.headline
+    assert said in one.detail
+
+
+def test_tables_without_the_amplitudes_themselves_say_nothing_about_them() -> None:
+    table = samples.tables([samples.vit()])["fourier"].drop_columns(["log_amplitude"])
+    one = sentence(findings({"fourier": table}, []), "fourier", "msa")
+    assert "The detail itself" not in one.detail
+    assert "Typically" in one.detail
+
+
+@pytest.mark.parametrize("diagnostic", ["fourier", "variance"])
+def test_blocks_that_do_nothing_pass_their_input_on(diagnostic: str) -> None:
+    found = found_for(samples.vit(blocks=3, changes={"msa": -0.1}, error=0.0))
+    one = sentence(found, diagnostic, "mlp")
+    assert one.verdict == "unchanged"
+    assert one.headline == "In vit_nano, MLP (mlp) passes its input on unchanged at all three points."
+    assert one.brief == "MLP (mlp) passes its input on unchanged at all three points."
+    assert "usual for residual branches whose last layer starts at zero" in one.detail
+    assert "clear" not in one.text
+    assert one not in main_findings(found)
+    assert main_findings([one]) == [one]
+
+
+def test_tiny_changes_are_not_plain_ones() -> None:
+    table = samples.tables([samples.vit(blocks=3)])["variance"]
+    rows = [row for row in table.to_pylist() if row["kind"] == "msa"]
+    changes = (-0.1, -0.1, 0.5 * 0.0009)
+    changed = [
+        {**row, "variance": 0.5, "change": c, "change_error": 1e-6} for row, c in zip(rows, changes, strict=True)
+    ]
+    one = sentence(findings({"variance": pa.Table.from_pylist(changed, table.schema)}, []), "variance", "msa")
+    assert one.headline.endswith("at 2 of 3 points and raises it at 1 (by less than 0.1 %).")
+    assert one.rows[2][-1] == "raises slightly"
+    small = [{**row, "change": -0.0004} for row in changed]
+    one = sentence(findings({"variance": pa.Table.from_pylist(small, table.schema)}, []), "variance", "msa")
+    assert one.headline.endswith("lowers the variance of the feature maps at all three points (by less than 0.1 %).")
+    assert one.detail.startswith("Typically less than 0.1 % per point (mean change −0.00040, 95 % interval ")
+
+
+def test_small_numbers_are_told_as_shares() -> None:
+    table = samples.tables([samples.vit(blocks=2)])["variance"]
+    rows = [row for row in table.to_pylist() if row["kind"] == "msa"]
+    tiny = [{**row, "variance": 3e-4, "change": 5e-5, "change_error": 1e-6} for row in rows]
+    one = sentence(findings({"variance": pa.Table.from_pylist(tiny, table.schema)}, []), "variance", "msa")
+    assert one.headline.endswith("at both points.")
+    assert one.detail.startswith("Typically +20 % per point (95 % interval +19 % to +21 % of the mean level).")
+    assert not re.search(r"\de.\d", one.text)
 
 
 def test_one_stage_is_said_to_be_one() -> None:
@@ -160,6 +229,7 @@ def test_random_weights_travel_with_every_sentence() -> None:
     found = found_for(samples.resnet(weights="random, seed 0"))
     assert len(found) == 3
     assert all("resnet_nano (random weights)" in one.headline for one in found)
+    assert not [one for one in found if "resnet_nano" in one.brief]
 
 
 def test_two_jobs_of_one_model_are_told_apart() -> None:
@@ -179,7 +249,9 @@ def test_anchors_are_unique_and_main_findings_span_the_diagnostics() -> None:
     assert len({one.anchor for one in found}) == len(found)
     main = main_findings(found)
     assert [one.diagnostic for one in main] == ["fourier", "variance", "similarity"]
-    assert all(one.verdict not in ("no clear change", "described") for one in main)
+    assert {one.model for one in main} == {"vit_nano", "resnet_nano", "deit"}
+    assert len({one.kind for one in main}) == 3
+    assert [one.strength > 0 for one in main] == [True, True, False]
     assert [one.model for one in found] == sorted((one.model for one in found), key=[m.label for m in models].index)
 
 

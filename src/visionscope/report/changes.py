@@ -8,19 +8,20 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.report.amounts import LEAST_PERCENT, measured, percent, what_moved
 from visionscope.report.finding import (
     NO_CLEAR_CHANGE,
+    UNCHANGED,
     Finding,
     grouped,
     interval,
     joined,
     region_names,
     region_of,
-    span,
     verdict_of,
     weights_remark,
 )
-from visionscope.report.style import KIND_MARKS, mark_of, number
+from visionscope.report.style import KIND_MARKS, mark_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,21 +32,24 @@ class Quantity:
         diagnostic: the table's name.
         words: with article.
         value: the column of the measure itself; `change` and `change_error` say how it moved.
-        columns: further columns that its rows are shown with.
+        columns: further columns that sentences need.
+        optional: columns that older tables lack.
     """
 
     diagnostic: str
     words: str
     value: str
     columns: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
 
 QUANTITIES = (
     Quantity(
         diagnostic="fourier",
-        words="the high-frequency amplitude",
+        words="the high-frequency amplitude relative to the map's mean",
         value="delta_log_amplitude",
         columns=("frequency", "high_frequency", "profile"),
+        optional=("log_amplitude",),
     ),
     Quantity(diagnostic="variance", words="the variance of the feature maps", value="variance", columns=()),
 )
@@ -63,8 +67,32 @@ _SHOWN = (
     "interval_high",
     "verdict",
 )
-_BRIEFLY = {"lowers": "down", "raises": "up", NO_CLEAR_CHANGE: "unclear"}
-_VERBS = {"lowers": "lowers", "raises": "raises", NO_CLEAR_CHANGE: "makes no clear change to"}
+_SLIGHTLY = "slightly"
+_VERBS = {
+    "lowers": "lowers",
+    "raises": "raises",
+    f"lowers {_SLIGHTLY}": "lowers",
+    f"raises {_SLIGHTLY}": "raises",
+    NO_CLEAR_CHANGE: "makes no clear change to",
+}
+_BY_LESS = f"by less than {LEAST_PERCENT} %"
+_BRIEFLY = {
+    "lowers": "down",
+    "raises": "up",
+    f"lowers {_SLIGHTLY}": f"down {_BY_LESS}",
+    f"raises {_SLIGHTLY}": f"up {_BY_LESS}",
+    NO_CLEAR_CHANGE: "unclear",
+}
+_PLACED = {
+    "lowers": "lower in",
+    "raises": "higher in",
+    f"lowers {_SLIGHTLY}": f"lower {_BY_LESS} in",
+    f"raises {_SLIGHTLY}": f"higher {_BY_LESS} in",
+    "mixed": "mixed in",
+    NO_CLEAR_CHANGE: f"{NO_CLEAR_CHANGE} in",
+}
+_IN_WORDS = ("three", "four", "five", "six", "seven", "eight", "nine")
+_EXACT = 1e-7
 
 
 def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
@@ -80,7 +108,8 @@ def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
         quantity: one of `QUANTITIES`.
     """
     serial = 0
-    for name, rows in grouped(table, (*_COLUMNS, *quantity.columns, quantity.value)).items():
+    optional = [name for name in quantity.optional if name in table.column_names]
+    for name, rows in grouped(table, (*_COLUMNS, *quantity.columns, *optional, quantity.value)).items():
         here = [row for row in rows if row.get("high_frequency", True)]
         staged = region_names(rows)
         label = name + weights_remark(rows)
@@ -90,7 +119,9 @@ def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
             if known:
                 serial += 1
                 anchor = f"rows-{quantity.diagnostic}-{serial}"
-                yield _finding(anchor, label, known, len(members) - len(known), quantity, staged=staged)
+                moved = what_moved(rows, known) if optional else ""
+                one = _finding(anchor, label, known, len(members) - len(known), quantity, staged=staged, moved=moved)
+                yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
 
 
 def _ordered(kinds: set[str]) -> list[str]:
@@ -99,24 +130,37 @@ def _ordered(kinds: set[str]) -> list[str]:
 
 
 def _finding(
-    anchor: str, label: str, rows: list[dict[str, Any]], apart: int, quantity: Quantity, *, staged: bool
+    anchor: str, label: str, rows: list[dict[str, Any]], apart: int, quantity: Quantity, *, staged: bool, moved: str
 ) -> Finding:
     ends = [interval(row["change"], row["change_error"], row["images"] - 1) for row in rows]
-    verdicts = [verdict_of(pair) for pair in ends]
+    verdicts = [_verdict(row, quantity, pair) for row, pair in zip(rows, ends, strict=True)]
     counts = {name: verdicts.count(name) for name in _VERBS}
-    regions = [region_of(row["stage"], row["depth"], staged=staged) for row in rows]
-    sentences = [_size(rows, quantity), _places(regions, verdicts)]
+    unchanged = all(_is_unchanged(row, quantity) for row in rows)
+    if unchanged:
+        said = f"passes its input on unchanged {_everywhere(len(rows))}"
+        sentences = [
+            f"{quantity.words[0].upper()}{quantity.words[1:]} does not move at all: usual for residual branches whose "
+            "last layer starts at zero."
+        ]
+    else:
+        said = _counted(counts, quantity.words)
+        regions = [region_of(row["stage"], row["depth"], staged=staged) for row in rows]
+        # Where the ratio did not clearly move, neither did its parts.
+        clear = verdict_of(_mean_interval(rows)[1]) != NO_CLEAR_CHANGE
+        sentences = [_size(rows, quantity), moved if clear else "", _places(regions, verdicts)]
     if apart:
         more = "1 more of its points" if apart == 1 else f"{apart} more of its points"
         sentences.append(f"{more} can't be compared with the one before (another grid or number of channels).")
     kind = rows[0]["kind"]
+    subject = _subject(kind)
     return Finding(
         anchor=anchor,
         diagnostic=quantity.diagnostic,
         model=rows[0]["model"],
         kind=kind,
-        verdict=_overall(counts),
-        headline=f"In {label}, {_subject(kind)} {_counted(counts, quantity.words)}.",
+        verdict=UNCHANGED if unchanged else _overall(counts),
+        headline=f"In {label}, {subject} {said}.",
+        brief=f"{subject[0].upper()}{subject[1:]} {said}.",
         detail=" ".join(sentence for sentence in sentences if sentence),
         columns=_SHOWN,
         rows=tuple(
@@ -124,6 +168,26 @@ def _finding(
         ),
         strength=abs(counts["lowers"] - counts["raises"]) / len(rows) * math.log1p(len(rows)),
     )
+
+
+def _share(row: dict[str, Any], quantity: Quantity) -> float | None:
+    """The change in percent of what the quantity was at the point before."""
+    if quantity.diagnostic == "fourier":
+        return 100 * math.expm1(row["change"])
+    before = None if row[quantity.value] is None else row[quantity.value] - row["change"]
+    return None if before is None or before <= 0 else 100 * row["change"] / before
+
+
+def _verdict(row: dict[str, Any], quantity: Quantity, ends: tuple[float, float] | None) -> str:
+    verdict, share = verdict_of(ends), _share(row, quantity)
+    small = share is not None and abs(share) < LEAST_PERCENT and verdict != NO_CLEAR_CHANGE
+    return f"{verdict} {_SLIGHTLY}" if small else verdict
+
+
+def _is_unchanged(row: dict[str, Any], quantity: Quantity) -> bool:
+    # A logarithm's change is relative by itself.
+    level = 1.0 if quantity.diagnostic == "fourier" else abs(row[quantity.value] or 0.0)
+    return bool(max(abs(row["change"]), row["change_error"] or 0.0) <= _EXACT * level)
 
 
 def _overall(counts: dict[str, int]) -> str:
@@ -139,39 +203,51 @@ def _subject(kind: str) -> str:
     return f"{words} ({kind})"
 
 
+def _everywhere(total: int) -> str:
+    if total <= 2:
+        return "at its only point" if total == 1 else "at both points"
+    return f"at all {_IN_WORDS[total - 3] if total - 3 < len(_IN_WORDS) else total} points"
+
+
 def _counted(counts: dict[str, int], words: str) -> str:
     total = sum(counts.values())
     ranked = sorted((name for name in _VERBS if counts[name]), key=lambda name: -counts[name])
     first, *others = ranked
     if not others:
-        everywhere = "at its only point" if total == 1 else f"at all {total} points"
-        return f"{_VERBS[first]} {words} {everywhere}"
-    said = [f"{_VERBS[first]} {words} at {counts[first]} of {total} points"]
-    said += [f"{_VERBS[name]} it at {counts[name]}" for name in others if name != NO_CLEAR_CHANGE]
-    aside = f"; {NO_CLEAR_CHANGE} at {counts[NO_CLEAR_CHANGE]}" if NO_CLEAR_CHANGE in others else ""
-    return joined(said) + aside
+        return f"{_VERBS[first]} {words} {_everywhere(total)}{_aside(first)}"
+    said = [f"{_VERBS[first]} {words} at {counts[first]} of {total} points{_aside(first)}"]
+    said += [f"{_VERBS[name]} it at {counts[name]}{_aside(name)}" for name in others if name != NO_CLEAR_CHANGE]
+    unclear = f"; {NO_CLEAR_CHANGE} at {counts[NO_CLEAR_CHANGE]}" if NO_CLEAR_CHANGE in others else ""
+    return joined(said) + unclear
 
 
-def _size(rows: Sequence[dict[str, Any]], quantity: Quantity) -> str:
-    """The mean change with its interval, and what share of the quantity that is."""
+def _aside(verdict: str) -> str:
+    return f" ({_BY_LESS})" if verdict.endswith(_SLIGHTLY) else ""
+
+
+def _mean_interval(rows: Sequence[dict[str, Any]]) -> tuple[float, tuple[float, float] | None]:
     mean = fmean(row["change"] for row in rows)
     errors = [row["change_error"] for row in rows]
     known = all(error is not None and math.isfinite(error) for error in errors)
-    ends = interval(mean, fmean(errors) if known else None, min(row["images"] for row in rows) - 1)
-    if verdict_of(ends) == NO_CLEAR_CHANGE:
-        return f"On average: {NO_CLEAR_CHANGE} ({number(mean)}, {span(ends)})."
+    return mean, interval(mean, fmean(errors) if known else None, min(row["images"] for row in rows) - 1)
+
+
+def _size(rows: Sequence[dict[str, Any]], quantity: Quantity) -> str:
+    """What share of the quantity the change is, then the mean change with its interval."""
+    mean, ends = _mean_interval(rows)
+    unclear = verdict_of(ends) == NO_CLEAR_CHANGE
     if quantity.diagnostic == "fourier":
-        share = 100 * math.expm1(mean)
-        meaning = f"{number(abs(share), 2)} % {'less' if share < 0 else 'more'} amplitude relative to the map's mean"
-        return f"Mean change in log amplitude {_signed(mean)} per point ({span(ends)}): {meaning}."
-    before = [(row["change"], row[quantity.value] - row["change"]) for row in rows if row[quantity.value] is not None]
-    shares = [100 * change / value for change, value in before if value > 0]
-    typical = f"; typically {_signed(median(shares), 2)} % of what it was" if shares else ""
-    return f"Mean change {_signed(mean)} per point ({span(ends)}){typical}."
-
-
-def _signed(value: float, digits: int = 3) -> str:
-    return ("+" if value > 0 else "") + number(value, digits)
+        said = measured("mean change in log amplitude", mean, ends, None)
+        shares = [100 * math.expm1(mean)]
+    else:
+        found = [(row[quantity.value], _share(row, quantity)) for row in rows]
+        levels = [value - row["change"] for (value, _), row in zip(found, rows, strict=True) if value is not None]
+        said = measured("mean change", mean, ends, fmean(levels) if levels else None)
+        shares = [share for _, share in found if share is not None]
+    typical = percent(median(shares)) if shares else ""
+    if unclear:
+        return f"On average: {NO_CLEAR_CHANGE} ({'; '.join(filter(None, (typical, said)))})."
+    return f"Typically {typical} per point ({said})." if typical else f"{said[0].upper()}{said[1:]}."
 
 
 def _places(regions: Sequence[str], verdicts: Sequence[str]) -> str:
@@ -189,9 +265,7 @@ def _places(regions: Sequence[str], verdicts: Sequence[str]) -> str:
             clauses.setdefault(overall, []).append(f"{region} ({tally})")
         else:
             clauses.setdefault(overall, []).append(f"{region} ({counts[overall]} of {len(here)})")
-    order = ("lowers", "raises", "mixed", NO_CLEAR_CHANGE)
-    words = {"lowers": "lower in", "raises": "higher in", "mixed": "mixed in", NO_CLEAR_CHANGE: f"{NO_CLEAR_CHANGE} in"}
-    said = [f"{words[name]} {joined(clauses[name])}" for name in order if name in clauses]
+    said = [f"{words} {joined(clauses[name])}" for name, words in _PLACED.items() if name in clauses]
     return f"By {'third of depth' if 'third' in names[0] else 'stage'}: {'; '.join(said)}."
 
 

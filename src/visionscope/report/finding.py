@@ -11,6 +11,8 @@ from scipy.special import stdtrit
 from visionscope.report.style import number
 
 NO_CLEAR_CHANGE = "no clear change"
+UNCHANGED = "unchanged"
+UNKNOWN = "can't be said"
 _CONFIDENCE = 0.95
 
 
@@ -23,9 +25,10 @@ class Finding:
         diagnostic: the table's name.
         model: the label of the model; "" for a sentence about two models.
         kind: the kind of the points that it speaks of, or "".
-        verdict: `lowers`, `raises`, `mixed` or `no clear change`; for similarities `stages differ`,
-            `stages don't differ` or `described`.
+        verdict: `lowers`, `raises` (each also `slightly`), `mixed`, `no clear change` or `unchanged`; for
+            similarities `stages differ`, `stages don't differ`, `can't be said` or `described`.
         headline: the sentence.
+        brief: the same where the model has just been named.
         detail: sizes, intervals and places, in further sentences.
         columns: the names of the columns of `rows`.
         rows: exactly the rows counted.
@@ -38,6 +41,7 @@ class Finding:
     kind: str
     verdict: str
     headline: str
+    brief: str
     detail: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -133,15 +137,16 @@ def region_of(stage: int, depth: float, *, staged: bool) -> str:
     return ("the first third", "the middle third", "the last third")[min(int(depth * 3), 2)]
 
 
-def span(ends: tuple[float, float] | None) -> str:
+def span(ends: tuple[float, float] | None, *, digits: int = 3) -> str:
     """'95 % interval A to B', or why there is none.
 
     Args:
         ends: from `interval`.
+        digits: significant digits.
     """
     if ends is None:
         return "no interval: too few images"
-    return f"95 % interval {number(ends[0])} to {number(ends[1])}"
+    return f"95 % interval {number(ends[0], digits)} to {number(ends[1], digits)}"
 
 
 def joined(parts: Sequence[str]) -> str:

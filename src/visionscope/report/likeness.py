@@ -1,5 +1,6 @@
 """Sentences on how alike the points of a model, and of two models, are."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from statistics import fmean
@@ -7,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.report.finding import Finding, grouped, interval, span, verdict_of, weights_remark
+from visionscope.report.finding import UNKNOWN, Finding, grouped, interval, span, verdict_of, weights_remark
 from visionscope.report.style import number
 
 _COLUMNS = (
     *("point_x", "point_y", "stage_x", "stage_y", "depth_x", "depth_y"),
-    *("cka", "standard_error", "groups"),
+    *("cka", "standard_error", "groups", "group"),
 )
+_LEAST_GROUPS = 4
 _SHOWN = ("point_x", "point_y", "stage_x", "stage_y", "cka", "standard_error")
 
 
@@ -34,7 +36,8 @@ def similarity_findings(table: pa.Table) -> Iterator[Finding]:
         label = name + weights_remark(rows)
         anchor = f"rows-similarity-{serial}"
         stages = {row[key] for row in pairs for key in ("stage_x", "stage_y") if row[key] > 0}
-        yield _staged(anchor, label, pairs) if len(stages) > 1 else _plain(anchor, label, pairs, "one stage")
+        one = _staged(anchor, label, pairs) if len(stages) > 1 else _plain(anchor, label, pairs, "one stage")
+        yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
 
 
 def between_findings(table: pa.Table) -> Iterator[Finding]:
@@ -57,9 +60,10 @@ def between_findings(table: pa.Table) -> Iterator[Finding]:
             kind="",
             verdict="described",
             headline=(
-                f"Between {first} and {second}, the points most alike are {best['point_x']} and {best['point_y']} "
-                f"(CKA {number(best['cka'])})."
+                headline := f"Between {first} and {second}, the points most alike are {best['point_x']} and "
+                f"{best['point_y']} (CKA {number(best['cka'])})."
             ),
+            brief=headline,
             detail=f"Mean CKA over all {len(rows)} pairs of points {number(fmean(row['cka'] for row in rows))}.",
             columns=_SHOWN,
             rows=tuple(tuple(row[name] for name in _SHOWN) for row in rows),
@@ -91,12 +95,18 @@ def _staged(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
         "lowers": "are less alike than points of different stages",
     }.get(verdict, "show no clear difference in likeness from points of different stages")
     numbers = f"mean CKA {number(means[0])} over {len(within)} pairs against {number(means[1])} over {len(across)}"
+    statement = f"points of the same stage {relation}: {numbers}"
+    if ends is None:
+        statement = f"whether points of the same stage are more alike than others {_too_few(pairs)}: {numbers}"
+        verdict = UNKNOWN
+    names = {"raises": "stages differ", "lowers": "stages differ", UNKNOWN: UNKNOWN}
     return _finding(
         anchor,
         pairs,
-        verdict="stages don't differ" if verdict not in ("raises", "lowers") else "stages differ",
-        headline=f"In {label}, points of the same stage {relation}: {numbers}.",
-        detail=f"Difference {number(difference)} ({_why(ends)}).",
+        verdict=names.get(verdict, "stages don't differ"),
+        headline=f"In {label}, {statement}.",
+        brief=f"{statement[0].upper()}{statement[1:]}.",
+        detail="" if ends is None else f"Difference {number(difference)} ({span(ends)}).",
         strength=abs(difference) if verdict in ("raises", "lowers") else 0.0,
     )
 
@@ -104,21 +114,23 @@ def _staged(anchor: str, label: str, pairs: list[dict[str, Any]]) -> Finding:
 def _plain(anchor: str, label: str, pairs: list[dict[str, Any]], shape: str) -> Finding:
     far = max(pairs, key=lambda row: abs(row["depth_x"] - row["depth_y"]))
     ends = f"{far['point_x']} and {far['point_y']}"
+    statement = (
+        f"{shape}, so there is no pattern of stages to see: mean CKA "
+        f"{number(fmean(row['cka'] for row in pairs))} over {len(pairs)} pairs of points."
+    )
     return _finding(
         anchor,
         pairs,
         verdict="described",
-        headline=(
-            f"{label} has {shape}, so there is no pattern of stages to see: mean CKA "
-            f"{number(fmean(row['cka'] for row in pairs))} over {len(pairs)} pairs of points."
-        ),
+        headline=f"{label} has {statement}",
+        brief=f"It has {statement}",
         detail=f"Its two ends, {ends}, have CKA {number(far['cka'])}.",
         strength=0.0,
     )
 
 
 def _finding(
-    anchor: str, pairs: list[dict[str, Any]], *, verdict: str, headline: str, detail: str, strength: float
+    anchor: str, pairs: list[dict[str, Any]], *, verdict: str, headline: str, brief: str, detail: str, strength: float
 ) -> Finding:
     return Finding(
         anchor=anchor,
@@ -127,6 +139,7 @@ def _finding(
         kind="",
         verdict=verdict,
         headline=headline,
+        brief=brief,
         detail=detail,
         columns=_SHOWN,
         rows=tuple(tuple(row[name] for name in _SHOWN) for row in pairs),
@@ -141,5 +154,9 @@ def _mean_error(rows: list[dict[str, Any]]) -> float | None:
     return fmean(errors)
 
 
-def _why(ends: tuple[float, float] | None) -> str:
-    return "no interval: fewer than 4 groups of images" if ends is None else span(ends)
+def _too_few(pairs: list[dict[str, Any]]) -> str:
+    groups, group = min(row["groups"] for row in pairs), pairs[0]["group"]
+    if groups >= _LEAST_GROUPS:
+        return "can't be said, because no standard error is known"
+    counted = f"{groups} group{'' if groups == 1 else 's'} of {group} images"
+    return f"can't be said from {counted} (use at least {_LEAST_GROUPS * group})"

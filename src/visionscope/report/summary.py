@@ -1,12 +1,13 @@
 """The summary in plain words: every sentence is computed from rows, and carries them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from visionscope.report.changes import QUANTITIES, change_findings
-from visionscope.report.finding import Finding
+from visionscope.report.finding import UNCHANGED, UNKNOWN, Finding
 from visionscope.report.likeness import between_findings, similarity_findings
 
 __all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
@@ -38,31 +39,32 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
 
 
 def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
-    """The sentences that say most: in turn the strongest of each diagnostic, until there are enough.
+    """The sentences that say most: each model is heard first, then each diagnostic and kind in turn.
+
+    Sentences that claim no direction come only where there are too few of the others, and those on branches that do
+    nothing only where there is nothing else.
 
     Args:
         found: from `findings`.
         count: how many at most.
     """
+    left = [one for one in found if one.verdict != UNCHANGED] or list(found)
     ranked: list[Finding] = []
-    # Sentences that claim no direction come only where there are too few of the others.
-    for claims in (True, False):
-        queues = [
-            sorted((one for one in found if one.diagnostic == name and (one.strength > 0) == claims), key=_strength)
-            for name in DIAGNOSTICS
-        ]
-        while len(ranked) < count and any(queues):
-            for queue in filter(None, queues):
-                # Among nearly as strong sentences, one on a model and a kind that have not had their say.
-                rivals = [one for one in queue if one.strength >= _NEARLY * queue[0].strength]
-                best = min(rivals, key=lambda one: sum((one.model == o.model) + (one.kind == o.kind) for o in ranked))
-                queue.remove(best)
-                ranked.append(best)
-    return ranked[:count]
-
-
-def _strength(finding: Finding) -> float:
-    return -finding.strength
+    while left and len(ranked) < count:
+        heard = {one.model for one in ranked}
+        pool = [one for one in left if one.model and one.model not in heard] or left
+        pool = [one for one in pool if one.strength > 0] or [one for one in pool if one.verdict != UNKNOWN] or pool
+        uses = {name: sum(one.diagnostic == name for one in ranked) for name in DIAGNOSTICS}
+        diagnostic = min((one.diagnostic for one in pool), key=lambda name: (uses[name], DIAGNOSTICS.index(name)))
+        pool = [one for one in pool if one.diagnostic == diagnostic]
+        # Among nearly as strong sentences, one on a kind that has not had its say.
+        strongest = max(one.strength for one in pool)
+        rivals = [one for one in pool if one.strength >= _NEARLY * strongest]
+        kinds = Counter(one.kind for one in ranked)
+        best = min(rivals, key=lambda one: (kinds[one.kind], -one.strength))
+        left.remove(best)
+        ranked.append(best)
+    return ranked
 
 
 def has_random_weights(jobs: Sequence[Mapping[str, Any]]) -> bool:
