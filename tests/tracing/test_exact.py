@@ -10,7 +10,6 @@ import pytest
 import timm
 import torch
 from einops import rearrange
-from found_as_it_was import snapshot
 from timm.models.cait import Cait
 from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
@@ -20,6 +19,7 @@ from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsB
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reference.found_as_it_was import snapshot
 from visionscope.core.types import Point
 from visionscope.tracing import trace, watch
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from found_as_it_was import snapshot
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from reference.found_as_it_was import snapshot
 from visionscope.core.types import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing import Trace, trace, watch

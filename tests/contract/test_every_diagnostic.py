@@ -1,0 +1,154 @@
+"""What every diagnostic owes: run over the registry, on a small transformer and a small residual network."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import visionscope.models.nano  # noqa: F401  # registers the networks
+from reference.found_as_it_was import snapshot
+from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.table import from_table, schema_of, to_table
+from visionscope.core.types import Batch, Point, Subject
+from visionscope.report.figures import to_matplotlib, to_plotly
+from visionscope.running.execute import observe
+from visionscope.tracing import trace, watch
+
+IMAGES = 40
+NETWORKS = ("vit_nano", "resnet_nano")
+
+pytestmark = [pytest.mark.parametrize("name", diagnostic_names()), pytest.mark.parametrize("network", NETWORKS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Fixed images in a given order; the positions are those of the first order."""
+
+    images: Tensor
+    order: Sequence[int]
+    digest: str = "fixed"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for first in range(start, stop, batch_size):
+            chosen = torch.tensor(self.order[first : min(first + batch_size, stop)])
+            yield Batch(self.images[chosen], None, chosen)
+
+
+@functools.cache
+def subject(network: str, double: bool = False, backwards: bool = False) -> Subject:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: nn.Module = timm.create_model(network).eval()
+        images = torch.randn(IMAGES, 3, 32, 32, dtype=torch.float64)
+    kind = torch.float64 if double else torch.float32
+    model, images = model.to(kind), images.to(kind)
+    found = trace(model, images)
+    order = list(range(IMAGES))[:: -1 if backwards else 1]
+    return Subject(
+        label=network,
+        model=model,
+        points=found.points,
+        watch=functools.partial(watch, model, found),
+        samples={"eval": Images(images, order)},
+        precision="fp64" if double else "fp32",
+    )
+
+
+@functools.cache
+def table(name: str, network: str, batch: int = 32, double: bool = False, backwards: bool = False) -> pa.Table:
+    given = subject(network, double, backwards)
+    observer = diagnostic_class(name)().observer(given.points)
+    assert observe(given, {name: observer}, (0, IMAGES), batch=batch) == {}
+    return to_table(diagnostic_class(name).row, observer.rows())
+
+
+def largest_difference(one: pa.Table, other: pa.Table) -> float:
+    assert one.num_rows == other.num_rows > 0
+    largest = 0.0
+    for column in one.schema.names:
+        for a, b in zip(one.column(column).to_pylist(), other.column(column).to_pylist(), strict=True):
+            if isinstance(a, float) and isinstance(b, float):
+                largest = max(largest, abs(a - b) / max(1.0, abs(a)))
+            else:
+                assert a == b, column
+    return largest
+
+
+def test_rows_match_the_schema_and_hold_no_nan(name: str, network: str) -> None:
+    rows = table(name, network)
+    assert rows.schema.equals(schema_of(diagnostic_class(name).row), check_metadata=True)
+    assert all(field.metadata[b"meaning"] for field in rows.schema)
+    values = [value for column in rows.columns for value in column.to_pylist() if isinstance(value, float)]
+    assert values
+    assert all(math.isfinite(value) for value in values)
+
+
+def test_the_same_run_gives_the_same_bits(name: str, network: str) -> None:
+    assert table.__wrapped__(name, network).equals(table(name, network))
+
+
+@pytest.mark.parametrize("batch", [1, 7, IMAGES])
+def test_the_loading_batch_does_not_matter(name: str, network: str, batch: int) -> None:
+    assert largest_difference(table(name, network, batch), table(name, network)) <= 1e-4
+    exact = table(name, network, double=True)
+    assert largest_difference(table(name, network, batch, double=True), exact) <= 1e-10
+
+
+def test_the_order_of_the_images_does_not_matter(name: str, network: str) -> None:
+    assert (
+        largest_difference(table(name, network, double=True, backwards=True), table(name, network, double=True))
+        <= 1e-10
+    )
+
+
+def test_stored_sums_give_the_same_bits(name: str, network: str) -> None:
+    given, diagnostic = subject(network), diagnostic_class(name)()
+    observer, again = diagnostic.observer(given.points), diagnostic.observer(given.points)
+    observe(given, {name: observer}, (0, IMAGES), batch=32)
+    again.load(from_table(diagnostic.state_row, to_table(diagnostic.state_row, observer.state())))
+    assert to_table(diagnostic.row, again.rows()).equals(table(name, network))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_found_as_it_was(name: str, network: str, fails: bool) -> None:
+    given = subject(network)
+    before = snapshot(given.model)
+    observer = diagnostic_class(name)().observer(given.points)
+    broken = _Breaking(observer.update)
+    errors = observe(given, {name: broken if fails else observer}, (0, IMAGES), batch=32)
+    assert [str(error) for error in errors.values()] == (["in the middle"] if fails else [])
+    assert snapshot(given.model) == before
+
+
+class _Breaking:
+    """An observer that raises at the third point."""
+
+    def __init__(self, update: Callable[[Point, Tensor, Tensor], None]) -> None:
+        self._update, self._left = update, 2
+
+    def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
+        if not self._left:
+            raise RuntimeError("in the middle")
+        self._left -= 1
+        self._update(point, maps, positions)
+
+
+def test_the_figure_draws_headless(name: str, network: str) -> None:
+    rows = table(name, network)
+    labelled: pa.Table = rows.add_column(0, "model", pa.array([network] * rows.num_rows))
+    figure = diagnostic_class(name)().figure(labelled)
+    assert figure.panels
+    assert figure.caption
+    drawn: Any = to_matplotlib(figure)
+    assert drawn.axes
+    assert to_plotly(figure).data
