@@ -33,6 +33,18 @@ def test_every_diagnostics_figure_draws_both_ways(models: int) -> None:
         assert len([ax for ax in drawing.findobj() if hasattr(ax, "get_xlabel") and ax.has_data()]) >= models
 
 
+@pytest.mark.parametrize("models", [1, 2, 5])
+def test_papers_figures_keep_everything_on_the_paper(models: int) -> None:
+    invented = [samples.vit(f"vit_{index}", blocks=2) for index in range(models)]
+    for figure in samples.figures(invented):
+        drawing = to_matplotlib(figure)
+        width, height = drawing.get_size_inches()
+        left, bottom, right, top = drawing.get_tightbbox().extents
+        assert min(left, bottom) >= 0
+        assert right <= width
+        assert top <= height
+
+
 def test_gaps_break_the_band_and_the_line() -> None:
     panel = one_panel(curve(x=(0, 1, 2, 3), y=(1, 2, math.nan, 4), error=(0.5, 0.5, 0.5, 0.5), kinds=()), model="m")
     band, line = panel_spec(panel, ["m"], limits([panel]))["data"]

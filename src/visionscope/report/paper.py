@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -20,6 +21,8 @@ from visionscope.report.style import mark_of, model_token, palette, paper_settin
 _COLUMNS = 4
 _LABEL_WIDTH = 30
 _SIZE = {1: (3.6, 2.3), 2: (2.9, 2.1), 3: (2.3, 1.9), 4: (1.8, 1.7)}
+_FRAME = 0.12
+_LEGEND_MARK, _LEGEND_LETTER = 0.5, 0.047
 _SHADED = {"msa": "#dfe2e6", "down": "#cfe0f7"}
 
 
@@ -35,7 +38,11 @@ def to_matplotlib(figure: Figure) -> Drawing:
         sizes = [_SIZE[min(len(group), _COLUMNS)] for group, _ in rows]
         width = max(size[0] * min(len(group), _COLUMNS) for (group, _), size in zip(rows, sizes, strict=True))
         heights = [size[1] + 0.35 for size in sizes]
-        drawing = Drawing(figsize=(width, sum(heights) + 0.35), layout="constrained")
+        height = sum(heights) + 0.35
+        # The layout leaves labels of subfigures a little beyond the edge: a frame keeps them on the paper.
+        frame = (_FRAME / width, _FRAME / 3 / height, 1 - 1.6 * _FRAME / width, 1 - _FRAME / 3 / height)
+        layout = ConstrainedLayoutEngine(rect=frame)
+        drawing = Drawing(figsize=(width, height), layout=layout)
         drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
         parts = drawing.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (group, row) in zip(parts, rows, strict=True):
@@ -87,8 +94,14 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         part.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=len(handles) if len(handles) <= 5 else math.ceil(len(handles) / 2),
+            ncols=_columns_of([handle.get_label() for handle in handles], part.bbox.width / part.get_figure().dpi),
         )
+
+
+def _columns_of(labels: list[str], width: float) -> int:
+    """As many columns as fit a legend of this width in inches, in rows of equal length."""
+    fitting = max(1, int(width / (_LEGEND_MARK + _LEGEND_LETTER * max(map(len, labels)))))
+    return math.ceil(len(labels) / math.ceil(len(labels) / fitting))
 
 
 def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str]) -> None:
