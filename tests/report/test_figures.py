@@ -1,12 +1,24 @@
 import json
 import math
 
+import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure as Drawing
 
 from report import samples
 from visionscope.core.types import Figure, Heat, Line, Panel
-from visionscope.report.arrange import apart, groups, is_overlay, limits, reads_overlaid, stage_labels, together
+from visionscope.diagnostics.similarity import between_figure
+from visionscope.report.arrange import (
+    apart,
+    groups,
+    is_overlay,
+    limits,
+    reads_overlaid,
+    stage_labels,
+    stage_ticks,
+    together,
+)
+from visionscope.report.complete import completed
 from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.style import KIND_MARKS, number, palette, resolve
 
@@ -151,7 +163,7 @@ def test_a_similarity_that_rounds_above_one_keeps_the_scale_of_similarities() ->
 
 def test_narrow_stages_go_without_a_label() -> None:
     wide = heat(names_x=tuple(map(str, range(100))))
-    assert stage_labels(wide, 100, least=0.1) == [(50.0, "stage 1")]
+    assert stage_labels(stage_ticks(wide)[0], 100, least=0.1) == [(50.0, "stage 1")]
 
 
 def test_stage_ticks_of_two_models_belong_to_the_horizontal_axis() -> None:
@@ -185,3 +197,37 @@ def test_every_named_colour_has_a_value_in_both_themes() -> None:
 )
 def test_numbers_for_people(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def test_curves_of_variance_break_where_the_grid_changes() -> None:
+    models = [samples.vit(blocks=2), samples.resnet()]
+    (figure,) = [one for one in samples.figures(models) if one.name == "variance"]
+    plain, broken = (panel.lines[0] for panel in completed([figure], samples.tables(models))[0].panels)
+    assert not any(math.isnan(y) for y in plain.y)
+    gaps = [index for index, y in enumerate(broken.y) if math.isnan(y)]
+    assert [broken.kinds[index + 1] for index in gaps] == ["down"] * 3
+    assert len({len(part or ()) for part in (broken.x, broken.y, broken.error, broken.kinds, broken.hover)}) == 1
+
+
+def test_maps_between_models_name_stages_on_both_axes() -> None:
+    first, second = samples.vit(blocks=2), samples.resnet()
+    table = samples.between_table(first, second)
+    (figure,) = completed([between_figure(table)], {"similarity_between": table})
+    heat = figure.panels[0].heat
+    assert heat is not None
+    across, up = stage_ticks(heat)
+    assert [label for _, label in across] == ["stem", "stage 1"]
+    assert [label for _, label in up] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4"]
+    assert "jackknife" in figure.caption
+    none = table.set_column(table.column_names.index("standard_error"), "standard_error", pa.nulls(table.num_rows))
+    (figure,) = completed([between_figure(table)], {"similarity_between": none})
+    assert "jackknife" not in figure.caption
+
+
+def test_labels_of_narrow_stages_are_turned() -> None:
+    panel = Panel(model="m", title="t", x_label="", y_label="", heat=heat(ticks=((0, "stage 1"), (2, "stage 2"))))
+    assert panel_spec(panel, ["m"], limits([panel]))["layout"]["xaxis"]["tickangle"] == 0
+    names = tuple(map(str, range(9)))
+    long = heat(values=((1.0,) * 9,) * 9, names_x=names, names_y=names, ticks=((0, "stem"), (1, "stage 1")))
+    panel = Panel(model="m", title="t", x_label="", y_label="", heat=long)
+    assert panel_spec(panel, ["m"], limits([panel]))["layout"]["xaxis"]["tickangle"] == -60

@@ -194,6 +194,7 @@ class Heat:
         names_y: the name of each row.
         ticks: positions where a stage begins, with their labels.
         error: standard errors, the shape of `values`, or None.
+        ticks_y: the same for the rows where they are not the columns' points.
     """
 
     values: tuple[tuple[float, ...], ...]
@@ -201,6 +202,7 @@ class Heat:
     names_y: tuple[str, ...]
     ticks: tuple[tuple[int, str], ...] = ()
     error: tuple[tuple[float, ...], ...] | None = None
+    ticks_y: tuple[tuple[int, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

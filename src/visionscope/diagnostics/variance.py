@@ -81,15 +81,16 @@ class Variance:
         Args:
             table: rows of `VarianceRow` with the column `model`.
         """
-        return Figure(
-            name="variance",
-            title="Feature-map variance",
-            caption=(
-                "Unbiased variance over the positions of a feature map, mean over channels and "
-                f"{images_text(table)}. Bands: one standard error over images. Vertical lines: a stage begins."
-            ),
-            panels=tuple(_panel(model, rows) for model, rows in rows_by_model(table).items()),
-        )
+        panels = tuple(_panel(model, rows) for model, rows in rows_by_model(table).items())
+        said = [
+            f"Unbiased variance over the positions of a feature map, mean over channels and {images_text(table)}.",
+        ]
+        if any(panel.lines[0].error is not None for panel in panels):
+            said.append("Bands: one standard error over images.")
+        if any(panel.boundaries for panel in panels):
+            where = "Vertical lines, where models stand side by side" if len(panels) > 1 else "Vertical lines"
+            said.append(f"{where}: a stage begins.")
+        return Figure(name="variance", title="Feature-map variance", caption=" ".join(said), panels=panels)
 
 
 class VarianceObserver:

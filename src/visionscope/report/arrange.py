@@ -10,6 +10,8 @@ from visionscope.core.types import Figure, Heat, Line, Panel
 OVERLAY_LIMIT = 6
 """Up to this many models share one pair of axes; beyond it each gets its own."""
 
+SHADED_KINDS = ("msa", "down")
+
 _MARGIN = 0.05
 _LEAST_SHARE = 0.15
 _ROUNDING = 1e-3
@@ -134,30 +136,38 @@ def kinds_drawn(panels: Iterable[Panel]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kinds))
 
 
-def stage_starts(heat: Heat) -> tuple[list[int], list[int]]:
-    """Where stages begin along the two axes of a map; ticks of a map of two models belong to its horizontal axis.
+def kinds_shaded(panels: Iterable[Panel]) -> tuple[str, ...]:
+    """The kinds whose blocks have a shaded background: attention and downsampling, as in the paper's figure 8.
 
     Args:
-        heat: the map.
+        panels: any panels; those with several curves are not shaded.
     """
-    across = [position for position, _ in heat.ticks if position < len(heat.names_x)]
-    return across, across if heat.names_x == heat.names_y else []
+    alone = (panel.lines[0] for panel in panels if len(panel.lines) == 1)
+    kinds = [kind for line in alone for kind in line.kinds[1:] if kind in SHADED_KINDS]
+    return tuple(dict.fromkeys(kinds))
 
 
-def stage_labels(heat: Heat, count: int, *, least: float) -> list[tuple[float, str]]:
+def stage_ticks(heat: Heat) -> tuple[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]]:
+    """Where stages begin along the two axes of a map, with their names.
+
+    Args:
+        heat: the map; without ticks of its own the vertical axis takes the horizontal one's if it has the same points.
+    """
+    across = tuple(tick for tick in heat.ticks if tick[0] < len(heat.names_x))
+    return across, heat.ticks_y or (across if heat.names_x == heat.names_y else ())
+
+
+def stage_labels(ticks: Sequence[tuple[int, str]], count: int, *, least: float) -> list[tuple[float, str]]:
     """Labels in the middle of each stage along one axis of a map; a stage too narrow for its label goes without.
 
     Args:
-        heat: the map.
+        ticks: from `stage_ticks`.
         count: length of the axis in points.
         least: the smallest share of the axis that a label needs.
     """
-    starts = [(position, label) for position, label in heat.ticks if position < count]
-    if not starts:
-        return []
-    ends = [*(position for position, _ in starts[1:]), count]
+    ends = [*(position for position, _ in ticks[1:]), count]
     wide = [
-        (start, end, label) for (start, label), end in zip(starts, ends, strict=True) if end - start >= least * count
+        (start, end, label) for (start, label), end in zip(ticks, ends, strict=False) if end - start >= least * count
     ]
     return [((start + end - 1) / 2, label) for start, end, label in wide]
 

@@ -1,6 +1,7 @@
 """Plain figure descriptions drawn with Plotly: one specification per panel, shared by the page and the notebook."""
 
 import html
+import itertools
 import math
 import textwrap
 from collections.abc import Sequence
@@ -9,7 +10,16 @@ from typing import Any
 import plotly.graph_objects as go
 
 from visionscope.core.types import Figure, Heat, Line, Panel
-from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_apart, stage_labels, stage_starts
+from visionscope.report.arrange import (
+    SHADED_KINDS,
+    Limits,
+    groups,
+    kinds_drawn,
+    limits,
+    set_apart,
+    stage_labels,
+    stage_ticks,
+)
 from visionscope.report.paper import to_matplotlib
 from visionscope.report.style import TOKEN, mark_of, model_token, number, palette, resolve, shade_token
 
@@ -18,6 +28,8 @@ __all__ = ["panel_spec", "to_matplotlib", "to_plotly"]
 _ROW_HEIGHT = 360
 _DIGITS = 5
 _LABEL_WIDTH = 32
+_LEAST_ACROSS = 0.06
+_LEAST_LEVEL = 0.2
 
 
 def to_plotly(figure: Figure) -> Any:
@@ -142,7 +154,7 @@ def _kind_shading(line: Line) -> list[dict[str, Any]]:
     """Backgrounds from the point before to the point itself, as in the paper's figure 8: attention and downsampling."""
     shapes = []
     for before, x, kind in zip(line.x, line.x[1:], line.kinds[1:], strict=False):
-        if kind in ("msa", "down"):
+        if kind in SHADED_KINDS:
             box = {"type": "rect", "xref": "x", "yref": "y domain", "x0": before, "x1": x, "y0": 0, "y1": 1}
             shapes.append({**box, "fillcolor": f"{TOKEN}kind:{kind}", "line": {"width": 0}, "layer": "below"})
     return shapes
@@ -259,16 +271,23 @@ def _names(names: Sequence[str]) -> list[str]:
 
 def _heat_axes(heat: Heat, layout: dict[str, Any]) -> None:
     layout["plot_bgcolor"] = TOKEN + "hole"
-    starts = stage_starts(heat)
-    axes = (("xaxis", heat.names_x, 0.12, starts[0]), ("yaxis", heat.names_y, 0.05, starts[1]))
+    ticks = stage_ticks(heat)
+    axes = (("xaxis", heat.names_x, _LEAST_ACROSS, ticks[0]), ("yaxis", heat.names_y, 0.05, ticks[1]))
     for key, names, least, begins in axes:
-        labels = stage_labels(heat, len(names), least=least) if begins else []
+        labels = stage_labels(begins, len(names), least=least)
         layout[key].update(type="category", showgrid=False, range=[-0.5, len(names) - 0.5], tickangle=0, ticks="")
         layout[key].update(tickmode="array", tickvals=[position for position, _ in labels])
+        if key == "xaxis" and any(share < _LEAST_LEVEL for share in _shares(begins, len(names))):
+            # Labels of narrow stages would run into each other.
+            layout[key]["tickangle"] = -60
         layout[key].update(ticktext=[html.escape(label) for _, label in labels])
-        for position in begins:
+        for position, _ in begins:
             if position > 0:
                 layout["shapes"].append(_stage_line(key[0], position - 0.5))
+
+
+def _shares(begins: Sequence[tuple[int, str]], count: int) -> list[float]:
+    return [(end - start) / count for start, end in itertools.pairwise([*(position for position, _ in begins), count])]
 
 
 def _stage_line(axis: str, at: float) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The page: one self-contained HTML file with the summary, the figures and the rows behind every sentence."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,17 @@ from plotly.offline import get_plotlyjs
 from visionscope.core.types import Figure, Panel
 from visionscope.report.arrange import (
     OVERLAY_LIMIT,
+    SHADED_KINDS,
     apart,
     groups,
     is_overlay,
     kinds_drawn,
+    kinds_shaded,
     limits,
     reads_overlaid,
     together,
 )
+from visionscope.report.complete import completed
 from visionscope.report.figures import panel_spec
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.style import mark_of, number, palette, shade_of
@@ -58,6 +62,7 @@ def build_report(
         from visionscope.diagnostics.similarity import between_figure
 
         drawn.append(between_figure(tables["similarity_between"]))
+    drawn = completed(drawn, tables)
     drawn.sort(key=lambda figure: DIAGNOSTICS.index(figure.name) if figure.name in DIAGNOSTICS else len(DIAGNOSTICS))
     write_tables(run / "tables", tables)
     write_figures(run / "figures", drawn)
@@ -103,6 +108,7 @@ def _render(
         caveats=caveats(tables, jobs),
         sections=sections,
         depth={theme: shade_of(theme) for theme in ("light", "dark")},
+        shades={theme: {kind: palette(theme)[f"kind:{kind}"] for kind in SHADED_KINDS} for theme in ("light", "dark")},
         model_colours={theme: [palette(theme)[f"model:{index}"] for index in range(6)] for theme in ("light", "dark")},
         surroundings=surroundings,
         style=_asset("report.css"),
@@ -120,23 +126,34 @@ def _section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]]
     """One figure for the template: its groups, each with one or two views, whose panels go to the shared list."""
     shown = []
     for group in groups(figure):
-        views = _views(group)
+        views = _views(group, figure.title)
         shown.append(
             {
                 "views": {name: _cards(view, models, panels) for name, view in views.items()},
                 "kinds": [(kind, mark_of(kind)) for kind in kinds_drawn(group)],
+                "shaded": {
+                    name: [(kind, mark_of(kind).words) for kind in kinds_shaded(v)] for name, v in views.items()
+                },
+                "colours": {name: _colours(view, models) for name, view in views.items()},
                 "depth": any(line.shade is not None for panel in group for line in panel.lines),
             }
         )
     return {"name": figure.name, "title": figure.title, "caption": figure.caption, "groups": shown}
 
 
-def _views(group: list[Panel]) -> dict[str, list[Panel]]:
+def _colours(view: list[Panel], models: Sequence[str]) -> list[tuple[int, str]]:
+    """The models that share a pair of axes, by their place among all models."""
+    names = dict.fromkeys(line.name for panel in view if is_overlay(panel) for line in panel.lines)
+    return [(models.index(name), name) for name in names if name in models]
+
+
+def _views(group: list[Panel], title: str) -> dict[str, list[Panel]]:
     """The ways to look at a group, the clearer one first; what can't be overlaid has one."""
     beside = [part for panel in group for part in (apart(panel) if is_overlay(panel) else [panel])]
     overlay = group[0] if len(group) == 1 and is_overlay(group[0]) else together(group)
     if overlay is None or len(overlay.lines) > OVERLAY_LIMIT:
         return {"side by side": beside}
+    overlay = dataclasses.replace(overlay, title=overlay.title or title)
     views = {"overlaid": [overlay], "side by side": beside}
     return views if reads_overlaid(overlay) else dict(reversed(views.items()))
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from visionscope.core.types import Figure, Heat, Line, Panel
-from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_apart, stage_labels, stage_starts
+from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_apart, stage_labels, stage_ticks
 from visionscope.report.style import mark_of, model_token, palette, paper_settings, shade_of, shade_token
 
 _COLUMNS = 4
@@ -149,14 +149,14 @@ def _draw_heat(ax: Axes, heat: Heat, common: Limits) -> None:
     ax.set_facecolor("#d9dde1")
     ax.set_box_aspect(1)
     columns, rows = len(heat.names_x), len(heat.names_y)
-    across, up = stage_starts(heat)
-    labels_x = stage_labels(heat, columns, least=0.16) if across else []
-    labels_y = stage_labels(heat, rows, least=0.06) if up else []
+    across, up = stage_ticks(heat)
+    labels_x = stage_labels(across, columns, least=0.2)
+    labels_y = stage_labels(up, rows, least=0.06)
     ax.set_xticks([position for position, _ in labels_x], [_safe(label) for _, label in labels_x])
     ax.set_yticks([position for position, _ in labels_y], [_safe(label) for _, label in labels_y])
     ax.tick_params(length=0)
     for draw, starts in ((ax.axvline, across), (ax.axhline, up)):
-        for position in starts:
+        for position, _ in starts:
             if position > 0:
                 draw(position - 0.5, color="white", linewidth=0.5, alpha=0.6)
     ax.set_xlim(-0.5, columns - 0.5)

@@ -22,7 +22,7 @@
   function draw(plot) {
     const spec = page.panels[plot.dataset.panel];
     if (!plot.clientWidth) return;
-    if (spec.heat) plot.style.height = Math.min(plot.clientWidth - 20, 480) + "px";
+    if (spec.heat) plot.style.height = plot.clientWidth - 20 + "px";
     const layout = dressed(spec.layout);
     layout.width = plot.clientWidth;
     layout.height = plot.clientHeight;
@@ -30,6 +30,13 @@
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
     const data = dressed(spec.data).map((trace) => ({ ...trace, visible: trace.meta < 0 || shown[trace.meta] }));
     Plotly.react(plot, data, layout, config);
+    if (spec.heat) {
+      // The labels' room is known only now; what is left shall be a square.
+      const room = plot._fullLayout._size;
+      const height = Math.max(200, Math.round(layout.height + room.w - room.h));
+      plot.style.height = height + "px";
+      Plotly.relayout(plot, { height });
+    }
     plot.dataset.drawn = "true";
   }
 
