@@ -34,7 +34,8 @@ def test_loads_alone_draws_everything_and_fits(
 
 def test_a_model_can_be_hidden_and_shown(page: Page, reports: Callable[[str], Path]) -> None:
     page.open(reports("two"), 1400)
-    count = f"return {VISIBLE}.map(plot => plot.querySelectorAll('.scatterlayer .js-line').length)"
+    # Curves with gaps consist of several lines, but of one trace.
+    count = f"return {VISIBLE}.map(plot => plot.querySelectorAll('.scatterlayer .trace').length)"
     panels = f"return {VISIBLE}.map(plot => plot.closest('.panel').dataset.models)"
     before, shown = page.run(count), page.run(panels)
     page.click('[data-chip="0"]')
@@ -137,3 +138,31 @@ def test_it_prints_in_black_on_white(page: Page, reports: Callable[[str], Path])
     page.run("dispatchEvent(new Event('afterprint'))")
     page.settle()
     assert page.run("return document.documentElement.dataset.theme") == "dark"
+
+
+def test_maps_are_square_and_legends_follow_the_view(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    sizes = page.run(
+        f"return {VISIBLE}.filter(plot => plot.querySelector('.heatmaplayer image'))"
+        ".map(plot => [plot._fullLayout._size.w, plot._fullLayout._size.h])"
+    )
+    assert len(sizes) >= 2
+    for width, height in sizes:
+        assert width > 350
+        assert abs(width - height) <= 2
+    legend = "return document.querySelector('#figure-variance .legend').innerText"
+    assert "shaded" not in page.run(legend)
+    assert "vit_nano" in page.run(legend)
+    page.click("#figure-variance [data-view-button='side by side']")
+    assert "shaded: self-attention" in page.run(legend)
+    assert "vit_nano" not in page.run(legend)
+
+
+def test_tables_stack_on_a_phone(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 400)
+    assert page.run(
+        "return [...document.querySelectorAll('#about .scroll')].every(box => box.scrollWidth <= box.clientWidth)"
+    )
+    assert "Unwatched" in page.run(
+        "return getComputedStyle(document.querySelector('td[data-name=Unwatched]'), '::before').content"
+    )
