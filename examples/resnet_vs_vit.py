@@ -1,7 +1,7 @@
 """Trains a small ResNet and a small ViT for a moment, looks inside both, and shows how differently they treat an image.
 
 Takes less than a minute on one core and needs no download: `python examples/resnet_vs_vit.py [FOLDER]`.
-Expect every attention block of the ViT to lower high frequencies and variance, and every MLP to raise the variance.
+Expect every attention block of the ViT to lower the high frequencies relative to the mean, every MLP to raise variance.
 """
 
 import sys
