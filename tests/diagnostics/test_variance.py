@@ -1,6 +1,7 @@
 """Variance rows: values, errors and changes against exact fractions; notes; the figure."""
 
 import dataclasses
+import math
 import statistics
 
 import numpy as np
@@ -77,9 +78,13 @@ def test_figure_draws_each_model_against_depth(rows):
     figure = Variance().figure(table_of(Variance(), rows, "resnet"))
     (panel,) = figure.panels
     (line,) = panel.lines
-    assert (panel.model, line.x) == ("resnet", (0, 0.25, 0.5, 0.75))
-    assert line.y == tuple(row.variance for row in rows[:4])
-    assert line.error == tuple(row.standard_error for row in rows[:4])
-    assert line.kinds == ("stem", "conv", "conv", "down")
+    # A gap half-way to the point of another grid.
+    assert (panel.model, line.x) == ("resnet", (0, 0.25, 0.5, 0.625, 0.75))
+    assert math.isnan(line.y[3])
+    assert (*line.y[:3], line.y[4]) == tuple(row.variance for row in rows[:4])
+    assert line.error is not None
+    assert (*line.error[:3], line.error[4]) == tuple(row.standard_error for row in rows[:4])
+    assert line.kinds == ("stem", "conv", "conv", "down", "down")
+    assert "Lines break" in figure.caption
     assert panel.boundaries == (0.125,)
     assert "7 images" in figure.caption

@@ -18,7 +18,6 @@ from visionscope.report.arrange import (
     stage_ticks,
     together,
 )
-from visionscope.report.complete import completed
 from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.style import KIND_MARKS, number, palette, resolve
 
@@ -202,7 +201,7 @@ def test_numbers_for_people(value: float | None, text: str) -> None:
 def test_curves_of_variance_break_where_the_grid_changes() -> None:
     models = [samples.vit(blocks=2), samples.resnet()]
     (figure,) = [one for one in samples.figures(models) if one.name == "variance"]
-    plain, broken = (panel.lines[0] for panel in completed([figure], samples.tables(models))[0].panels)
+    plain, broken = (panel.lines[0] for panel in figure.panels)
     assert not any(math.isnan(y) for y in plain.y)
     gaps = [index for index, y in enumerate(broken.y) if math.isnan(y)]
     assert [broken.kinds[index + 1] for index in gaps] == ["down"] * 3
@@ -212,7 +211,7 @@ def test_curves_of_variance_break_where_the_grid_changes() -> None:
 def test_maps_between_models_name_stages_on_both_axes() -> None:
     first, second = samples.vit(blocks=2), samples.resnet()
     table = samples.between_table(first, second)
-    (figure,) = completed([between_figure(table)], {"similarity_between": table})
+    figure = between_figure(table)
     heat = figure.panels[0].heat
     assert heat is not None
     across, up = stage_ticks(heat)
@@ -220,8 +219,7 @@ def test_maps_between_models_name_stages_on_both_axes() -> None:
     assert [label for _, label in up] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4"]
     assert "jackknife" in figure.caption
     none = table.set_column(table.column_names.index("standard_error"), "standard_error", pa.nulls(table.num_rows))
-    (figure,) = completed([between_figure(table)], {"similarity_between": none})
-    assert "jackknife" not in figure.caption
+    assert "jackknife" not in between_figure(none).caption
 
 
 def test_labels_of_narrow_stages_are_turned() -> None:

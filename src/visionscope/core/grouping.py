@@ -1,8 +1,14 @@
 """Result tables split by model, as figures draw them."""
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+from visionscope.core.types import Line
+
+Row = dict[str, Any]
 
 
 def rows_by_model(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
@@ -50,6 +56,57 @@ def stage_boundaries(depths: list[float], stages: list[int]) -> tuple[float, ...
         stages: stage of each point.
     """
     return tuple((depths[index - 1] + depths[index]) / 2 for index in stage_starts(stages)[1:])
+
+
+def stage_ticks(stages: list[int]) -> tuple[tuple[int, str], ...]:
+    """The indices at which a stage begins, with what an axis calls it.
+
+    Args:
+        stages: stage of each point, in model order.
+
+    Example:
+        >>> stage_ticks([0, 1, 1])
+        ((0, 'stem'), (1, 'stage 1'))
+    """
+    return tuple((index, f"stage {stages[index]}" if stages[index] else "stem") for index in stage_starts(stages))
+
+
+def depth_line(
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    value: str,
+    comparable: Sequence[str],
+    said: Callable[[dict[str, Any]], str],
+) -> Line:
+    """A curve of one value against depth, broken where neighbouring points can't be compared.
+
+    Args:
+        name: of the curve.
+        rows: of one model, in its order, with `depth`, `kind`, `point` and `standard_error`.
+        value: the column drawn.
+        comparable: columns in which two points must agree for the curve to run from one to the other.
+        said: what hovering over a row's point tells.
+    """
+    x: list[float] = []
+    y: list[float] = []
+    errors: list[float] = []
+    kinds: list[str] = []
+    hover: list[str] = []
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None and any(before[key] != row[key] for key in comparable):
+            x.append((before["depth"] + row["depth"]) / 2)
+            y.append(math.nan)
+            errors.append(0.0)
+            kinds.append(row["kind"])
+            hover.append("")
+        x.append(row["depth"])
+        y.append(row[value])
+        errors.append(row["standard_error"] or 0.0)
+        kinds.append(row["kind"])
+        hover.append(said(row))
+    known = any(row["standard_error"] is not None for row in rows)
+    error = tuple(errors) if known else None
+    return Line(name=name, x=tuple(x), y=tuple(y), error=error, kinds=tuple(kinds), hover=tuple(hover))
 
 
 def images_text(table: pa.Table) -> str:

@@ -1,7 +1,6 @@
 """Which spatial frequencies the feature maps hold, point by point (Park & Kim 2022, Fig. 2a, 8 and D.2)."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from visionscope.core.grouping import images_text, rows_by_model, stage_boundaries
+from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Line, Panel, Point
 from visionscope.errors import ConfigError, TraceError, VisionscopeError, nearest
@@ -321,7 +320,7 @@ def _depth_panel(groups: dict[str, list[dict[str, Any]]]) -> Panel:
     boundaries: tuple[float, ...] = ()
     for model, rows in groups.items():
         own = [row for row in rows if row["high_frequency"] and row["delta_log_amplitude"] is not None]
-        lines.append(_depth_line(model, own))
+        lines.append(depth_line(model, own, "delta_log_amplitude", ("grid_height", "grid_width"), _said))
         boundaries = stage_boundaries([row["depth"] for row in own], [row["stage"] for row in own])
     return Panel(
         model="",
@@ -334,34 +333,9 @@ def _depth_panel(groups: dict[str, list[dict[str, Any]]]) -> Panel:
     )
 
 
-def _depth_line(model: str, rows: list[dict[str, Any]]) -> Line:
-    x: list[float] = []
-    y: list[float] = []
-    errors: list[float] = []
-    kinds: list[str] = []
-    hover: list[str] = []
-    for before, row in zip([None, *rows], rows, strict=False):
-        grid = (row["grid_height"], row["grid_width"])
-        if before is not None and (before["grid_height"], before["grid_width"]) != grid:
-            x.append((before["depth"] + row["depth"]) / 2)
-            y.append(math.nan)
-            errors.append(0.0)
-            kinds.append(row["kind"])
-            hover.append("")
-        x.append(row["depth"])
-        y.append(row["delta_log_amplitude"])
-        errors.append(row["standard_error"] or 0.0)
-        kinds.append(row["kind"])
-        hover.append(f"{row['point']} ({row['kind']}), grid {_grid_text(grid)}, {row['frequency']:.3g} π rad/pixel")
-    known = any(row["standard_error"] is not None for row in rows)
-    return Line(
-        name=model,
-        x=tuple(x),
-        y=tuple(y),
-        error=tuple(errors) if known else None,
-        kinds=tuple(kinds),
-        hover=tuple(hover),
-    )
+def _said(row: dict[str, Any]) -> str:
+    grid = _grid_text((row["grid_height"], row["grid_width"]))
+    return f"{row['point']} ({row['kind']}), grid {grid}, {row['frequency']:.3g} π rad/pixel"
 
 
 def _errors(rows: list[dict[str, Any]]) -> tuple[float, ...] | None:

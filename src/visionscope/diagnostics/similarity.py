@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from visionscope.core.grouping import rows_by_model, stage_starts
+from visionscope.core.grouping import rows_by_model, stage_ticks
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
@@ -364,10 +364,14 @@ def _panel(title: str, x_label: str, y_label: str, rows: list[dict[str, Any]]) -
             tuple(math.nan if cells[x, y][name] is None else cells[x, y][name] for x in stages_x) for y in stages_y
         )
 
-    stages = list(stages_x.values())
-    ticks = tuple((index, f"stage {stages[index]}" if stages[index] else "stem") for index in stage_starts(stages))
+    across, up = stage_ticks(list(stages_x.values())), stage_ticks(list(stages_y.values()))
     heat = Heat(
-        values=grid("cka"), names_x=tuple(stages_x), names_y=tuple(stages_y), ticks=ticks, error=grid("standard_error")
+        values=grid("cka"),
+        names_x=tuple(stages_x),
+        names_y=tuple(stages_y),
+        ticks=across,
+        ticks_y=() if stages_x == stages_y else up,
+        error=grid("standard_error"),
     )
     return Panel(model=title, title=title, x_label=x_label, y_label=y_label, heat=heat)
 
@@ -382,4 +386,5 @@ def _caption(table: pa.Table) -> str:
         text += f"; {dropped} images that fill no group are left out"
     if any(row["cka"] is None for row in rows):
         text += "; holes: a point that does not vary between images, or no complete group"
-    return text + ". Standard errors are the jackknife's over groups."
+    known = any(row["standard_error"] is not None for row in rows)
+    return text + (". Standard errors are the jackknife's over groups." if known else ".")

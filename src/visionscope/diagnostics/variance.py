@@ -1,6 +1,7 @@
 """How much the feature maps vary over space, point by point (Park & Kim 2022, Fig. 9 and D.1)."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -9,9 +10,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from visionscope.core.grouping import images_text, rows_by_model, stage_boundaries
+from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.table import column
-from visionscope.core.types import Figure, Line, Panel, Point
+from visionscope.core.types import Figure, Panel, Point
 from visionscope.errors import VisionscopeError
 from visionscope.numerics.layouts import working_type
 from visionscope.numerics.moments import spatial_variance
@@ -90,6 +91,8 @@ class Variance:
         if any(panel.boundaries for panel in panels):
             where = "Vertical lines, where models stand side by side" if len(panels) > 1 else "Vertical lines"
             said.append(f"{where}: a stage begins.")
+        if any(math.isnan(y) for panel in panels for y in panel.lines[0].y):
+            said.append("Lines break where the grid or the number of channels changes.")
         return Figure(name="variance", title="Feature-map variance", caption=" ".join(said), panels=panels)
 
 
@@ -201,15 +204,7 @@ def _note(point: Point, images: int) -> str:
 
 def _panel(model: str, rows: list[dict[str, Any]]) -> Panel:
     own = [row for row in rows if row["variance"] is not None]
-    errors = tuple(row["standard_error"] for row in own)
-    line = Line(
-        name=model,
-        x=tuple(row["depth"] for row in own),
-        y=tuple(row["variance"] for row in own),
-        error=None if None in errors else errors,
-        kinds=tuple(row["kind"] for row in own),
-        hover=tuple(f"{row['point']} ({row['kind']})" for row in own),
-    )
+    line = depth_line(model, own, "variance", ("grid_height", "grid_width", "channels"), _said)
     return Panel(
         model=model,
         title=model,
@@ -218,3 +213,7 @@ def _panel(model: str, rows: list[dict[str, Any]]) -> Panel:
         lines=(line,),
         boundaries=stage_boundaries([row["depth"] for row in own], [row["stage"] for row in own]),
     )
+
+
+def _said(row: dict[str, Any]) -> str:
+    return f"{row['point']} ({row['kind']})"

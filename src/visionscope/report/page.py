@@ -24,7 +24,6 @@ from visionscope.report.arrange import (
     reads_overlaid,
     together,
 )
-from visionscope.report.complete import completed
 from visionscope.report.figures import panel_spec
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.style import mark_of, number, palette, shade_of
@@ -62,7 +61,6 @@ def build_report(
         from visionscope.diagnostics.similarity import between_figure
 
         drawn.append(between_figure(tables["similarity_between"]))
-    drawn = completed(drawn, tables)
     drawn.sort(key=lambda figure: DIAGNOSTICS.index(figure.name) if figure.name in DIAGNOSTICS else len(DIAGNOSTICS))
     write_tables(run / "tables", tables)
     write_figures(run / "figures", drawn)
