@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -229,3 +230,20 @@ def test_labels_of_narrow_stages_are_turned() -> None:
     long = heat(values=((1.0,) * 9,) * 9, names_x=names, names_y=names, ticks=((0, "stem"), (1, "stage 1")))
     panel = Panel(model="m", title="t", x_label="", y_label="", heat=long)
     assert panel_spec(panel, ["m"], limits([panel]))["layout"]["xaxis"]["tickangle"] == -60
+
+
+def test_a_long_label_does_not_run_into_the_next_panel() -> None:
+    long = "resnet_20_cifar@resnet20_cifar10-12fca82f"
+    (figure,) = [
+        one
+        for one in samples.figures(
+            [samples.vit(long, blocks=2), samples.vit("b", blocks=2), samples.vit("c", blocks=2)]
+        )
+        if one.name == "variance"
+    ]
+    drawing = to_matplotlib(figure)
+    drawing.canvas.draw()
+    titled = [ax for ax in drawing.findobj() if hasattr(ax, "get_xlabel") and ax.get_title(loc="left")]
+    boxes = sorted((ax._left_title.get_window_extent() for ax in titled), key=lambda box: box.x0)
+    assert len(boxes) == 3
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

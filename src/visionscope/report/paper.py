@@ -69,7 +69,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
     for ax in axes[len(row) :]:
         ax.set_visible(False)
     for index, (ax, panel) in enumerate(zip(axes, row, strict=False)):
-        ax.set_title(_safe(panel.title), loc="left")
+        ax.set_title(_safe("\n".join(textwrap.wrap(panel.title, _LABEL_WIDTH))), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
         if index == 0 or panel.heat is not None:
             ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
