@@ -233,17 +233,13 @@ def test_labels_of_narrow_stages_are_turned() -> None:
 
 
 def test_a_long_label_does_not_run_into_the_next_panel() -> None:
-    long = "resnet_20_cifar@resnet20_cifar10-12fca82f"
+    labels = ("resnet_20_cifar@resnet20_cifar10-12fca82f", "b", "c")
     (figure,) = [
-        one
-        for one in samples.figures(
-            [samples.vit(long, blocks=2), samples.vit("b", blocks=2), samples.vit("c", blocks=2)]
-        )
-        if one.name == "variance"
+        one for one in samples.figures([samples.vit(label, blocks=2) for label in labels]) if one.name == "fourier"
     ]
     drawing = to_matplotlib(figure)
     drawing.canvas.draw()
-    titled = [ax for ax in drawing.findobj() if hasattr(ax, "get_xlabel") and ax.get_title(loc="left")]
-    boxes = sorted((ax._left_title.get_window_extent() for ax in titled), key=lambda box: box.x0)
-    assert len(boxes) == 3
-    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    titles = [ax._left_title for ax in drawing.findobj() if hasattr(ax, "get_xlabel") and ax.get_title(loc="left")]
+    boxes = [title.get_window_extent() for title in titles if title.get_text().replace("\n", "") in labels]
+    assert len(boxes) >= 3
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
