@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import Batch, Observer, Point, SampleLike, Subject
+from visionscope.core.types import Observer, Point, Subject
 from visionscope.errors import VisionscopeError
 from visionscope.running.plan import Job, PlannedSubject, span_of
 from visionscope.running.progress import Progress
@@ -156,7 +156,7 @@ def observe(
 
     try:
         with _as_found(subject.model, seed=span[0]), _arithmetic(subject.precision, weight.device):
-            for loaded in _batches(subject.samples["eval"], span, batch):
+            for loaded in subject.samples["eval"].batches(*span, batch):
                 positions = loaded.positions
                 images = loaded.images.to(weight.device, weight.dtype)
                 with subject.watch(feed):
@@ -256,12 +256,6 @@ def _bars(planned: Sequence[PlannedSubject]) -> Iterator[tuple[str, str, int]]:
         for job in subject.jobs:
             images = sum(_length(part) for part in job.parts)
             yield job.record["job"], f"{subject.subject.label} {job.diagnostic.name}", images
-
-
-def _batches(sample: SampleLike, span: tuple[int, int], batch: int) -> Iterator[Batch]:
-    """Whole batches one by one: nothing is decoded while the model is watched, for transforms are modules, too."""
-    for start in range(*span, batch):
-        yield from sample.batches(start, min(start + batch, span[1]), batch)
 
 
 def _length(part: str) -> int:
