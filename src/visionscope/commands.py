@@ -14,6 +14,7 @@ from rich.table import Table
 
 from visionscope.config import Parser, add_study_flags, study_from_file, study_from_flags
 from visionscope.core.registry import diagnostic_names
+from visionscope.core.types import SPAN
 from visionscope.errors import ConfigError
 from visionscope.running.store import Store
 
@@ -181,7 +182,6 @@ def _estimates(study: Study, planned: tuple[PlannedSubject, ...]) -> Mapping[str
 
 def _list_jobs(study: Study, planned: tuple[PlannedSubject, ...], estimates: Mapping[str, Estimate | None]) -> None:
     from visionscope.running.execute import LONG_PART_SECONDS, missing_parts
-    from visionscope.running.plan import SPAN
 
     console = _console()
     table = Table("model", "diagnostic", "job", "parts", "done", "images", title=f"{study.data}, {study.precision}")

@@ -12,9 +12,9 @@ from pictures import png, structs
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from visionscope.core.types import Batch, InputConfig, SampleLike
+from visionscope.core.types import SPAN, Batch, InputConfig, SampleLike
 from visionscope.data.augmentation import Augmentation
-from visionscope.data.sample import SPAN, Sample, sample_order
+from visionscope.data.sample import Sample, sample_order
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, DataError
 

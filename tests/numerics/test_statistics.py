@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from visionscope.core.types import SPAN
 from visionscope.errors import StoreError
-from visionscope.numerics.statistics import SPAN, ImageSums, mean_and_error
+from visionscope.numerics.statistics import ImageSums, mean_and_error
 
 WIDTHS, PREVIOUS = (3, 3, 2), (None, 0, None)
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+SPAN = 256  # images in a part of an observer: what is stored, resumed and shared out as one
+
+
 class Kind(enum.StrEnum):
     """What a point's branch does, told by the operations that ran in it."""
 

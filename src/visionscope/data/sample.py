@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.types import SPAN, Batch, InputConfig
 from visionscope.data.augmentation import Augmentation, evaluation_transform, frozen_transform
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, DataError
-
-SPAN = 256
 
 _THREADS = 2
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from visionscope.core.grouping import rows_by_model, stage_ticks
 from visionscope.core.table import column
-from visionscope.core.types import Figure, Heat, Panel, Point
+from visionscope.core.types import SPAN, Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.numerics.cka import Array, centred_gram, compare
 from visionscope.numerics.layouts import empty_maps, working_type
-from visionscope.numerics.statistics import SPAN
 
 
 @dataclasses.dataclass(frozen=True)

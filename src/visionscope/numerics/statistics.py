@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from visionscope.core.types import SPAN
 from visionscope.errors import StoreError
 
 Array = NDArray[np.float64]
-
-SPAN = 256
-"""Images in a part: an observer's sums are taken over spans of this many sample positions."""
 
 
 @dataclasses.dataclass(frozen=True)

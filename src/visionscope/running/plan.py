@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from visionscope.core.types import Point, Subject
+from visionscope.core.types import SPAN, Point, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, nearest
@@ -21,7 +21,6 @@ from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch
 
-SPAN = 256
 _PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
 

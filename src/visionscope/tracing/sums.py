@@ -1,7 +1,7 @@
 """Which additions of a record are residual sums, and what their branches did."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from visionscope.core.types import Kind
 from visionscope.tracing.axes import arrangement, is_map
@@ -10,7 +10,6 @@ from visionscope.tracing.record import Frame, Node, Record
 
 # Linear up to a fixed gain: what a projection shortcut may hold.
 _PROJECTION = ("conv", "depthwise conv", "linear", "norm", "pool", "reduction", "scale", "resize", "")
-_MIXING = ("attention", "product", "fft", "conv", "depthwise conv", "pool", "linear", "token linear", "recurrent")
 _WEIGHTED = ("attention", "product", "conv", "depthwise conv", "linear", "token linear", "recurrent", "fft")
 
 
@@ -40,11 +39,8 @@ class _Path:
     reached: bool
     nodes: list[Node]
 
-    def has(self, words: Iterable[str]) -> bool:
-        return any(_word(node.operation) in words for node in self.nodes)
-
-    def weight(self) -> int:
-        return sum(_word(node.operation) in _WEIGHTED for node in self.nodes)
+    def is_weighted(self) -> bool:
+        return any(_word(node.operation) in _WEIGHTED for node in self.nodes)
 
 
 def find_sums(record: Record) -> list[Sum]:
@@ -134,10 +130,10 @@ def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
 def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | None:
     root = _unscaled(skip)
     path = _walk(branch, root, node, sums)
-    kind = _kind(path.nodes, node)
+    kind = kind_of(path.nodes, node)
     if kind is None:
         path = _walk(branch, root, node, {})
-        kind = _kind(path.nodes, node)
+        kind = kind_of(path.nodes, node)
     if kind is None:
         return None
     return Sum(node, skip, branch, root, kind, _listed(path.nodes))
@@ -184,14 +180,12 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
                 all(_word(other.operation) in _PROJECTION for other in path.nodes if other not in shared)
                 for path in paths
             ]
-            if plain[0] and plain[1]:
-                return None
-            if not any(plain):
+            if plain[0] == plain[1]:
                 return None
             place = plain.index(True)
             skip, branch = node.parents[place], node.parents[1 - place]
-            kind = _kind(paths[1 - place].nodes, node)
-            if kind is None or paths[1 - place].weight() == 0:
+            kind = kind_of(paths[1 - place].nodes, node)
+            if kind is None or not paths[1 - place].is_weighted():
                 return None
             operations = _listed(paths[1 - place].nodes)
             return Sum(node, skip, branch, given.alias, kind, operations), frame
@@ -243,7 +237,13 @@ def stream_back(node: Node, sums: dict[Node, Sum]) -> Iterator[Node]:
         current = following
 
 
-def _kind(nodes: list[Node], node: Node) -> Kind | None:
+def kind_of(nodes: list[Node], node: Node) -> Kind | None:
+    """What the operations of some nodes amount to; None where nothing was mixed.
+
+    Args:
+        nodes: of a branch or a block.
+        node: what they lead to; the exceptions' class names count inside its call.
+    """
     for other in nodes:
         for frame in other.frame.chain() if other.frame else ():
             if frame.class_name in EXCEPTIONS:
@@ -260,11 +260,6 @@ def _kind(nodes: list[Node], node: Node) -> Kind | None:
         (Kind.MLP, "linear" in words or "conv" in words),
     )
     return next((kind for kind, holds in kinds if holds), None)
-
-
-def kind_of(nodes: list[Node], node: Node) -> Kind | None:
-    """What the operations of some nodes amount to; None where nothing was mixed."""
-    return _kind(nodes, node)
 
 
 def _wide(nodes: list[Node]) -> bool:
