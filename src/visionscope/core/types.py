@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, nn
 
+    from visionscope.core.objective import Objective
+
 
 SPAN = 256  # images in a part of an observer: what is stored, resumed and shared out as one
+MINI_BATCH = 16  # images that Mixup and CutMix draw from together, and that one Hessian belongs to
 
 
 class Kind(enum.StrEnum):
@@ -85,11 +88,15 @@ class Batch:
         images: (batch, channel, height, width), normalised.
         labels: (batch,) class indices, or None where the data has none that the model knows.
         positions: (batch,) positions in the sample, 0 to len(sample) - 1.
+        partners: (batch,) class index of the image that Mixup or CutMix put in, or None without either.
+        shares: (batch,) share of the image's own class in its target, 0 to 1; the partner has the rest.
     """
 
     images: Tensor
     labels: Tensor | None
     positions: Tensor
+    partners: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class SampleLike(Protocol):
@@ -106,6 +113,36 @@ class SampleLike(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Some of a model's parameters, whose curvature is looked at on its own.
+
+    Attributes:
+        level: `model`, `stage`, `block` or `kind`.
+        name: `model`, `stage 2`, `blocks.3`, `msa`, ...
+        parameters: their names in `named_parameters`, in that order.
+    """
+
+    level: str
+    name: str
+    parameters: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a diagnostic will need, told before it starts.
+
+    Attributes:
+        passes: forward passes of one image, or what takes as long, in each part.
+        memory: bytes beside the model and its images at the worst moment.
+        advice: what makes it need less.
+    """
+
+    passes: float
+    memory: int
+    advice: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
     """One model with its points and its frozen samples: all that a diagnostic is given.
 
@@ -117,6 +154,9 @@ class Subject:
             callback, in model order; the callback consumes them at once.
         samples: by name: `eval`, `train`, `calibration`, `conflict`.
         precision: `fp32`, `fp64` or `bf16` (autocast).
+        objective: what the model was trained to make small; None where only its feature maps are looked at.
+        scopes: finds the parameters of the whole model, of each stage, each block and each kind.
+        augmentation: how the images of the sample `train` were changed, in words for tables: `strong`, `weak`, `none`.
     """
 
     label: str
@@ -125,6 +165,9 @@ class Subject:
     watch: Callable[[Callable[[Point, Tensor], None]], AbstractContextManager[None]]
     samples: Mapping[str, SampleLike]
     precision: str = "fp32"
+    objective: Objective | None = None
+    scopes: Callable[[], Sequence[Scope]] = tuple
+    augmentation: str = "none"
 
 
 class Observer(Protocol):
@@ -162,6 +205,44 @@ class ObservingDiagnostic(Protocol):
         """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
 
 
+@runtime_checkable
+class MeasuringDiagnostic(Protocol):
+    """A diagnostic that works on its own, part by part.
+
+    Attributes:
+        sample: which of the subject's samples it reads.
+        precisions: those that its numbers can be trusted in.
+        row: the result; a part's file holds its rows.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    row: ClassVar[type]
+    sample: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+
+    def images(self, available: int) -> int:
+        """How many of the sample's first images it reads, of those that there are."""
+
+    def parts(self, subject: Subject) -> Sequence[str]:
+        """The names of its parts, in the order of the table; a part is stored, resumed and shared out as one."""
+
+    def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+        """Computes those parts and hands over each with its rows as soon as it is done.
+
+        What the parts share is prepared once. Where a part fails the others are asked for again, without it.
+        """
+
+    def cost(self, subject: Subject) -> Cost:
+        """What it will need."""
+
+    def figure(self, table: pa.Table) -> Figure:
+        """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """What the rows come to, per model (leading columns kept): shown and stored beside the table."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
     """One curve with its band.
@@ -175,6 +256,7 @@ class Line:
         kinds: kind of each x's point, for markers; empty where the whole curve is one point.
         hover: a text per x; empty where x and y say it all.
         kind: kind of the point that the whole curve belongs to, or None.
+        filled: a density: the area below it is shaded, no point of it is marked.
     """
 
     name: str
@@ -185,6 +267,7 @@ class Line:
     kinds: tuple[str, ...] = ()
     hover: tuple[str, ...] = ()
     kind: str | None = None
+    filled: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,8 +292,27 @@ class Heat:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A quantity over a plane, drawn as contours and, where figures can be turned, in three dimensions.
+
+    Attributes:
+        x: abscissae of the columns.
+        y: ordinates of the rows.
+        values: values[j][i] at x[i], y[j]; NaN and infinity are holes.
+        z_label: the quantity, with unit.
+        marks: further places in the plane with their names, such as checkpoints.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+    z_label: str
+    marks: tuple[tuple[float, float, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One pair of axes: curves or a map, of one model or of several.
+    """One pair of axes: curves, a map or a surface, of one model or of several.
 
     Attributes:
         model: the label of the model that it shows, or "" where every line names its own.
@@ -221,6 +323,7 @@ class Panel:
         heat: the map, instead of curves.
         group: panels of one group stand side by side with common axes.
         boundaries: abscissae where a stage begins, drawn as thin vertical lines.
+        surface: a quantity over a plane, instead of curves.
     """
 
     model: str
@@ -231,6 +334,7 @@ class Panel:
     heat: Heat | None = None
     group: str = ""
     boundaries: tuple[float, ...] = ()
+    surface: Surface | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
