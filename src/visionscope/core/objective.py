@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -80,6 +80,21 @@ class Objective:
         """
         wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         return -(targets.to(wide) * wide.log_softmax(1)).sum(1)
+
+    def mean_nll(self, model: Callable[[Tensor], Any], batch: Batch, like: Tensor) -> Tensor:
+        """The mean cross-entropy of a batch in nats, with its graph.
+
+        Args:
+            model: gives logits for images.
+            batch: with labels.
+            like: a parameter of the model; images take its device and type.
+
+        Raises:
+            DataError: for labels that the model doesn't know, and an output that is no logits.
+        """
+        logits = logits_of(model(batch.images.to(like)))
+        targets = self.targets(batch, logits.shape[1]).to(logits.device)
+        return self.nll(logits, targets).sum() / len(batch.images)
 
     def decaying(self, name: str, parameter: Tensor) -> bool:
         """Whether weight decay acts on a parameter.

@@ -1,0 +1,78 @@
+"""Hessian-vector products by double backward: the gradient's graph is made once and used for every vector."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+"""Takes a vector (n,) to a symmetric matrix times that vector, (n,)."""
+
+
+class HessianProduct:
+    """The Hessian of one loss over some parameters, as a matrix that can be multiplied with.
+
+    H v = d(g . v)/dw with the gradient g kept with its graph (Pearlmutter 1994, in reverse over reverse mode): about two
+    and a half gradients per product. Forward over reverse costs four; reverse over forward is wrong in torch where a
+    LayerNorm is passed.
+
+    Args:
+        loss: a scalar with its graph; the graph lives as long as this object.
+        parameters: what is differentiated by, in the order of the vectors' elements.
+
+    Raises:
+        RuntimeError: from torch, where an operation has no second derivative.
+    """
+
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+        self._parameters = tuple(parameters)
+        self._gradients = torch.autograd.grad(loss, self._parameters, create_graph=True, materialize_grads=True)
+
+    def block(self, chosen: Sequence[int]) -> Product:
+        """The diagonal block of some of the parameters, at a product's cost or less.
+
+        Args:
+            chosen: places in `parameters`; vectors hold their elements one after the other in this order.
+        """
+        parameters = [self._parameters[place] for place in chosen]
+        gradients = [self._gradients[place] for place in chosen]
+        # A gradient without a graph is constant: its rows of the Hessian are zero.
+        rows = [row for row, gradient in enumerate(gradients) if gradient.requires_grad]
+
+        def product(vector: Tensor) -> Tensor:
+            pieces = split(vector, parameters)
+            if not rows:
+                return torch.zeros_like(vector)
+            found = torch.autograd.grad(
+                [gradients[row] for row in rows],
+                parameters,
+                grad_outputs=[pieces[row] for row in rows],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            return flat(found)
+
+        return product
+
+
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Their elements one after the other, (n,).
+
+    Args:
+        tensors: of any shapes.
+    """
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The inverse of `flat`: views of a vector (n,) in the shapes of some tensors.
+
+    Args:
+        vector: as many elements as all of them.
+        like: the shapes.
+    """
+    return [piece.view_as(tensor) for piece, tensor in zip(_pieces(vector, like), like, strict=True)]
+
+
+def _pieces(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
+    return iter(vector.split([tensor.numel() for tensor in like]))
