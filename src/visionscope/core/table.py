@@ -3,12 +3,21 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from visionscope.errors import StoreError
+
+LEADING = {
+    "model": "label of the model",
+    "data": "data spec",
+    "weights": "where the weights come from",
+    "precision": "fp32, fp64 or bf16 (autocast)",
+    "job": "first 12 hexadecimal digits of the job's digest",
+}
+"""The columns in front of every result, with their meanings."""
 
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -81,6 +90,22 @@ def from_table(row_type: type, table: pa.Table) -> list[Any]:
     for values in zip(*(table.column(name).to_pylist() for name in names), strict=True):
         rows.append(row_type(*(tuple(value) if isinstance(value, list) else value for value in values)))
     return rows
+
+
+def with_leading_of(table: pa.Table, firsts: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """A table with the leading columns of the rows that its own rows were made from.
+
+    Args:
+        table: without leading columns.
+        firsts: for each of its rows, one of the rows that it sums up.
+    """
+    listed = list(firsts)
+    columns = [pa.array([row[name] for row in listed], pa.string()) for name in LEADING]
+    fields = [
+        pa.field(name, pa.string(), nullable=False, metadata={"meaning": meaning, "unit": ""})
+        for name, meaning in LEADING.items()
+    ]
+    return pa.table([*columns, *table.columns], schema=pa.schema([*fields, *table.schema]))
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

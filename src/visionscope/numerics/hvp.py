@@ -1,6 +1,6 @@
 """Hessian-vector products by double backward: the gradient's graph is made once and used for every vector."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ Product = Callable[[Tensor], Tensor]
 class HessianProduct:
     """The Hessian of one loss over some parameters, as a matrix that can be multiplied with.
 
-    H v = d(g . v)/dw with the gradient g kept with its graph (Pearlmutter 1994, in reverse over reverse mode): about two
+    H v = d(g . v)/dw with the gradient g kept with its graph (Pearlmutter 1994, reverse over reverse mode): about two
     and a half gradients per product. Forward over reverse costs four; reverse over forward is wrong in torch where a
     LayerNorm is passed.
 
@@ -71,8 +71,5 @@ def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
         vector: as many elements as all of them.
         like: the shapes.
     """
-    return [piece.view_as(tensor) for piece, tensor in zip(_pieces(vector, like), like, strict=True)]
-
-
-def _pieces(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
-    return iter(vector.split([tensor.numel() for tensor in like]))
+    sizes = [tensor.numel() for tensor in like]
+    return [piece.view_as(tensor) for piece, tensor in zip(torch.split(vector, sizes), like, strict=True)]

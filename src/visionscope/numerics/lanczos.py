@@ -106,7 +106,8 @@ class Krylov:
         vector = torch.randn(len(like), generator=self._generator, dtype=torch.float64).to(like)
         for _ in range(2):
             vector = vector - basis.T @ (basis @ vector)
-        return vector / vector.norm()
+        fresh: Tensor = vector / vector.norm()
+        return fresh
 
 
 def largest(

@@ -22,18 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visionscope.core.registry import diagnostic_class
-from visionscope.core.table import from_table, schema_of, to_table
+from visionscope.core.table import LEADING, from_table, schema_of, to_table, with_leading_of
 from visionscope.core.types import Kind, Point
 from visionscope.errors import StoreError
-
-LEADING = {
-    "model": "label of the model",
-    "data": "data spec",
-    "weights": "where the weights come from",
-    "precision": "fp32, fp64 or bf16 (autocast)",
-    "job": "first 12 hexadecimal digits of the job's digest",
-}
-
 
 _ABANDONED_SECONDS = 3600.0
 
@@ -258,10 +249,7 @@ def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
         table: rows of one job.
         values: by the names of `LEADING`.
     """
-    columns = [pa.array([values[name]] * table.num_rows, pa.string()) for name in LEADING]
-    metadata = {name: {"meaning": meaning, "unit": ""} for name, meaning in LEADING.items()}
-    fields = [pa.field(name, pa.string(), nullable=False, metadata=metadata[name]) for name in LEADING]
-    return pa.table([*columns, *table.columns], schema=pa.schema([*fields, *table.schema]))
+    return with_leading_of(table, [values] * table.num_rows)
 
 
 def diagnostic_from(record: Mapping[str, Any]) -> Any:

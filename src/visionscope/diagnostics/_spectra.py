@@ -1,0 +1,220 @@
+"""What Hessian eigenvalues come to and how they are drawn: NEP, APE, densities."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from visionscope.core.grouping import rows_by_model
+from visionscope.core.table import column, to_table, with_leading_of
+from visionscope.core.types import Figure, Line, Panel
+from visionscope.numerics.eigenvalues import density_curve, negative_share, positive_mean
+
+_POINTS = 241
+_MARGIN = 0.06
+_UNIT = "nat per squared weight"
+_OF = {"stage": "by stage", "block": "by block", "kind": "by kind"}
+
+
+@dataclasses.dataclass(frozen=True)
+class HessianSummaryRow:
+    """What the eigenvalues of one scope come to; only converged ones count."""
+
+    scope: str = column("which parameters")
+    level: str = column("model, stage, block or kind")
+    parameters: int = column("how many numbers they are")
+    mini_batches: int = column("mini-batches of 16 images")
+    eigenvalues: int = column("eigenvalues that count")
+    unconverged: int = column("eigenvalues that did not converge and don't count")
+    negative_share: float | None = column("NEP: share of negative eigenvalues")
+    negative_share_low: float | None = column("lower end of its 95 % interval, bootstrap over mini-batches")
+    negative_share_high: float | None = column("upper end")
+    positive_mean: float | None = column("APE: mean of the positive eigenvalues", _UNIT)
+    positive_mean_low: float | None = column("lower end of its 95 % interval, bootstrap over mini-batches", _UNIT)
+    positive_mean_high: float | None = column("upper end", _UNIT)
+    median: float | None = column("of all eigenvalues", _UNIT)
+    lower_quartile: float | None = column("of all eigenvalues", _UNIT)
+    upper_quartile: float | None = column("of all eigenvalues", _UNIT)
+    smallest: float | None = column("most negative eigenvalue", _UNIT)
+    largest: float | None = column("most positive eigenvalue", _UNIT)
+    products: float = column("mean Hessian-vector products per mini-batch")
+    augmentation: str = column("how the images were changed: strong, weak or none")
+    batch_norm: str = column("eval: running statistics; train: those of the mini-batch")
+    weight_decay: float = column("factor of the L2 term", _UNIT)
+
+
+def summary(table: pa.Table) -> pa.Table:
+    """One row per job and scope, with the leading columns of the table."""
+    keys = ("job", "model", "level", "scope")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    rows = [_summed(group) for group in groups.values()]
+    return with_leading_of(to_table(HessianSummaryRow, rows), [group[0] for group in groups.values()])
+
+
+def figure(table: pa.Table) -> Figure:
+    """Densities of the whole model's eigenvalues, then one panel per model and level of scopes."""
+    models = rows_by_model(table)
+    panels: list[Panel] = []
+    whole = {model: _values(rows, "model", "model") for model, rows in models.items()}
+    whole = {model: values for model, values in whole.items() if len(values)}
+    if whole:
+        panels += _apart(whole)
+        panels.append(_together(whole))
+    for level, words in _OF.items():
+        panels += [_scopes(model, rows, level, words) for model, rows in models.items() if _names(rows, level)]
+    return Figure(name="hessian", title="Hessian max-eigenvalue spectra", caption=_caption(table), panels=tuple(panels))
+
+
+def _summed(rows: Sequence[dict[str, Any]]) -> HessianSummaryRow:
+    by_batch: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_batch.setdefault(row["mini_batch"], []).append(row)
+    groups = [np.array([row["eigenvalue"] for row in batch if row["converged"]]) for batch in by_batch.values()]
+    values = np.concatenate(groups)
+    negative, positive = negative_share(groups), positive_mean(groups)
+    quartiles: Sequence[float | None] = [None] * 5
+    if len(values):
+        quartiles = np.quantile(values, [0.5, 0.25, 0.75, 0.0, 1.0]).tolist()
+    first = rows[0]
+    return HessianSummaryRow(
+        scope=first["scope"],
+        level=first["level"],
+        parameters=first["parameters"],
+        mini_batches=len(by_batch),
+        eigenvalues=len(values),
+        unconverged=len(rows) - len(values),
+        negative_share=negative.value,
+        negative_share_low=negative.low,
+        negative_share_high=negative.high,
+        positive_mean=positive.value,
+        positive_mean_low=positive.low,
+        positive_mean_high=positive.high,
+        median=quartiles[0],
+        lower_quartile=quartiles[1],
+        upper_quartile=quartiles[2],
+        smallest=quartiles[3],
+        largest=quartiles[4],
+        products=float(np.mean([batch[0]["products"] for batch in by_batch.values()])),
+        augmentation=first["augmentation"],
+        batch_norm=first["batch_norm"],
+        weight_decay=first["weight_decay"],
+    )
+
+
+def _values(rows: Sequence[dict[str, Any]], level: str, scope: str) -> NDArray[np.float64]:
+    return np.array([row["eigenvalue"] for row in rows if _belongs(row, level, scope) and row["converged"]])
+
+
+def _belongs(row: dict[str, Any], level: str, scope: str) -> bool:
+    return bool(row["level"] == level and row["scope"] == scope)
+
+
+def _names(rows: Sequence[dict[str, Any]], level: str) -> list[str]:
+    return list(dict.fromkeys(row["scope"] for row in rows if row["level"] == level and row["converged"]))
+
+
+def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
+    """The paper's way: either sign has its own range, and each curve the area 1."""
+    for sign, side in ((-1, "negative"), (1, "positive")):
+        own = {model: values[np.sign(values) == sign] for model, values in whole.items()}
+        own = {model: values for model, values in own.items() if len(values)}
+        if not own:
+            continue
+        at = _axis(np.concatenate(list(own.values())))
+        lines = [_filled(model, at, density_curve(values, at)) for model, values in own.items()]
+        missing = [model for model in whole if model not in own]
+        without = f" ({', '.join(missing)}: none)" if missing else ""
+        yield Panel(
+            model="",
+            title=f"{side} eigenvalues{without}",
+            x_label=f"eigenvalue ({_UNIT})",
+            y_label=f"density among the {side}",
+            lines=tuple(lines),
+            group=f"{side} side",
+        )
+
+
+def _together(whole: dict[str, NDArray[np.float64]]) -> Panel:
+    at = _axis(np.concatenate(list(whole.values())))
+    lines = [_filled(model, at, _signed_density(values, at)) for model, values in whole.items()]
+    return Panel(
+        model="",
+        title="both on one axis, areas in proportion to counts",
+        x_label=f"eigenvalue ({_UNIT})",
+        y_label="density among all",
+        lines=tuple(lines),
+        group="one axis",
+    )
+
+
+def _scopes(model: str, rows: Sequence[dict[str, Any]], level: str, words: str) -> Panel:
+    names = _names(rows, level)
+    values = {name: _values(rows, level, name) for name in names}
+    at = _axis(np.concatenate(list(values.values())))
+    last = max(len(names) - 1, 1)
+    lines = [
+        dataclasses.replace(_filled(name, at, _signed_density(values[name], at)), shade=place / last)
+        for place, name in enumerate(names)
+    ]
+    return Panel(
+        model=model,
+        title=f"{model}, {words}",
+        x_label=f"eigenvalue ({_UNIT})",
+        y_label="density among all",
+        lines=tuple(lines),
+        group=words,
+    )
+
+
+def _signed_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.zeros_like(at)
+    for sign in (-1, 1):
+        own = values[np.sign(values) == sign]
+        if len(own):
+            total += len(own) / len(values) * density_curve(own, at)
+    return total
+
+
+def _filled(name: str, at: NDArray[np.float64], curve: NDArray[np.float64]) -> Line:
+    return Line(name=name, x=tuple(at.tolist()), y=tuple(curve.tolist()), filled=True)
+
+
+def _axis(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the smallest to the largest value with a margin, zero always among the places."""
+    low, high = min(values.min(), 0.0), max(values.max(), 0.0)
+    margin = _MARGIN * (high - low) or 1.0
+    low, high = low - margin * (low < 0), high + margin * (high > 0)
+    below = np.linspace(low, 0, max(2, round(_POINTS * -low / (high - low)))) if low < 0 else np.zeros(1)
+    above = np.linspace(0, high, max(2, round(_POINTS * high / (high - low)))) if high > 0 else np.zeros(1)
+    return np.concatenate([below, above[1:]])
+
+
+def _caption(table: pa.Table) -> str:
+    rows = table.to_pylist()
+    counts = {len({row["mini_batch"] for row in group}) for _, group in _by_job(rows)}
+    ranks = max(row["rank"] for row in rows)
+    batches = " or ".join(map(str, sorted(counts)))
+    said = [
+        f"The {ranks} eigenvalues of largest magnitude of the Hessian of NLL + (weight decay / 2) |w|², with sign, of "
+        f"{batches} mini-batches of {max(row['images'] for row in rows)} images (augmentation: "
+        f"{', '.join(sorted({row['augmentation'] for row in rows}))}; BatchNorm: "
+        f"{', '.join(sorted({row['batch_norm'] for row in rows}))}; weight decay "
+        f"{', '.join(f'{value:g}' for value in sorted({row['weight_decay'] for row in rows}))}).",
+        "Curves: Gaussian kernel densities, folded at zero; on either side apart each has the area 1.",
+    ]
+    missing = sum(not row["converged"] for row in rows)
+    if missing:
+        said.append(f"Left out: {missing} of {len(rows)} eigenvalues that did not converge.")
+    return " ".join(said)
+
+
+def _by_job(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    ordered = sorted(rows, key=lambda row: row.get("job", row["model"]))
+    for job, group in itertools.groupby(ordered, key=lambda row: row.get("job", row["model"])):
+        yield job, list(group)

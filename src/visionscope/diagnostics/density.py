@@ -1,0 +1,336 @@
+"""The whole spectrum of a sample's Hessian: its density by stochastic Lanczos quadrature, its trace by Hutch++."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visionscope.core.grouping import rows_by_model
+from visionscope.core.objective import Objective
+from visionscope.core.table import column, to_table, with_leading_of
+from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Line, Panel, Subject
+from visionscope.errors import ConfigError, DataError
+from visionscope.numerics.density import quadratures, trace_parts
+from visionscope.numerics.hvp import HessianProduct, flat
+from visionscope.tracing.second_order import check_passes, explain, graph_bytes, twice_differentiable
+
+PROBES_PER_PART = 2
+_TRACE = "trace"
+_UNIT = "nat per squared weight"
+_BANDWIDTH = 0.01  # of the widest magnitude on the axis
+_FLOOR = 1e-6  # of the highest density: what is drawn of a logarithm
+_POINTS = 241
+
+
+@dataclasses.dataclass(frozen=True)
+class DensityRow:
+    """One mass of the spectral density, or one term of the trace."""
+
+    quantity: str = column("ritz: a mass of the density; sketch and residual: the two terms of Hutch++")
+    probe: int = column("number of the random vector; -1 for the sketch")
+    value: float = column("Ritz value, or the term of the trace", _UNIT)
+    weight: float = column("of a Ritz value: its share of the probe's mass; 1 for terms of the trace")
+    images: int = column("images in the Hessian")
+    parameters: int = column("how many numbers it is taken over")
+    augmentation: str = column("how the images were changed: strong, weak or none")
+    batch_norm: str = column("eval: running statistics; train: those of each mini-batch")
+    weight_decay: float = column("factor of the L2 term", _UNIT)
+
+
+@dataclasses.dataclass(frozen=True)
+class DensitySummaryRow:
+    """One number that the spectrum comes to."""
+
+    quantity: str = column("what it is")
+    value: float = column("its estimate; the unit stands beside it")
+    standard_error: float | None = column("over random vectors")
+    unit: str = column("of both")
+    images: int = column("images in the Hessian")
+    parameters: int = column("how many numbers it is taken over")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Density:
+    """Spectral density and trace of the Hessian of NLL + (weight_decay / 2) |w|² over a whole sample.
+
+    Density: stochastic Lanczos quadrature. Trace: Hutch++. Both from Hessian-vector products that are summed over
+    mini-batches of 16; the graph of a mini-batch serves all the vectors of a part, then goes.
+
+    Attributes:
+        mini_batches: how many mini-batches of 16 images.
+        probes: random vectors of the density.
+        steps: Lanczos steps of each.
+        sketch: random vectors of Hutch++'s sketch, and as many for the rest.
+        batch_norm: eval keeps the running statistics; train takes those of the mini-batch.
+        seed: of the random vectors.
+
+    Raises:
+        ConfigError: for a value that breaks its rule.
+    """
+
+    name: ClassVar[str] = "density"
+    version: ClassVar[int] = 1
+    row: ClassVar[type] = DensityRow
+    sample: ClassVar[str] = "train"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
+
+    mini_batches: int = 16
+    probes: int = 4
+    steps: int = 25
+    sketch: int = 8
+    batch_norm: Literal["eval", "train"] = "eval"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, least in (("mini_batches", 1), ("probes", 2), ("steps", 2), ("sketch", 2)):
+            if getattr(self, field) < least:
+                raise ConfigError(f"density.{field}: must be at least {least}; got {getattr(self, field)}")
+        if self.seed < 0:
+            raise ConfigError(f"density.seed: must be at least 0; got {self.seed}")
+        if self.batch_norm not in ("eval", "train"):
+            raise ConfigError(f"density.batch_norm: must be eval or train; got {self.batch_norm!r}")
+
+    def images(self, available: int) -> int:
+        """Whole mini-batches: as many as asked, or as there are.
+
+        Args:
+            available: images in the sample.
+
+        Raises:
+            DataError: when they don't fill one mini-batch.
+        """
+        if available < MINI_BATCH:
+            raise DataError(f"density: needs at least {MINI_BATCH} images, one mini-batch; the data have {available}")
+        return min(self.mini_batches, available // MINI_BATCH) * MINI_BATCH
+
+    def parts(self, subject: Subject) -> Sequence[str]:
+        """The trace, then two random vectors of the density each.
+
+        Args:
+            subject: any.
+        """
+        firsts = range(0, self.probes, PROBES_PER_PART)
+        return [_TRACE, *(f"probes-{first:02d}-{min(first + PROBES_PER_PART, self.probes):02d}" for first in firsts)]
+
+    def cost(self, subject: Subject) -> Cost:
+        """About nine forward passes per image and product; one retained graph, and the vectors of one part.
+
+        Args:
+            subject: with its sample and objective.
+        """
+        model, objective = subject.model, _objective(subject)
+        sample = subject.samples[self.sample]
+        batch = next(sample.batches(0, MINI_BATCH, MINI_BATCH))
+        weight = next(model.parameters())
+        with twice_differentiable(model, self.batch_norm):
+            graph = graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
+        vector = sum(value.numel() * value.element_size() for value in model.parameters())
+        products = max(PROBES_PER_PART * self.steps, 3 * self.sketch)
+        return Cost(
+            passes=9.0 * products * len(sample),
+            memory=graph + max(2 * PROBES_PER_PART * self.steps, 6 * self.sketch) * vector,
+            advice=f"take fewer steps (--density.steps, now {self.steps}), smaller images, or a GPU",
+        )
+
+    def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[DensityRow]]]:
+        """The masses or terms of each part.
+
+        Args:
+            subject: with its sample `train` and its objective.
+            parts: names from `parts`.
+
+        Raises:
+            NondeterminismError: when two passes over a mini-batch differ.
+            VisionscopeError: when the model can't be differentiated twice, naming module and operation, or a product is
+                not finite.
+        """
+        objective, sample = _objective(subject), subject.samples[self.sample]
+        check_passes(subject.model, sample, self.batch_norm)
+        batches = list(sample.batches(0, len(sample), MINI_BATCH))
+        hessian = _SampleHessian(subject, objective, batches, self.batch_norm)
+        for part in parts:
+            terms = self._trace(hessian) if part == _TRACE else self._masses(hessian, part)
+            yield (
+                part,
+                [
+                    DensityRow(
+                        *term,
+                        images=len(sample),
+                        parameters=hessian.like.numel(),
+                        augmentation=subject.augmentation,
+                        batch_norm=self.batch_norm,
+                        weight_decay=objective.weight_decay,
+                    )
+                    for term in terms
+                ],
+            )
+
+    def _trace(self, hessian: "_SampleHessian") -> list[tuple[str, int, float, float]]:
+        found = trace_parts(hessian.products, hessian.like, _seed(self.seed, _TRACE), self.sketch)
+        rest = [("residual", probe, value, 1.0) for probe, value in enumerate(found.residuals.tolist())]
+        return [("sketch", -1, found.sketch, 1.0), *rest]
+
+    def _masses(self, hessian: "_SampleHessian", part: str) -> list[tuple[str, int, float, float]]:
+        first, stop = map(int, part.split("-")[1:])
+        seeds = [_seed(self.seed, probe) for probe in range(first, stop)]
+        runs = quadratures(hessian.products, hessian.like, seeds, self.steps)
+        return [
+            ("ritz", probe, value, weight)
+            for probe, run in zip(range(first, stop), runs, strict=True)
+            for value, weight in zip(run.values.tolist(), run.weights.tolist(), strict=True)
+        ]
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """Trace, mean, share of negative mass and the ends of the spectrum; see `DensitySummaryRow`.
+
+        Args:
+            table: rows of one or more models, with the leading columns.
+        """
+        jobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in table.to_pylist():
+            jobs.setdefault((row["job"], row["model"]), []).append(row)
+        rows = [(group[0], row) for group in jobs.values() for row in _summed(group)]
+        found = to_table(DensitySummaryRow, [row for _, row in rows])
+        return with_leading_of(found, [first for first, _ in rows])
+
+    def figure(self, table: pa.Table) -> Figure:
+        """The logarithm of the density, mean over random vectors with a band of one standard error.
+
+        Args:
+            table: rows of one or more models, with the column `model`.
+        """
+        models = {
+            model: own
+            for model, rows in rows_by_model(table).items()
+            if (own := [row for row in rows if row["quantity"] == "ritz"])
+        }
+        values = [row["value"] for rows in models.values() for row in rows]
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        width = _BANDWIDTH * max(high - low, 1e-12)
+        at = np.linspace(low - 4 * width, high + 4 * width, _POINTS)
+        curves = {model: _curves(rows, at, width) for model, rows in models.items()}
+        floor = _FLOOR * max((float(curve.max()) for curve in curves.values()), default=1.0)
+        lines = tuple(_line(model, at, curve, floor) for model, curve in curves.items())
+        panel = Panel(
+            model="",
+            title="density of the whole spectrum",
+            x_label=f"eigenvalue ({_UNIT})",
+            y_label="log10 of the density",
+            lines=lines,
+        )
+        return Figure(
+            name="density",
+            title="Spectral density of the Hessian",
+            caption=_caption(table, width),
+            panels=(panel,) if lines else (),
+        )
+
+
+class _SampleHessian:
+    """The Hessian of the mean over all mini-batches, times several vectors at once."""
+
+    def __init__(self, subject: Subject, objective: Objective, batches: list[Batch], batch_norm: str) -> None:
+        self._model, self._objective, self._batches = subject.model, objective, batches
+        self._batch_norm = batch_norm
+        self._images = sum(len(batch.images) for batch in batches)
+        named = dict(subject.model.named_parameters())
+        self.like = flat([value.detach() for value in named.values()])
+        decays = [value.new_full((value.numel(),), objective.decaying(name, value)) for name, value in named.items()]
+        self._decay = objective.weight_decay * flat(decays)
+
+    def products(self, vectors: Tensor) -> Tensor:
+        """(m, n) to (m, n)."""
+        total = torch.zeros_like(vectors)
+        with twice_differentiable(self._model, self._batch_norm):
+            parameters = list(self._model.parameters())
+            for batch in self._batches:
+                try:
+                    loss = self._objective.mean_nll(self._model, batch, parameters[0])
+                    product = HessianProduct(loss, parameters).block(range(len(parameters)))
+                    share = len(batch.images) / self._images
+                    for sum_so_far, vector in zip(total, vectors, strict=True):
+                        sum_so_far.add_(product(vector), alpha=share)
+                except RuntimeError as error:
+                    raise explain(self._model, batch.images.to(parameters[0]), error) from error
+        return total + self._decay * vectors
+
+
+def _summed(rows: list[dict[str, Any]]) -> Iterator[DensitySummaryRow]:
+    first = rows[0]
+    sizes = (first["images"], first["parameters"])
+    sketch = [row["value"] for row in rows if row["quantity"] == "sketch"]
+    rest = np.array([row["value"] for row in rows if row["quantity"] == "residual"])
+    if sketch and len(rest):
+        error = float(rest.std(ddof=1)) / math.sqrt(len(rest))
+        yield DensitySummaryRow("trace", sketch[0] + float(rest.mean()), error, _UNIT, *sizes)
+    probes = list(_probes(rows))
+    if not probes:
+        return
+    means = [first["parameters"] * float(values @ weights) for values, weights in probes]
+    negative = [float(weights[values < 0].sum()) for values, weights in probes]
+    yield DensitySummaryRow("trace from the density's probes", *_mean(means), _UNIT, *sizes)
+    yield DensitySummaryRow("share of negative mass", *_mean(negative), "of all eigenvalues", *sizes)
+    for name, pick in (("smallest Ritz value", min), ("largest Ritz value", max)):
+        yield DensitySummaryRow(name, float(pick(pick(values) for values, _ in probes)), None, _UNIT, *sizes)
+
+
+def _probes(rows: list[dict[str, Any]]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    own = [row for row in rows if row["quantity"] == "ritz"]
+    for probe in sorted({row["probe"] for row in own}):
+        pairs = [(row["value"], row["weight"]) for row in own if row["probe"] == probe]
+        values, weights = np.array(pairs).T
+        yield values, weights
+
+
+def _mean(values: list[float]) -> tuple[float, float | None]:
+    mean = float(np.mean(values))
+    return mean, float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
+def _curves(rows: list[dict[str, Any]], at: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """(probes, places): the masses of each probe, each widened to a Gaussian."""
+    curves = []
+    for values, weights in _probes(rows):
+        steps = (at[:, None] - values) / width
+        curves.append(np.exp(-(steps**2) / 2) @ weights / (width * math.sqrt(2 * math.pi)))
+    return np.array(curves)
+
+
+def _line(model: str, at: NDArray[np.float64], curves: NDArray[np.float64], floor: float) -> Line:
+    mean = curves.mean(0)
+    error = curves.std(0, ddof=1) / math.sqrt(len(curves)) if len(curves) > 1 else np.zeros_like(mean)
+    shown = mean > floor
+    logarithm = np.log10(mean, out=np.full_like(mean, math.nan), where=shown)
+    # To first order; where the error is as large as the mean the band would leave the axes.
+    relative = np.divide(error, mean, out=np.zeros_like(mean), where=shown)
+    band = np.minimum(relative / math.log(10), 1.0)
+    return Line(name=model, x=tuple(at.tolist()), y=tuple(logarithm.tolist()), error=tuple(band.tolist()))
+
+
+def _caption(table: pa.Table, width: float) -> str:
+    rows = table.to_pylist()
+    probes = len({row["probe"] for row in rows if row["quantity"] == "ritz"})
+    images = " or ".join(sorted({str(row["images"]) for row in rows}))
+    ways = ", ".join(sorted({row["augmentation"] for row in rows}))
+    return (
+        f"Hessian of NLL + (weight decay / 2) |w|² over {images} images (augmentation: {ways}), by stochastic Lanczos "
+        f"quadrature with {probes} random vectors; masses widened to Gaussians of standard deviation {width:.3g}. "
+        "Bands: one standard error over the vectors."
+    )
+
+
+def _objective(subject: Subject) -> Objective:
+    if subject.objective is None:
+        raise ConfigError("density: needs an objective; give the subject one")
+    return subject.objective
+
+
+def _seed(seed: int, name: object) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")

@@ -1,0 +1,282 @@
+"""The Hessian's eigenvalues of largest magnitude, mini-batch by mini-batch (Park & Kim 2022, Fig. 1c, 4, 6 and 7b)."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import torch
+
+from visionscope.core.objective import Objective
+from visionscope.core.table import column
+from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Scope, Subject
+from visionscope.diagnostics import _spectra
+from visionscope.errors import ConfigError, DataError, VisionscopeError, nearest
+from visionscope.numerics.hvp import HessianProduct, Product
+from visionscope.numerics.lanczos import Extremes, largest
+from visionscope.tracing.second_order import check_passes, check_symmetry, explain, graph_bytes, twice_differentiable
+
+PART = 8  # mini-batches
+LEVELS = ("model", "stage", "block", "kind")
+_MOST = 600
+_USUAL_PASSES = 200  # forward passes of an image that its share of a usual mini-batch costs, each scope
+
+
+@dataclasses.dataclass(frozen=True)
+class HessianRow:
+    """One eigenvalue of one mini-batch's Hessian, of the whole model or of a diagonal block."""
+
+    scope: str = column("which parameters")
+    level: str = column("model, stage, block or kind")
+    parameters: int = column("how many numbers they are")
+    mini_batch: int = column("number of the mini-batch in the sample")
+    images: int = column("images in the mini-batch")
+    rank: int = column("1 for the largest magnitude")
+    eigenvalue: float | None = column("of the Hessian of NLL + (weight_decay / 2) |w|²", "nat per squared weight")
+    residual: float | None = column("|H v - eigenvalue v| / |eigenvalue| of the unit eigenvector found")
+    converged: bool = column("whether the eigenvalue meets the tolerance")
+    products: int = column("Hessian-vector products that the mini-batch took in this scope")
+    nll: float = column("mean cross-entropy of the mini-batch", "nat")
+    augmentation: str = column("how the images were changed: strong, weak or none")
+    batch_norm: str = column("eval: running statistics; train: those of the mini-batch")
+    weight_decay: float = column("factor of the L2 term", "nat per squared weight")
+    label_smoothing: float = column("share of each target spread over all classes")
+    note: str = column("why there is no value")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hessian:
+    """Hessian max-eigenvalue spectrum: per mini-batch of 16 the k eigenvalues of largest magnitude, with sign.
+
+    Of L(w) = NLL + (weight_decay / 2) |w|², on the frozen augmented training set, dropout and drop path off. The paper
+    took PyHessian's power iteration, which stops when two estimates agree and gets pairs of nearly equal magnitude and
+    opposite sign wrong; here Lanczos with full reorthogonalization goes on until an error bound from the residual meets
+    the tolerance. Weight decay is an exact shift, added before the k are chosen, where it acts on all parameters in
+    scope.
+
+    Attributes:
+        k: eigenvalues per mini-batch.
+        mini_batches: how many mini-batches of 16 images.
+        fraction: share of the sample instead, 600 mini-batches at most; 0.1 is the paper's.
+        scopes: levels by comma: model, stage, block, kind; the Hessian's diagonal blocks of these parameters.
+        tolerance: largest error of an eigenvalue, relative to its magnitude.
+        max_products: Hessian-vector products per mini-batch at most; what has not converged then has no value.
+        batch_norm: eval keeps the running statistics; train takes those of the mini-batch.
+        seed: of the start vectors.
+
+    Raises:
+        ConfigError: for a value that breaks its rule.
+    """
+
+    name: ClassVar[str] = "hessian"
+    version: ClassVar[int] = 1
+    row: ClassVar[type] = HessianRow
+    sample: ClassVar[str] = "train"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
+
+    k: int = 5
+    mini_batches: int = 32
+    fraction: float | None = None
+    scopes: str = "model"
+    tolerance: float = 1e-4
+    max_products: int = 100
+    batch_norm: Literal["eval", "train"] = "eval"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("k", "mini_batches"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"hessian.{field}: must be at least 1; got {getattr(self, field)}")
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise ConfigError(f"hessian.fraction: must be above 0 and at most 1; got {self.fraction}")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"hessian.tolerance: must be between 0 and 1; got {self.tolerance}")
+        if self.max_products < self.k:
+            raise ConfigError(f"hessian.max_products: must be at least k = {self.k}; got {self.max_products}")
+        if self.seed < 0:
+            raise ConfigError(f"hessian.seed: must be at least 0; got {self.seed}")
+        if self.batch_norm not in ("eval", "train"):
+            raise ConfigError(f"hessian.batch_norm: must be eval or train; got {self.batch_norm!r}")
+        for level in self.levels:
+            if level not in LEVELS:
+                listed = ", ".join(LEVELS)
+                raise ConfigError(f"hessian.scopes: must be among {listed}; got {level!r}.{nearest(level, LEVELS)}")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that `scopes` names."""
+        return tuple(level.strip() for level in self.scopes.split(","))
+
+    def images(self, available: int) -> int:
+        """Whole mini-batches: as many as asked, or as there are.
+
+        Args:
+            available: images in the sample.
+
+        Raises:
+            DataError: when they don't fill one mini-batch.
+        """
+        most = available // MINI_BATCH
+        if not most:
+            raise DataError(f"hessian: needs at least {MINI_BATCH} images, one mini-batch; the data have {available}")
+        wanted = self.mini_batches
+        if self.fraction is not None:
+            wanted = min(_MOST, max(1, round(self.fraction * available / MINI_BATCH)))
+        return min(wanted, most) * MINI_BATCH
+
+    def parts(self, subject: Subject) -> Sequence[str]:
+        """Eight mini-batches each, named by the first and the one after the last.
+
+        Args:
+            subject: with its sample `train`.
+        """
+        count = len(subject.samples[self.sample]) // MINI_BATCH
+        return [f"{first:04d}-{min(first + PART, count):04d}" for first in range(0, count, PART)]
+
+    def cost(self, subject: Subject) -> Cost:
+        """About 200 forward passes per image and scope; one retained graph, and one vector per product.
+
+        Args:
+            subject: with its sample and objective.
+        """
+        scopes = len(self._scopes(subject))
+        model, objective = subject.model, _objective(subject)
+        batch = next(subject.samples[self.sample].batches(0, MINI_BATCH, MINI_BATCH))
+        weight = next(model.parameters())
+        with twice_differentiable(model, self.batch_norm):
+            graph = graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
+        vectors = self.max_products * sum(value.numel() * value.element_size() for value in model.parameters())
+        return Cost(
+            passes=_USUAL_PASSES * scopes * PART * MINI_BATCH,
+            memory=graph + vectors,
+            advice=f"take fewer products (--hessian.max_products, now {self.max_products}), smaller images, or a GPU",
+        )
+
+    def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[HessianRow]]]:
+        """The eigenvalues of each part's mini-batches.
+
+        Args:
+            subject: with its sample `train` and its objective.
+            parts: names from `parts`.
+
+        Raises:
+            NondeterminismError: when two passes over a mini-batch differ.
+            VisionscopeError: when the model can't be differentiated twice, naming module and operation, or a loss or
+                product is not finite.
+        """
+        scopes = self._scopes(subject)
+        sample = subject.samples[self.sample]
+        check_passes(subject.model, sample, self.batch_norm)
+        for number, part in enumerate(parts):
+            first, stop = map(int, part.split("-"))
+            rows: list[HessianRow] = []
+            batches = sample.batches(first * MINI_BATCH, stop * MINI_BATCH, MINI_BATCH)
+            for mini_batch, batch in enumerate(batches, start=first):
+                checked = number > 0 or mini_batch > first
+                rows.extend(self._mini_batch(subject, scopes, mini_batch, batch, checked=checked))
+            yield part, rows
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """NEP, APE and quartiles per model and scope; see `HessianSummaryRow`.
+
+        Args:
+            table: rows of one or more models, with the leading columns.
+        """
+        return _spectra.summary(table)
+
+    def figure(self, table: pa.Table) -> Figure:
+        """Densities of the eigenvalues, negative and positive apart as in the paper, and on one axis.
+
+        Args:
+            table: rows of one or more models, with the column `model`.
+        """
+        return _spectra.figure(table)
+
+    def _scopes(self, subject: Subject) -> list[Scope]:
+        found = [scope for scope in subject.scopes() if scope.level in self.levels]
+        missing = [level for level in self.levels if level not in {scope.level for scope in found}]
+        if missing:
+            raise ConfigError(f"hessian.scopes: no {missing[0]} was found in {subject.label}; take model")
+        return found
+
+    def _mini_batch(
+        self, subject: Subject, scopes: Sequence[Scope], mini_batch: int, batch: Batch, *, checked: bool
+    ) -> Iterator[HessianRow]:
+        model, objective = subject.model, _objective(subject)
+        with twice_differentiable(model, self.batch_norm):
+            named = dict(model.named_parameters())
+            parameters = list(named.values())
+            try:
+                loss = objective.mean_nll(model, batch, parameters[0])
+                nll = float(loss.detach())
+                if not abs(nll) < float("inf"):
+                    raise VisionscopeError(f"hessian: the NLL of mini-batch {mini_batch} is {nll}")
+                hessian = HessianProduct(loss, parameters)
+                if not checked:
+                    check_symmetry(hessian.block(range(len(parameters))), parameters, self.seed)
+                places = {name: place for place, name in enumerate(named)}
+                for scope in scopes:
+                    chosen = [places[name] for name in scope.parameters]
+                    own = {name: named[name] for name in scope.parameters}
+                    product, shift = _with_decay(hessian.block(chosen), objective, own)
+                    found = largest(
+                        product,
+                        torch.cat([value.detach().reshape(-1) for value in own.values()]),
+                        self.k,
+                        tolerance=self.tolerance,
+                        max_steps=self.max_products,
+                        seed=_seed(self.seed, mini_batch, scope.name),
+                        shift=shift,
+                    )
+                    size = sum(value.numel() for value in own.values())
+                    yield from self._rows(subject, scope, size, (mini_batch, batch, nll), found)
+            except RuntimeError as error:
+                raise explain(model, batch.images.to(parameters[0]), error) from error
+
+    def _rows(
+        self, subject: Subject, scope: Scope, size: int, seen: tuple[int, Batch, float], found: Extremes
+    ) -> Iterator[HessianRow]:
+        objective = _objective(subject)
+        mini_batch, batch, nll = seen
+        for place, value in enumerate(found.values.tolist()):
+            residual = float(found.residuals[place]) / abs(value) if value else None
+            converged = bool(found.converged[place])
+            yield HessianRow(
+                scope=scope.name,
+                level=scope.level,
+                parameters=size,
+                mini_batch=mini_batch,
+                images=len(batch.images),
+                rank=place + 1,
+                eigenvalue=value if converged else None,
+                residual=residual,
+                converged=converged,
+                products=found.products,
+                nll=nll,
+                augmentation=subject.augmentation,
+                batch_norm=self.batch_norm,
+                weight_decay=objective.weight_decay,
+                label_smoothing=objective.label_smoothing,
+                note="" if converged else f"not converged after {found.products} products: about {value:.4g}",
+            )
+
+
+def _with_decay(product: Product, objective: Objective, own: Mapping[str, torch.Tensor]) -> tuple[Product, float]:
+    """The block with the L2 term's Hessian: as a shift where all parameters decay, else inside the product."""
+    mask = {name: objective.decaying(name, value) for name, value in own.items()}
+    if all(mask.values()):
+        return product, objective.weight_decay
+    decay = torch.cat([torch.full((own[name].numel(),), float(decays)) for name, decays in mask.items()])
+    decay = decay.to(next(iter(own.values()))) * objective.weight_decay
+    return lambda vector: product(vector) + decay * vector, 0.0
+
+
+def _objective(subject: Subject) -> Objective:
+    if subject.objective is None:
+        raise ConfigError("hessian: needs an objective; give the subject one")
+    return subject.objective
+
+
+def _seed(seed: int, mini_batch: int, scope: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{mini_batch}/{scope}".encode()).digest()[:7], "little")

@@ -1,0 +1,79 @@
+"""What a collection of Hessian eigenvalues comes to: NEP, APE, their intervals, and smooth densities of either sign."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde
+
+_RESAMPLES = 2000
+_LEAST_BANDWIDTH = 1e-3  # of the largest magnitude: a curve for values that are all the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with the ends of its 95 % bootstrap interval; None where there is nothing to tell it from."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def negative_share(groups: list[NDArray[np.float64]], seed: int = 0) -> Estimate:
+    """NEP: the share of negative values, by counting (Park & Kim 2022, section 2).
+
+    Args:
+        groups: the values of each mini-batch, which are drawn together in the bootstrap.
+        seed: of the resampling.
+    """
+    negative = np.array([(values < 0).sum() for values in groups], dtype=float)
+    counts = np.array([len(values) for values in groups], dtype=float)
+    return _ratio(negative, counts, seed)
+
+
+def positive_mean(groups: list[NDArray[np.float64]], seed: int = 0) -> Estimate:
+    """APE: the mean of the positive values, by counting (Park & Kim 2022, section 2).
+
+    Args:
+        groups: the values of each mini-batch, which are drawn together in the bootstrap.
+        seed: of the resampling.
+    """
+    sums = np.array([values[values > 0].sum() for values in groups])
+    counts = np.array([(values > 0).sum() for values in groups], dtype=float)
+    return _ratio(sums, counts, seed)
+
+
+def density_curve(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A Gaussian kernel density (Scott's bandwidth) of values of one sign, folded at zero: no mass on the other side.
+
+    Args:
+        values: all positive or all negative.
+        at: where it is wanted; zero on the other side.
+
+    Returns:
+        (len(at),) per unit of the values, with integral 1.
+    """
+    magnitudes, places = np.abs(values), np.abs(at)
+    spread = magnitudes.std(ddof=1) if len(values) > 1 else 0.0
+    if spread > _LEAST_BANDWIDTH * magnitudes.max():
+        kernel = gaussian_kde(magnitudes)
+        curve = kernel(places) + kernel(-places)
+    else:
+        width = _LEAST_BANDWIDTH * magnitudes.max()
+        steps = (places - magnitudes.mean()) / width
+        curve = np.exp(-(steps**2) / 2) / (width * np.sqrt(2 * np.pi))
+    side = np.sign(at) == np.sign(values[0])
+    return np.where(side | (at == 0), curve, 0.0)
+
+
+def _ratio(numerators: NDArray[np.float64], counts: NDArray[np.float64], seed: int) -> Estimate:
+    if not counts.sum():
+        return Estimate(None, None, None)
+    value = float(numerators.sum() / counts.sum())
+    if len(counts) < 2:
+        return Estimate(value, None, None)
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(_RESAMPLES, len(counts)))
+    below = counts[drawn].sum(1)
+    resampled = numerators[drawn].sum(1)[below > 0] / below[below > 0]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))
