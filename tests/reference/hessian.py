@@ -1,5 +1,6 @@
 """The dense Hessian of a small model's objective in float64 by torch.func: slow, and independent of double backward."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +32,8 @@ def dense_hessian(
         return F.cross_entropy(logits, targets) + weight_decay / 2 * vector.square().sum()
 
     start = torch.cat([everything[name].reshape(-1) for name in chosen])
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.func scripts its own decompositions when first used
         return torch.func.hessian(loss)(start)
 
 
