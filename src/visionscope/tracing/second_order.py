@@ -1,0 +1,360 @@
+"""Second derivatives of any network: what must be so while they are taken, and what stands in their way."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from visionscope.core.types import MINI_BATCH, Batch
+from visionscope.errors import NondeterminismError, VisionscopeError
+from visionscope.tracing.record import tensors_in
+
+BATCH_NORMS = ("eval", "train")
+
+_ACCELERATOR_TOLERANCE = 1e-5  # relative: kernels there may add in another order each time
+_FEW = 2  # images that a model is looked at with
+_HARD_SIGMOIDS = (F.hardsigmoid, torch._C._nn.hardsigmoid, torch._C._nn.hardsigmoid_)
+
+
+class SampleOfBatches(Protocol):
+    """What `check_passes` needs of a sample."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        """Yields the images at the positions start to stop - 1, in order."""
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator[None]:
+    """A context in which a network's loss can be differentiated twice by all of its parameters.
+
+    Inside: evaluation mode (dropout and drop path off); attention by torch's plain kernel, as the fused ones have no
+    second derivative, and nn.MultiheadAttention without its fast path; the hard sigmoid as clamp(x + 3, 0, 6) / 6,
+    which gives the same bits in float32 and float64 and has a second derivative; every parameter requires a gradient.
+    Modes, switches, gradient flags and the running statistics are as before afterwards, also after an exception;
+    `.grad` is never touched.
+
+    Args:
+        model: any network; the gradients must be taken inside the context.
+        batch_norm: `eval` normalizes with running statistics, `train` with those of the batch.
+
+    Raises:
+        ValueError: for another `batch_norm`.
+    """
+    if batch_norm not in BATCH_NORMS:
+        raise ValueError(f"batch_norm: must be eval or train; got {batch_norm!r}")
+    with ExitStack() as restored, torch.enable_grad():
+        for module in model.modules():
+            restored.callback(setattr, module, "training", module.training)
+        for parameter in model.parameters():
+            if not parameter.requires_grad and parameter.is_floating_point():
+                restored.callback(parameter.requires_grad_, False)
+                parameter.requires_grad_(True)
+        restored.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        model.eval()
+        if batch_norm == "train":
+            _take_batch_statistics(model, restored)
+        torch.backends.mha.set_fastpath_enabled(False)
+        restored.enter_context(sdpa_kernel(SDPBackend.MATH))
+        restored.enter_context(_Substitutes())
+        yield
+
+
+def _take_batch_statistics(model: nn.Module, restored: ExitStack) -> None:
+    for module in model.modules():
+        if not isinstance(module, _BatchNorm):
+            continue
+        restored.callback(setattr, module, "track_running_stats", module.track_running_stats)
+        # Subclasses may update statistics whatever the flag says.
+        for buffer in module.buffers(recurse=False):
+            restored.callback(_put_back, buffer, buffer.clone())
+        module.training = True
+        module.track_running_stats = False
+
+
+@torch.no_grad()
+def _put_back(buffer: Tensor, value: Tensor) -> None:
+    if not torch.equal(buffer, value):
+        buffer.copy_(value)
+
+
+class _Substitutes(TorchFunctionMode):
+    """Replaces what torch can differentiate once only."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _HARD_SIGMOIDS:
+            return func(*args, **kwargs)
+        return _hard_sigmoid(*args, **{"inplace": func is _HARD_SIGMOIDS[2], **kwargs})
+
+
+def _hard_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    return input.add_(3).clamp_(0, 6).div_(6) if inplace else (input + 3).clamp(0, 6) / 6
+
+
+def check_passes(model: nn.Module, sample: SampleOfBatches, batch_norm: str = "eval") -> None:
+    """Loads a sample's first mini-batch twice and passes it twice; bit-equal on a CPU, to 1e-5 on accelerators.
+
+    Args:
+        model: any network.
+        sample: frozen, so that it gives the same images each time.
+        batch_norm: as for `twice_differentiable`.
+
+    Raises:
+        NondeterminismError: when the images differ, or the outputs, naming the first module that makes them differ.
+    """
+    first, again = (next(sample.batches(0, min(MINI_BATCH, len(sample)), MINI_BATCH)) for _ in range(2))
+    for field in dataclasses.fields(Batch):
+        if not _same(getattr(first, field.name), getattr(again, field.name), 0):
+            raise NondeterminismError(
+                f"the sample gave other {field.name} when its first {len(first.images)} images were loaded again; "
+                "draw the augmentation once, from a seed"
+            )
+    weight = next(model.parameters(), first.images)
+    images = first.images.to(weight)
+    with twice_differentiable(model, batch_norm), torch.no_grad(), torch.random.fork_rng():
+        outputs = [model(images.clone()) for _ in range(2)]
+        if not _same(outputs[0], outputs[1], _tolerance(images)):
+            raise NondeterminismError(_restless(model, images))
+
+
+def _tolerance(images: Tensor) -> float:
+    return 0 if images.device.type == "cpu" else _ACCELERATOR_TOLERANCE
+
+
+def _same(first: Any, second: Any, tolerance: float) -> bool:
+    pairs = list(zip(_leaves(first), _leaves(second), strict=True))
+    return all(_close(one, other, tolerance) for one, other in pairs)
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    return [tensor for _, tensor in tensors_in(value)]
+
+
+def _close(first: Tensor, second: Tensor, tolerance: float) -> bool:
+    if first.shape != second.shape:
+        return False
+    if not tolerance or not first.is_floating_point():
+        return torch.equal(first.nan_to_num(), second.nan_to_num())  # NaN is reported where the loss is taken
+    return bool((first - second).abs().max() <= tolerance * first.abs().max())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One module's call: detached copies of what it was given and what it returned."""
+
+    path: str
+    module: nn.Module
+    args: Any
+    kwargs: Any
+    wanted: tuple[bool, ...]  # which of the tensors given need a gradient
+    output: Any
+
+
+def _calls(model: nn.Module, images: Tensor) -> list[_Call]:
+    """The module calls of one pass, in order of their ends: inner ones ahead of those around them."""
+    calls: list[_Call] = []
+    opened: list[tuple[Any, Any, tuple[bool, ...]]] = []
+    paths = {id(module): path for path, module in model.named_modules()}
+
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        wanted = tuple(tensor.requires_grad for tensor in _flat((args, kwargs)))
+        opened.append((*tree_map(_copied, (args, kwargs)), wanted))
+
+    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        calls.append(_Call(paths[id(module)], module, *opened.pop(), tree_map(_copied, output)))
+
+    with ExitStack() as handles:
+        for module in model.modules():
+            handles.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            handles.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+        model(images)
+    return calls
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _flat(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+
+
+def _restless(model: nn.Module, images: Tensor) -> str:
+    tolerance = _tolerance(images)
+    what = f"{type(model).__name__}: two passes over the same images differ"
+    cause = "a random draw in its forward, such as functional dropout with training=True or added noise; remove it"
+    for one, other in zip(_calls(model, images.clone()), _calls(model, images.clone()), strict=False):
+        given = _same((one.args, one.kwargs), (other.args, other.kwargs), tolerance)
+        if one.path == other.path and given and not _same(one.output, other.output, tolerance):
+            where = f"{one.path} ({type(one.module).__name__})" if one.path else "the model's own forward"
+            return f"{what}, first in {where}; likely {cause}"
+    return f"{what}; likely {cause}"
+
+
+def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> VisionscopeError:
+    """The error that says why second derivatives failed: the innermost module that can't be differentiated twice alone.
+
+    To be called inside `twice_differentiable`.
+
+    Args:
+        model: the network.
+        images: some that it failed on.
+        error: what torch raised.
+
+    Returns:
+        One line with module path, class and operation, to be raised.
+    """
+    name = type(model).__name__
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return VisionscopeError(
+            f"{name}: second derivatives need more memory than there is; take smaller images or a smaller model"
+        )
+    try:
+        calls = _calls(model, images[:_FEW].clone())
+    except RuntimeError:
+        return VisionscopeError(f"{name}: the pass failed: {reason}")
+    for call in sorted(calls, key=lambda call: -call.path.count(".") if call.path else 1):
+        operation = _obstacle(call)
+        if operation:
+            where = f"module {call.path!r} ({type(call.module).__name__})" if call.path else "its own forward"
+            return VisionscopeError(
+                f"{name} can't be differentiated twice: {where} runs {operation}, whose gradient has no derivative; "
+                "replace it in the model by operations that have one"
+            )
+    return VisionscopeError(f"{name}: second derivatives failed, though each module has them alone: {reason}")
+
+
+def _obstacle(call: _Call) -> str:
+    """The operation on which a double backward of one call fails, or nothing."""
+    wanted = iter(call.wanted)
+    leaves: list[Tensor] = []
+
+    def fresh(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        copy = value.clone()
+        if not next(wanted):
+            return copy
+        leaves.append(copy.requires_grad_())
+        return copy.clone()  # not a leaf: modules may write into what they are given
+
+    try:
+        args, kwargs = tree_map(fresh, (call.args, call.kwargs))
+        output = [tensor for tensor in _leaves(call.module(*args, **kwargs)) if tensor.requires_grad]
+    except Exception:
+        return ""  # a module that needs its surroundings says nothing alone
+    leaves += [parameter for parameter in call.module.parameters() if parameter.requires_grad]
+    if not output:
+        return ""
+    functions = _custom_functions(output)
+    try:
+        first = torch.autograd.grad(_squares(output), leaves, create_graph=True, allow_unused=True)
+        with_graph = [gradient for gradient in first if gradient is not None and gradient.requires_grad]
+        if with_graph:
+            torch.autograd.grad(_squares(with_graph), leaves, allow_unused=True)
+    except RuntimeError as error:
+        named = re.search(r"derivative for (\S+) is not implemented", str(error))
+        return named[1] if named else ", ".join(functions) or str(error).strip().partition("\n")[0]
+    return ""
+
+
+def _squares(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.abs().square().sum() for tensor in tensors]).sum()
+
+
+def _custom_functions(outputs: Sequence[Tensor]) -> list[str]:
+    """Names of the autograd.Function classes in the graph of some tensors."""
+    names: dict[str, None] = {}
+    waiting = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            names[type(node).__name__.removesuffix("Backward")] = None
+        waiting.extend(following for following, _ in node.next_functions if following is not None)
+    return list(names)
+
+
+def check_symmetry(product: Callable[[Tensor], Tensor], like: Sequence[Tensor], seed: int = 0) -> None:
+    """Takes two products with random u and v: a Hessian has <u, H v> = <v, H u>.
+
+    It finds an autograd.Function whose backward cuts the gradient off the graph; one that treats its saved input as a
+    constant leaves a matrix that is symmetric, but wrong, which only a finite difference tells.
+
+    Args:
+        product: takes a vector (n,) to H times it, (n,).
+        like: tensors of n elements in all, of the vectors' type and device.
+        seed: of u and v.
+
+    Raises:
+        VisionscopeError: when the two differ by more than rounding.
+    """
+    size = sum(tensor.numel() for tensor in like)
+    generator = torch.Generator().manual_seed(seed)
+    u, v = (torch.randn(size, generator=generator, dtype=torch.float64).to(like[0]) for _ in range(2))
+    hu, hv = product(u).double(), product(v).double()
+    one, other = (float((left.double() * right).sum()) for left, right in ((u, hv), (v, hu)))
+    # u is standard normal, so an error e of H v changes <u, H v> by about |e|.
+    allowed = math.sqrt(torch.finfo(like[0].dtype).eps) * math.sqrt(float(hu.norm()) * float(hv.norm()))
+    if not abs(one - other) <= allowed:
+        raise VisionscopeError(
+            f"the Hessian's products are not symmetric: <u, Hv> = {one:.6g}, <v, Hu> = {other:.6g}; "
+            "a custom operation's backward leaves the graph (detach, .data, numpy)"
+        )
+
+
+def graph_bytes(model: nn.Module, batch: Batch, loss: Callable[[Batch], Tensor]) -> int:
+    """Bytes that a mini-batch's gradient keeps with its graph: distinct storages, the model's own not counted.
+
+    Measured on two and on four images and continued in a straight line to 16. To be called inside
+    `twice_differentiable`.
+
+    Args:
+        model: the network.
+        batch: four images or more.
+        loss: the scalar loss of some images, with its graph.
+    """
+    small, large = (_kept_bytes(model, batch, loss, count) for count in (_FEW, 2 * _FEW))
+    per_image = max(0.0, (large - small) / _FEW)
+    return round(small + (MINI_BATCH - _FEW) * per_image)
+
+
+def _kept_bytes(model: nn.Module, batch: Batch, loss: Callable[[Batch], Tensor], count: int) -> int:
+    given = (getattr(batch, field.name) for field in dataclasses.fields(Batch))
+    few = Batch(*(part if part is None else part[:count] for part in given))
+    own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[tuple[torch.device, int], int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(loss(few), parameters, create_graph=True, allow_unused=True)
+    for gradient in gradients:
+        if gradient is not None:
+            pack(gradient)
+    return sum(size for storage, size in kept.items() if storage not in own)
+
+
+def _storage(tensor: Tensor) -> tuple[torch.device, int]:
+    return tensor.device, tensor.untyped_storage().data_ptr()
