@@ -16,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import to_table
-from visionscope.core.types import Batch, Figure, Point, SampleLike, Subject
+from visionscope.core.types import Batch, Figure, MeasuringDiagnostic, Point, SampleLike, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
-from visionscope.running.execute import Failure, execute, observe
+from visionscope.running.execute import execute, observe
+from visionscope.running.failures import Failure
 from visionscope.running.plan import PlannedSubject, device_of, plan, span_of, spans_of
-from visionscope.running.store import JobState, Store, diagnostic_from, points_from, with_leading
+from visionscope.running.store import JobState, Store, data_text, diagnostic_from, points_from, with_leading
 from visionscope.running.study import Study
 from visionscope.tracing import trace, watch
 
@@ -49,6 +51,10 @@ class Result:
     def to_pandas(self) -> Any:
         """The table as a pandas data frame."""
         return self.table.to_pandas()
+
+    def summary(self) -> pa.Table:
+        """What the rows come to, where the diagnostic says so; else the table itself."""
+        return self.diagnostic.summary(self.table) if hasattr(self.diagnostic, "summary") else self.table
 
     def figure(self) -> Any:
         """The diagnostic's figure as an interactive `plotly.graph_objects.Figure`."""
@@ -194,6 +200,9 @@ def write_report(run: Path | str) -> Path:
         own = [job for job in jobs if job["diagnostic"] == name]
         tables[name] = pa.concat_tables([store.job_table(job) for job in own])
         figures.extend(_figures(tables[name], own))
+        summary = _summary(tables[name], own)
+        if summary is not None:
+            tables[f"{name}_summary"] = summary
     between = _between(store, [job for job in jobs if job["diagnostic"] == "similarity"])
     if between is not None:
         tables["similarity_between"] = between
@@ -221,13 +230,24 @@ def _between(store: Store, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None
 
 def _figures(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
     """One figure per set of fields: curves of unequal conventions never share axes."""
-    for number, fields in enumerate(_distinct([job["fields"] for job in jobs])):
+    for number, (diagnostic, rows) in enumerate(_by_fields(table, jobs)):
+        if rows.num_rows:
+            figure = diagnostic.figure(rows)
+            yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
+
+
+def _summary(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None:
+    """What the rows come to, for a diagnostic that says so."""
+    groups = [(diagnostic, rows) for diagnostic, rows in _by_fields(table, jobs) if rows.num_rows]
+    summaries = [diagnostic.summary(rows) for diagnostic, rows in groups if hasattr(diagnostic, "summary")]
+    return pa.concat_tables(summaries) if summaries else None
+
+
+def _by_fields(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, pa.Table]]:
+    """The rows of each set of fields, with the diagnostic that has them."""
+    for fields in _distinct([job["fields"] for job in jobs]):
         own = [job for job in jobs if job["fields"] == fields]
-        rows = table.filter(pc.is_in(table["job"], pa.array([job["job"][:12] for job in own])))
-        if not rows.num_rows:
-            continue
-        figure = diagnostic_from(own[0]).figure(rows)
-        yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
+        yield diagnostic_from(own[0]), table.filter(pc.is_in(table["job"], pa.array([job["job"][:12] for job in own])))
 
 
 def _with_errors(state: JobState) -> dict[str, Any]:
@@ -236,24 +256,37 @@ def _with_errors(state: JobState) -> dict[str, Any]:
 
 
 def _told_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The jobs with labels that stand for one network on one sample: what differs is added to a label of several."""
+    """The jobs with labels that stand for one network on one sample: what differs is added to a label of several.
+
+    Observers share their sample; a measuring diagnostic has its own, and is compared with its like.
+    """
     renamed = []
     for job in jobs:
-        alike = [_facts(other) for other in jobs if other["model"]["label"] == job["model"]["label"]]
+        known = [other for other in jobs if _same_label(job, other)]
+        alike = [_facts(other) for other in known]
         differing = [fact for place, fact in enumerate(_facts(job)) if any(facts[place] != fact for facts in alike)]
         label = f"{job['model']['label']}{' (' if differing else ''}{', '.join(differing)}{')' if differing else ''}"
         renamed.append({**job, "model": {**job["model"], "label": label}})
     return renamed
 
 
+def _same_label(job: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    measuring = [
+        isinstance(diagnostic_class(name), MeasuringDiagnostic) for name in (job["diagnostic"], other["diagnostic"])
+    ]
+    comparable = job["diagnostic"] == other["diagnostic"] if any(measuring) else True
+    return comparable and job["model"]["label"] == other["model"]["label"]
+
+
 def _facts(job: Mapping[str, Any]) -> tuple[str, ...]:
-    data = job["data"]
+    data, objective = job["data"], job.get("objective") or {}
     return (
-        data["spec"],
+        data_text(data),
         f"{data['images']} images",
         f"seed {data['seed']}",
         "x".join(map(str, data["input"]["size"])),
         job["precision"],
+        *(f"{name.replace('_', ' ')} {value}" for name, value in sorted(objective.items())),
         job["model"]["weights"],
         f"weights {job['model']['digest'][:6]}",
         f"{len(job['points'])} points",

@@ -16,14 +16,15 @@ from visionscope.config import Parser, add_study_flags, study_from_file, study_f
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.types import SPAN
 from visionscope.errors import ConfigError
-from visionscope.running.store import Store
+from visionscope.running.store import Store, data_text
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from visionscope.core.types import Point
     from visionscope.running.execute import Estimate
-    from visionscope.running.plan import PlannedSubject
+    from visionscope.running.measuring import Prospect
+    from visionscope.running.plan import Job, PlannedSubject
     from visionscope.running.study import Study
 
 ASK_SECONDS = 600.0
@@ -155,11 +156,11 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
     planned = plan(study)
     everything = len(study.only) > 1 and study.only == diagnostic_names()
     if parsed.dry_run or (everything and not parsed.yes):
-        estimates = _estimates(study, planned)
+        outlooks = _outlooks(study, planned)
         if parsed.dry_run:
-            _list_jobs(study, planned, estimates)
+            _list_jobs(study, outlooks)
             return 0
-        _ask(sum(estimate.seconds for estimate in estimates.values() if estimate is not None))
+        _ask(sum(outlook.seconds for outlook in outlooks))
     try:
         run = run_planned(study, planned)
     except KeyboardInterrupt:
@@ -172,37 +173,79 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
     return 1 if run.failures else 0
 
 
-def _estimates(study: Study, planned: tuple[PlannedSubject, ...]) -> Mapping[str, Estimate | None]:
+@dataclasses.dataclass(frozen=True)
+class _Outlook:
+    """What a subject will need: its observers together (None: unknown), each of its measuring jobs on its own."""
+
+    planned: PlannedSubject
+    estimate: Estimate | None
+    prospects: tuple[tuple[Job, Prospect], ...]
+
+    @property
+    def seconds(self) -> float:
+        known = [found.seconds for found in (self.estimate, *(prospect for _, prospect in self.prospects)) if found]
+        return sum(seconds for seconds in known if seconds is not None)
+
+
+def _outlooks(study: Study, planned: tuple[PlannedSubject, ...]) -> list[_Outlook]:
     from visionscope.running.execute import estimate
+    from visionscope.running.measuring import prospect
     from visionscope.running.plan import device_of
 
     store, device = Store(study.out), device_of(study.device)
-    return {subject.subject.label: estimate(subject, store, batch=study.batch, device=device) for subject in planned}
-
-
-def _list_jobs(study: Study, planned: tuple[PlannedSubject, ...], estimates: Mapping[str, Estimate | None]) -> None:
-    from visionscope.running.execute import LONG_PART_SECONDS, missing_parts
-
-    console = _console()
-    table = Table("model", "diagnostic", "job", "parts", "done", "images", title=f"{study.data}, {study.precision}")
+    outlooks = []
     for subject in planned:
-        missing = missing_parts(subject, Store(study.out))
-        for job in subject.jobs:
-            left = sum(job in jobs for jobs in missing.values())
-            count, images = len(job.parts), str(job.record["data"]["images"])
-            label = subject.subject.label
-            table.add_row(label, job.diagnostic.name, job.record["job"][:12], str(count), str(count - left), images)
+        own = [(job, prospect(job, store, device=device)) for job in subject.measuring]
+        outlooks.append(_Outlook(subject, estimate(subject, store, batch=study.batch, device=device), tuple(own)))
+    return outlooks
+
+
+def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
+    from visionscope.running.execute import missing_parts
+    from visionscope.running.measuring import memory_warning, missing_of
+    from visionscope.running.plan import device_of
+
+    console, store = _console(), Store(study.out)
+    table = Table(
+        "model", "diagnostic", "job", "data", "parts", "done", "images", title=f"{study.data}, {study.precision}"
+    )
+    for outlook in outlooks:
+        missing = missing_parts(outlook.planned, store)
+        for job in outlook.planned.jobs:
+            measured = job.subject is not None
+            left = len(missing_of(job, store)) if measured else sum(job in jobs for jobs in missing.values())
+            count, data = len(job.parts), job.record["data"]
+            names = (outlook.planned.subject.label, job.diagnostic.name, job.record["job"][:12], data_text(data))
+            table.add_row(*names, str(count), str(count - left), str(data["images"]))
     console.print(table)
-    for label, estimate in estimates.items():
-        if estimate is None:
-            console.print(f"{label}: cost unknown, its first images can't be measured", highlight=False)
-            continue
+    for outlook in outlooks:
+        _say_cost(console, outlook)
+        for job, prospect in outlook.prospects:
+            line = memory_warning(job, prospect.cost, device_of(study.device)) if prospect.cost else ""
+            sys.stderr.write(f"visionscope: warning: {line}\n" if line else "")
+    total = sum(outlook.seconds for outlook in outlooks)
+    console.print(f"in total about {_duration(total)}; nothing was computed", highlight=False)
+
+
+def _say_cost(console: Console, outlook: _Outlook) -> None:
+    from visionscope.running.execute import LONG_PART_SECONDS
+
+    label, estimate = outlook.planned.subject.label, outlook.estimate
+    long = f"{label}: one part takes more than 10 minutes; a stop can lose that much"
+    if estimate is None:
+        console.print(f"{label}: cost unknown, its first images can't be measured", highlight=False)
+    elif outlook.planned.observing:
         line = f"{label}: {estimate.images} images left, about {_duration(estimate.seconds)}"
         console.print(f"{line} ({estimate.seconds_per_image * 1000:.0f} ms per image)", highlight=False)
         if estimate.seconds_per_image * min(SPAN, estimate.images) > LONG_PART_SECONDS:
-            console.print(f"{label}: one part takes more than 10 minutes; a stop can lose that much", highlight=False)
-    total = sum(estimate.seconds for estimate in estimates.values() if estimate is not None)
-    console.print(f"in total about {_duration(total)}; nothing was computed", highlight=False)
+            console.print(long, highlight=False)
+    for job, prospect in outlook.prospects:
+        about = "cost unknown" if prospect.seconds is None else f"about {_duration(prospect.seconds)}"
+        memory = "" if prospect.cost is None else f", {prospect.cost.memory / 2**30:.2f} GiB beside the model"
+        line = f"{label}: {job.diagnostic.name}: {prospect.parts} parts left, {about}{memory}"
+        console.print(line, highlight=False)
+        if prospect.seconds and prospect.seconds / prospect.parts > LONG_PART_SECONDS:
+            console.print(long.replace(label, f"{label}: {job.diagnostic.name}", 1), highlight=False)
 
 
 def _ask(seconds: float) -> None:

@@ -29,8 +29,15 @@ _HELP = {
     "mean": "per channel, of pixels in [0, 1], instead of the model's own",
     "std": "per channel instead of the model's own",
     "points": "names of points by comma instead of those that tracing chooses",
+    "augmentation": "of training images, which curvature is measured on: strong (the paper's), weak or none",
+    "label_smoothing": "of the loss whose curvature is measured; without it 0.1 with strong augmentation, else 0",
+    "weight_decay": "of that loss",
+    "decays": "which parameters do in that loss: all, or matrices (of two or more dimensions)",
     "out": "run folder; the same command resumes it",
 }
+_TEXTS = ("data", "only", "device", "precision", "points", "augmentation", "decays", "out")
+_INTEGERS = ("images", "batch", "seed", "random_weights")
+_FLOATS = ("label_smoothing", "weight_decay")
 _REQUIRED = ("models", "data")
 
 
@@ -60,8 +67,9 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
         parser.add_argument("models", nargs="+", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
     defaults = {field.name: field.default for field in dataclasses.fields(Study)}
     types: dict[str, dict[str, Any]] = {
-        **{name: {"type": str} for name in ("data", "only", "device", "precision", "points", "out")},
-        **{name: {"type": int} for name in ("images", "batch", "seed", "random_weights")},
+        **{name: {"type": str} for name in _TEXTS},
+        **{name: {"type": int} for name in _INTEGERS},
+        **{name: {"type": float} for name in _FLOATS},
         **{name: {"type": float, "nargs": "+"} for name in ("mean", "std")},
         "size": {"type": int, "nargs": 2, "metavar": ("H", "W")},
     }
@@ -179,8 +187,8 @@ def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
             result[name] = _names(name, value)
         elif name in ("size", "mean", "std"):
             result[name] = _numbers(name, value, int if name == "size" else float)
-        elif name in ("images", "batch", "seed", "random_weights"):
-            result[name] = _number(name, value, int)
+        elif name in _INTEGERS + _FLOATS:
+            result[name] = _number(name, value, int if name in _INTEGERS else float)
         elif isinstance(value, str):
             result[name] = value
         else:

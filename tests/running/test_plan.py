@@ -133,6 +133,7 @@ def test_record_says_all_that_a_reader_needs():
     assert record["data"] | {"digest": "", "image_digest": "", "input": {}} == {
         "spec": "embedded",
         "split": "test",
+        "augmentation": None,
         "images": 300,
         "seed": 0,
         "digest": "",

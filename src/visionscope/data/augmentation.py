@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from timm.data.mixup import cutmix_bbox_and_lam
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torchvision import transforms
@@ -19,7 +21,9 @@ from torchvision import transforms
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
 
+STRENGTHS = ("strong", "weak", "none")
 _CROPS = ("centre", "pad", "resized")
+_SMALL = 64  # pixels a side up to which images are cropped as CIFAR's are
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 # The global generators of Python, numpy and torch are shared by all threads of the process.
 _GENERATORS = threading.Lock()
@@ -29,7 +33,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is drawn at random for each image, once and for all; carried out by timm's transforms.
+    """What is drawn at random for each image and each mini-batch, once and for all; carried out by timm's transforms.
 
     Attributes:
         crop: `resized` (random share of the area, then resized), `pad` (resized, padded by `padding` and cropped
@@ -39,6 +43,8 @@ class Augmentation:
         flip: probability of a horizontal flip.
         rand_augment: timm's RandAugment recipe, such as `rand-m9-n2-mstd1.0` (the paper's on CIFAR), or "".
         erase: probability of timm's random erasing.
+        mixup: Mixup's share is drawn from Beta(mixup, mixup); 0 for none. With both, half of the mini-batches get each.
+        cutmix: the same for CutMix.
 
     Raises:
         ConfigError: for a value outside its range.
@@ -50,6 +56,8 @@ class Augmentation:
     flip: float = 0.5
     rand_augment: str = ""
     erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop not in _CROPS:
@@ -63,12 +71,77 @@ class Augmentation:
         for name in ("flip", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be a probability from 0 to 1, not {getattr(self, name)}")
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be a finite number of at least 0, not {getattr(self, name)}")
         if self.rand_augment and not self.rand_augment.startswith("rand-"):
             raise ConfigError(f"rand_augment must be a recipe like 'rand-m9-n2-mstd1.0', not {self.rand_augment!r}")
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others of their mini-batch."""
+        return self.mixup > 0 or self.cutmix > 0
+
     def identity(self) -> str:
-        """All fields as text, for digests."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """All fields as text, for digests; mixing is named where there is some."""
+        fields = dataclasses.asdict(self)
+        unmixed = () if self.mixes else ("mixup", "cutmix")
+        return json.dumps({name: value for name, value in fields.items() if name not in unmixed}, sort_keys=True)
+
+
+def paper_augmentation(strength: str, input: InputConfig) -> Augmentation | None:
+    """The augmentation that the paper trains with, by name.
+
+    `strong` is all of it: for images up to 64 pixels (its CIFAR recipe) padded crop, flip,
+    RandAugment, Mixup and CutMix; for larger ones (its ImageNet recipe) resized crop, a weaker RandAugment and random
+    erasing besides. `weak` is crop and flip alone, `none` is evaluation's resize and crop.
+
+    Args:
+        strength: one of these.
+        input: tells the size.
+
+    Raises:
+        ConfigError: for another name.
+    """
+    if strength not in STRENGTHS:
+        raise ConfigError(
+            f"augmentation: must be one of {', '.join(STRENGTHS)}; got {strength!r}.{nearest(strength, STRENGTHS)}"
+        )
+    if strength == "none":
+        return None
+    small = max(input.size) <= _SMALL
+    weak = Augmentation(crop="pad" if small else "resized")
+    if strength == "weak":
+        return weak
+    recipe = "rand-m9-n2-mstd1.0" if small else "rand-m9-n2-mstd0.5"
+    return dataclasses.replace(weak, rand_augment=recipe, erase=0.0 if small else 0.25, mixup=1.0, cutmix=0.8)
+
+
+def mix(images: Tensor, augmentation: Augmentation, seed: int, number: int) -> float:
+    """Mixes a mini-batch with itself in reverse order, as `timm.data.Mixup` does in batch mode with probability 1.
+
+    Mixup: share * image + (1 - share) * partner. CutMix: a box of the partner, of (1 - share) of the area before the
+    border cuts it, in the image. Choice, share and box come from sha256(seed, number) alone.
+
+    Args:
+        images: (batch, channel, height, width); changed in place.
+        augmentation: its `mixup` and `cutmix`, one of which is above 0.
+        seed: of all draws.
+        number: of the mini-batch.
+
+    Returns:
+        The share of each image that is its own, 0 to 1; with CutMix the share of its pixels, to the bit.
+    """
+    with _generators_seeded(f"{seed}/mini-batch/{number}"):
+        cuts = augmentation.cutmix > 0 and (augmentation.mixup == 0 or np.random.rand() < 0.5)
+        alpha = augmentation.cutmix if cuts else augmentation.mixup
+        share = float(np.random.beta(alpha, alpha))
+        if not cuts:
+            images.copy_(images * share + images.flip(0) * (1 - share))
+            return share
+        (top, bottom, left, right), share = cutmix_bbox_and_lam(images.shape, share)  # type: ignore[no-untyped-call]
+    images[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    return float(share)
 
 
 def evaluation_transform(config: InputConfig) -> Transform:

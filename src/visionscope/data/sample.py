@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import closing, suppress
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionscope.core.types import SPAN, Batch, InputConfig
-from visionscope.data.augmentation import Augmentation, evaluation_transform, frozen_transform
+from visionscope.core.types import MINI_BATCH, SPAN, Batch, InputConfig
+from visionscope.data.augmentation import Augmentation, evaluation_transform, frozen_transform, mix
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, DataError
 
@@ -27,14 +27,18 @@ class Sample:
 
     The order is that of random 64-bit keys: key i is the i-th word of numpy's PCG64 seeded with `seed`, images are
     sorted by key, and the first `images` of them are the sample. So a smaller sample is the beginning of a larger
-    one, and a batch mixes classes.
+    one, and a batch mixes classes. (With Mixup or CutMix that holds of its whole mini-batches.)
+
+    Mixup and CutMix draw once per mini-batch of 16 consecutive positions from (seed, its number); image i of a
+    mini-batch gets a share of the i-th from its end. The last mini-batch may be smaller and is mixed within itself.
 
     Args:
         source: where the images come from.
         input: size, crop and normalisation that the model wants.
         images: how many at most (a smaller source gives all it has), or None for all.
         seed: of the order and of the augmentation; 0 or more.
-        augmentation: drawn once per image from (seed, index in the source), or None for evaluation's resize and crop.
+        augmentation: drawn once per image from (seed, index in the source) and per mini-batch, or None for evaluation's
+            resize and crop.
 
     Attributes:
         source: as given.
@@ -98,7 +102,7 @@ class Sample:
         """Yields the images at the positions start to stop - 1, in order, the last batch possibly smaller.
 
         Images are decoded by two threads, one batch ahead; what comes out doesn't depend on that. With augmentation
-        they are decoded one after the other.
+        they are decoded one after the other. A mini-batch that is mixed is loaded whole, wherever a batch cuts it.
 
         Args:
             start: first position.
@@ -115,7 +119,9 @@ class Sample:
             raise ConfigError(f"positions must be within 0 to {len(self)}, not {start} to {stop}")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
-        return self._batches([range(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)])
+        if self.augmentation is not None and self.augmentation.mixes:
+            return self._mixed(start, stop, batch_size)
+        return self._batches(_pieces(start, stop, batch_size))
 
     def shard(self, rank: int, world: int) -> range:
         """The positions that one of several processes takes: neighbouring whole spans of 256, shared out evenly.
@@ -137,7 +143,26 @@ class Sample:
         first, last = spans * rank // world, spans * (rank + 1) // world
         return range(min(first * SPAN, len(self)), min(last * SPAN, len(self)))
 
-    def _batches(self, pieces: list[range]) -> Iterator[Batch]:
+    def _mixed(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        first, last = start // MINI_BATCH * MINI_BATCH, min(-(-stop // MINI_BATCH) * MINI_BATCH, len(self))
+        due = deque(_pieces(start, stop, batch_size))
+        held: list[Batch] = []  # mini-batches of which something is still due
+        with closing(self._batches(_pieces(first, last, MINI_BATCH))) as mini_batches:
+            for mini_batch in mini_batches:
+                held.append(self._mix(mini_batch))
+                loaded = int(mini_batch.positions[-1]) + 1
+                while due and due[0].stop <= loaded:
+                    yield _gathered(held, due.popleft())
+                held = held if due and due[0].start < loaded else []
+
+    def _mix(self, batch: Batch) -> Batch:
+        assert self.augmentation is not None
+        share = mix(batch.images, self.augmentation, self.seed, int(batch.positions[0]) // MINI_BATCH)
+        partners = None if batch.labels is None else batch.labels.flip(0)
+        shares = torch.full((len(batch.positions),), share, dtype=torch.float64)
+        return replace(batch, partners=partners, shares=shares)
+
+    def _batches(self, pieces: list[range]) -> Generator[Batch, None, None]:
         threads = ThreadPoolExecutor(_THREADS if self._augment is None else 1, thread_name_prefix="decode")
         waiting: deque[tuple[range, list[Future[Tensor]]]] = deque()
         try:
@@ -176,6 +201,33 @@ class Sample:
         with suppress(DataError):
             return str(self.source.label(index))
         return "unusable"
+
+
+def _pieces(start: int, stop: int, length: int) -> list[range]:
+    return [range(first, min(first + length, stop)) for first in range(start, stop, length)]
+
+
+def _gathered(batches: list[Batch], piece: range) -> Batch:
+    """The positions of a piece out of neighbouring batches; it has labels where all of these have."""
+    chosen = [cut for cut in (_cut(batch, piece) for batch in batches) if len(cut.positions)]
+
+    def joined(values: list[Tensor | None]) -> Tensor | None:
+        known = [value for value in values if value is not None]
+        return torch.cat(known) if len(known) == len(values) else None
+
+    return Batch(
+        images=torch.cat([batch.images for batch in chosen]),
+        labels=joined([batch.labels for batch in chosen]),
+        positions=torch.cat([batch.positions for batch in chosen]),
+        partners=joined([batch.partners for batch in chosen]),
+        shares=joined([batch.shares for batch in chosen]),
+    )
+
+
+def _cut(batch: Batch, piece: range) -> Batch:
+    inside = (batch.positions >= piece.start) & (batch.positions < piece.stop)
+    kept = {field.name: value[inside] for field in fields(batch) if (value := getattr(batch, field.name)) is not None}
+    return replace(batch, **kept)
 
 
 def sample_order(count: int, seed: int) -> NDArray[np.int64]:

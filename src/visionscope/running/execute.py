@@ -1,45 +1,28 @@
-"""Computes what is missing: per span of a subject's images one forward pass feeds every observer that needs it."""
+"""Computes what is missing: one forward pass per span of images for all observers, then what measures on its own."""
 
-import contextlib
 import dataclasses
+import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from visionscope.core.types import Observer, Point, Subject
-from visionscope.errors import VisionscopeError
+from visionscope.core.types import Cost, Observer, Point, Subject
+from visionscope.running.failures import Failure, failed, named
+from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of
 from visionscope.running.plan import Job, PlannedSubject, span_of
-from visionscope.running.progress import Progress
+from visionscope.running.progress import Bar, Progress
 from visionscope.running.store import Store, now
+from visionscope.running.surroundings import as_found, autocast, on_device
 
 LONG_PART_SECONDS = 600.0
 _PROBE_IMAGES = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """A part that could not be computed.
-
-    Attributes:
-        label: the model.
-        diagnostic: its name.
-        part: its name.
-        message: why, in one line.
-    """
-
-    label: str
-    diagnostic: str
-    part: str
-    message: str
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What one subject's missing parts will cost.
+    """What the missing parts of one subject's observers will cost.
 
     Attributes:
         seconds_per_image: with all its observers, loading included.
@@ -77,17 +60,20 @@ def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, devi
             times = {**job.record["times"], **(known["times"] if known else {})}
             store.sweep(job.record)
             store.write_job({**job.record, "times": times})
-    with Progress(_bars(planned)) as progress:
+    costs = _costs(planned, store, device)
+    with Progress(_bars(planned, costs)) as progress:
         for subject in planned:
-            failures.extend(_execute_subject(subject, store, batch=batch, device=device, progress=progress))
+            failures.extend(_execute_observers(subject, store, batch=batch, device=device, progress=progress))
+            for job in subject.measuring:
+                failures.extend(measure_job(job, store, device=device, progress=progress))
     return failures
 
 
 def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]:
-    """The parts that are not done, each with the jobs that lack it, in span order."""
+    """The parts of the observers that are not done, each with the jobs that lack it, in span order."""
     missing: dict[str, list[Job]] = {}
-    for part in planned.jobs[0].parts:
-        jobs = [job for job in planned.jobs if store.read_part(job.record, part, job.diagnostic.state_row) is None]
+    for part in planned.observing[0].parts if planned.observing else ():
+        jobs = [job for job in planned.observing if store.read_part(job.record, part, job.diagnostic.state_row) is None]
         if jobs:
             missing[part] = jobs
     return missing
@@ -108,9 +94,11 @@ def estimate(planned: PlannedSubject, store: Store, *, batch: int, device: torch
         return Estimate(seconds_per_image=0.0, images=0)
     count = min(_PROBE_IMAGES, batch, len(planned.subject.samples["eval"]))
     seconds = 0.0
-    with _on_device(planned.subject.model, device):
+    with on_device(planned.subject.model, device):
         for _ in range(2):  # the first pass warms up
-            observers = {job.diagnostic.name: job.diagnostic.observer(planned.subject.points) for job in planned.jobs}
+            observers = {
+                job.diagnostic.name: job.diagnostic.observer(planned.subject.points) for job in planned.observing
+            }
             began = time.perf_counter()
             if observe(planned.subject, observers, (0, count), batch=count):
                 return None
@@ -155,7 +143,8 @@ def observe(
                 del alive[key]
 
     try:
-        with _as_found(subject.model, seed=span[0]), _arithmetic(subject.precision, weight.device):
+        precise = autocast(subject.precision, weight.device)
+        with as_found(subject.model, seed=span[0]), torch.inference_mode(), precise:
             for loaded in subject.samples["eval"].batches(*span, batch):
                 positions = loaded.positions
                 images = loaded.images.to(weight.device, weight.dtype)
@@ -169,26 +158,40 @@ def observe(
     return errors
 
 
-def _execute_subject(
+def _costs(planned: Sequence[PlannedSubject], store: Store, device: torch.device) -> dict[str, Cost]:
+    """What each measuring job needs, by digest; says of one that needs more memory than is free what would help."""
+    costs = {}
+    for subject in planned:
+        for job in subject.measuring:
+            if missing_of(job, store) and (cost := cost_of(job, device)) is not None:
+                costs[job.record["job"]] = cost
+                line = memory_warning(job, cost, device)
+                if line:
+                    store.log(f"warning {line}")
+                    sys.stderr.write(f"visionscope: warning: {line}\n")
+    return costs
+
+
+def _execute_observers(
     planned: PlannedSubject, store: Store, *, batch: int, device: torch.device, progress: Progress
 ) -> list[Failure]:
     failures: list[Failure] = []
     began = time.perf_counter()
     missing = missing_parts(planned, store)
-    for job in planned.jobs:
+    for job in planned.observing:
         for part in job.parts:
             if job not in missing.get(part, ()):
                 progress.skip(job.record["job"], _length(part))
     if not missing:
         return failures
-    with _on_device(planned.subject.model, device):
+    with on_device(planned.subject.model, device):
         for part in missing:
             # Another process may have done it meanwhile.
             jobs = [job for job in missing[part] if store.read_part(job.record, part, job.diagnostic.state_row) is None]
             if jobs:
                 failures.extend(_compute_part(planned.subject, jobs, part, store, batch=batch, progress=progress))
     times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
-    for job in planned.jobs:
+    for job in planned.observing:
         known = store.read_job(job.record) or job.record
         store.write_job({**job.record, "times": {**known["times"], **times}})
     return failures
@@ -213,7 +216,6 @@ def _compute_part(
     seconds = time.perf_counter() - began
     failures = []
     for digest, job in by_digest.items():
-        what = f"{job.diagnostic.name}/{digest[:12]}/{part} model={subject.label} seconds={seconds:.3f}"
         error = errors.get(digest)
         if error is None:
             try:
@@ -222,13 +224,10 @@ def _compute_part(
                 error = raised
         if error is None:
             # Written before the file: a part that was computed but never stored shows in the log, too.
-            store.log(f"computed {what}")
+            store.log(f"computed {named(job, part, seconds)}")
             store.write_part(job.record, part, job.diagnostic.state_row, state)
-            continue
-        message = _one_line(error)
-        store.log(f"failed {what}: {message}")
-        store.write_error(job.record, part, _described(error, message))
-        failures.append(Failure(subject.label, job.diagnostic.name, part, message))
+        else:
+            failures.append(failed(store, job, part, error, seconds))
     return failures
 
 
@@ -239,59 +238,16 @@ def _warn_if_long(seconds: float, subject: Subject, part: str, store: Store, pro
         progress.say(line)
 
 
-def _described(error: Exception, message: str) -> dict[str, Any]:
-    described = {"type": type(error).__name__, "message": message, "time": now()}
-    if not isinstance(error, VisionscopeError):
-        described["traceback"] = "".join(traceback.format_exception(error))
-    return described
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def _bars(planned: Sequence[PlannedSubject]) -> Iterator[tuple[str, str, int]]:
+def _bars(planned: Sequence[PlannedSubject], costs: Mapping[str, Cost]) -> Iterator[Bar]:
     for subject in planned:
         for job in subject.jobs:
-            images = sum(_length(part) for part in job.parts)
-            yield job.record["job"], f"{subject.subject.label} {job.diagnostic.name}", images
+            key, text = job.record["job"], f"{subject.subject.label} {job.diagnostic.name}"
+            if job.subject is None:
+                yield Bar(key, text, sum(map(_length, job.parts)))
+            else:
+                yield Bar(key, text, len(job.parts), "parts", costs[key].passes if key in costs else 1.0)
 
 
 def _length(part: str) -> int:
     start, stop = span_of(part)
     return stop - start
-
-
-@contextlib.contextmanager
-def _arithmetic(precision: str, device: torch.device) -> Iterator[None]:
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
-
-
-@contextlib.contextmanager
-def _on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    home = next((parameter.device for parameter in model.parameters()), device)
-    if home == device:
-        yield
-        return
-    try:
-        model.to(device)
-        yield
-    finally:
-        model.to(home)
-
-
-@contextlib.contextmanager
-def _as_found(model: nn.Module, *, seed: int) -> Iterator[None]:
-    """Evaluation mode and a random state of its own for a while; every module gets its mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            model.eval()
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

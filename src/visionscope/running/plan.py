@@ -5,13 +5,15 @@ import functools
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch import nn
 
-from visionscope.core.types import SPAN, Point, Subject
+from visionscope.core.types import SPAN, InputConfig, MeasuringDiagnostic, Point, Scope, Subject
+from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, nearest
@@ -31,23 +33,40 @@ class Job:
     Attributes:
         diagnostic: the question, with its parameters.
         record: what job.json says.
+        subject: what a measuring diagnostic is given, its sample included; None for an observing one.
     """
 
     diagnostic: Any
     record: Mapping[str, Any]
+    subject: Subject | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the job's parts, in span order."""
+        """The names of the job's parts, in the table's order."""
         return tuple(self.record["parts"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedSubject:
-    """A subject and the jobs that share its forward passes."""
+    """A subject and its jobs.
+
+    Attributes:
+        subject: the model; its sample `eval` is there if something observes.
+        jobs: in the order of the study.
+    """
 
     subject: Subject
     jobs: tuple[Job, ...]
+
+    @property
+    def observing(self) -> tuple[Job, ...]:
+        """The jobs that share forward passes."""
+        return tuple(job for job in self.jobs if job.subject is None)
+
+    @property
+    def measuring(self) -> tuple[Job, ...]:
+        """The jobs that work on their own."""
+        return tuple(job for job in self.jobs if job.subject is not None)
 
 
 def plan(study: Study) -> tuple[PlannedSubject, ...]:
@@ -58,19 +77,23 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
 
     Raises:
         ConfigError: two models of one label, one network under two labels, a point that no model has, weights that
-            can't be had, a device that is not there.
+            can't be had, a device that is not there, a precision that a diagnostic's numbers can't be trusted in.
         DataError: when the data can't be opened.
         TraceError: when a model can't be traced.
     """
     device = device_of(study.device)
+    for diagnostic in study.diagnostics:
+        check_precision(diagnostic, study.precision)
     labels = [parse_spec(text).label for text in study.models]
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(f"models: two are labelled {label!r}; give one another label, as in NAME={label}")
-    source = open_source(study.data)
+    opened = functools.cache(functools.partial(open_source, study.data))
+    if not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics):
+        opened()  # wrong data is told before any weights are fetched
     planned: list[PlannedSubject] = []
     for text in study.models:
-        subject = _plan_model(study, text, source, device)
+        subject = _plan_model(study, text, opened, device)
         digest = subject.jobs[0].record["model"]["digest"]
         for other in planned:
             if other.jobs[0].record["model"]["digest"] == digest:
@@ -100,7 +123,28 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def job_digest(*, model: str, sample: str, diagnostic: Any, precision: str, points: Sequence[str]) -> str:
+def check_precision(diagnostic: Any, precision: str) -> None:
+    """Checks that the numbers of a diagnostic can be trusted in a precision.
+
+    Raises:
+        ConfigError: when they can't.
+    """
+    if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
+        raise ConfigError(
+            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; got {precision!r}, "
+            f"take {diagnostic.precisions[0]}"
+        )
+
+
+def job_digest(
+    *,
+    model: str,
+    sample: str,
+    diagnostic: Any,
+    precision: str,
+    points: Sequence[str],
+    objective: Mapping[str, Any] | None = None,
+) -> str:
     """The identity of a job: sha256 over all that its numbers depend on.
 
     Device, batch size, label and paths are no part of it.
@@ -108,9 +152,11 @@ def job_digest(*, model: str, sample: str, diagnostic: Any, precision: str, poin
     Args:
         model: digest of the architecture and the weights.
         sample: digest of images, order, augmentation and the model's input.
-        diagnostic: its name, version and fields count.
+        diagnostic: its name, version and fields count, and what its `identity()` adds to them if it has one (such as
+            the content of files that its fields name).
         precision: `fp32`, `fp64` or `bf16`.
         points: the names of the points.
+        objective: identity of the objective, for what depends on one.
     """
     identity = {
         "model": model,
@@ -120,8 +166,10 @@ def job_digest(*, model: str, sample: str, diagnostic: Any, precision: str, poin
         "fields": dataclasses.asdict(diagnostic),
         "precision": precision,
         "points": list(points),
-        "objective": None,
+        "objective": objective,
     }
+    if hasattr(diagnostic, "identity"):
+        identity["content"] = diagnostic.identity()
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -136,9 +184,22 @@ def span_of(part: str) -> tuple[int, int]:
     return int(start), int(stop)
 
 
-def _plan_model(study: Study, text: str, source: Source, device: torch.device) -> PlannedSubject:
+def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:
+    """The parameters of the whole model, of each stage, each block and each kind.
+
+    Args:
+        model: the network, where it is.
+        traced: its trace.
+        input: size and channels of its images.
+    """
+    from visionscope.tracing.scopes import find_scopes
+
+    weight = next(model.parameters(), torch.empty(0))
+    return find_scopes(model, traced, torch.zeros(2, len(input.mean), *input.size).to(weight.device, weight.dtype))
+
+
+def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: torch.device) -> PlannedSubject:
     loaded = load_model(text, random_weights=study.random_weights, size=study.size, mean=study.mean, std=study.std)
-    sample = Sample(source, loaded.input, study.images, study.seed)
     traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
     points = _chosen(traced, study.points, loaded.label)
     if study.precision == "fp64":
@@ -148,26 +209,65 @@ def _plan_model(study: Study, text: str, source: Source, device: torch.device) -
         model=loaded.model,
         points=points,
         watch=functools.partial(watch, loaded.model, traced, points=points),
-        samples={"eval": sample},
+        samples={},
         precision=study.precision,
+        scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
     )
-    shared = _shared_record(study, loaded, sample, traced, points, device)
+    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
+    if observed:
+        subject = dataclasses.replace(
+            subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
+        )
+    shared = _shared_record(study, loaded, traced, points, device)
     jobs = []
     for diagnostic in study.diagnostics:
+        own = subject if diagnostic in observed else _measured(study, diagnostic, subject, loaded, opened)
+        (sample,) = own.samples.values()
+        assert isinstance(sample, Sample)
+        objective = None if own.objective is None else own.objective.identity()
         digest = job_digest(
             model=loaded.digest,
             sample=sample.digest,
             diagnostic=diagnostic,
             precision=study.precision,
             points=[point.name for point in points],
+            objective=objective,
         )
-        own = {"diagnostic": diagnostic.name, "version": diagnostic.version, "fields": dataclasses.asdict(diagnostic)}
-        jobs.append(Job(diagnostic=diagnostic, record={"job": digest, **own, **shared}))
+        parts = spans_of(len(sample)) if own is subject else diagnostic.parts(own)
+        record = {
+            "job": digest,
+            "diagnostic": diagnostic.name,
+            "version": diagnostic.version,
+            "fields": dataclasses.asdict(diagnostic),
+            **shared,
+            "data": _data_record(study, sample, loaded.input, None if objective is None else own.augmentation),
+            "objective": objective,
+            "parts": list(parts),
+        }
+        jobs.append(Job(diagnostic=diagnostic, record=record, subject=None if own is subject else own))
     return PlannedSubject(subject=subject, jobs=tuple(jobs))
 
 
+def _measured(
+    study: Study,
+    diagnostic: MeasuringDiagnostic,
+    subject: Subject,
+    loaded: LoadedModel,
+    opened: Callable[..., Source],
+) -> Subject:
+    """The subject as a measuring diagnostic gets it: with a sample of its own and, on training images, an objective."""
+    training = diagnostic.sample == "train"
+    source = opened(default_split="train" if training else "test", num_classes=loaded.num_classes)
+    augmentation = paper_augmentation(study.augmentation, loaded.input) if training else None
+    sample = Sample(source, loaded.input, diagnostic.images(len(source)), study.seed, augmentation)
+    changed = dataclasses.replace(subject, samples={diagnostic.sample: sample})
+    if not training:
+        return changed
+    return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)
+
+
 def _shared_record(
-    study: Study, loaded: LoadedModel, sample: Sample, traced: Trace, points: tuple[Point, ...], device: torch.device
+    study: Study, loaded: LoadedModel, traced: Trace, points: tuple[Point, ...], device: torch.device
 ) -> dict[str, Any]:
     model = {
         "label": loaded.label,
@@ -177,26 +277,28 @@ def _shared_record(
         "digest": loaded.digest,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
     }
-    data = {
-        "spec": study.data,
-        "split": sample.source.split,
-        "images": len(sample),
-        "seed": study.seed,
-        "digest": sample.digest,
-        "image_digest": sample.image_digest,
-        "input": dataclasses.asdict(loaded.input),
-    }
     return {
         "model": model,
-        "data": data,
         "precision": study.precision,
         "device": str(device),
         "batch": study.batch,
         "points": [dataclasses.asdict(point) for point in points],
         "unwatched": [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched],
-        "parts": list(spans_of(len(sample))),
         "times": {"planned": now()},
         "versions": versions(),
+    }
+
+
+def _data_record(study: Study, sample: Sample, input: InputConfig, augmentation: str | None) -> dict[str, Any]:
+    return {
+        "spec": study.data,
+        "split": sample.source.split,
+        "augmentation": augmentation,
+        "images": len(sample),
+        "seed": study.seed,
+        "digest": sample.digest,
+        "image_digest": sample.image_digest,
+        "input": dataclasses.asdict(input),
     }
 
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import LEADING, from_table, schema_of, to_table, with_leading_of
-from visionscope.core.types import Kind, Point
+from visionscope.core.types import Kind, MeasuringDiagnostic, Point
 from visionscope.errors import StoreError
 
 _ABANDONED_SECONDS = 3600.0
@@ -191,7 +191,7 @@ class Store:
                 os.close(descriptor)
 
     def table(self, name: str) -> pa.Table:
-        """The result of one diagnostic over all jobs of the run, reduced from the parts that are done, in span order.
+        """The result of one diagnostic over all jobs of the run, reduced from the parts that are done, in their order.
 
         Args:
             name: the diagnostic, such as `fourier`.
@@ -210,6 +210,9 @@ class Store:
     def job_table(self, record: Mapping[str, Any]) -> pa.Table:
         """The result of one job; see `table`."""
         diagnostic = diagnostic_from(record)
+        if isinstance(diagnostic, MeasuringDiagnostic):
+            measured = [row for part in self.stored_parts(record, diagnostic.row) for row in part]
+            return with_leading(to_table(diagnostic.row, measured), leading_of(record))
         rows: Iterator[Any] = iter(())
         parts = self.stored_parts(record, diagnostic.state_row)
         if parts:
@@ -220,7 +223,7 @@ class Store:
         return with_leading(to_table(diagnostic.row, rows), leading_of(record))
 
     def stored_parts(self, record: Mapping[str, Any], row_type: type) -> list[list[Any]]:
-        """The rows of every part of a job that is done, in span order."""
+        """The rows of every part of a job that is done, in the order of job.json."""
         found = (self.read_part(record, part, row_type) for part in record["parts"])
         return [rows for rows in found if rows is not None]
 
@@ -238,8 +241,17 @@ def now() -> str:
 def leading_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The values of a job's leading columns."""
     model = record["model"]
-    values = (model["label"], record["data"]["spec"], model["weights"], record["precision"], record["job"][:12])
+    values = (model["label"], data_text(record["data"]), model["weights"], record["precision"], record["job"][:12])
     return dict(zip(LEADING, values, strict=True))
+
+
+def data_text(data: Mapping[str, Any]) -> str:
+    """What tables say of a job's images: the data spec, and of training images their split and augmentation, too."""
+    spec, split, augmentation = data["spec"], data["split"], data.get("augmentation")
+    if augmentation is None:
+        return str(spec)
+    named = split == "all" or ":" in str(spec).rpartition("/")[2]
+    return f"{spec}{'' if named else f':{split}'}, {'no' if augmentation == 'none' else augmentation} augmentation"
 
 
 def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:

@@ -1,12 +1,18 @@
 """A study: which models, on which images, are asked which questions, and how it is computed."""
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visionscope.errors import ConfigError, nearest
 
+if TYPE_CHECKING:
+    from visionscope.core.objective import Objective
+
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
 PRECISIONS = ("fp32", "fp64", "bf16")
+_PAPER_SMOOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,11 @@ class Study:
         mean: per channel instead of the model's own.
         std: per channel instead of the model's own.
         points: names of points instead of those that tracing chooses; a model takes those that it has.
+        augmentation: of the training images, `strong` (the paper's recipe), `weak` (crop and flip) or `none`. This and
+            the next three concern the diagnostics that look at the training images alone.
+        label_smoothing: of the loss; without it the paper's 0.1 where the augmentation is strong, else 0.
+        weight_decay: factor of the L2 term.
+        decays: `all` parameters decay, or `matrices` alone.
         out: the run folder.
 
     Raises:
@@ -46,6 +57,10 @@ class Study:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     points: tuple[str, ...] = ()
+    augmentation: str = "strong"
+    label_smoothing: float | None = None
+    weight_decay: float = 0.05
+    decays: str = "all"
     out: str = "visionscope-run"
 
     def __post_init__(self) -> None:
@@ -59,16 +74,30 @@ class Study:
         for name in ("seed", "random_weights"):
             value = getattr(self, name)
             _require(value is None or value >= 0, name, "must be at least 0", value)
-        if self.precision not in PRECISIONS:
-            raise ConfigError(
-                f"precision: must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
-                + nearest(self.precision, PRECISIONS)
-            )
+        from visionscope.data.augmentation import STRENGTHS
+
+        for name, choices in (("precision", PRECISIONS), ("augmentation", STRENGTHS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(
+                    f"{name}: must be one of {', '.join(choices)}; got {value!r}.{nearest(value, choices)}"
+                )
+        _ = self.objective  # checks its own rules
         is_size = self.size is None or (len(self.size) == 2 and min(self.size) >= 1)
         _require(is_size, "size", "must be height and width in pixels", self.size)
         _require(self.std is None or all(value > 0 for value in self.std), "std", "must be positive", self.std)
         repeated = sorted({name for name in self.only if self.only.count(name) > 1})
         _require(not repeated, "only", "name each diagnostic once", repeated)
+
+    @property
+    def objective(self) -> Objective:
+        """What the models were trained to make small."""
+        from visionscope.core.objective import Objective
+
+        smoothing = self.label_smoothing
+        if smoothing is None:
+            smoothing = _PAPER_SMOOTHING if self.augmentation == "strong" else 0.0
+        return Objective(label_smoothing=smoothing, weight_decay=self.weight_decay, decays=self.decays)
 
     @property
     def only(self) -> tuple[str, ...]:
