@@ -1,0 +1,121 @@
+"""The same images and targets for every place of a landscape, and the loss of a network over them."""
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor, nn
+
+from visionscope.core.objective import Objective, logits_of
+from visionscope.core.types import MINI_BATCH, Batch, Subject
+
+# Few images at a time stay in a CPU's cache; an accelerator wants many.
+_LOADED_ON_CPU = 2 * MINI_BATCH
+_LOADED_ELSEWHERE = 16 * MINI_BATCH
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What a network does on some images.
+
+    Attributes:
+        nll: mean cross-entropy in nats, as it comes: infinite or NaN, too.
+        accuracy: share of images whose top class has the largest share of the target.
+    """
+
+    nll: float
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    images: Tensor
+    targets: Tensor
+    wanted: Tensor
+
+
+class Evaluation:
+    """Images, as augmented, and their targets, as mixed, kept on the model's device.
+
+    Attributes:
+        images: how many.
+    """
+
+    def __init__(self, subject: Subject, sample: str, images: int, objective: Objective) -> None:
+        """Loads them.
+
+        Args:
+            subject: its model tells device, type and number of classes.
+            sample: which of its samples.
+            images: how many of its first images.
+            objective: makes the targets.
+
+        Raises:
+            DataError: for an image or a label that can't be used.
+        """
+        self.images = images
+        self._objective = objective
+        self._device = next(subject.model.parameters()).device
+        like = next(subject.model.parameters())
+        size = _LOADED_ON_CPU if like.device.type == "cpu" else _LOADED_ELSEWHERE
+        self._loaded: list[_Loaded] = []
+        classes = 0
+        for batch in subject.samples[sample].batches(0, images, size):
+            shown = batch.images.to(like).contiguous(memory_format=torch.channels_last)
+            classes = classes or _classes(subject.model, shown)
+            targets = objective.targets(batch, classes).to(like)
+            self._loaded.append(_Loaded(shown, targets, _top_classes(batch).to(like.device)))
+
+    def loss(self, network: nn.Module, *, bf16: bool, most: int | None = None) -> Loss:
+        """Passes the images through a network; sums in float64, divided once.
+
+        Args:
+            network: in evaluation mode.
+            bf16: whether autocast is on.
+            most: how many of the first images, in whole loading batches; None for all.
+        """
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        seen = 0
+        with torch.inference_mode():
+            for batch in self._loaded:
+                if most is not None and seen >= most:
+                    break
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
+                    logits = logits_of(network(batch.images))
+                total += self._objective.nll(logits, batch.targets).double().sum()
+                # An image with a NaN among its logits has no top class.
+                right += ((logits.argmax(1) == batch.wanted) & ~logits.isnan().any(1)).sum()
+                seen += len(batch.images)
+        return Loss(total.item() / seen, right.item() / seen)
+
+    def bf16_error(self, network: nn.Module, most: int) -> float | None:
+        """How far autocast is from the weights' own type, |bf16 - fp32| / fp32 of the mean NLL.
+
+        Args:
+            network: in evaluation mode.
+            most: over how many of the first images.
+
+        Returns:
+            None where either is not finite.
+        """
+        low, full = (self.loss(network, bf16=bf16, most=most).nll for bf16 in (True, False))
+        error = abs(low - full) / full if full else math.inf
+        return error if math.isfinite(error) else None
+
+    def batches(self) -> list[Tensor]:
+        """The images, in the batches in which they are passed."""
+        return [batch.images for batch in self._loaded]
+
+
+def _classes(model: nn.Module, images: Tensor) -> int:
+    with torch.inference_mode():
+        return logits_of(model(images[:2])).shape[1]
+
+
+def _top_classes(batch: Batch) -> Tensor:
+    """The class of the larger share of each target: the image's own, or its partner's where that has more."""
+    assert batch.labels is not None  # the targets were made from them
+    if batch.shares is None or batch.partners is None:
+        return batch.labels
+    return torch.where(batch.shares >= 0.5, batch.labels, batch.partners)

@@ -1,0 +1,165 @@
+"""The planes that a landscape is drawn over: random directions, eigenvectors of the Hessian, three checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from visionscope.core.types import Subject
+from visionscope.models.checkpoint import fit, read_checkpoint
+from visionscope.numerics.directions import Direction, plane_through, random_direction
+from visionscope.tracing.weights import weights_of
+
+MARGIN = 0.25  # of the distance between the outermost checkpoints, on either side
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """Two directions, the steps along them, and what lies where.
+
+    Attributes:
+        x: the first direction by parameter name.
+        y: the second.
+        steps_x: along the first, rising, 0 among them.
+        steps_y: along the second.
+        places: further places in the plane with their names.
+    """
+
+    x: Direction
+    y: Direction
+    steps_x: tuple[float, ...]
+    steps_y: tuple[float, ...]
+    places: tuple[tuple[float, float, str], ...] = ()
+
+
+class Asked(Protocol):
+    """What of a landscape's fields the plane depends on."""
+
+    @property
+    def plane(self) -> str: ...
+    @property
+    def normalization(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def extent(self) -> float: ...
+    @property
+    def points(self) -> int: ...
+    @property
+    def checkpoints(self) -> tuple[str, ...]: ...
+
+
+def plane_of(subject: Subject, asked: Asked) -> Plane:
+    """The plane that a landscape asks for.
+
+    Args:
+        subject: its model lies at (0, 0).
+        asked: the landscape.
+
+    Raises:
+        ConfigError: see `checkpoint_plane`.
+    """
+    if asked.plane == "checkpoints":
+        return checkpoint_plane(subject.model, asked.checkpoints, asked.points)
+    steps = even_steps(asked.extent, asked.points)
+    x, y = (random_line(subject.model, asked.normalization, asked.seed, 0, axis) for axis in ("x", "y"))
+    return Plane(x, y, steps, steps)
+
+
+def random_line(model: nn.Module, normalization: str, seed: int, draw: int, axis: str) -> Direction:
+    """The direction of one draw along one axis.
+
+    Args:
+        model: whose weights it moves.
+        normalization: see `numerics.directions`.
+        seed: of all draws.
+        draw: 0 for the grid.
+        axis: `x` or `y`.
+    """
+    convention = "official" if normalization == "official" else "reviewed"
+    return random_direction(weights_of(model, convention), normalization, f"{seed}/{draw}/{axis}")
+
+
+def even_steps(extent: float, points: int) -> tuple[float, ...]:
+    """An odd number of steps from -extent to extent, the middle one exactly 0.
+
+    Args:
+        extent: the largest.
+        points: how many, odd.
+    """
+    half = points // 2
+    return tuple(extent * (index - half) / half for index in range(points))
+
+
+def covering_steps(places: Sequence[float], points: int) -> tuple[float, ...]:
+    """Even steps that cover some places with a margin, 0 among them.
+
+    Args:
+        places: coordinates.
+        points: how many steps, 3 or more.
+    """
+    low, high = min(0.0, *places), max(0.0, *places)
+    margin = MARGIN * (high - low)
+    # One step is kept back, so that the grid can be shifted until 0 is on it.
+    step = (high - low + 2 * margin) / (points - 2)
+    first = math.floor((low - margin) / step)
+    return tuple(step * (first + index) for index in range(points))
+
+
+def checkpoint_plane(model: nn.Module, files: Sequence[str], points: int) -> Plane:
+    """The plane through a network and two files of its weights; see `numerics.directions.plane_through`.
+
+    Args:
+        model: lies at (0, 0).
+        files: the first lies at (1, 0).
+        points: of each axis.
+
+    Raises:
+        ConfigError: when a file can't be read, doesn't fit the network, or the three lie on a line.
+    """
+    origin, first, second = _parameters(model), *(_weights_in(model, Path(file)) for file in files)
+    x, y, place = plane_through(origin, first, second)
+    names = _names(files)
+    places = ((0.0, 0.0, "model"), (1.0, 0.0, names[0]), (*place, names[1]))
+    return Plane(
+        x,
+        y,
+        covering_steps([place[0] for place in places], points),
+        covering_steps([place[1] for place in places], points),
+        places,
+    )
+
+
+def file_digest(path: str) -> str:
+    """The sha256 of a file's content.
+
+    Args:
+        path: of the file.
+    """
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _parameters(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in model.named_parameters()}
+
+
+@torch.no_grad()
+def _weights_in(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    other = copy.deepcopy(model)
+    fit(read_checkpoint(path), other)
+    return _parameters(other)
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    paths = [Path(file) for file in files]
+    if len({path.stem for path in paths}) == len(paths):
+        return [path.stem for path in paths]
+    return [f"{path.parent.name}/{path.stem}" for path in paths]

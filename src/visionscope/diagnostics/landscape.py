@@ -1,0 +1,277 @@
+"""The loss around a network, along lines and over planes in the space of its weights (Park & Kim 2022, Fig. 1a)."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import torch
+
+from visionscope.core.table import column
+from visionscope.core.types import SPAN, Cost, Figure, Subject
+from visionscope.diagnostics import _planes, _surfaces
+from visionscope.diagnostics._evaluation import Evaluation
+from visionscope.errors import ConfigError, DataError, nearest
+from visionscope.numerics.directions import NORMALIZATIONS, Direction
+from visionscope.tracing.plane import PlaneModel, batch_norms
+from visionscope.tracing.second_order import check_passes
+
+PLANES = ("random", "eigenvectors", "checkpoints")
+_NORMS = ("kept", "reestimated")
+_LENGTHS = {"eigenvectors": "weights", "checkpoints": "distance"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LandscapeRow:
+    """The loss at one place in the space of weights."""
+
+    part: str = column("row of the grid, line or place that it was measured with")
+    plane: str = column("random, eigenvectors or checkpoints")
+    normalization: str = column("what the directions' lengths are: filter, layer, none, official, weights or distance")
+    draw: int = column("0 for the plane's directions, 1 and up for a further draw of one direction")
+    x: float = column("step along the first direction")
+    y: float = column("step along the second direction")
+    place: str = column("name of the checkpoint that lies here, else empty")
+    nll: float = column("mean cross-entropy; may be infinite or NaN", "nat")
+    l2: float | None = column("(weight_decay / 2) * sum of squared weights", "nat")
+    l2_official: float = column("the authors' code: weight_decay * sum over tensors of |w|", "nat")
+    accuracy: float = column("share of images whose top class has the largest share of the target")
+    images: int = column("images in the means")
+    bf16_error: float | None = column("|bf16 - fp32| / fp32 of the NLL here, over the first 256 images")
+    augmentation: str = column("how the images were changed: strong, weak or none")
+    batch_norm: str = column("kept: running statistics of the network; reestimated: at each place; none: has no such")
+    weight_decay: float = column("factor of the L2 term", "nat per squared weight")
+    label_smoothing: float = column("share of each target spread over all classes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landscape:
+    """Loss landscape: NLL, L2 and accuracy at w + x d1 + y d2, for the same images at every place.
+
+    Directions are Gaussian, drawn from the seed and each parameter's name, with the filter normalization of Li et al.
+    2018 over parameters of two or more dimensions. The authors' code takes norms across filters, redraws augmentation
+    and Mixup at every place and adds up un-squared norms; its normalization and its L2 are offered as `official`.
+    Beside the grid, further directions are drawn and followed along one line each, to tell how much flatness depends
+    on the draw.
+
+    In the plane of eigenvectors a step of 1 is as long as a filter-normalized direction, and all parameters move; in
+    the plane of checkpoints it is the distance from the network to the first file. Neither has further draws.
+
+    Attributes:
+        sample_size: how many images of the sample, the same at every place.
+        points: places along each axis, odd.
+        extent: largest step to either side; the plane of checkpoints chooses its own.
+        axes: 2 for a grid, 1 for the line y = 0.
+        plane: random, eigenvectors (the Hessian's two of largest magnitude, of the first 8 mini-batches of 16) or
+            checkpoints.
+        normalization: filter, layer (whole tensors), none, or official.
+        draws: further directions, along a line each.
+        rise: the rise of the NLL, in nats, whose radius is told.
+        radius: the step at which sharpness is told.
+        batch_norm: kept leaves the running statistics as they are; reestimated measures them anew at each place.
+        checkpoints: two files of weights, for the plane of checkpoints.
+        seed: of the directions.
+
+    Raises:
+        ConfigError: for a value that breaks its rule.
+    """
+
+    name: ClassVar[str] = "landscape"
+    version: ClassVar[int] = 1
+    row: ClassVar[type] = LandscapeRow
+    sample: ClassVar[str] = "train"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+
+    sample_size: int = 1024
+    points: int = 21
+    extent: float = 1.0
+    axes: Literal[1, 2] = 2
+    plane: Literal["random", "eigenvectors", "checkpoints"] = "random"
+    normalization: Literal["filter", "layer", "none", "official"] = "filter"
+    draws: int = 5
+    rise: float = 1.0
+    radius: float = 0.5
+    batch_norm: Literal["kept", "reestimated"] = "kept"
+    checkpoints: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, choices in (("plane", PLANES), ("normalization", NORMALIZATIONS), ("batch_norm", _NORMS)):
+            value = getattr(self, field)
+            if value not in choices:
+                listed = ", ".join(choices)
+                raise ConfigError(f"landscape.{field}: must be {listed}; got {value!r}.{nearest(str(value), choices)}")
+        if self.axes not in (1, 2):
+            raise ConfigError(f"landscape.axes: must be 1 or 2; got {self.axes}")
+        if self.points < 3 or self.points % 2 == 0:
+            near = max(3, self.points + 1)
+            raise ConfigError(f"landscape.points: must be odd and at least 3; got {self.points}. Take {near}.")
+        for field, least in (("sample_size", 1), ("draws", 0), ("seed", 0)):
+            if getattr(self, field) < least:
+                raise ConfigError(f"landscape.{field}: must be at least {least}; got {getattr(self, field)}")
+        for field in ("extent", "rise", "radius"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise ConfigError(f"landscape.{field}: must be finite and above 0; got {getattr(self, field)}")
+        if self.radius > self.extent:
+            raise ConfigError(f"landscape.radius: must be at most extent = {self.extent:g}; got {self.radius:g}")
+        wanted = 2 if self.plane == "checkpoints" else 0
+        if len(self.checkpoints) != wanted:
+            raise ConfigError(
+                f"landscape.checkpoints: must be {wanted or 'no'} files where plane is {self.plane}; "
+                f"got {len(self.checkpoints)}"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields for digests, with the content of files of weights instead of their paths.
+
+        Raises:
+            ConfigError: when a file can't be read.
+        """
+        digests = [_planes.file_digest(path) for path in self.checkpoints]
+        return {**dataclasses.asdict(self), "checkpoints": digests}
+
+    def images(self, available: int) -> int:
+        """As many as asked, or as there are.
+
+        Args:
+            available: images in the sample.
+
+        Raises:
+            DataError: when there are none.
+        """
+        if not available:
+            raise DataError("landscape: needs at least one image; the data have none")
+        return min(self.sample_size, available)
+
+    def parts(self, subject: Subject) -> Sequence[str]:
+        """A part per row of the grid, per further draw, and one for the places of checkpoints.
+
+        Args:
+            subject: any.
+        """
+        rows = [f"row-{index:02d}" for index in range(self.points)] if self.axes == 2 else ["line-00"]
+        if self.plane == "random":
+            return [*rows, *(f"line-{draw:02d}" for draw in range(1, self.draws + 1))]
+        return [*rows, "places"] if self.plane == "checkpoints" else rows
+
+    def cost(self, subject: Subject) -> Cost:
+        """A forward pass per image and place; a copy of the network, its directions and the images.
+
+        Args:
+            subject: with its sample.
+        """
+        images = self.images(len(subject.samples[self.sample]))
+        weights = sum(value.numel() * value.element_size() for value in subject.model.parameters())
+        shown = next(subject.samples[self.sample].batches(0, 1, 1)).images
+        size = shown.numel() * next(subject.model.parameters()).element_size()
+        return Cost(
+            passes=images * self.points * (2 if self.batch_norm == "reestimated" else 1),
+            memory=6 * weights + images * size,
+            advice=f"take fewer images (--landscape.sample_size, now {self.sample_size}), fewer points, or bf16",
+        )
+
+    def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[LandscapeRow]]]:
+        """The rows of each part. The subject's model is not touched: a copy moves.
+
+        Args:
+            subject: with its sample `train` and its objective.
+            parts: names from `parts`.
+
+        Raises:
+            NondeterminismError: when two passes over the sample differ.
+            ConfigError: when the subject has no objective, or a checkpoint doesn't fit.
+            DataError: for an image or a label that can't be used.
+        """
+        surroundings = _Surroundings(self, subject)
+        for part in parts:
+            yield part, list(surroundings.rows(part))
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """Flatness per model, with its spread over directions; see `LandscapeSummaryRow`.
+
+        Args:
+            table: rows of one or more models, with the leading columns.
+        """
+        return _surfaces.summary(table, rise=self.rise, radius=self.radius)
+
+    def figure(self, table: pa.Table) -> Figure:
+        """Surfaces of the NLL and of NLL + L2, a panel per model, and the lines through the centre.
+
+        Args:
+            table: rows of one or more models, with the column `model`.
+        """
+        return _surfaces.figure(table)
+
+
+class _Surroundings:
+    """What the parts of one landscape share: the images, the plane, and the copy of the network that moves."""
+
+    def __init__(self, asked: Landscape, subject: Subject) -> None:
+        if subject.objective is None:
+            raise ConfigError("landscape: needs an objective; give the subject one")
+        sample, model = subject.samples[asked.sample], subject.model
+        check_passes(model, sample)
+        self._asked, self._subject, self._objective = asked, subject, subject.objective
+        self._evaluation = Evaluation(subject, asked.sample, asked.images(len(sample)), subject.objective)
+        self._plane = _planes.plane_of(subject, asked)
+        self._origin = {name: value.detach() for name, value in model.named_parameters()}
+        foldable = asked.plane == "random" and asked.batch_norm == "kept"
+        images = self._evaluation.batches()[0] if foldable else None
+        self._copy = PlaneModel(model, self._plane.x, images=images, along=self._plane.x)
+        self._ready = [self._copy.prepared(axis) for axis in (self._plane.x, self._plane.y)]
+        self._batch_norm = asked.batch_norm if batch_norms(model) else "none"
+
+    def rows(self, part: str) -> Iterator[LandscapeRow]:
+        """Measures one part."""
+        kind, _, number = part.partition("-")
+        plane, draw, axes, ready = self._plane, 0, [self._plane.x, self._plane.y], self._ready
+        if kind == "places":
+            places = plane.places
+        elif kind == "row":
+            places = tuple((x, plane.steps_y[int(number)], "") for x in plane.steps_x)
+        else:
+            places, draw = tuple((x, 0.0, "") for x in plane.steps_x), int(number)
+        if draw:
+            model, asked = self._subject.model, self._asked
+            axes = [_planes.random_line(model, asked.normalization, asked.seed, draw, "x"), {}]
+            ready = [self._copy.prepared(axis) for axis in axes]
+        for count, (x, y, name) in enumerate(places):
+            self._copy.move(((x, ready[0]), (y, ready[1])))
+            yield self._row(part, draw, (x, y, name), axes, checked=not count)
+
+    def _row(
+        self, part: str, draw: int, at: tuple[float, float, str], axes: Sequence[Direction], *, checked: bool
+    ) -> LandscapeRow:
+        asked, network, bf16 = self._asked, self._copy.network, self._subject.precision == "bf16"
+        if self._batch_norm == "reestimated":
+            self._copy.reestimate(self._evaluation.batches())
+        loss = self._evaluation.loss(network, bf16=bf16)
+        l2, l2_official = self._l2(at, axes)
+        return LandscapeRow(
+            part=part,
+            plane=asked.plane,
+            normalization=_LENGTHS.get(asked.plane, asked.normalization),
+            draw=draw,
+            x=at[0],
+            y=at[1],
+            place=at[2],
+            nll=loss.nll,
+            l2=l2,
+            l2_official=l2_official,
+            accuracy=loss.accuracy,
+            images=self._evaluation.images,
+            bf16_error=self._evaluation.bf16_error(network, SPAN) if bf16 and checked else None,
+            augmentation=self._subject.augmentation,
+            batch_norm=self._batch_norm,
+            weight_decay=self._objective.weight_decay,
+            label_smoothing=self._objective.label_smoothing,
+        )
+
+    def _l2(self, at: tuple[float, float, str], axes: Sequence[Direction]) -> tuple[float, float]:
+        """Of the weights as they would be in the network itself, where nothing is folded."""
+        moved = dict(self._origin)
+        for step, axis in zip(at[:2], axes, strict=True):
+            moved.update({name: torch.add(moved[name], value, alpha=step) for name, value in axis.items()})
+        squared, official = (self._objective.l2(moved.items(), way) for way in ("squared", "official"))
+        return squared, official
