@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from reference.hessian import by_magnitude, dense_hessian
 from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, Scope, Subject
-from visionscope.diagnostics.density import Density
+from visionscope.diagnostics.density import Density, _seed
 from visionscope.diagnostics.hessian import Hessian, HessianRow
 from visionscope.errors import ConfigError, DataError, VisionscopeError
+from visionscope.numerics.density import signs
 
 KINDS = ("transformer", "convolutional")
 CLASSES = 4
@@ -46,7 +47,7 @@ def network(kind: str) -> nn.Module:
         model: nn.Module
         if kind == "transformer":
             model = timm.models.VisionTransformer(
-                img_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2, num_classes=CLASSES
+                img_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, mlp_ratio=2, num_classes=CLASSES
             )
         else:
             model = nn.Sequential(
@@ -158,10 +159,12 @@ def test_the_order_inside_a_mini_batch_does_not_matter(kind: str) -> None:
 
 def test_batch_statistics_of_the_mini_batch_are_an_option() -> None:
     given = subject("convolutional", images=16, weight_decay=0.0)
+    given.model[0][2] = given.model[1] = nn.GELU()  # type: ignore[index, operator]  # the twin takes differences, which kinks spoil
     before = {name: value.clone() for name, value in given.model.state_dict().items()}
     found = rows(Hessian(batch_norm="train"), given)
     assert all(torch.equal(value, before[name]) for name, value in given.model.state_dict().items())
     model = network("convolutional").double()
+    model[0][2] = model[1] = nn.GELU()  # type: ignore[index, operator]
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats, module.running_mean, module.running_var = False, None, None
@@ -182,9 +185,12 @@ def test_density_and_trace_of_the_whole_sample() -> None:
     whole = whole + 0.05 * torch.eye(len(whole), dtype=torch.float64)
     spectrum = torch.linalg.eigvalsh(whole).numpy()
     probes = [[row for row in found if row.quantity == "ritz" and row.probe == probe] for probe in range(10)]
-    for degree in (1, 2, 3, 4):
-        moments = np.array([sum(row.weight * row.value**degree for row in own) for own in probes])
-        assert abs(moments.mean() - (spectrum**degree).mean()) < 4 * moments.std(ddof=1) / np.sqrt(10)
+    for probe, own in enumerate(probes):
+        start = signs(whole[0], torch.Generator().manual_seed(_seed(0, probe))) / len(whole) ** 0.5
+        vector = start
+        for degree in range(1, 6):
+            vector = whole @ vector
+            assert sum(row.weight * row.value**degree for row in own) == pytest.approx(float(start @ vector), rel=1e-6)
     assert max(row.value for row in found if row.quantity == "ritz") == pytest.approx(spectrum[-1], rel=1e-6)
     assert min(row.value for row in found if row.quantity == "ritz") == pytest.approx(spectrum[0], rel=1e-4)
     rest = np.array([row.value for row in found if row.quantity == "residual"])

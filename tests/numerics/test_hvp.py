@@ -54,7 +54,7 @@ def test_every_column_is_the_dense_one(kind: str) -> None:
     with sdpa_kernel(SDPBackend.MATH):
         product = HessianProduct(F.cross_entropy(model(images), labels), parameters).block(range(len(parameters)))
         found = torch.stack([product(unit) for unit in torch.eye(len(dense), dtype=torch.float64)])
-    torch.testing.assert_close(found, dense, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found, dense, rtol=1e-6, atol=2e-9)
 
 
 def test_split_undoes_flat() -> None:
