@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visionscope.api import Result as Result
     from visionscope.api import Run as Run
+    from visionscope.api import density as density
     from visionscope.api import diagnose as diagnose
     from visionscope.api import fourier as fourier
+    from visionscope.api import hessian as hessian
+    from visionscope.api import landscape as landscape
     from visionscope.api import points as points
     from visionscope.api import similarity as similarity
     from visionscope.api import variance as variance
@@ -25,8 +28,11 @@ _HOMES = {
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",
+    "density": "api",
     "diagnose": "api",
     "fourier": "api",
+    "hessian": "api",
+    "landscape": "api",
     "load_model": "models.load",
     "open_source": "data.sources",
     "points": "api",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,24 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.objective import Objective
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import to_table
-from visionscope.core.types import Batch, Figure, MeasuringDiagnostic, Point, SampleLike, Subject
-from visionscope.data.sample import Sample
-from visionscope.data.sources import open_source
+from visionscope.core.types import Figure, MeasuringDiagnostic, Point, SampleLike
 from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between
-from visionscope.errors import ConfigError
-from visionscope.models.load import LoadedModel, load_model
-from visionscope.running.execute import execute, observe
+from visionscope.models.load import load_model
+from visionscope.running.execute import execute
 from visionscope.running.failures import Failure
-from visionscope.running.plan import PlannedSubject, device_of, plan, span_of, spans_of
-from visionscope.running.store import JobState, Store, data_text, diagnostic_from, points_from, with_leading
+from visionscope.running.in_memory import measured, observed
+from visionscope.running.plan import PlannedSubject, device_of, plan
+from visionscope.running.store import JobState, Store, data_text, diagnostic_from, points_from
 from visionscope.running.study import Study
-from visionscope.tracing import trace, watch
+from visionscope.tracing import trace
 
 _INPUT_SIZE = (224, 224)
-_IMAGES = 256
-_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +92,7 @@ def fourier(model: nn.Module | str, images: Tensor | str | SampleLike, **fields:
         TraceError: when the model can't be traced.
         DataError: when the images can't be read.
     """
-    return _measure("fourier", model, images, fields)
+    return _observed("fourier", model, images, fields)
 
 
 def variance(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
@@ -113,7 +108,7 @@ def variance(model: nn.Module | str, images: Tensor | str | SampleLike, **fields
         TraceError: when the model can't be traced.
         DataError: when the images can't be read.
     """
-    return _measure("variance", model, images, fields)
+    return _observed("variance", model, images, fields)
 
 
 def similarity(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
@@ -129,7 +124,100 @@ def similarity(model: nn.Module | str, images: Tensor | str | SampleLike, **fiel
         TraceError: when the model can't be traced.
         DataError: when the images can't be read.
     """
-    return _measure("similarity", model, images, fields)
+    return _observed("similarity", model, images, fields)
+
+
+def hessian(
+    model: nn.Module | str,
+    images: Tensor | str | SampleLike,
+    labels: Tensor | None = None,
+    *,
+    weight_decay: float = 0.05,
+    label_smoothing: float = 0.0,
+    augmentation: str | None = None,
+    **fields: Any,
+) -> Result:
+    """Measures the Hessian's eigenvalues of largest magnitude, with sign, mini-batch by mini-batch.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
+        labels: class indices (n,) of a tensor of images.
+        weight_decay: factor of the L2 term of the loss.
+        label_smoothing: share of each target spread over all classes.
+        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        **fields: the parameters of `visionscope.diagnostics.hessian`.
+
+    Raises:
+        ConfigError: for a field, a spec or a label that breaks its rule.
+        TraceError: when the model can't be traced or differentiated twice.
+        DataError: when the images can't be read.
+    """
+    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
+    diagnostic = diagnostic_of("hessian", fields)
+    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+
+
+def density(
+    model: nn.Module | str,
+    images: Tensor | str | SampleLike,
+    labels: Tensor | None = None,
+    *,
+    weight_decay: float = 0.05,
+    label_smoothing: float = 0.0,
+    augmentation: str | None = None,
+    **fields: Any,
+) -> Result:
+    """Measures the spectral density and the trace of the whole sample's Hessian.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
+        labels: class indices (n,) of a tensor of images.
+        weight_decay: factor of the L2 term of the loss.
+        label_smoothing: share of each target spread over all classes.
+        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        **fields: the parameters of `visionscope.diagnostics.density`.
+
+    Raises:
+        ConfigError: for a field, a spec or a label that breaks its rule.
+        TraceError: when the model can't be traced or differentiated twice.
+        DataError: when the images can't be read.
+    """
+    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
+    diagnostic = diagnostic_of("density", fields)
+    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+
+
+def landscape(
+    model: nn.Module | str,
+    images: Tensor | str | SampleLike,
+    labels: Tensor | None = None,
+    *,
+    weight_decay: float = 0.05,
+    label_smoothing: float = 0.0,
+    augmentation: str | None = None,
+    **fields: Any,
+) -> Result:
+    """Measures the loss on lines and planes through the weights.
+
+    Args:
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
+        labels: class indices (n,) of a tensor of images.
+        weight_decay: factor of the L2 term of the loss.
+        label_smoothing: share of each target spread over all classes.
+        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        **fields: the parameters of `visionscope.diagnostics.landscape`.
+
+    Raises:
+        ConfigError: for a field, a spec or a label that breaks its rule.
+        TraceError: when the model can't be traced or differentiated twice.
+        DataError: when the images can't be read.
+    """
+    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
+    diagnostic = diagnostic_of("landscape", fields)
+    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
 
 
 def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple[Point, ...]:
@@ -297,82 +385,12 @@ def _distinct(values: Sequence[Any]) -> list[Any]:
     return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
-def _measure(name: str, model: nn.Module | str, images: Tensor | str | SampleLike, fields: Mapping[str, Any]) -> Result:
+def _observed(
+    name: str, model: nn.Module | str, images: Tensor | str | SampleLike, fields: Mapping[str, Any]
+) -> Result:
     diagnostic = diagnostic_of(name, fields)
-    loaded = load_model(model) if isinstance(model, str) else None
-    network = loaded.model if loaded is not None else model
-    assert isinstance(network, nn.Module)
-    sample = _sample(images, loaded)
-    example = next(sample.batches(0, min(2, len(sample)), 2)).images
-    traced = trace(network, example.to(_place(network)))
-    subject = Subject(
-        label=loaded.label if loaded is not None else type(network).__name__,
-        model=network,
-        points=tuple(traced.points),
-        watch=functools.partial(watch, network, traced),
-        samples={"eval": sample},
-        precision=_precision(network),
-    )
-    reduced = diagnostic.observer(subject.points)
-    for part in spans_of(len(sample)):
-        observer = diagnostic.observer(subject.points)
-        errors = observe(subject, {name: observer}, span_of(part), batch=_BATCH)
-        for error in errors.values():
-            raise error
-        reduced.load(observer.state())
-    leading = {
-        "model": subject.label,
-        "data": images if isinstance(images, str) else type(images).__name__,
-        "weights": loaded.weights if loaded is not None else "as given",
-        "precision": subject.precision,
-        "job": "",
-    }
-    return Result(diagnostic, with_leading(to_table(diagnostic.row, reduced.rows()), leading))
-
-
-def _sample(images: Tensor | str | SampleLike, loaded: LoadedModel | None) -> SampleLike:
-    if isinstance(images, Tensor):
-        return _Images(images)
-    if not isinstance(images, str):
-        return images
-    if loaded is None:
-        raise ConfigError(
-            "images: a data spec needs a model spec, which tells size and normalisation; for a network given as such "
-            "pass a tensor of normalised images or a Sample"
-        )
-    return Sample(open_source(images), loaded.input, _IMAGES, 0)
+    return Result(diagnostic, observed(diagnostic, model, images))
 
 
 def _place(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def _precision(model: nn.Module) -> str:
-    kind = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Images:
-    """A tensor of normalised images as a sample."""
-
-    images: Tensor
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or not len(self.images) or not self.images.is_floating_point():
-            raise ConfigError(
-                "images: must be a floating-point tensor (n, channels, height, width) with n at least 1; got "
-                f"{str(self.images.dtype).removeprefix('torch.')} of shape {tuple(self.images.shape)}"
-            )
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.images.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
-        for first in range(start, min(stop, len(self)), batch_size):
-            last = min(first + batch_size, stop, len(self))
-            yield Batch(self.images[first:last], None, torch.arange(first, last))

@@ -22,6 +22,7 @@ from visionscope.models.spec import parse_spec
 from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch
+from visionscope.tracing.scopes import find_scopes
 
 _PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
@@ -131,8 +132,8 @@ def check_precision(diagnostic: Any, precision: str) -> None:
     """
     if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
         raise ConfigError(
-            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; got {precision!r}, "
-            f"take {diagnostic.precisions[0]}"
+            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
+            f"got {precision!r}, take {diagnostic.precisions[0]}"
         )
 
 
@@ -192,8 +193,6 @@ def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scop
         traced: its trace.
         input: size and channels of its images.
     """
-    from visionscope.tracing.scopes import find_scopes
-
     weight = next(model.parameters(), torch.empty(0))
     return find_scopes(model, traced, torch.zeros(2, len(input.mean), *input.size).to(weight.device, weight.dtype))
 

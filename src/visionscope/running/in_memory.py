@@ -1,0 +1,216 @@
+"""One diagnostic of one model in memory: no run folder, no parts on disk, the same numbers."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from visionscope.core.objective import Objective
+from visionscope.core.table import to_table
+from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
+from visionscope.data.augmentation import STRENGTHS, paper_augmentation
+from visionscope.data.sample import Sample
+from visionscope.data.sources import open_source
+from visionscope.errors import ConfigError
+from visionscope.models.load import LoadedModel, load_model
+from visionscope.running.execute import observe
+from visionscope.running.measuring import measure
+from visionscope.running.plan import check_precision, scopes_of, span_of, spans_of
+from visionscope.running.store import data_text, with_leading
+from visionscope.tracing import trace, watch
+
+_IMAGES = 256
+_BATCH = 32
+_AS_GIVEN = "as given"
+
+
+def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | SampleLike) -> pa.Table:
+    """The table of an observing diagnostic.
+
+    Args:
+        diagnostic: the question.
+        model: a network, or a model spec.
+        images: normalised images (n, c, h, w), a data spec, or a sample.
+
+    Raises:
+        VisionscopeError: for a spec that breaks its rule, a model that can't be traced, images that can't be read.
+    """
+    network, loaded = _network(model)
+    if isinstance(images, str):
+        sample: SampleLike = Sample(open_source(images), _input(loaded), _IMAGES, 0)
+    else:
+        sample = _Images(images) if isinstance(images, Tensor) else images
+    subject = _subject(network, loaded, sample, "eval")
+    reduced = diagnostic.observer(subject.points)
+    for part in spans_of(len(sample)):
+        observer = diagnostic.observer(subject.points)
+        errors = observe(subject, {diagnostic.name: observer}, span_of(part), batch=_BATCH)
+        for error in errors.values():
+            raise error
+        reduced.load(observer.state())
+    data = images if isinstance(images, str) else type(images).__name__
+    return _with_leading(to_table(diagnostic.row, reduced.rows()), subject, loaded, data)
+
+
+def measured(
+    diagnostic: MeasuringDiagnostic,
+    model: nn.Module | str,
+    images: Tensor | str | SampleLike,
+    labels: Tensor | None,
+    objective: Objective,
+    augmentation: str | None = None,
+) -> pa.Table:
+    """The table of a measuring diagnostic.
+
+    Args:
+        diagnostic: the question.
+        model: a network, or a model spec.
+        images: normalised images (n, c, h, w), a data spec (its training images), or a sample; as many of the first
+            of them as the diagnostic reads.
+        labels: class indices (n,) of a tensor of images.
+        objective: the loss.
+        augmentation: `strong`, `weak` or `none`, of a data spec's images; `none` by default.
+
+    Raises:
+        VisionscopeError: for a spec or a value that breaks its rule, a model that can't be traced or differentiated,
+            images that can't be read.
+    """
+    network, loaded = _network(model)
+    check_precision(diagnostic, _precision(network))
+    if not isinstance(images, str) and augmentation is not None:
+        raise ConfigError(
+            f"augmentation: is drawn for the images of a data spec only; got {augmentation!r}, leave it out"
+        )
+    if not isinstance(images, Tensor) and labels is not None:
+        raise ConfigError("labels: come with the data; give them with a tensor of images only")
+    if isinstance(images, str):
+        strength = augmentation or "none"
+        source = open_source(images, default_split="train", num_classes=None if loaded is None else loaded.num_classes)
+        drawn = paper_augmentation(strength, _input(loaded))
+        sample: SampleLike = Sample(source, _input(loaded), diagnostic.images(len(source)), 0, drawn)
+        data = data_text({"spec": images, "split": source.split, "augmentation": strength})
+    else:
+        whole = _labelled(images, labels) if isinstance(images, Tensor) else images
+        sample = _First(whole, diagnostic.images(len(whole)))
+        strength, data = _strength(images), type(images).__name__
+    subject = dataclasses.replace(
+        _subject(network, loaded, sample, diagnostic.sample), objective=objective, augmentation=strength
+    )
+    parts = diagnostic.parts(subject)
+    rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
+    return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
+
+
+def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
+    if isinstance(model, nn.Module):
+        return model, None
+    loaded = load_model(model)
+    return loaded.model, loaded
+
+
+def _input(loaded: LoadedModel | None) -> InputConfig:
+    if loaded is None:
+        raise ConfigError(
+            "images: a data spec needs a model spec, which tells size and normalisation; for a network given as such "
+            "pass a tensor of normalised images or a Sample"
+        )
+    return loaded.input
+
+
+def _subject(network: nn.Module, loaded: LoadedModel | None, sample: SampleLike, name: str) -> Subject:
+    weight = next(network.parameters(), torch.empty(0))
+    example = next(iter(sample.batches(0, min(2, len(sample)), 2))).images
+    traced = trace(network, example.to(weight.device, weight.dtype))
+    channels, height, width = example.shape[1:]
+    # Of the input, scopes need no more than the shape.
+    shape = InputConfig(size=(height, width), mean=(0.0,) * channels, std=(1.0,) * channels)
+    return Subject(
+        label=loaded.label if loaded is not None else type(network).__name__,
+        model=network,
+        points=tuple(traced.points),
+        watch=functools.partial(watch, network, traced),
+        samples={name: sample},
+        precision=_precision(network),
+        scopes=functools.partial(scopes_of, network, traced, shape),
+    )
+
+
+def _with_leading(table: pa.Table, subject: Subject, loaded: LoadedModel | None, data: str) -> pa.Table:
+    weights = loaded.weights if loaded is not None else _AS_GIVEN
+    leading = {"model": subject.label, "data": data, "weights": weights, "precision": subject.precision, "job": ""}
+    return with_leading(table, leading)
+
+
+def _precision(model: nn.Module) -> str:
+    kind = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+    return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
+
+
+def _strength(images: Tensor | SampleLike) -> str:
+    """What is known of the augmentation of images that were handed in."""
+    if not isinstance(images, Sample):
+        return _AS_GIVEN
+    recipes = {name: paper_augmentation(name, images.input) for name in STRENGTHS}
+    return next((name for name, recipe in recipes.items() if recipe == images.augmentation), _AS_GIVEN)
+
+
+def _labelled(images: Tensor, labels: Tensor | None) -> "_Images":
+    if labels is None:
+        raise ConfigError("labels: a tensor of images needs its class indices for a loss; got none")
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        raise ConfigError(
+            f"labels: must be class indices, one for each of {len(images)} images; got "
+            f"{str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
+        )
+    return _Images(images, labels.long())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """A tensor of normalised images as a sample."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or not len(self.images) or not self.images.is_floating_point():
+            raise ConfigError(
+                "images: must be a floating-point tensor (n, channels, height, width) with n at least 1; got "
+                f"{str(self.images.dtype).removeprefix('torch.')} of shape {tuple(self.images.shape)}"
+            )
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.images.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for first in range(start, min(stop, len(self)), batch_size):
+            last = min(first + batch_size, stop, len(self))
+            labels = None if self.labels is None else self.labels[first:last]
+            yield Batch(self.images[first:last], labels, torch.arange(first, last))
+
+
+@dataclasses.dataclass(frozen=True)
+class _First:
+    """The first images of a sample."""
+
+    sample: SampleLike
+    count: int
+
+    @property
+    def digest(self) -> str:
+        return f"{self.sample.digest} {self.count}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        return self.sample.batches(start, stop, batch_size)
