@@ -303,6 +303,7 @@ def _train_flags(parser: Parser) -> None:
     parser.add_argument("--epochs", type=float, default=10.0, help="passes over the training images at most")
     parser.add_argument("--minutes", type=float, default=None, help="ends the training after so long")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training images of each class")
 
 
 def _train(parsed: Namespace) -> int:
@@ -312,7 +313,7 @@ def _train(parsed: Namespace) -> int:
         line = f"epoch {progress.epoch:.1f}, {progress.done:.0%}, {progress.seconds:.0f} s, loss {progress.loss:.3f}"
         sys.stderr.write(f"\r{line}\x1b[K" if sys.stderr.isatty() else "")
 
-    named = {name: parsed[name] for name in ("epochs", "minutes", "seed")}
+    named = {name: parsed[name] for name in ("epochs", "minutes", "seed", "fraction")}
     trained = train(parsed.model, parsed.data, Path(parsed.out), report=report, **named)
     sys.stderr.write("\n" if sys.stderr.isatty() else "")
     sys.stdout.write(f"{trained.accuracy:.1%} of {trained.images} test images right; weights: {trained.checkpoint}\n")

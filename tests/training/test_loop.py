@@ -1,16 +1,21 @@
 """The training loop: it learns, it repeats itself, its weights load, and what it refuses."""
 
+import copy
 import csv
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
+from visionscope.core.objective import Objective
+from visionscope.core.types import Batch
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.load import load_model
@@ -92,6 +97,74 @@ def test_the_weights_load_and_are_as_accurate_as_was_said(short: Trained, data: 
     assert evaluate(loaded.model, test, loaded.input) == pytest.approx(short.accuracy)
 
 
+def test_the_weights_at_the_end_of_the_warm_up_load_too(short: Trained, data: str) -> None:
+    assert short.warm_up == short.checkpoint.with_name("warmup.safetensors")
+    loaded = load_model(f"resnet_nano@{short.warm_up}")
+    assert (loaded.num_classes, loaded.input.size) == (3, (32, 32))
+    test = decode(open_source(data), loaded.input)
+    with safe_open(short.warm_up, "pt") as file:
+        accuracy = float(file.metadata()["accuracy"])
+    assert evaluate(loaded.model, test, loaded.input) == pytest.approx(accuracy)
+    assert not all(map(torch.equal, _bits(short.warm_up), _bits(short.checkpoint)))
+
+
+def test_the_warm_up_ends_at_the_first_step_past_its_share(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def noted(network: nn.Module) -> nn.Module:
+        steps.append(len(rates))
+        return copy.deepcopy(network)
+
+    rates: list[float] = []
+    learning_rate = loop._Schedule.learning_rate
+
+    def counted(self: Any, done: float) -> float:
+        rates.append(done)
+        return learning_rate(self, done)
+
+    monkeypatch.setattr(loop._Schedule, "learning_rate", counted)
+    monkeypatch.setattr(loop, "copy", SimpleNamespace(deepcopy=noted))
+    train(SMALL, data, tmp_path, epochs=30 / 12)  # 30 steps: the warm-up is 3 of them
+    assert len(rates) == 30
+    assert steps == [3]
+
+
+def test_a_fraction_is_the_same_share_of_each_class_from_the_seed() -> None:
+    labels = torch.arange(240) % 3
+    labels[:60] = 1
+    images = Images(pixels=torch.arange(240).view(-1, 1, 1, 1), labels=labels)
+    counts = labels.bincount()
+    part = loop._share(images, 0.25, seed=1)
+    assert part.labels.bincount().tolist() == [round(0.25 * int(count)) for count in counts]
+    assert torch.equal(part.labels, labels[part.pixels.flatten()])
+    assert len(part.pixels.flatten().unique()) == len(part)
+    assert torch.equal(loop._share(images, 0.25, seed=1).pixels, part.pixels)
+    assert not torch.equal(loop._share(images, 0.25, seed=2).pixels, part.pixels)
+    assert loop._share(images, 1e-6, seed=1).labels.bincount().tolist() == [1, 1, 1]
+    assert loop._share(images, 1.0, seed=1) is images
+
+
+def test_training_on_a_fraction_takes_as_many_epochs_in_fewer_steps(tmp_path: Path, data: str) -> None:
+    trained = train(SMALL, data, tmp_path, epochs=2, fraction=0.25)
+    assert round(trained.log[-1].epoch, 6) == 2
+    # 96 of 384 images: 6 steps of 32, so a single report, at the end.
+    assert len(trained.log) == 1
+    assert trained.images == 96
+
+
+def test_the_loss_is_that_of_the_objective_which_curvature_is_taken_of() -> None:
+    objective = Objective(label_smoothing=loop.LABEL_SMOOTHING)
+    labels = torch.tensor([0, 2, 1])
+    logits = torch.tensor([[2.0, -1, 0], [0.5, 0.25, 3], [1, 1, 1]])
+    ours = objective.nll(logits, objective.targets(Batch(torch.empty(3, 1), labels, labels), 3)).mean()
+    torch.testing.assert_close(
+        ours, nn.functional.cross_entropy(logits, labels, label_smoothing=loop.LABEL_SMOOTHING), rtol=1e-6, atol=0
+    )
+    assert objective.weight_decay == loop.WEIGHT_DECAY
+
+
 def test_the_log_beside_the_weights_is_what_was_reported(short: Trained) -> None:
     with (short.checkpoint.parent / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -164,6 +237,9 @@ def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data:
         ({"epochs": 0}, "--epochs must be a positive number; got 0"),
         ({"epochs": math.inf}, "--epochs must be a positive number; got inf"),
         ({"learning_rate": math.nan}, "--learning-rate must be a positive number; got nan"),
+        ({"fraction": 0}, "--fraction must be above 0 and at most 1; got 0"),
+        ({"fraction": 1.5}, r"--fraction must be above 0 and at most 1; got 1\.5"),
+        ({"fraction": math.nan}, "--fraction must be above 0 and at most 1; got nan"),
         ({"minutes": -1}, "--minutes must be a positive number; got -1"),
         (
             {"data": "embedded:train"},

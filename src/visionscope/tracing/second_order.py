@@ -338,8 +338,11 @@ def graph_bytes(model: nn.Module, batch: Batch, loss: Callable[[Batch], Tensor])
 
 
 def _kept_bytes(model: nn.Module, batch: Batch, loss: Callable[[Batch], Tensor], count: int) -> int:
-    given: list[Any] = [getattr(batch, field.name) for field in dataclasses.fields(Batch)]
-    few = Batch(*[part if part is None else part[:count] for part in given])
+    first: dict[str, Any] = {}
+    for field in dataclasses.fields(Batch):
+        part = getattr(batch, field.name)
+        first[field.name] = None if part is None else part[:count]
+    few = Batch(**first)
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[tuple[torch.device, int], int] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import hashlib
@@ -37,6 +38,7 @@ WARM_UP = 0.1  # share of the training
 
 _REPORT_EVERY = 20  # steps
 _LOG = "log.csv"
+_WARM = "warmup.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +66,14 @@ class Trained:
 
     Attributes:
         checkpoint: a safetensors file that `MODEL@FILE` loads.
+        warm_up: the same at the end of the warm-up, where the learning rate is at its peak.
         accuracy: share of the test images whose class has the largest logit.
         images: how many test images there are.
         log: the reports in order; `log.csv` beside the checkpoint holds them too.
     """
 
     checkpoint: Path
+    warm_up: Path
     accuracy: float
     images: int
     log: tuple[Progress, ...]
@@ -85,6 +89,7 @@ def train(
     seed: int = 0,
     learning_rate: float = LEARNING_RATE,
     augment: bool = True,
+    fraction: float = 1.0,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Trains a model on the data's train split and counts what it gets right on its test split.
@@ -98,12 +103,14 @@ def train(
     Args:
         spec: a model spec; without `@FILE` the training starts from random weights.
         data: a data spec without split.
-        out: run folder; `train/DIGEST/last.safetensors` and `log.csv` are written in it.
+        out: run folder; `warmup.safetensors` (the weights when the learning rate is at its peak), `last.safetensors`
+            and `log.csv` are written in its `train/DIGEST`.
         epochs: passes over the training images at most.
         minutes: time after which the learning rate has come down and the training ends, however many epochs that is.
         seed: of weights, order and augmentation.
         learning_rate: the highest; small residual networks like 4e-3, small transformers 1e-3.
         augment: shift and mirror the images; worth it from about ten epochs on.
+        fraction: share of the training images, of each class alike and drawn from the seed, to train on.
         report: is called every 20 steps and at the end.
 
     Raises:
@@ -114,10 +121,12 @@ def train(
     for name, value in (("epochs", epochs), ("minutes", minutes), ("learning-rate", learning_rate)):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} must be a positive number; got {value}")
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"--fraction must be above 0 and at most 1; got {fraction}")
     sources = _open_splits(data)
     loaded = _load_for(sources[0], spec, seed)
     settings = {"weights": loaded.digest, "data": data, "epochs": epochs, "minutes": minutes, "seed": seed}
-    settings |= {"learning_rate": learning_rate, "augment": augment}
+    settings |= {"learning_rate": learning_rate, "augment": augment, "fraction": fraction}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = out / "train" / digest[:12] / "last.safetensors"
     if path.exists():
@@ -125,6 +134,7 @@ def train(
     path.parent.mkdir(parents=True, exist_ok=True)
     images, test = (decode(source, loaded.input, seed) for source in sources)
     classes = _head_size(loaded, images)
+    images = _share(images, fraction, seed)
     log: list[Progress] = []
 
     def note(progress: Progress) -> None:
@@ -135,24 +145,26 @@ def train(
     batches = _batches(images, augment, torch.Generator().manual_seed(seed))
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # of dropout and the like
-        _fit(loaded, batches, schedule, note)
-    accuracy = evaluate(loaded.model, test, loaded.input)
+        warm = _fit(loaded, batches, schedule, note)
     with (path.parent / _LOG).open("w", newline="") as file:
         rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(Progress)])
         rows.writeheader()
         rows.writerows(dataclasses.asdict(progress) for progress in log)
-    save_checkpoint(
-        path,
-        loaded.model,
-        num_classes=classes,
-        arguments=loaded.spec.arguments,
-        config=loaded.input,
-        trained=dataclasses.replace(loaded.spec, arguments={}, checkpoint=None).text,
-        data=data,
-        accuracy=repr(accuracy),
-        images=str(len(test)),
-    )
-    return Trained(checkpoint=path, accuracy=accuracy, images=len(test), log=tuple(log))
+    accuracy = 0.0
+    for file_path, model in ((path.with_name(_WARM), warm), (path, loaded.model)):  # the last one says: finished
+        accuracy = evaluate(model, test, loaded.input)
+        save_checkpoint(
+            file_path,
+            model,
+            num_classes=classes,
+            arguments=loaded.spec.arguments,
+            config=loaded.input,
+            trained=dataclasses.replace(loaded.spec, arguments={}, checkpoint=None).text,
+            data=data,
+            accuracy=repr(accuracy),
+            images=str(len(test)),
+        )
+    return Trained(checkpoint=path, warm_up=path.with_name(_WARM), accuracy=accuracy, images=len(test), log=tuple(log))
 
 
 def evaluate(model: nn.Module, images: Images, config: InputConfig) -> float:
@@ -207,6 +219,20 @@ class _Schedule:
         return self.peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 
+def _share(images: Images, fraction: float, seed: int) -> Images:
+    """A share of each class, at least one image of each; all images in their order where the share is 1."""
+    if fraction == 1:
+        return images
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label in sorted(set(images.labels.tolist())):
+        places = (images.labels == label).nonzero()[:, 0]
+        count = max(1, round(fraction * len(places)))
+        chosen.append(places[torch.randperm(len(places), generator=generator)[:count]])
+    kept = torch.cat(chosen).sort().values
+    return Images(pixels=images.pixels[kept], labels=images.labels[kept])
+
+
 def _batches(images: Images, augment: bool, generator: torch.Generator) -> Iterator[Images]:
     """Endless: pass after pass in a new order, without a seam between passes."""
     order = torch.empty(0, dtype=torch.long)
@@ -220,7 +246,8 @@ def _batches(images: Images, augment: bool, generator: torch.Generator) -> Itera
 
 def _fit(
     loaded: LoadedModel, batches: Iterator[Images], schedule: _Schedule, report: Callable[[Progress], None]
-) -> None:
+) -> nn.Module:
+    """Trains the model in place; returns a copy of it at the end of the warm-up."""
     narrow = computes_bf16()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr
     fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if narrow else "32-true")
@@ -229,6 +256,7 @@ def _fit(
     groups = [{"params": decaying, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     model, optimizer = fabric.setup(network, torch.optim.AdamW(groups))
     losses: list[Tensor] = []
+    warm: nn.Module | None = None
     step, done = 0, 0.0
     while done < 1:
         batch = next(batches)
@@ -245,6 +273,8 @@ def _fit(
         optimizer.zero_grad()
         losses.append(loss.detach())
         done = schedule.done(step)
+        if warm is None and done >= WARM_UP:
+            warm = copy.deepcopy(network)
         if step % _REPORT_EVERY == 0 or done >= 1:
             mean = float(torch.stack(losses).mean())
             losses.clear()
@@ -259,6 +289,7 @@ def _fit(
                     loss=mean,
                 )
             )
+    return network if warm is None else warm
 
 
 def _finished(path: Path) -> Trained:
@@ -267,7 +298,13 @@ def _finished(path: Path) -> Trained:
     with (path.parent / _LOG).open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     log = tuple(Progress(**row) for row in rows)
-    return Trained(checkpoint=path, accuracy=float(metadata["accuracy"]), images=int(metadata["images"]), log=log)
+    return Trained(
+        checkpoint=path,
+        warm_up=path.with_name(_WARM),
+        accuracy=float(metadata["accuracy"]),
+        images=int(metadata["images"]),
+        log=log,
+    )
 
 
 def _attention(fabric: Fabric, narrow: bool) -> AbstractContextManager[None]:
