@@ -1,4 +1,4 @@
-"""What every diagnostic owes: run over the registry, on a small transformer and a small residual network."""
+"""What every observing diagnostic owes: run over the registry, on a small transformer and a small residual network."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ import visionscope.models.nano  # noqa: F401  # registers the networks
 from reference.found_as_it_was import snapshot
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.table import from_table, schema_of, to_table
-from visionscope.core.types import Batch, Point, Subject
+from visionscope.core.types import Batch, ObservingDiagnostic, Point, Subject
 from visionscope.report.figures import to_matplotlib, to_plotly
 from visionscope.running.execute import observe
 from visionscope.tracing import trace, watch
@@ -24,7 +24,9 @@ from visionscope.tracing import trace, watch
 IMAGES = 40
 NETWORKS = ("vit_nano", "resnet_nano")
 
-pytestmark = [pytest.mark.parametrize("name", diagnostic_names()), pytest.mark.parametrize("network", NETWORKS)]
+OBSERVING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), ObservingDiagnostic)]
+
+pytestmark = [pytest.mark.parametrize("name", OBSERVING), pytest.mark.parametrize("network", NETWORKS)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Two networks small enough that a run takes no time; their weights come from a fixed generator."""
+"""Networks small enough that a run takes no time; their weights come from a fixed generator."""
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,17 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.blocks(self.stem(x)).mean((2, 3))))
+
+
+class Normalized(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=4), nn.BatchNorm2d(width), nn.ReLU())
+        self.blocks = nn.Sequential(Residual(width), nn.BatchNorm2d(width), Residual(width))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
 class Attention(nn.Module):
@@ -61,6 +72,10 @@ def _fixed(model: nn.Module, seed: int) -> nn.Module:
 
 def convolutions(width: int = 8, seed: int = 0) -> nn.Module:
     return _fixed(Convolutions(width), seed)
+
+
+def normalized(width: int = 8, seed: int = 0) -> nn.Module:
+    return _fixed(Normalized(width), seed)
 
 
 def tokens(width: int = 8, seed: int = 0) -> nn.Module:

@@ -131,10 +131,11 @@ def test_number_of_observed_images_is_no_part_of_it():
     assert digest(images=8, batch=7) == digest()
 
 
-def test_what_a_diagnostic_adds_is_part_of_it(monkeypatch):
+def test_what_a_diagnostic_says_stands_for_its_fields(monkeypatch):
     before = digest()
-    monkeypatch.setattr(Losses, "identity", lambda self: "content of a file", raising=False)
+    monkeypatch.setattr(Losses, "identity", lambda self: {"file": "content"}, raising=False)
     assert digest() != before
+    assert digest(losses={"memory": 7}) == digest()
 
 
 def test_precision_that_the_numbers_cannot_be_trusted_in():

@@ -153,8 +153,8 @@ def job_digest(
     Args:
         model: digest of the architecture and the weights.
         sample: digest of images, order, augmentation and the model's input.
-        diagnostic: its name, version and fields count, and what its `identity()` adds to them if it has one (such as
-            the content of files that its fields name).
+        diagnostic: its name, version and fields count; where it has an `identity()`, that stands for the fields (with
+            the content of files that they name, say).
         precision: `fp32`, `fp64` or `bf16`.
         points: the names of the points.
         objective: identity of the objective, for what depends on one.
@@ -164,13 +164,11 @@ def job_digest(
         "sample": sample,
         "diagnostic": diagnostic.name,
         "version": diagnostic.version,
-        "fields": dataclasses.asdict(diagnostic),
+        "fields": diagnostic.identity() if hasattr(diagnostic, "identity") else dataclasses.asdict(diagnostic),
         "precision": precision,
         "points": list(points),
         "objective": objective,
     }
-    if hasattr(diagnostic, "identity"):
-        identity["content"] = diagnostic.identity()
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,220 @@
+"""What every diagnostic that measures on its own owes: run over the registry, on two small networks."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from reference.found_as_it_was import snapshot
+from running.networks import normalized, tokens
+from visionscope.core.objective import Objective
+from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.table import from_table, schema_of, to_table
+from visionscope.core.types import MINI_BATCH, Batch, Cost, InputConfig, MeasuringDiagnostic, Subject
+from visionscope.errors import DataError
+from visionscope.report.figures import to_matplotlib, to_plotly
+from visionscope.running.measuring import measure
+from visionscope.running.plan import scopes_of
+from visionscope.running.store import LEADING, with_leading
+from visionscope.tracing import trace, watch
+
+# Small enough to take no time, of several parts each.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hessian": {"mini_batches": 9, "k": 1, "tolerance": 1e-2},
+    "density": {"mini_batches": 3, "probes": 3, "steps": 6, "sketch": 2},
+    "landscape": {"sample_size": 40, "points": 3, "draws": 1},
+}
+NETWORKS = {"tokens": tokens, "normalized": normalized}
+# The other way with BatchNorm, which changes running statistics for a while.
+NORMS = {"hessian": "train", "density": "train", "landscape": "reestimated"}
+# Where the order of images changes nothing: within mini-batches of 16, or at all.
+ORDERS = {"hessian": "within", "density": "within", "landscape": "any"}
+INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+IMAGES = 150
+
+MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), MeasuringDiagnostic)]
+
+pytestmark = [pytest.mark.parametrize("name", MEASURING), pytest.mark.parametrize("network", NETWORKS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Fixed images with labels in a given order; optionally one that can't be read."""
+
+    images: Tensor
+    labels: Tensor
+    order: Sequence[int]
+    torn: int = -1
+    digest: str = "fixed"
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
+        for first in range(start, min(stop, len(self)), batch_size):
+            positions = torch.arange(first, min(first + batch_size, stop, len(self)))
+            if self.torn in positions.tolist():
+                raise DataError("cat.jpg can't be decoded")
+            chosen = torch.tensor([self.order[position] for position in positions.tolist()])
+            yield Batch(self.images[chosen], self.labels[chosen], positions)
+
+
+def asked(name: str, **changes: Any) -> Any:
+    return diagnostic_class(name)(**{**SETTINGS.get(name, {}), **changes})
+
+
+def subject(
+    name: str, network: str, *, double: bool = False, order: str = "", torn: int = -1, **fields: Any
+) -> Subject:
+    model = NETWORKS[network]().to(torch.float64 if double else torch.float32).eval()
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(IMAGES, 3, 16, 16, generator=generator, dtype=torch.float64)
+    labels = torch.randint(10, (IMAGES,), generator=generator)
+    wanted = asked(name, **fields)
+    places = list(range(wanted.images(IMAGES)))
+    if order == "within":
+        groups = [places[first : first + MINI_BATCH] for first in range(0, len(places), MINI_BATCH)]
+        places = [place for group in groups for place in reversed(group)]
+    elif order == "any":
+        places.reverse()
+    found = trace(model, images[:2].to(next(model.parameters()).dtype))
+    return Subject(
+        label=network,
+        model=model,
+        points=found.points,
+        watch=functools.partial(watch, model, found),
+        samples={wanted.sample: Images(images if double else images.float(), labels, places, torn)},
+        precision="fp64" if double else "fp32",
+        objective=Objective(label_smoothing=0.1),
+        scopes=functools.partial(scopes_of, model, found, INPUT),
+        augmentation="none",
+    )
+
+
+def measured(name: str, given: Subject, parts: Sequence[str] | None = None, **fields: Any) -> dict[str, pa.Table]:
+    diagnostic = asked(name, **fields)
+    wanted = diagnostic.parts(given) if parts is None else parts
+    return {part: to_table(diagnostic.row, rows) for part, rows in measure(diagnostic, given, wanted)}
+
+
+@functools.cache
+def usual(name: str, network: str) -> dict[str, pa.Table]:
+    return measured(name, subject(name, network))
+
+
+def whole(parts: dict[str, pa.Table], label: str = "one") -> pa.Table:
+    """A table as the store hands it to summary and figure."""
+    leading = {**dict.fromkeys(LEADING, "x"), "model": label}
+    return with_leading(pa.concat_tables(parts.values()), leading)
+
+
+def test_settings_are_small_and_of_several_parts(name: str, network: str) -> None:
+    given = subject(name, network)
+    parts = asked(name).parts(given)
+    assert len(parts) == len(set(parts)) > 1
+    assert all(part.replace("-", "").replace("_", "").isalnum() for part in parts)
+    assert 0 < asked(name).images(10**6) <= 10**6
+    assert asked(name).images(IMAGES) <= IMAGES
+
+
+def test_rows_match_the_schema_and_say_what_they_mean(name: str, network: str) -> None:
+    diagnostic = asked(name)
+    assert list(usual(name, network)) == list(diagnostic.parts(subject(name, network)))
+    for table in usual(name, network).values():
+        assert table.num_rows > 0
+        assert table.schema.equals(schema_of(diagnostic.row), check_metadata=True)
+        assert from_table(diagnostic.row, table)
+    assert all(field.metadata[b"meaning"] for field in schema_of(diagnostic.row))
+    assert not set(schema_of(diagnostic.row).names) & set(LEADING)
+    values = [value for column in whole(usual(name, network)).columns for value in column.to_pylist()]
+    numbers = [value for value in values if isinstance(value, float)]
+    assert numbers
+    assert all(math.isfinite(value) for value in numbers)
+
+
+def test_the_same_run_gives_the_same_bits(name: str, network: str) -> None:
+    assert measured(name, subject(name, network)) == usual(name, network)
+
+
+def test_parts_one_by_one_and_in_any_order_give_the_same_bits(name: str, network: str) -> None:
+    """So what was stored before a stop and what is computed after it make the table of an uninterrupted run."""
+    given = subject(name, network)
+    parts = list(usual(name, network))
+    alone = {part: measured(name, given, [part])[part] for part in reversed(parts)}
+    assert alone == usual(name, network)
+    assert measured(name, given, parts[1:]) == {part: usual(name, network)[part] for part in parts[1:]}
+
+
+def test_the_model_is_found_as_it_was(name: str, network: str) -> None:
+    given = subject(name, network)
+    given.model.train()
+    next(given.model.children()).eval()
+    before = snapshot(given.model)
+    asked(name).cost(given)
+    assert snapshot(given.model) == before
+    measured(name, given)
+    assert snapshot(given.model) == before
+    measured(name, given, batch_norm=NORMS[name])
+    assert snapshot(given.model) == before
+
+
+@pytest.mark.parametrize("torn", [0, 16, 35])
+def test_the_model_is_found_as_it_was_after_an_error(name: str, network: str, torn: int) -> None:
+    given = subject(name, network, torn=torn)
+    before = snapshot(given.model)
+    for fields in ({}, {"batch_norm": NORMS[name]}):
+        with pytest.raises(DataError, match=r"cat.jpg can't be decoded"):
+            measured(name, given, **fields)
+    assert snapshot(given.model) == before
+
+
+def test_the_model_is_found_as_it_was_when_nobody_takes_the_rest(name: str, network: str) -> None:
+    given = subject(name, network)
+    before = snapshot(given.model)
+    parts = measure(asked(name), given, asked(name).parts(given))
+    next(parts)
+    parts.close()
+    assert snapshot(given.model) == before
+
+
+def test_the_cost_is_told(name: str, network: str) -> None:
+    cost: Cost = asked(name).cost(subject(name, network))
+    assert cost.passes > 0
+    assert 0 < cost.memory < 2**32
+    assert f"--{name}." in cost.advice
+
+
+def test_the_order_of_the_images_does_not_matter(name: str, network: str) -> None:
+    exact = {"tolerance": 1e-8} if name == "hessian" else {}
+    one = measured(name, subject(name, network, double=True, **exact), **exact)
+    other = measured(name, subject(name, network, double=True, order=ORDERS[name], **exact), **exact)
+    largest = 0.0
+    for part, table in one.items():
+        assert table.num_rows == other[part].num_rows
+        for column in set(table.schema.names) - {"residual", "products"}:
+            for a, b in zip(table[column].to_pylist(), other[part][column].to_pylist(), strict=True):
+                if isinstance(a, float):
+                    largest = max(largest, abs(a - b) / max(1.0, abs(a)))
+                else:
+                    assert a == b, column
+    assert largest <= 1e-10
+
+
+@pytest.mark.parametrize("labels", [("one",), ("one", "other")])
+def test_figure_and_summary_draw_headless(name: str, network: str, labels: tuple[str, ...]) -> None:
+    table = pa.concat_tables([whole(usual(name, network), label) for label in labels])
+    summary = asked(name).summary(table)
+    assert summary.schema.names[: len(LEADING)] == list(LEADING)
+    assert set(summary["model"].to_pylist()) == set(labels)
+    figure = asked(name).figure(table)
+    assert figure.panels
+    assert figure.caption
+    drawn: Any = to_matplotlib(figure)
+    assert drawn.axes
+    assert to_plotly(figure).data
