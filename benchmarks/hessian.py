@@ -52,15 +52,15 @@ _PEER_BATCHES = {_RESNET: 5, _VIT: 1}  # the peers take minutes per mini-batch o
 def run() -> list[Measurement]:
     torch.set_num_threads(1)
     rows: list[Measurement] = []
-    for name, model, batches in _subjects():
-        with _quiet():
+    for name, model, batches in subjects():
+        with quiet():
             rows.extend(_product_rows(name, model, batches[0]))
             rows.extend(_spectrum_rows(name, model, batches))
         model.zero_grad(set_to_none=True)
     return rows
 
 
-def _subjects() -> Iterator[tuple[str, nn.Module, list[Batch]]]:
+def subjects() -> Iterator[tuple[str, nn.Module, list[Batch]]]:
     shared = Path(os.environ.get("VISIONSCOPE_SHARED", "../shared"))
     weights = next(shared.glob("reference/*.th"))
     images = next(path for path in sorted(shared.glob("data/*")) if "cifar" in path.name.lower())
@@ -118,7 +118,7 @@ def _product_rows(name: str, model: nn.Module, batch: Batch) -> Iterator[Measure
 def _spectrum_rows(name: str, model: nn.Module, batches: Sequence[Batch]) -> Iterator[Measurement]:
     ours, costs = [], []
     for batch in batches:
-        unit = _gradient_seconds(model, batch)
+        unit = gradient_seconds(model, batch)
         seconds, found = _timed(lambda batch=batch: _largest(model, batch))
         ours.append(found)
         costs.append(seconds / unit)
@@ -127,7 +127,7 @@ def _spectrum_rows(name: str, model: nn.Module, batches: Sequence[Batch]) -> Ite
     for tool, spectrum in _SPECTRA.items():
         own_costs, own_errors = [], []
         for number, batch in enumerate(batches[: _PEER_BATCHES[name]]):
-            unit = _gradient_seconds(model, batch)
+            unit = gradient_seconds(model, batch)
             seconds, values = _timed(lambda batch=batch, spectrum=spectrum: spectrum(model, batch))
             own_costs.append(seconds / unit)
             own_errors.append(_off(values, ours[number].values))
@@ -195,7 +195,7 @@ def _pyhessian(model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
 
 
 def _curvlinops(model: nn.Module, batch: Batch) -> Callable[[Tensor], Tensor]:
-    operator = _curvlinops_operator(model, batch)
+    operator = curvlinops_operator(model, batch)
 
     def product(vector: Tensor) -> Tensor:
         with twice_differentiable(model):
@@ -233,7 +233,7 @@ def _pyhessian_spectrum(model: nn.Module, batch: Batch) -> np.ndarray:
 
 def _curvlinops_spectrum(model: nn.Module, batch: Batch, tolerance: float = TOLERANCE) -> np.ndarray:
     with twice_differentiable(model):
-        operator: LinearOperator = _curvlinops_operator(model, batch).to_scipy()
+        operator: LinearOperator = curvlinops_operator(model, batch).to_scipy()
         start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(np.float32)
         return eigsh(operator, k=5, which="LM", tol=tolerance, v0=start, return_eigenvectors=False)
 
@@ -252,9 +252,9 @@ _SPECTRA: dict[str, Callable[[nn.Module, Batch], np.ndarray]] = {
 }
 
 
-def _curvlinops_operator(model: nn.Module, batch: Batch) -> Any:
+def curvlinops_operator(model: nn.Module, *batches: Batch) -> Any:
     parameters = [value for value in model.parameters() if value.requires_grad]
-    data = [(batch.images, batch.labels)]
+    data = [(batch.images, batch.labels) for batch in batches]
     return curvlinops.HessianLinearOperator(model, nn.CrossEntropyLoss(), parameters, data, check_deterministic=False)
 
 
@@ -274,7 +274,7 @@ def _gradient(model: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
         return torch.autograd.grad(_loss(model, batch), list(model.parameters()))
 
 
-def _gradient_seconds(model: nn.Module, batch: Batch) -> float:
+def gradient_seconds(model: nn.Module, batch: Batch) -> float:
     return statistics.median(cpu_seconds({"G": lambda: _gradient(model, batch)}, 5)["G"])
 
 
@@ -317,7 +317,7 @@ def _listed(values: np.ndarray) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The peers print and warn a lot."""
     with warnings.catch_warnings(), open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink):
         warnings.simplefilter("ignore")

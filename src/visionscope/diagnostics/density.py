@@ -154,7 +154,7 @@ class Density:
         objective, sample = _objective(subject), subject.samples[self.sample]
         check_passes(subject.model, sample, self.batch_norm)
         batches = list(sample.batches(0, len(sample), MINI_BATCH))
-        hessian = _SampleHessian(subject, objective, batches, self.batch_norm)
+        hessian = SampleHessian(subject, objective, batches, self.batch_norm)
         for part in parts:
             terms = self._trace(hessian) if part == _TRACE else self._masses(hessian, part)
             yield (
@@ -172,12 +172,12 @@ class Density:
                 ],
             )
 
-    def _trace(self, hessian: "_SampleHessian") -> list[tuple[str, int, float, float]]:
+    def _trace(self, hessian: "SampleHessian") -> list[tuple[str, int, float, float]]:
         found = trace_parts(hessian.products, hessian.like, _seed(self.seed, _TRACE), self.sketch)
         rest = [("residual", probe, value, 1.0) for probe, value in enumerate(found.residuals.tolist())]
         return [("sketch", -1, found.sketch, 1.0), *rest]
 
-    def _masses(self, hessian: "_SampleHessian", part: str) -> list[tuple[str, int, float, float]]:
+    def _masses(self, hessian: "SampleHessian", part: str) -> list[tuple[str, int, float, float]]:
         first, stop = map(int, part.split("-")[1:])
         seeds = [_seed(self.seed, probe) for probe in range(first, stop)]
         runs = quadratures(hessian.products, hessian.like, seeds, self.steps)
@@ -233,7 +233,7 @@ class Density:
         )
 
 
-class _SampleHessian:
+class SampleHessian:
     """The Hessian of the mean over all mini-batches, times several vectors at once."""
 
     def __init__(self, subject: Subject, objective: Objective, batches: list[Batch], batch_norm: str) -> None:
