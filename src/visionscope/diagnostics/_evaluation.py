@@ -1,5 +1,6 @@
 """The same images and targets for every place of a landscape, and the loss of a network over them."""
 
+import copy
 import dataclasses
 import math
 
@@ -110,7 +111,7 @@ class Evaluation:
 
 def _classes(model: nn.Module, images: Tensor) -> int:
     with torch.inference_mode():
-        return logits_of(model(images[:2])).shape[1]
+        return logits_of(copy.deepcopy(model).eval()(images[:2])).shape[1]
 
 
 def _top_classes(batch: Batch) -> Tensor:

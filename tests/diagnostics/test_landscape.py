@@ -1,0 +1,307 @@
+"""Landscapes against a direct evaluation, and the laws that they obey."""
+
+import copy
+import dataclasses
+import math
+
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from reference import landscape as twin
+from reference.found_as_it_was import snapshot
+from visionscope.core.objective import Objective
+from visionscope.core.table import LEADING, to_table
+from visionscope.core.types import Batch, Subject
+from visionscope.diagnostics import _evaluation
+from visionscope.diagnostics.landscape import Landscape, LandscapeRow
+from visionscope.errors import ConfigError, DataError, NondeterminismError
+from visionscope.tracing.plane import batch_norms
+from visionscope.tracing.weights import weights_of
+
+CLASSES = 5
+SMALL = {"points": 3, "draws": 1, "sample_size": 40}
+
+
+@dataclasses.dataclass
+class Images:
+    """Random images, each mixed with another."""
+
+    count: int = 40
+    size: int = 8
+    mixed: bool = True
+    digest: str = "fixed"
+    served: int = 0
+
+    def __post_init__(self):
+        generator = torch.Generator().manual_seed(3)
+        self.images = torch.randn(self.count, 3, self.size, self.size, generator=generator)
+        self.labels, self.partners = (torch.randint(0, CLASSES, (self.count,), generator=generator) for _ in range(2))
+        self.shares = torch.rand(self.count, generator=generator, dtype=torch.float64)
+
+    def __len__(self):
+        return self.count
+
+    def batches(self, start, stop, batch_size):
+        for first in range(start, stop, batch_size):
+            own = slice(first, min(first + batch_size, stop))
+            more = (self.partners[own], self.shares[own]) if self.mixed else ()
+            yield Batch(self.images[own], self.labels[own], torch.arange(first, own.stop), *more)
+
+    def as_given(self, batch_size):
+        """For the twin."""
+        shares = self.shares if self.mixed else torch.ones(self.count, dtype=torch.float64)
+        columns = (self.images, self.labels, self.partners, shares)
+        return zip(*(column.split(batch_size) for column in columns), strict=True)
+
+
+def convolutional(seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
+    )
+    for norm in batch_norms(model):
+        norm.running_mean.uniform_(-0.3, 0.3)
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.3, 0.3)
+    return model.eval()
+
+
+def transformer(seed=0):
+    torch.manual_seed(seed)
+    return VisionTransformer(
+        img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=CLASSES, drop_path_rate=0.5
+    ).eval()
+
+
+def subject(model, sample=None, precision="fp32", **objective):
+    return Subject(
+        label="m",
+        model=model.double() if precision == "fp64" else model,
+        points=(),
+        watch=lambda callback: None,
+        samples={"train": sample or Images()},
+        precision=precision,
+        objective=Objective(**objective),
+        augmentation="strong",
+    )
+
+
+def measured(landscape, given):
+    parts = landscape.parts(given)
+    found = dict(landscape.measure(given, parts))
+    assert list(found) == list(parts)
+    return [row for rows in found.values() for row in rows]
+
+
+def table(rows, model="m", job="j"):
+    rows = to_table(LandscapeRow, rows)
+    for place, name in enumerate(LEADING):
+        value = {"model": model, "job": job}.get(name, name)
+        rows = rows.add_column(place, name, pa.array([value] * rows.num_rows, pa.string()))
+    return rows
+
+
+@pytest.mark.parametrize("normalization", ["filter", "official"])
+@pytest.mark.parametrize("make", [convolutional, transformer])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("fp64", 1e-12)])
+def test_every_place_equals_a_direct_evaluation(make, normalization, precision, tolerance):
+    model = make()
+    given = subject(model, precision=precision, label_smoothing=0.1)
+    rows = measured(Landscape(**SMALL, normalization=normalization), given)
+    convention = "official" if normalization == "official" else "reviewed"
+    scaled = twin.officially_normalized if normalization == "official" else twin.filter_normalized
+    weights = weights_of(model, convention)
+    sample = Images()
+    sample.images = sample.images.to(next(model.parameters()))
+    for row in rows:
+        axes = [
+            {name: scaled(value, f"0/{row.draw}/{axis}/{name}") for name, value in weights.items()} for axis in "xy"
+        ]
+        wanted = twin.loss_at(model, axes, (row.x, row.y), sample.as_given(32), 0.05, 0.1)
+        assert row.nll == pytest.approx(wanted["nll"], rel=tolerance)
+        assert row.accuracy == wanted["accuracy"]
+        assert row.l2 == pytest.approx(wanted["l2"], rel=1e-6)
+        assert row.l2_official == pytest.approx(wanted["l2_official"], rel=1e-6)
+    assert len(rows) == 12
+    assert {(row.draw, row.y) for row in rows} == {(0, -1.0), (0, 0.0), (0, 1.0), (1, 0.0)}
+
+
+def test_without_mixup_accuracy_is_that_of_the_labels():
+    given = subject(convolutional(), Images(mixed=False))
+    centre = next(row for row in measured(Landscape(**SMALL), given) if row.x == row.y == 0)
+    sample = given.samples["train"]
+    right = (given.model(sample.images).argmax(1) == sample.labels).sum().item()
+    assert centre.accuracy == right / 40
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 99), factor=st.floats(0.05, 20))
+def test_a_scaled_filter_with_its_norm_leaves_the_surface(seed, factor):
+    """Running mean by the factor, variance and eps by its square: the network computes the same everywhere."""
+    model = convolutional(seed)
+    scaled = copy.deepcopy(model)
+    with torch.no_grad():
+        scaled[0].weight.mul_(factor)
+        scaled[1].running_mean.mul_(factor)
+        scaled[1].running_var.mul_(factor**2)
+        scaled[1].eps *= factor**2
+    one, other = (measured(Landscape(**SMALL), subject(network, precision="fp64")) for network in (model, scaled))
+    for before, after in zip(one, other, strict=True):
+        assert after.nll == pytest.approx(before.nll, rel=1e-6)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_found_as_it_was(fails, monkeypatch):
+    model = convolutional()
+    model.train()
+    model[1].eval()
+    before = snapshot(model)
+    landscape, given = Landscape(**SMALL, batch_norm="reestimated"), subject(model)
+    if fails:
+        calls = iter([False, False, True])
+        true = _evaluation.Evaluation.loss
+
+        def breaking(self, *args, **kwargs):
+            if next(calls):
+                raise RuntimeError("in the middle")
+            return true(self, *args, **kwargs)
+
+        monkeypatch.setattr(_evaluation.Evaluation, "loss", breaking)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            measured(landscape, given)
+    else:
+        measured(landscape, given)
+    assert snapshot(model) == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("make", [convolutional, transformer])
+def test_parts_one_by_one_are_bit_for_bit_those_measured_together(make, precision):
+    landscape, given = Landscape(**SMALL), subject(make(), precision=precision)
+    together = measured(landscape, given)
+    alone = [
+        row for part in reversed(landscape.parts(given)) for _, rows in landscape.measure(given, [part]) for row in rows
+    ]
+    assert sorted(alone, key=lambda row: (row.part, row.x)) == sorted(together, key=lambda row: (row.part, row.x))
+
+
+def test_bf16_tells_its_error_once_per_part():
+    given = subject(convolutional(), precision="bf16")
+    rows = measured(Landscape(**SMALL), given)
+    exact = measured(Landscape(**SMALL), subject(convolutional()))
+    known = [(low, full) for low, full in zip(rows, exact, strict=True) if low.bf16_error is not None]
+    assert [low.part for low, _ in known] == ["row-00", "row-01", "row-02", "line-01"]
+    for low, full in known:
+        assert low.bf16_error == pytest.approx(abs(low.nll - full.nll) / full.nll, rel=1e-3)
+        assert 0 < low.bf16_error < 0.05
+    assert all(row.bf16_error is None for row in exact)
+
+
+def test_what_is_not_finite_stays_in_the_table_and_is_counted():
+    given = subject(convolutional())
+    with torch.no_grad():
+        given.model[8].weight[0] = 1e30
+        given.model[8].weight[1] = -1e30
+    rows = measured(Landscape(**SMALL, extent=1e9, normalization="none"), given)
+    bad = [row for row in rows if not math.isfinite(row.nll)]
+    assert 0 < len(bad) < len(rows)
+    assert all(0 <= row.accuracy <= 1 for row in rows)
+    landscape = Landscape(**SMALL, extent=1e9)
+    summed = landscape.summary(table(rows)).to_pylist()
+    assert {row["quantity"]: row["value"] for row in summed}["non-finite places"] == len(bad)
+    figure = landscape.figure(table(rows))
+    assert f"Holes: {len(bad)} places" in figure.caption
+
+
+def test_reestimated_statistics_follow_the_weights():
+    given = subject(convolutional(), Images(count=32), precision="fp64")
+    rows = measured(Landscape(**{**SMALL, "sample_size": 32}, batch_norm="reestimated"), given)
+    weights = weights_of(given.model)
+    (row,) = [row for row in rows if (row.x, row.y, row.draw) == (1.0, -1.0, 0)]
+    moved = copy.deepcopy(given.model)
+    with torch.no_grad():
+        for name, value in weights.items():
+            for step, axis in ((1.0, "x"), (-1.0, "y")):
+                moved.get_parameter(name).add_(step * twin.filter_normalized(value, f"0/0/{axis}/{name}"))
+        for norm in batch_norms(moved):
+            norm.reset_running_stats()
+            norm.momentum = 1.0
+            norm.train()
+        sample = given.samples["train"]
+        moved(sample.images.double())
+    sample.images = sample.images.double()
+    wanted = twin.loss_at(moved.eval(), [], (), sample.as_given(32), 0.05)
+    assert row.nll == pytest.approx(wanted["nll"], rel=1e-9)
+    assert row.batch_norm == "reestimated"
+    assert measured(Landscape(**SMALL), subject(transformer()))[0].batch_norm == "none"
+
+
+def test_a_line_is_the_middle_row():
+    given = subject(convolutional())
+    grid = measured(Landscape(**SMALL), given)
+    line = measured(Landscape(**SMALL, axes=1), given)
+    assert [row.nll for row in line] == [row.nll for row in grid if row.y == 0]
+    assert {row.part for row in line} == {"line-00", "line-01"}
+
+
+def test_a_network_that_draws_is_refused():
+    class Drawing(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    with pytest.raises(NondeterminismError, match="two passes over the same images differ"):
+        measured(Landscape(**SMALL), subject(nn.Sequential(Drawing(), convolutional())))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"points": 4}, "landscape.points: must be odd and at least 3; got 4. Take 5."),
+        ({"points": 1}, "landscape.points: must be odd and at least 3; got 1. Take 3."),
+        ({"plane": "randon"}, "landscape.plane: must be random, .*; got 'randon'. Did you mean 'random'?"),
+        ({"normalization": "filters"}, "landscape.normalization: .* Did you mean 'filter'?"),
+        ({"batch_norm": "eval"}, "landscape.batch_norm: must be kept, reestimated; got 'eval'"),
+        ({"axes": 3}, "landscape.axes: must be 1 or 2; got 3"),
+        ({"draws": -1}, "landscape.draws: must be at least 0; got -1"),
+        ({"sample_size": 0}, "landscape.sample_size: must be at least 1; got 0"),
+        ({"extent": math.nan}, "landscape.extent: must be finite and above 0; got nan"),
+        ({"radius": 2.0}, "landscape.radius: must be at most extent = 1; got 2"),
+        ({"plane": "checkpoints"}, "landscape.checkpoints: must be 2 files where plane is checkpoints; got 0"),
+        ({"checkpoints": ("a",)}, "landscape.checkpoints: must be no files where plane is random; got 1"),
+    ],
+)
+def test_wrong_values_are_refused(wrong, told):
+    with pytest.raises(ConfigError, match=told):
+        Landscape(**wrong)
+
+
+def test_a_subject_that_lacks_something():
+    given = subject(convolutional())
+    with pytest.raises(ConfigError, match="landscape: needs an objective"):
+        measured(Landscape(**SMALL), dataclasses.replace(given, objective=None))
+    with pytest.raises(DataError, match="landscape: needs at least one image; the data have none"):
+        Landscape().images(0)
+    assert Landscape(sample_size=10).images(4) == 4
+
+
+def test_cost_counts_passes_and_bytes():
+    given = subject(convolutional())
+    cost = Landscape(**SMALL).cost(given)
+    assert cost.passes == 40 * 3
+    assert Landscape(**SMALL, batch_norm="reestimated").cost(given).passes == 2 * 40 * 3
+    assert cost.memory > 40 * 3 * 8 * 8 * 4
+    assert "--landscape.sample_size" in cost.advice
