@@ -84,7 +84,8 @@ def as_table(row_type: type, rows: Sequence[dict[str, object]]) -> pa.Table:
     return table
 
 
-def _leading(model: Invented) -> dict[str, object]:
+def leading(model: Invented) -> dict[str, object]:
+    """The columns that the store puts in front of every row."""
     values = (
         model.label,
         "embedded:test",
@@ -115,7 +116,7 @@ def fourier_rows(model: Invented) -> list[dict[str, object]]:
             value = level * (1 - math.exp(-4 * bin_ / max(half - 1, 1))) / (1 - math.exp(-4))
             rows.append(
                 {
-                    **_leading(model),
+                    **leading(model),
                     **_place(spot),
                     "images": model.images,
                     "labelling": "true",
@@ -140,7 +141,7 @@ def variance_rows(model: Invented) -> list[dict[str, object]]:
         level = max(0.05, level + change) if change is not None else 0.5
         known = {"change": change, "change_error": None if change is None or model.error is None else model.error / 4}
         own = {"images": model.images, "variance": level, "standard_error": 0.02, **known, "note": ""}
-        rows.append({**_leading(model), **_place(spot), **own})
+        rows.append({**leading(model), **_place(spot), **own})
     return rows
 
 
@@ -154,7 +155,7 @@ def similarity_rows(model: Invented) -> list[dict[str, object]]:
                 f"{key}_{side}": getattr(spot, field) for side, spot in (("x", x), ("y", y)) for key, field in _PAIR
             }
             own = {"cka": cka, "standard_error": 0.01, "groups": model.images // 32, "group": 32, "dropped": 0}
-            rows.append({**_leading(model), **sides, **own})
+            rows.append({**leading(model), **sides, **own})
     return rows
 
 
@@ -171,7 +172,7 @@ def between_table(first: Invented, second: Invented) -> pa.Table:
             }
             names = {"model_x": first.label, "model_y": second.label}
             own = {"standard_error": 0.02, "groups": 8, "group": 32, "dropped": 0}
-            rows.append({**_leading(first), **names, **sides, "cka": 0.8 - abs(x.depth - y.depth) / 2, **own})
+            rows.append({**leading(first), **names, **sides, "cka": 0.8 - abs(x.depth - y.depth) / 2, **own})
     return as_table(BetweenRow, rows)
 
 

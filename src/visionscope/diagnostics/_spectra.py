@@ -136,7 +136,7 @@ def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
             x_label=f"eigenvalue ({_UNIT})",
             y_label=f"density among the {side}",
             lines=tuple(lines),
-            group=f"{side} side",
+            group="negative and positive apart",
         )
 
 
@@ -178,7 +178,8 @@ def _signed_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDA
         own = values[np.sign(values) == sign]
         if len(own):
             total += len(own) / len(values) * density_curve(own, at)
-    return total
+    # Both sides are known at zero itself: the curve goes through the middle of its jump.
+    return np.where(at == 0, total / 2, total)
 
 
 def _filled(name: str, at: NDArray[np.float64], curve: NDArray[np.float64]) -> Line:

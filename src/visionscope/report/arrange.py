@@ -3,7 +3,11 @@
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from visionscope.core.types import Figure, Heat, Line, Panel
 
@@ -12,7 +16,13 @@ OVERLAY_LIMIT = 6
 
 SHADED_KINDS = ("msa", "down")
 
+FEW_LINES = 6
+"""Up to this many densities of one model are shaded and named in the legend."""
+
 _MARGIN = 0.05
+_LEVELS = 12
+_USUAL = 0.9
+_ROOM = 2.0
 _LEAST_SHARE = 0.15
 _ROUNDING = 1e-3
 
@@ -24,12 +34,16 @@ class Limits:
     Attributes:
         x: from, to; None where the axes find their own range.
         y: from, to.
-        z: lowest and highest value of the colour scale of maps.
+        z: lowest and highest value of the colour scale of maps and surfaces.
+        levels: the values at which surfaces have contour lines, the ends of the scale included.
+        clipped: whether values of surfaces lie above the scale.
     """
 
     x: tuple[float, float] | None = None
     y: tuple[float, float] | None = None
     z: tuple[float, float] | None = None
+    levels: tuple[float, ...] = ()
+    clipped: bool = False
 
 
 def groups(figure: Figure) -> list[list[Panel]]:
@@ -52,14 +66,55 @@ def is_overlay(panel: Panel) -> bool:
     return not panel.model and len(panel.lines) > 1
 
 
+def is_density(panel: Panel) -> bool:
+    """Whether a panel shows densities, which begin at zero.
+
+    Args:
+        panel: any panel.
+    """
+    return bool(panel.lines) and all(line.filled for line in panel.lines)
+
+
+def shows_scopes(panel: Panel) -> bool:
+    """Whether a panel shows densities of one model's parts.
+
+    Args:
+        panel: any panel.
+    """
+    return is_density(panel) and bool(panel.model) and all(line.shade is not None for line in panel.lines)
+
+
+def scopes_named(panels: Sequence[Panel]) -> dict[str, float]:
+    """The shade of each of a model's parts, where they are few enough to be told apart by colour.
+
+    Args:
+        panels: one group.
+    """
+    lines = [line for panel in panels if shows_scopes(panel) for line in panel.lines]
+    shades = {line.name: line.shade for line in lines if line.shade is not None}
+    # A name stands for one colour: models of unequal depth shade the same name differently.
+    clear = all(line.shade == shades[line.name] for line in lines)
+    return shades if clear and len(shades) <= FEW_LINES else {}
+
+
+def spans_zero(panel: Panel, common: Limits) -> bool:
+    """Whether a density goes on at either side of zero, which then gets a line.
+
+    Args:
+        panel: any panel.
+        common: its axes.
+    """
+    return is_density(panel) and common.x is not None and common.x[0] < 0 < common.x[1]
+
+
 def together(panels: Sequence[Panel]) -> Panel | None:
     """The overlay of panels that show one curve of one model each, or None where that can't be drawn or read.
 
     Args:
         panels: one group.
     """
-    single = [len(panel.lines) == 1 and panel.model and panel.lines[0].kinds for panel in panels]
-    if not all(single) or not 1 < len(panels) <= OVERLAY_LIMIT:
+    single = [len(panel.lines) == 1 and panel.model and panel.lines[0].shade is None for panel in panels]
+    if not all(single) or len({_measure(panel) for panel in panels}) > 1 or not 1 < len(panels) <= OVERLAY_LIMIT:
         return None
     lines = tuple(dataclasses.replace(panel.lines[0], name=panel.model) for panel in panels)
     return dataclasses.replace(panels[0], model="", title="", lines=lines, boundaries=())
@@ -68,12 +123,14 @@ def together(panels: Sequence[Panel]) -> Panel | None:
 def reads_overlaid(panel: Panel) -> bool:
     """Whether every curve of an overlay fills enough of the common axis to show its own ups and downs.
 
+    Densities always do: their areas are what is compared.
+
     Args:
         panel: an overlay.
     """
     whole = _span(y for line in panel.lines for y in line.y)
     spans = [_span(line.y) for line in panel.lines]
-    if whole is None:
+    if whole is None or is_density(panel):
         return True
     return all(span is None or span[1] - span[0] >= _LEAST_SHARE * (whole[1] - whole[0]) for span in spans)
 
@@ -104,16 +161,36 @@ def set_apart(figure: Figure, *, only_crowded: bool) -> Figure:
     return dataclasses.replace(figure, panels=tuple(panels))
 
 
-def limits(panels: Sequence[Panel]) -> Limits:
-    """Axes that hold every curve of the panels with its band, and a colour scale that holds every map.
+def axes_of(panels: Sequence[Panel]) -> list[Limits]:
+    """The axes of each panel of a group, shared by those that measure the same.
 
-    Panels drawn apart (all of one line with kinds) keep their own vertical range. Similarities, which lie between -1
-    and 1, get a colour scale that ends at 1.
+    Densities of a model's parts are compared with each other, and keep their model's axes.
 
     Args:
         panels: one group.
     """
+    if any(panel.heat is not None for panel in panels):
+        return [limits(panels)] * len(panels)
+    if all(map(shows_scopes, panels)):
+        return [limits([panel]) for panel in panels]
+    return [limits([other for other in panels if _measure(other) == _measure(panel)]) for panel in panels]
+
+
+def limits(panels: Sequence[Panel]) -> Limits:
+    """Axes that hold every curve of the panels with its band, and a colour scale that holds every map.
+
+    Panels drawn apart (all of one line with kinds) keep their own vertical range. Similarities, which lie between -1
+    and 1, get a colour scale that ends at 1. That of surfaces may end below the largest value, see `_surface_limits`.
+
+    Args:
+        panels: of one group, all measuring the same.
+    """
+    if panels and panels[0].surface is not None:
+        return _surface_limits(panels)
     lines = [line for panel in panels for line in panel.lines]
+    if lines and all(map(is_density, panels)):
+        high = (_span(y for line in lines for y in line.y) or (0.0, 1.0))[1]
+        return Limits(x=_span(x for line in lines for x in line.x), y=(0.0, (1 + _MARGIN) * high or 1.0))
     own_y = len(panels) > 1 and all(len(panel.lines) == 1 and panel.lines[0].kinds for panel in panels)
     values = [value for panel in panels if panel.heat for row in panel.heat.values for value in row]
     span = _span(values)
@@ -175,7 +252,35 @@ def stage_labels(ticks: Sequence[tuple[int, str]], count: int, *, least: float) 
 def _row_of(panel: Panel) -> tuple[str, ...]:
     if panel.group:
         return (panel.group,)
-    return ("", "map") if panel.heat is not None else ("", panel.x_label, panel.y_label)
+    return ("", "map") if panel.heat is not None else ("", *_measure(panel))
+
+
+def _measure(panel: Panel) -> tuple[str, ...]:
+    return panel.x_label, panel.y_label, panel.surface.z_label if panel.surface is not None else ""
+
+
+def _surface_limits(panels: Sequence[Panel]) -> Limits:
+    """One scale of height for surfaces, its top low enough that the flatter half of them can be read.
+
+    Above the lowest value of all, each surface asks for twice the height that 90 % of its finite values stay below, and
+    for no more than its largest; the scale takes the median (of an even number the lower middle one) and goes on to the
+    next contour line. A paraboloid over a square is never cut; a loss that explodes at the border is.
+    """
+    surfaces = [panel.surface for panel in panels if panel.surface is not None]
+    finite = [values[np.isfinite(values)] for values in (np.array(one.values, dtype=float) for one in surfaces)]
+    finite = [values for values in finite if values.size]
+    x, y = (_span(value for one in surfaces for value in getattr(one, axis)) for axis in "xy")
+    if not finite:
+        return Limits(x=x, y=y)
+    low = min(float(values.min()) for values in finite)
+    tops = [min(float(v.max()), low + _ROOM * (float(np.quantile(v, _USUAL)) - low)) for v in finite]
+    top = statistics.median_low(tops)
+    if top <= low:
+        top = low + _MARGIN * (abs(low) or 1.0)
+    levels = np.asarray(MaxNLocator(_LEVELS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, top))
+    levels = levels[: int(np.searchsorted(levels, top)) + 1]
+    ends = float(levels[0]), float(levels[-1])
+    return Limits(x=x, y=y, z=ends, levels=tuple(levels.tolist()), clipped=any(v.max() > ends[1] for v in finite))
 
 
 def _edges(line: Line) -> Iterable[float]:

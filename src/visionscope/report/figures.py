@@ -1,35 +1,24 @@
 """Plain figure descriptions drawn with Plotly: one specification per panel, shared by the page and the notebook."""
 
+import dataclasses
 import html
-import itertools
-import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from visionscope.core.types import Figure, Heat, Line, Panel
-from visionscope.report.arrange import (
-    SHADED_KINDS,
-    Limits,
-    groups,
-    kinds_drawn,
-    limits,
-    set_apart,
-    stage_labels,
-    stage_ticks,
-)
+from visionscope.core.types import Figure, Panel
+from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, set_apart, spans_zero
+from visionscope.report.axes import axis, boundary, font, zero
+from visionscope.report.curves import curve_traces, kind_shading
+from visionscope.report.maps import heat_axes, heat_trace
 from visionscope.report.paper import to_matplotlib
-from visionscope.report.style import TOKEN, mark_of, model_token, number, palette, resolve, shade_token
+from visionscope.report.style import TOKEN, mark_of, model_token, palette, resolve
+from visionscope.report.surfaces import contour_spec, turned_spec
 
 __all__ = ["panel_spec", "to_matplotlib", "to_plotly"]
 
 _ROW_HEIGHT = 360
-_DIGITS = 5
-_LABEL_WIDTH = 32
-_LEAST_ACROSS = 0.06
-_LEAST_LEVEL = 0.2
 
 
 def to_plotly(figure: Figure) -> Any:
@@ -50,20 +39,24 @@ def to_plotly(figure: Figure) -> Any:
         "height": _ROW_HEIGHT * len(rows) + 90,
         "paper_bgcolor": TOKEN + "paper",
         "plot_bgcolor": TOKEN + "paper",
-        "font": _font("ink", 12),
+        "font": font("ink", 12),
         "margin": {"l": 60, "r": 20, "t": 80, "b": 60},
         "annotations": [],
         "shapes": [],
         "legend": {"groupclick": "toggleitem"},
     }
-    axis = 0
+    turned: list[_Turned] = []
+    place = 0
     for row, panels in enumerate(rows):
-        common = limits(panels)
-        for column, panel in enumerate(panels):
-            axis += 1
+        for column, (panel, common) in enumerate(zip(panels, axes_of(panels), strict=True)):
+            place += 1
             box = _box(row, len(rows), column, len(panels))
-            _place(panel_spec(panel, models, common), axis, box, data, layout)
+            if panel.surface is not None:
+                turned.append(_Turned(len(data), place, box, panel_spec(panel, models, common, turned=True)))
+            _place(panel_spec(panel, models, common), place, box, data, layout)
             layout["annotations"].append(_heading(panel.title, box))
+    if turned:
+        layout["updatemenus"] = [_switch(turned, data)]
     data.extend(_legend_entries(drawn))
     return go.Figure(resolve({"data": data, "layout": layout}, palette("light")))
 
@@ -79,230 +72,45 @@ def models_of(figures: Sequence[Figure]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for some in names for name in some))
 
 
-def panel_spec(panel: Panel, models: Sequence[str], common: Limits) -> dict[str, Any]:
+def panel_spec(panel: Panel, models: Sequence[str], common: Limits, *, turned: bool = False) -> dict[str, Any]:
     """One panel as Plotly's JSON, with named colours (see `style.resolve`) and every text escaped.
 
     Each trace's `meta` holds the index of its model in `models`, or -1, by which the page shows and hides it.
 
     Args:
-        panel: curves or a map.
+        panel: curves, a map or a surface.
         models: the labels of all models of the report.
-        common: the axes of the panel's group.
+        common: the panel's axes, see `arrange.axes_of`.
+        turned: draws a surface in three dimensions.
     """
     layout: dict[str, Any] = {
         "paper_bgcolor": TOKEN + "paper",
         "plot_bgcolor": TOKEN + "paper",
-        "font": _font("ink", 12),
+        "font": font("ink", 12),
         "margin": {"l": 58, "r": 14, "t": 10, "b": 46},
         "showlegend": False,
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
-        "xaxis": _axis(panel.x_label, common.x),
-        "yaxis": _axis(panel.y_label, common.y),
-        "shapes": [_boundary(x) for x in panel.boundaries],
+        "xaxis": axis(panel.x_label, common.x),
+        "yaxis": axis(panel.y_label, common.y),
+        "shapes": [boundary(x) for x in panel.boundaries],
     }
     if panel.heat is not None:
-        trace = _heat_trace(panel, panel.heat, models, common)
-        _heat_axes(panel.heat, layout)
+        trace = heat_trace(panel, panel.heat, models, common)
+        heat_axes(panel.heat, layout)
         return {"data": [trace], "layout": layout}
+    if panel.surface is not None:
+        if turned:
+            del layout["xaxis"], layout["yaxis"], layout["shapes"]
+        data, own = (turned_spec if turned else contour_spec)(panel, panel.surface, models, common)
+        for key, value in own.items():
+            layout[key] = {**layout[key], **value} if key.endswith("axis") else value
+        return {"data": data, "layout": layout}
     if len(panel.lines) == 1 and panel.lines[0].kinds:
-        layout["shapes"] = _kind_shading(panel.lines[0]) + layout["shapes"]
-    data: list[dict[str, Any]] = []
-    for line in panel.lines:
-        label = panel.model or line.name
-        index = models.index(label) if label in models else -1
-        colour = model_token(max(index, 0)) if line.shade is None else shade_token(line.shade)
-        if line.error is not None:
-            data.append(_band_trace(line, colour, index))
-        data.append(_line_trace(panel, line, colour, index))
-    return {"data": data, "layout": layout}
-
-
-def _font(colour: str, size: int) -> dict[str, Any]:
-    return {"color": TOKEN + colour, "size": size}
-
-
-def _axis(label: str, span: tuple[float, float] | None) -> dict[str, Any]:
-    axis: dict[str, Any] = {
-        "title": {"text": _wrapped(label), "font": _font("muted", 12), "standoff": 8},
-        "tickfont": _font("muted", 11),
-        "gridcolor": TOKEN + "grid",
-        "linecolor": TOKEN + "axis",
-        "showline": True,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": TOKEN + "axis",
-        "automargin": True,
-    }
-    if span is not None:
-        axis["range"] = list(span)
-    return axis
-
-
-def _wrapped(label: str) -> str:
-    """Plotly cuts off an axis title that is longer than its axis."""
-    return "<br>".join(html.escape(part) for part in textwrap.wrap(label, _LABEL_WIDTH))
-
-
-def _boundary(x: float) -> dict[str, Any]:
-    line = {"color": TOKEN + "boundary", "width": 1, "dash": "dot"}
-    return {"type": "line", "xref": "x", "yref": "y domain", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
-
-
-def _kind_shading(line: Line) -> list[dict[str, Any]]:
-    """Backgrounds from the point before to the point itself, as in the paper's figure 8: attention and downsampling."""
-    shapes = []
-    for before, x, kind in zip(line.x, line.x[1:], line.kinds[1:], strict=False):
-        if kind in SHADED_KINDS:
-            box = {"type": "rect", "xref": "x", "yref": "y domain", "x0": before, "x1": x, "y0": 0, "y1": 1}
-            shapes.append({**box, "fillcolor": f"{TOKEN}kind:{kind}", "line": {"width": 0}, "layer": "below"})
-    return shapes
-
-
-def _line_trace(panel: Panel, line: Line, colour: str, model: int) -> dict[str, Any]:
-    kinds = line.kinds or (line.kind,) * len(line.x)
-    marks = [mark_of(kind) for kind in kinds]
-    # A curve of one point carries its mark at its end alone: 25 curves with marks all along can't be read.
-    last = max((i for i, y in enumerate(line.y) if math.isfinite(y)), default=-1)
-    sizes = [8 if line.kinds else 7 * (index == last) for index in range(len(line.x))]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": html.escape(line.name),
-        "meta": model,
-        "x": _plain(line.x),
-        "y": _plain(line.y),
-        "line": {"color": TOKEN + colour, "width": 1.8 if line.kinds else 1.4},
-        "marker": {
-            "symbol": [mark.symbol for mark in marks],
-            "size": sizes,
-            "opacity": 1,
-            "color": [TOKEN + (colour if mark.filled else "paper") for mark in marks],
-            "line": {"color": TOKEN + colour, "width": 1.5},
-        },
-        "customdata": _hover(panel, line),
-        "hovertemplate": "%{customdata}<extra></extra>",
-        "connectgaps": False,
-        "showlegend": False,
-    }
-
-
-def _hover(panel: Panel, line: Line) -> list[str]:
-    texts = []
-    for index, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
-        head = line.hover[index] if line.hover else f"{line.name}\n{panel.x_label}: {number(x)}"
-        error = "" if line.error is None else f" ± {number(line.error[index], 2)}"
-        own = [panel.model or line.name] if line.hover else []
-        first, *rest = [*html.escape(head).split("\n"), f"{html.escape(panel.y_label)}: {number(y)}{error}"]
-        texts.append("<br>".join([f"<b>{first}</b>", *(html.escape(name) for name in own), *rest]))
-    return texts
-
-
-def _band_trace(line: Line, colour: str, model: int) -> dict[str, Any]:
-    """The band as closed polygons, one per stretch without gaps."""
-    errors = line.error or ()
-    outline_x: list[float | None] = []
-    outline_y: list[float | None] = []
-    for stretch in _stretches(line, errors):
-        if outline_x:
-            outline_x.append(None)
-            outline_y.append(None)
-        upper = [(line.x[i], line.y[i] + errors[i]) for i in stretch]
-        lower = [(line.x[i], line.y[i] - errors[i]) for i in reversed(stretch)]
-        for x, y in [*upper, *lower, upper[0]]:
-            outline_x.append(_round(x))
-            outline_y.append(_round(y))
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "meta": model,
-        "x": outline_x,
-        "y": outline_y,
-        "fill": "toself",
-        "fillcolor": f"{TOKEN}{colour}:band",
-        "line": {"width": 0, "color": f"{TOKEN}{colour}:band"},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-
-
-def _stretches(line: Line, errors: Sequence[float]) -> list[list[int]]:
-    found: list[list[int]] = [[]]
-    for index, (y, error) in enumerate(zip(line.y, errors, strict=True)):
-        if math.isfinite(y) and math.isfinite(error):
-            found[-1].append(index)
-        elif found[-1]:
-            found.append([])
-    return [stretch for stretch in found if stretch]
-
-
-def _heat_trace(panel: Panel, heat: Heat, models: Sequence[str], common: Limits) -> dict[str, Any]:
-    low, high = common.z or (0.0, 1.0)
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "meta": models.index(panel.model) if panel.model in models else -1,
-        "z": [_plain(row) for row in heat.values],
-        "x": _names(heat.names_x),
-        "y": _names(heat.names_y),
-        "colorscale": TOKEN + "heat",
-        "zmin": low,
-        "zmax": high,
-        "hoverongaps": False,
-        "hovertemplate": "<b>%{y}</b><br><b>%{x}</b><br>%{z:.3f}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": _font("muted", 11), "xpad": 6, "nticks": 6},
-    }
-    if heat.error is not None:
-        trace["customdata"] = [_plain(row) for row in heat.error]
-        trace["hovertemplate"] = "<b>%{y}</b><br><b>%{x}</b><br>%{z:.3f} ± %{customdata:.2g}<extra></extra>"
-    return trace
-
-
-def _names(names: Sequence[str]) -> list[str]:
-    """Category names must differ; a repeated one gets invisible spaces."""
-    seen: dict[str, int] = {}
-    listed = []
-    for name in names:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        listed.append(html.escape(name) + "\u200b" * count)
-    return listed
-
-
-def _heat_axes(heat: Heat, layout: dict[str, Any]) -> None:
-    layout["plot_bgcolor"] = TOKEN + "hole"
-    ticks = stage_ticks(heat)
-    axes = (("xaxis", heat.names_x, _LEAST_ACROSS, ticks[0]), ("yaxis", heat.names_y, 0.05, ticks[1]))
-    for key, names, least, begins in axes:
-        labels = stage_labels(begins, len(names), least=least)
-        layout[key].update(type="category", showgrid=False, range=[-0.5, len(names) - 0.5], tickangle=0, ticks="")
-        layout[key].update(tickmode="array", tickvals=[position for position, _ in labels])
-        if key == "xaxis" and any(share < _LEAST_LEVEL for share in _shares(begins, len(names))):
-            # Labels of narrow stages would run into each other.
-            layout[key]["tickangle"] = -60
-        layout[key].update(ticktext=[html.escape(label) for _, label in labels])
-        for position, _ in begins:
-            if position > 0:
-                layout["shapes"].append(_stage_line(key[0], position - 0.5))
-
-
-def _shares(begins: Sequence[tuple[int, str]], count: int) -> list[float]:
-    return [(end - start) / count for start, end in itertools.pairwise([*(position for position, _ in begins), count])]
-
-
-def _stage_line(axis: str, at: float) -> dict[str, Any]:
-    other = "y" if axis == "x" else "x"
-    ends = {f"{axis}0": at, f"{axis}1": at, f"{other}0": 0, f"{other}1": 1}
-    references = {f"{axis}ref": axis, f"{other}ref": f"{other} domain"}
-    return {"type": "line", **references, **ends, "line": {"color": "rgba(255, 255, 255, 0.55)", "width": 1}}
-
-
-def _plain(values: Sequence[float]) -> list[float | None]:
-    return [_round(value) for value in values]
-
-
-def _round(value: float) -> float | None:
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+        layout["shapes"] = kind_shading(panel.lines[0]) + layout["shapes"]
+    if spans_zero(panel, common):
+        layout["shapes"] = [*layout["shapes"], zero()]
+    return {"data": curve_traces(panel, models), "layout": layout}
 
 
 def _box(row: int, rows: int, column: int, columns: int) -> tuple[float, float, float, float]:
@@ -312,6 +120,51 @@ def _box(row: int, rows: int, column: int, columns: int) -> tuple[float, float, 
     height = (1 - gap_y * (rows - 1)) / rows
     left, top = column * (width + gap_x), 1 - row * (height + gap_y)
     return left, min(left + width, 1.0), max(top - height, 0.0), top
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turned:
+    """A surface's specification in three dimensions, where its contours stand in a larger figure.
+
+    Attributes:
+        first: place of the first of its traces among all.
+        place: number of its axes.
+        box: left, right, bottom and top.
+        spec: from `panel_spec`.
+    """
+
+    first: int
+    place: int
+    box: tuple[float, float, float, float]
+    spec: dict[str, Any]
+
+
+def _switch(turned: Sequence[_Turned], data: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Two buttons for all surfaces of a figure; the traces change their type, so that empty axes never show."""
+    flat: list[dict[str, Any]] = []
+    deep: list[dict[str, Any]] = []
+    places: list[int] = []
+    scenes: dict[str, Any] = {}
+    for one in turned:
+        name = f"scene{one.place}"
+        left, right, bottom, top = one.box
+        scenes[name] = {**one.spec["layout"]["scene"], "domain": {"x": [left, right], "y": [bottom, top]}}
+        for offset, trace in enumerate(one.spec["data"]):
+            places.append(one.first + offset)
+            flat.append(data[one.first + offset])
+            deep.append({**trace, "scene": name, "colorbar": flat[-1].get("colorbar")})
+    looks = {}
+    for name, traces in (("contour", flat), ("3-D", deep)):
+        keys = ("type", "contours", "scene", "marker", "z")
+        looks[name] = {key: [trace.get(key) for trace in traces] for key in keys}
+    colours = {key: [trace.get(key) for trace in deep] for key in ("cmin", "cmax")}
+    looks["3-D"].update(colours)
+    buttons = [
+        {"label": "contour", "method": "update", "args": [looks["contour"], {}, places]},
+        {"label": "3-D", "method": "update", "args": [looks["3-D"], scenes, places]},
+    ]
+    place = {"x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "pad": {"b": 34}}
+    return {"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True, **place}
 
 
 def _place(
@@ -324,7 +177,7 @@ def _place(
     layout[f"yaxis{number_of}"] = {**spec["layout"]["yaxis"], "domain": [bottom, top], "anchor": f"x{number_of}"}
     for trace in spec["data"]:
         placed = {**trace, "xaxis": f"x{number_of}", "yaxis": f"y{number_of}"}
-        if trace["type"] == "heatmap":
+        if "colorbar" in trace:
             bar = {"x": right, "xanchor": "left", "y": bottom, "yanchor": "bottom", "len": top - bottom}
             placed["colorbar"] = {**trace["colorbar"], **bar}
         data.append(placed)
@@ -335,7 +188,7 @@ def _place(
 
 def _heading(title: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
     place = {"xref": "paper", "yref": "paper", "x": box[0], "y": box[3], "xanchor": "left", "yanchor": "bottom"}
-    return {**place, "text": f"<b>{html.escape(title)}</b>", "showarrow": False, "font": _font("ink", 13)}
+    return {**place, "text": f"<b>{html.escape(title)}</b>", "showarrow": False, "font": font("ink", 13)}
 
 
 def _legend_entries(figure: Figure) -> list[dict[str, Any]]:

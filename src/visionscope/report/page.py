@@ -16,21 +16,28 @@ from visionscope.report.arrange import (
     OVERLAY_LIMIT,
     SHADED_KINDS,
     apart,
+    axes_of,
     groups,
+    is_density,
     is_overlay,
     kinds_drawn,
     kinds_shaded,
-    limits,
     reads_overlaid,
+    scopes_named,
     together,
 )
 from visionscope.report.figures import panel_spec
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
-from visionscope.report.style import mark_of, number, palette, shade_of
+from visionscope.report.style import mark_of, number, palette, shade_of, shade_token
 from visionscope.report.summary import DIAGNOSTICS, caveats, findings, has_random_weights, main_findings
+from visionscope.report.surfaces import aspect, remarks
+from visionscope.report.tables import shown_table
 
 _DIGITS = 6
 _FIRST_SHOWN = 6
+
+TURNED = "3-D"
+"""The view of surfaces that can be turned."""
 
 
 def build_report(
@@ -61,7 +68,7 @@ def build_report(
         from visionscope.diagnostics.similarity import between_figure
 
         drawn.append(between_figure(tables["similarity_between"]))
-    drawn.sort(key=lambda figure: DIAGNOSTICS.index(figure.name) if figure.name in DIAGNOSTICS else len(DIAGNOSTICS))
+    drawn.sort(key=lambda figure: _place_of(figure.name))
     write_tables(run / "tables", tables)
     write_figures(run / "figures", drawn)
     surroundings = environment(jobs)
@@ -85,6 +92,8 @@ def _render(
     found = findings(tables, jobs)
     panels: list[dict[str, Any]] = []
     sections = [_section(figure, models, panels) for figure in figures]
+    for section in sections:
+        section["table"] = shown_table(section["name"], tables)
     rows = {one.anchor: {"columns": one.columns, "rows": _compact(one.rows)} for one in found}
     data = {
         "panels": panels,
@@ -120,23 +129,43 @@ def _asset(name: str) -> Markup:
     return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
 
 
+def _place_of(name: str) -> int:
+    """Where a figure stands on the page; one of a further set of parameters (`hessian-2`) after the first."""
+    diagnostic = name.rstrip("0123456789").removesuffix("-")
+    known = diagnostic if diagnostic in DIAGNOSTICS else name
+    return DIAGNOSTICS.index(known) if known in DIAGNOSTICS else len(DIAGNOSTICS)
+
+
 def _section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]]) -> dict[str, Any]:
     """One figure for the template: its groups, each with one or two views, whose panels go to the shared list."""
     shown = []
     for group in groups(figure):
         views = _views(group, figure.title)
+        scopes = _scopes(group)
+        depth = any(line.shade is not None for panel in group for line in panel.lines)
         shown.append(
             {
-                "views": {name: _cards(view, models, panels) for name, view in views.items()},
+                "title": group[0].group if group[0].surface is not None or is_density(group[0]) else "",
+                "views": {name: _cards(view, models, panels, turned=name == TURNED) for name, view in views.items()},
+                "turned": TURNED if TURNED in views else "",
                 "kinds": [(kind, mark_of(kind)) for kind in kinds_drawn(group)],
                 "shaded": {
                     name: [(kind, mark_of(kind).words) for kind in kinds_shaded(v)] for name, v in views.items()
                 },
                 "colours": {name: _colours(view, models) for name, view in views.items()},
-                "depth": any(line.shade is not None for panel in group for line in panel.lines),
+                "scopes": scopes,
+                "depth": depth and not scopes,
+                "remarks": remarks(group, axes_of(group)),
             }
         )
     return {"name": figure.name, "title": figure.title, "caption": figure.caption, "groups": shown}
+
+
+def _scopes(group: list[Panel]) -> list[tuple[str, str, str]]:
+    """The parts of a model that a legend names: name, colour on light, colour on dark."""
+    light, dark = palette("light"), palette("dark")
+    named = scopes_named(group).items()
+    return [(name, light[shade_token(shade)], dark[shade_token(shade)]) for name, shade in named]
 
 
 def _colours(view: list[Panel], models: Sequence[str]) -> list[tuple[int, str]]:
@@ -147,30 +176,35 @@ def _colours(view: list[Panel], models: Sequence[str]) -> list[tuple[int, str]]:
 
 def _views(group: list[Panel], title: str) -> dict[str, list[Panel]]:
     """The ways to look at a group, the clearer one first; what can't be overlaid has one."""
+    if group[0].surface is not None:
+        return {"contour": group, TURNED: group}
     beside = [part for panel in group for part in (apart(panel) if is_overlay(panel) else [panel])]
-    overlay = group[0] if len(group) == 1 and is_overlay(group[0]) else together(group)
-    if overlay is None or len(overlay.lines) > OVERLAY_LIMIT:
+    overlays = group if all(not panel.model and panel.lines for panel in group) else [together(group)]
+    known = [panel for panel in overlays if panel is not None]
+    if not any(map(is_overlay, known)) or max(len(panel.lines) for panel in known) > OVERLAY_LIMIT:
         return {"side by side": beside}
-    overlay = dataclasses.replace(overlay, title=overlay.title or title)
-    views = {"overlaid": [overlay], "side by side": beside}
-    return views if reads_overlaid(overlay) else dict(reversed(views.items()))
+    known = [dataclasses.replace(panel, title=panel.title or title) for panel in known]
+    views = {"overlaid": known, "side by side": beside}
+    return views if all(map(reads_overlaid, known)) else dict(reversed(views.items()))
 
 
-def _cards(view: list[Panel], models: Sequence[str], panels: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    common = limits(view)
+def _cards(
+    view: list[Panel], models: Sequence[str], panels: list[dict[str, Any]], *, turned: bool
+) -> list[dict[str, Any]]:
     cards = []
-    for panel in view:
+    for panel, common in zip(view, axes_of(view), strict=True):
         # A map between two models names them at its axes, and goes with either.
         own = [index for index, label in enumerate(models) if label in (panel.model, panel.x_label, panel.y_label)]
-        is_map = panel.heat is not None
-        spec = panel_spec(panel, models, common)
-        measure = "" if is_map else panel.y_label
-        if measure:
+        is_map = panel.heat is not None or panel.surface is not None
+        spec = panel_spec(panel, models, common, turned=turned)
+        measure = panel.surface.z_label if panel.surface is not None else "" if is_map else panel.y_label
+        if not is_map:
             # Said above the axes, where it is not cut off on a phone.
             del spec["layout"]["yaxis"]["title"]
-        card = {"index": len(panels), "title": panel.title, "measure": measure, "models": own, "heat": is_map}
+        card = {"index": len(panels), "title": panel.title, "measure": measure, "models": own, "map": is_map}
         cards.append(card)
-        panels.append({**spec, "heat": is_map})
+        share = 1.0 if panel.heat is not None else aspect(common)
+        panels.append({**spec, "turned": turned, "aspect": share if is_map else 0})
     return cards
 
 

@@ -13,9 +13,21 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
-from visionscope.core.types import Figure, Heat, Line, Panel
-from visionscope.report.arrange import Limits, groups, kinds_drawn, limits, set_apart, stage_labels, stage_ticks
+from visionscope.core.types import Figure, Heat, Line, Panel, Surface
+from visionscope.report.arrange import (
+    FEW_LINES,
+    Limits,
+    axes_of,
+    groups,
+    kinds_drawn,
+    scopes_named,
+    set_apart,
+    spans_zero,
+    stage_labels,
+    stage_ticks,
+)
 from visionscope.report.style import mark_of, model_token, palette, paper_settings, shade_of, shade_token
 
 _COLUMNS = 4
@@ -63,26 +75,33 @@ def _lines_of(figure: Figure) -> list[str]:
 
 
 def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[str]) -> None:
-    common = limits(group)
+    shared = {id(panel): common for panel, common in zip(group, axes_of(group), strict=True)}
     columns = min(len(group), _COLUMNS)
     axes = part.subplots(1, columns, squeeze=False)[0]
     for ax in axes[len(row) :]:
         ax.set_visible(False)
-    for index, (ax, panel) in enumerate(zip(axes, row, strict=False)):
+    measure = ""
+    for ax, panel in zip(axes, row, strict=False):
         ax.set_title(_safe("\n".join(textwrap.wrap(panel.title, _LABEL_WIDTH))), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
-        if index == 0 or panel.heat is not None:
+        if panel.y_label != measure or panel.heat is not None:
             ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
+        measure = panel.y_label
         if panel.heat is not None:
-            _draw_heat(ax, panel.heat, common)
+            _draw_heat(ax, panel.heat, shared[id(panel)])
+        elif panel.surface is not None:
+            _draw_surface(ax, panel.surface, shared[id(panel)])
         else:
-            _draw_lines(ax, panel, common, models)
+            _draw_lines(ax, panel, shared[id(panel)], models)
     drawn = list(axes[: len(row)])
-    if row[0].heat is not None:
+    common = shared[id(row[0])]
+    if row[0].surface is not None:
+        _surface_bar(part, drawn, row[0].surface, common)
+    elif row[0].heat is not None:
         low, high = common.z or (0.0, 1.0)
         bar = part.colorbar(ScalarMappable(Normalize(low, high), _heat_colours()), ax=drawn, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
-    elif any(line.shade is not None for panel in row for line in panel.lines):
+    elif any(line.shade is not None for panel in row for line in panel.lines) and not scopes_named(group):
         colours = LinearSegmentedColormap.from_list("depth", shade_of("light"))
         bar = part.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=drawn, shrink=0.8, pad=0.02, ticks=[0, 1])
         bar.ax.set_yticklabels(["first", "last"])
@@ -114,10 +133,14 @@ def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str]) -> No
         _shade_kinds(ax, panel.lines[0])
     for x in panel.boundaries:
         ax.axvline(x, color=colours["boundary"], linewidth=0.5, linestyle=":")
+    if spans_zero(panel, common):
+        ax.axvline(0, color=colours["muted"], linewidth=0.6)
     for line in panel.lines:
         label = panel.model or line.name
         token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
         _draw_line(ax, line, colours[token])
+        if line.filled and len(panel.lines) <= FEW_LINES:
+            ax.fill_between(line.x, 0, line.y, color=colours[token], alpha=0.18, linewidth=0, zorder=1)
 
 
 def _draw_line(ax: Axes, line: Line, colour: str) -> None:
@@ -126,7 +149,7 @@ def _draw_line(ax: Axes, line: Line, colour: str) -> None:
     if line.error is not None:
         error = np.array(line.error)
         ax.fill_between(x, y - error, y + error, color=colour, alpha=0.18, linewidth=0, zorder=1)
-    finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
+    finite = [index for index, value in enumerate(line.y) if math.isfinite(value) and (line.kinds or line.kind)]
     marked = finite if line.kinds else finite[-1:]
     for index in marked:
         mark = mark_of(line.kinds[index] if line.kinds else line.kind)
@@ -163,6 +186,40 @@ def _draw_heat(ax: Axes, heat: Heat, common: Limits) -> None:
     ax.set_ylim(-0.5, rows - 0.5)
 
 
+def _draw_surface(ax: Axes, surface: Surface, common: Limits) -> None:
+    values = np.ma.masked_invalid(np.array(surface.values, dtype=float))
+    ax.set_aspect("equal")
+    for limit, span in ((ax.set_xlim, common.x), (ax.set_ylim, common.y)):
+        if span is not None:
+            limit(*span)
+    # What is not finite stays the hatched ground.
+    ax.patch.set(facecolor="#e3e6e9", hatch="/////", edgecolor="#9aa3ac", linewidth=0)
+    if common.levels:
+        ends = common.levels[0], common.levels[-1]
+        look: dict[str, Any] = {"levels": common.levels, "extend": "max" if common.clipped else "neither"}
+        ax.contourf(surface.x, surface.y, values, cmap=_surface_colours(), norm=Normalize(*ends), **look)
+        ax.contour(surface.x, surface.y, values, levels=common.levels, colors="white", linewidths=0.35, alpha=0.6)
+    for x, y, name in surface.marks:
+        ax.plot(x, y, "o", markersize=3.2, markerfacecolor="white", markeredgecolor="black", markeredgewidth=0.6)
+        note = ax.annotate(_safe(name), (x, y), (0, 4), textcoords="offset points", ha="center", fontsize=6)
+        note.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
+
+
+def _surface_bar(part: Any, drawn: list[Axes], surface: Surface, common: Limits) -> None:
+    if not common.levels:
+        return
+    extend = "max" if common.clipped else "neither"
+    colours = ScalarMappable(Normalize(common.levels[0], common.levels[-1]), _surface_colours())
+    bar = part.colorbar(colours, ax=drawn, shrink=0.8, pad=0.02, extend=extend)
+    bar.set_label(_safe("\n".join(textwrap.wrap(surface.z_label, _LABEL_WIDTH))))
+    bar.outline.set_visible(False)
+
+
+def _surface_colours() -> LinearSegmentedColormap:
+    colours = [(position, to_rgb(colour)) for position, colour in palette("light")["surface"]]
+    return LinearSegmentedColormap.from_list("surface", colours)
+
+
 def _heat_colours() -> LinearSegmentedColormap:
     colours = [(position, to_rgb(colour)) for position, colour in palette("light")["heat"]]
     return LinearSegmentedColormap.from_list("similarity", colours)
@@ -171,8 +228,10 @@ def _heat_colours() -> LinearSegmentedColormap:
 def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
-    for line in (line for panel in row if not panel.model for line in panel.lines):
-        handles.append(Line2D([], [], color=colours[model_token(models.index(line.name))], label=_safe(line.name)))
+    for name in dict.fromkeys(line.name for panel in row if not panel.model for line in panel.lines):
+        handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name)))
+    for name, shade in scopes_named(row).items():
+        handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
     shaded = {kind for panel in row if len(panel.lines) == 1 for kind in panel.lines[0].kinds} & set(_SHADED)
     for kind in kinds_drawn(row):
         mark = mark_of(kind)

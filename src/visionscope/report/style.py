@@ -69,6 +69,7 @@ _THEMES: dict[str, dict[str, Any]] = {
         "axis": "#aab2bb",
         "boundary": "#8b949e",
         "hole": "#eceff1",
+        "contour": "rgba(255, 255, 255, 0.55)",
         "kind:msa": "rgba(90, 100, 112, 0.15)",
         "kind:down": "rgba(40, 110, 220, 0.17)",
         # Okabe and Ito's colour-blind safe set, ordered so that neighbours differ most.
@@ -82,6 +83,7 @@ _THEMES: dict[str, dict[str, Any]] = {
         "axis": "#59626d",
         "boundary": "#7d8793",
         "hole": "#2a2f36",
+        "contour": "rgba(255, 255, 255, 0.4)",
         "kind:msa": "rgba(200, 210, 222, 0.13)",
         "kind:down": "rgba(90, 160, 255, 0.22)",
         "models": ("#5CB3F0", "#FF8A4C", "#35CFA0", "#EE9CCB", "#F0BE4A", "#A9B8FF"),
@@ -117,7 +119,7 @@ def model_token(index: int) -> str:
 
 
 def palette(theme: str) -> dict[str, Any]:
-    """All named colours of a theme, as CSS colours (`heat` as a Plotly colour scale).
+    """All named colours of a theme, as CSS colours (`heat` and `surface` as Plotly colour scales).
 
     Each line colour also exists as `TOKEN:band`, its translucent form for error bands. Depth colours are viridis,
     trimmed at the end that would vanish on the theme's paper.
@@ -136,6 +138,7 @@ def palette(theme: str) -> dict[str, Any]:
         red, green, blue = (round(255 * part) for part in mpl.colors.to_rgb(named[key]))
         named[f"{key}:band"] = f"rgba({red}, {green}, {blue}, 0.18)"
     magma = mpl.colormaps[_HEAT_MAP]
+    named["surface"] = [[step / 32, mpl.colors.to_hex(viridis(step / 32))] for step in range(33)]
     named["heat"] = [[step / 32, mpl.colors.to_hex(magma(step / 32))] for step in range(33)]
     return named
 

@@ -12,7 +12,7 @@ from visionscope.report.likeness import between_findings, similarity_findings
 
 __all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
-DIAGNOSTICS = ("fourier", "variance", "similarity", "similarity_between")
+DIAGNOSTICS = ("fourier", "variance", "similarity", "similarity_between", "hessian", "density", "landscape")
 """The order in which the page speaks of them."""
 
 _FEW_IMAGES = 100
@@ -110,7 +110,7 @@ def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -
 def _left_out(tables: Mapping[str, pa.Table]) -> list[str]:
     said = []
     for name, table in tables.items():
-        if "note" not in table.column_names or not table.num_rows:
+        if not {"note", "point"} <= set(table.column_names) or not table.num_rows:
             continue
         rows = zip(*(table.column(key).to_pylist() for key in ("model", "point", "note")), strict=True)
         noted = {(model, point) for model, point, note in rows if note}

@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const shown = [...page.shown];
   // Its buttons would cover the curves on a phone; dragging zooms, a double click goes back.
-  const config = { displayModeBar: false, responsive: false };
+  const config = { displayModeBar: false, responsive: false, scrollZoom: false };
   const numeric = new Set(["x", "y", "z", "customdata", "text"]);
   const plots = [...document.querySelectorAll(".plot")];
   let queue = [];
@@ -22,22 +22,62 @@
   function draw(plot) {
     const spec = page.panels[plot.dataset.panel];
     if (!plot.clientWidth) return;
-    if (spec.heat) plot.style.height = plot.clientWidth - 20 + "px";
+    if (spec.turned) plot.style.height = Math.round(plot.clientWidth * 0.85) + "px";
+    else if (spec.aspect) plot.style.height = Math.round((plot.clientWidth - 20) * spec.aspect) + "px";
     const layout = dressed(spec.layout);
     layout.width = plot.clientWidth;
     layout.height = plot.clientHeight;
     // On a touch screen a drag must scroll the page.
-    layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
+    layout.dragmode = spec.turned ? "turntable" : matchMedia("(pointer: coarse)").matches ? false : "zoom";
     const data = dressed(spec.data).map((trace) => ({ ...trace, visible: trace.meta < 0 || shown[trace.meta] }));
     Plotly.react(plot, data, layout, config);
-    if (spec.heat) {
-      // The labels' room is known only now; what is left shall be a square.
+    if (spec.turned) turnTogether(plot);
+    else if (spec.aspect) {
+      // The labels' room is known only now; what is left shall have the map's shape.
       const room = plot._fullLayout._size;
-      const height = Math.max(200, Math.round(layout.height + room.w - room.h));
+      const height = Math.max(200, Math.round(layout.height + room.w * spec.aspect - room.h));
       plot.style.height = height + "px";
       Plotly.relayout(plot, { height });
     }
     plot.dataset.drawn = "true";
+  }
+
+  // One direction of view for all surfaces of a group: they are there to be compared.
+  function turnTogether(plot) {
+    if (plot.dataset.turns) return;
+    plot.dataset.turns = "true";
+    plot.on("plotly_relayout", (change) => {
+      const camera = change["scene.camera"];
+      const same = JSON.stringify(camera);
+      for (const other of camera ? plot.closest(".panels").querySelectorAll(".plot[data-drawn]") : [])
+        if (JSON.stringify(other.layout.scene.camera) !== same) Plotly.relayout(other, { "scene.camera": camera });
+    });
+  }
+
+  function hasWebGL() {
+    const canvas = document.createElement("canvas");
+    return Boolean(canvas.getContext("webgl2") || canvas.getContext("webgl"));
+  }
+
+  function show(group, name) {
+    const turning = group.querySelector(".turning");
+    if (turning) {
+      const missing = name === "3-D" && !hasWebGL();
+      group.querySelector(".flat").hidden = !missing;
+      if (missing) name = "contour";
+      turning.hidden = name !== "3-D";
+    }
+    for (const button of group.querySelectorAll("[data-view-button]")) button.setAttribute("aria-pressed", String(button.dataset.viewButton === name));
+    for (const view of group.querySelectorAll("[data-view]")) {
+      view.hidden = view.dataset.view !== name;
+      // Browsers keep few 3-D figures at a time.
+      if (view.hidden && view.dataset.view === "3-D")
+        for (const plot of view.querySelectorAll(".plot[data-drawn]")) {
+          Plotly.purge(plot);
+          delete plot.dataset.drawn;
+          delete plot.dataset.turns;
+        }
+    }
   }
 
   function next() {
@@ -118,9 +158,7 @@
     if (button.dataset.all) shown.fill(button.dataset.all === "true");
     if (button.dataset.chip || button.dataset.all) choose();
     if (button.dataset.viewButton) {
-      const group = button.closest(".group");
-      for (const other of group.querySelectorAll("[data-view-button]")) other.setAttribute("aria-pressed", String(other === button));
-      for (const view of group.querySelectorAll("[data-view]")) view.hidden = view.dataset.view !== button.dataset.viewButton;
+      show(button.closest(".group"), button.dataset.viewButton);
       drawAll();
     }
   });
@@ -139,14 +177,18 @@
 
   // Paper is white and narrow: draw for it, and go back afterwards.
   let before = null;
+  let turned = [];
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
     document.body.classList.add("printing");
+    turned = [...document.querySelectorAll('.group [data-view-button="3-D"][aria-pressed="true"]')].map((button) => button.closest(".group"));
+    for (const group of turned) show(group, "contour");
     for (const plot of plots) if (plot.offsetParent !== null) draw(plot);
   });
   addEventListener("afterprint", () => {
     document.body.classList.remove("printing");
+    for (const group of turned) show(group, "3-D");
     dress(before);
   });
 

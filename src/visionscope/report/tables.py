@@ -1,0 +1,149 @@
+"""The summary tables of diagnostics for people: a value with its interval in one cell, units in the headers."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.core.table import LEADING
+from visionscope.report.style import number
+
+SUFFIX = "_summary"
+"""What a summary table is called after its diagnostic's name."""
+
+_WORDS = {
+    "negative_share": "NEP (share of negative)",
+    "positive_mean": "APE (mean of positive)",
+    "batch_norm": "BatchNorm",
+    "smallest": "most negative",
+    "largest": "most positive",
+    "products": "products per mini-batch",
+}
+_SETTINGS = ("augmentation", "batch_norm", "weight_decay", "label_smoothing", "plane", "normalization")
+_ENDS = ("_low", "_high")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A table as the page shows it.
+
+    Attributes:
+        columns: header, meaning (shown on hover) and whether it holds numbers.
+        rows: the texts, row by row, with the label of the model of each row in front.
+        settings: under which conditions the rows were measured, one sentence for each that occurs.
+        note: what must be said of the rows as a whole; "" for nothing.
+    """
+
+    columns: tuple[tuple[str, str, bool], ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    settings: tuple[str, ...]
+    note: str
+
+
+def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
+    """The summary of a diagnostic, or None where it has none.
+
+    Args:
+        name: of the diagnostic.
+        tables: result rows by diagnostic, summaries as `NAME_summary`.
+    """
+    table = tables.get(name + SUFFIX)
+    if table is None or not table.num_rows:
+        return None
+    columns = [key for key in table.column_names if _is_shown(key, table)]
+    rows = table.to_pylist()
+    said = tuple((str(row["model"]), tuple(_cell(row, key) for key in columns)) for row in rows)
+    return Shown(
+        columns=tuple(_header(table, key) for key in columns),
+        rows=said,
+        settings=_settings(tables.get(name), table),
+        note=_unconverged(rows),
+    )
+
+
+def _is_shown(key: str, table: pa.Table) -> bool:
+    names = table.column_names
+    if key in LEADING or key in _SETTINGS or key == "standard_error" or key == "deviation":
+        return False
+    if key in ("low", "high") or any(key.endswith(end) and key.removesuffix(end) in names for end in _ENDS):
+        return False
+    if key in ("lower_quartile", "upper_quartile") and "median" in names:
+        return False
+    return key != "note" or any(table.column("note").to_pylist())
+
+
+def _header(table: pa.Table, key: str) -> tuple[str, str, bool]:
+    field = table.schema.field(key)
+    metadata = {part.decode(): value.decode() for part, value in (field.metadata or {}).items()}
+    names = table.column_names
+    words = _WORDS.get(key, key.replace("_", " "))
+    if f"{key}_low" in names:
+        words += ", 95 % interval"
+    elif key == "median" and "lower_quartile" in names:
+        words += " and quartiles"
+    elif key == "value" and "standard_error" in names:
+        words += " ± standard error"
+    elif key == "value" and "deviation" in names:
+        words += " ± deviation (range)"
+    unit = metadata.get("unit", "")
+    return f"{words} ({unit})" if unit else words, metadata.get("meaning", ""), not pa.types.is_string(field.type)
+
+
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    value = row[key]
+    if not isinstance(value, float):
+        return "\u2013" if value is None else f"{value:,}".replace(",", "\u202f") if type(value) is int else str(value)
+    text = f"{value:,.0f}".replace(",", "\u202f") if _counts(row, key) else number(value)
+    error = row.get("standard_error", row.get("deviation")) if key == "value" else None
+    if error is not None:
+        text += f" ± {number(error, 2)}"
+    if key == "median":
+        ends = row.get("lower_quartile"), row.get("upper_quartile")
+    elif key == "value":
+        ends = row.get("low"), row.get("high")
+    else:
+        ends = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return text if None in ends else f"{text} ({number(ends[0])} to {number(ends[1])})"
+
+
+def _counts(row: Mapping[str, Any], key: str) -> bool:
+    """Whether a number without a unit counts something."""
+    return bool(key == "value" and not row.get("unit") and row["value"].is_integer() and row["value"] != 1)
+
+
+def _settings(table: pa.Table | None, summary: pa.Table) -> tuple[str, ...]:
+    """Which images, which statistics, which objective: once for all models, or by the models that differ."""
+    source = table if table is not None else summary
+    keys = [key for key in _SETTINGS if key in source.column_names]
+    wanted = ["model", *(key for key in ("data", "precision") if key in source.column_names), *keys]
+    rows = source.select(wanted).group_by(wanted, use_threads=False).aggregate([]).to_pylist()
+    by_text: dict[str, list[str]] = {}
+    for row in rows:
+        text = "; ".join(part for part in (_setting(key, row[key]) for key in wanted[1:]) if part)
+        by_text.setdefault(text, []).append(row["model"])
+    models = {row["model"] for row in rows}
+    return tuple(
+        f"{text[0].upper()}{text[1:]}." if set(named) == models else f"{', '.join(named)}: {text}."
+        for text, named in by_text.items()
+    )
+
+
+def _setting(key: str, value: Any) -> str:
+    if key == "augmentation":
+        return "clean images" if value == "none" else f"{value} augmentation, frozen"
+    if key == "batch_norm":
+        return f"BatchNorm: {value}" if value != "none" else "no BatchNorm"
+    if isinstance(value, float):
+        return f"{key.replace('_', ' ')} {value:g}"
+    return f"{value} directions" if key == "plane" and value == "random" else f"{key}: {value}"
+
+
+def _unconverged(rows: Sequence[Mapping[str, Any]]) -> str:
+    missing = sum(row.get("unconverged") or 0 for row in rows)
+    counted = sum(row.get("eigenvalues") or 0 for row in rows)
+    if not missing:
+        return ""
+    return (
+        f"{missing} of {missing + counted} eigenvalues did not converge: they are marked in the rows and count nowhere."
+    )
