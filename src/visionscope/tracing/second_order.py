@@ -1,11 +1,9 @@
-"""Second derivatives of any network: what must be so while they are taken, and what stands in their way."""
+"""Second derivatives of any network: what must be so while they are taken, and what they cost."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -15,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from visionscope.core.types import MINI_BATCH, Batch
-from visionscope.errors import NondeterminismError, VisionscopeError
+from visionscope.errors import NondeterminismError
+from visionscope.tracing.obstacles import check_functions, check_symmetry, explain, module_calls
 from visionscope.tracing.record import tensors_in
+
+__all__ = ["check_functions", "check_passes", "check_symmetry", "explain", "graph_bytes", "twice_differentiable"]
 
 BATCH_NORMS = ("eval", "train")
 
@@ -152,173 +152,16 @@ def _close(first: Tensor, second: Tensor, tolerance: float) -> bool:
     return bool((first - second).abs().max() <= tolerance * first.abs().max())
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """One module's call: detached copies of what it was given and what it returned."""
-
-    path: str
-    module: nn.Module
-    args: Any
-    kwargs: Any
-    wanted: tuple[bool, ...]  # which of the tensors given need a gradient
-    output: Any
-
-
-def _calls(model: nn.Module, images: Tensor) -> list[_Call]:
-    """The module calls of one pass, in order of their ends: inner ones ahead of those around them."""
-    calls: list[_Call] = []
-    opened: list[tuple[Any, Any, tuple[bool, ...]]] = []
-    paths = {id(module): path for path, module in model.named_modules()}
-
-    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
-        wanted = tuple(tensor.requires_grad for tensor in _flat((args, kwargs)))
-        opened.append((*tree_map(_copied, (args, kwargs)), wanted))
-
-    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        calls.append(_Call(paths[id(module)], module, *opened.pop(), tree_map(_copied, output)))
-
-    with ExitStack() as handles:
-        for module in model.modules():
-            handles.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            handles.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
-        model(images)
-    return calls
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _flat(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
-
-
 def _restless(model: nn.Module, images: Tensor) -> str:
     tolerance = _tolerance(images)
     what = f"{type(model).__name__}: two passes over the same images differ"
     cause = "a random draw in its forward, such as functional dropout with training=True or added noise; remove it"
-    for one, other in zip(_calls(model, images.clone()), _calls(model, images.clone()), strict=False):
+    for one, other in zip(module_calls(model, images.clone()), module_calls(model, images.clone()), strict=False):
         given = _same((one.args, one.kwargs), (other.args, other.kwargs), tolerance)
         if one.path == other.path and given and not _same(one.output, other.output, tolerance):
             where = f"{one.path} ({type(one.module).__name__})" if one.path else "the model's own forward"
             return f"{what}, first in {where}; likely {cause}"
     return f"{what}; likely {cause}"
-
-
-def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> VisionscopeError:
-    """The error that says why second derivatives failed: the innermost module that can't be differentiated twice alone.
-
-    To be called inside `twice_differentiable`.
-
-    Args:
-        model: the network.
-        images: some that it failed on.
-        error: what torch raised.
-
-    Returns:
-        One line with module path, class and operation, to be raised.
-    """
-    name = type(model).__name__
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return VisionscopeError(
-            f"{name}: second derivatives need more memory than there is; take smaller images or a smaller model"
-        )
-    try:
-        calls = _calls(model, images[:_FEW].clone())
-    except RuntimeError:
-        return VisionscopeError(f"{name}: the pass failed: {reason}")
-    for call in sorted(calls, key=lambda call: -call.path.count(".") if call.path else 1):
-        operation = _obstacle(call)
-        if operation:
-            where = f"module {call.path!r} ({type(call.module).__name__})" if call.path else "its own forward"
-            return VisionscopeError(
-                f"{name} can't be differentiated twice: {where} runs {operation}, whose gradient has no derivative; "
-                "replace it in the model by operations that have one"
-            )
-    return VisionscopeError(f"{name}: second derivatives failed, though each module has them alone: {reason}")
-
-
-def _obstacle(call: _Call) -> str:
-    """The operation on which a double backward of one call fails, or nothing."""
-    wanted = iter(call.wanted)
-    leaves: list[Tensor] = []
-
-    def fresh(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        copy = value.clone()
-        if not next(wanted):
-            return copy
-        leaves.append(copy.requires_grad_())
-        return copy.clone()  # not a leaf: modules may write into what they are given
-
-    try:
-        args, kwargs = tree_map(fresh, (call.args, call.kwargs))
-        output = [tensor for tensor in _leaves(call.module(*args, **kwargs)) if tensor.requires_grad]
-    except Exception:
-        return ""  # a module that needs its surroundings says nothing alone
-    leaves += [parameter for parameter in call.module.parameters() if parameter.requires_grad]
-    if not output:
-        return ""
-    functions = _custom_functions(output)
-    try:
-        first = torch.autograd.grad(_squares(output), leaves, create_graph=True, allow_unused=True)
-        with_graph = [gradient for gradient in first if gradient is not None and gradient.requires_grad]
-        if with_graph:
-            torch.autograd.grad(_squares(with_graph), leaves, allow_unused=True)
-    except RuntimeError as error:
-        named = re.search(r"derivative for (\S+) is not implemented", str(error))
-        return named[1] if named else ", ".join(functions) or str(error).strip().partition("\n")[0]
-    return ""
-
-
-def _squares(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([tensor.abs().square().sum() for tensor in tensors]).sum()
-
-
-def _custom_functions(outputs: Sequence[Tensor]) -> list[str]:
-    """Names of the autograd.Function classes in the graph of some tensors."""
-    names: dict[str, None] = {}
-    waiting = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
-    seen: set[Any] = set()
-    while waiting:
-        node = waiting.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            names[type(node).__name__.removesuffix("Backward")] = None
-        waiting.extend(following for following, _ in node.next_functions if following is not None)
-    return list(names)
-
-
-def check_symmetry(product: Callable[[Tensor], Tensor], like: Sequence[Tensor], seed: int = 0) -> None:
-    """Takes two products with random u and v: a Hessian has <u, H v> = <v, H u>.
-
-    It finds an autograd.Function whose backward cuts the gradient off the graph; one that treats its saved input as a
-    constant leaves a matrix that is symmetric, but wrong, which only a finite difference tells.
-
-    Args:
-        product: takes a vector (n,) to H times it, (n,).
-        like: tensors of n elements in all, of the vectors' type and device.
-        seed: of u and v.
-
-    Raises:
-        VisionscopeError: when the two differ by more than rounding.
-    """
-    size = sum(tensor.numel() for tensor in like)
-    generator = torch.Generator().manual_seed(seed)
-    u, v = (torch.randn(size, generator=generator, dtype=torch.float64).to(like[0]) for _ in range(2))
-    hu, hv = product(u).double(), product(v).double()
-    one, other = (float((left.double() * right).sum()) for left, right in ((u, hv), (v, hu)))
-    # u is standard normal, so an error e of H v changes <u, H v> by about |e|.
-    allowed = math.sqrt(torch.finfo(like[0].dtype).eps) * math.sqrt(float(hu.norm()) * float(hv.norm()))
-    if not abs(one - other) <= allowed:
-        raise VisionscopeError(
-            f"the Hessian's products are not symmetric: <u, Hv> = {one:.6g}, <v, Hu> = {other:.6g}; "
-            "a custom operation's backward leaves the graph (detach, .data, numpy)"
-        )
 
 
 def graph_bytes(model: nn.Module, batch: Batch, loss: Callable[[Batch], Tensor]) -> int:
