@@ -311,6 +311,13 @@ def test_a_function_that_is_silently_wrong_is_named_before_anything_is_measured(
     assert str(caught.value) == NAMED.format(operation)
 
 
+def test_passes_are_checked_for_functions_where_second_derivatives_are_wanted() -> None:
+    model = nn.Sequential(planted(Constant), nn.Flatten())
+    check_passes(model, Frozen())
+    with pytest.raises(VisionscopeError, match=r"module '0\.0\.2' \(Using\) runs Constant"):
+        check_passes(model, Frozen(), second_derivatives=True)
+
+
 def test_a_right_function_passes() -> None:
     images = batch(8, 4, torch.float32)
     with twice_differentiable(model := planted(Right)):

@@ -152,7 +152,7 @@ class Density:
                 not finite.
         """
         objective, sample = _objective(subject), subject.samples[self.sample]
-        check_passes(subject.model, sample, self.batch_norm)
+        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True)
         batches = list(sample.batches(0, len(sample), MINI_BATCH))
         hessian = SampleHessian(subject, objective, batches, self.batch_norm)
         for part in parts:

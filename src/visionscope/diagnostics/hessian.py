@@ -167,7 +167,7 @@ class Hessian:
         """
         scopes = self._scopes(subject)
         sample = subject.samples[self.sample]
-        check_passes(subject.model, sample, self.batch_norm)
+        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True)
         for number, part in enumerate(parts):
             first, stop = map(int, part.split("-"))
             rows: list[HessianRow] = []

@@ -105,16 +105,20 @@ def _hard_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return input.add_(3).clamp_(0, 6).div_(6) if inplace else (input + 3).clamp(0, 6) / 6
 
 
-def check_passes(model: nn.Module, sample: SampleOfBatches, batch_norm: str = "eval") -> None:
+def check_passes(
+    model: nn.Module, sample: SampleOfBatches, batch_norm: str = "eval", *, second_derivatives: bool = False
+) -> None:
     """Loads a sample's first mini-batch twice and passes it twice; bit-equal on a CPU, to 1e-5 on accelerators.
 
     Args:
         model: any network.
         sample: frozen, so that it gives the same images each time.
         batch_norm: as for `twice_differentiable`.
+        second_derivatives: calls `check_functions` as well.
 
     Raises:
         NondeterminismError: when the images differ, or the outputs, naming the first module that makes them differ.
+        VisionscopeError: from `check_functions`.
     """
     first, again = (next(sample.batches(0, min(MINI_BATCH, len(sample)), MINI_BATCH)) for _ in range(2))
     for field in dataclasses.fields(Batch):
@@ -129,6 +133,9 @@ def check_passes(model: nn.Module, sample: SampleOfBatches, batch_norm: str = "e
         outputs = [model(images.clone()) for _ in range(2)]
         if not _same(outputs[0], outputs[1], _tolerance(images)):
             raise NondeterminismError(_restless(model, images))
+        if second_derivatives:
+            with torch.enable_grad():
+                check_functions(model, images)
 
 
 def _tolerance(images: Tensor) -> float:
