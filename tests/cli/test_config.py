@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionscope.config import Parser, add_study_flags, study_from, study_from_file, study_from_flags, study_text
+from visionscope.core.objective import Objective
 from visionscope.diagnostics.fourier import Fourier
+from visionscope.diagnostics.hessian import Hessian
+from visionscope.diagnostics.landscape import Landscape
 from visionscope.diagnostics.similarity import Similarity
 from visionscope.diagnostics.variance import Variance
 from visionscope.errors import ConfigError
@@ -38,6 +41,10 @@ size: [64, 32]
 mean: [0.1, 0.2, 0.3]
 std: [1, 1, 0.5]
 points: [stem, blocks.0+msa]
+augmentation: weak
+label_smoothing: 0.2
+weight_decay: 0
+decays: matrices
 out: somewhere
 fourier: {labelling: paper}
 similarity:
@@ -46,7 +53,8 @@ similarity:
 FLAGS = (
     "a=resnet18 vit_tiny_patch16_224 --data embedded:conflict --only similarity,fourier --images 64 --seed 3 "
     "--device cpu --precision bf16 --random-weights 0 --size 64 32 --mean 0.1 0.2 0.3 --std 1 1 0.5 "
-    "--points stem,blocks.0+msa --out somewhere --fourier.labelling paper --similarity.group 16"
+    "--points stem,blocks.0+msa --augmentation weak --label-smoothing 0.2 --weight-decay 0 --decays matrices "
+    "--out somewhere --fourier.labelling paper --similarity.group 16"
 )
 
 
@@ -66,6 +74,10 @@ def test_yaml_and_flags_make_the_same_study(tmp_path):
         mean=(0.1, 0.2, 0.3),
         std=(1.0, 1.0, 0.5),
         points=("stem", "blocks.0+msa"),
+        augmentation="weak",
+        label_smoothing=0.2,
+        weight_decay=0.0,
+        decays="matrices",
         out="somewhere",
     )
 
@@ -75,6 +87,36 @@ def test_defaults_are_the_design_s(tmp_path):
     assert study == from_yaml(tmp_path, "models: resnet18\ndata: embedded\n")
     assert (study.images, study.batch, study.seed, study.precision) == (256, 32, 0, "fp32")
     assert study.diagnostics == (Fourier(), Variance(), Similarity())
+    assert (study.augmentation, study.objective) == ("strong", Objective(label_smoothing=0.1, weight_decay=0.05))
+
+
+@pytest.mark.parametrize(
+    ("flags", "smoothing"),
+    [("--augmentation strong", 0.1), ("--augmentation weak", 0.0), ("--augmentation none --label-smoothing 0.3", 0.3)],
+)
+def test_labels_are_smoothed_as_the_paper_does_with_strong_augmentation_alone(flags, smoothing):
+    study = from_flags("resnet18", "--data", "embedded", *flags.split())
+    assert study.objective.label_smoothing == smoothing
+
+
+def test_fields_of_a_diagnostic_that_measures(tmp_path):
+    flags = "--only hessian,landscape --hessian.k 3 --hessian.fraction 0.1 --landscape.axes 1 --landscape.points 11"
+    study = from_flags("resnet18", "--data", "embedded", *flags.split())
+    assert study.diagnostics == (Hessian(k=3, fraction=0.1), Landscape(axes=1, points=11))
+    text = "only: [hessian, landscape]\nhessian: {k: 3, fraction: 0.1}\nlandscape: {axes: 1, points: 11}"
+    assert study == from_yaml(tmp_path, f"models: resnet18\ndata: embedded\n{text}\n")
+    path = tmp_path / "again.yaml"
+    path.write_text(study_text(study))
+    assert study_from_file(path) == study
+
+
+def test_files_of_a_plane_are_named_by_flags_and_in_a_study(tmp_path):
+    plane = ("--landscape.plane", "checkpoints", "--landscape.checkpoints", "[a.pt, b.pt]")
+    study = from_flags("resnet18", "--data", "embedded", "--only", "landscape", *plane)
+    assert study.diagnostics == (Landscape(plane="checkpoints", checkpoints=("a.pt", "b.pt")),)
+    path = tmp_path / "again.yaml"
+    path.write_text(study_text(study))
+    assert study_from_file(path) == study
 
 
 def test_changes_replace_the_file_s_values(tmp_path):
@@ -138,6 +180,11 @@ def test_study_file_reads_back_as_the_same_study(tmp_path_factory, models, only,
         ("seed: -1", r"seed: must be at least 0; got -1"),
         ("random_weights: -1", r"random_weights: must be at least 0; got -1"),
         ("precision: fp23", r"precision: must be one of fp32, fp64, bf16; got 'fp23'. Did you mean 'fp32'\?"),
+        ("augmentation: stong", r"augmentation: must be one of .*; got 'stong'. Did you mean 'strong'\?"),
+        ("label_smoothing: 1", r"label_smoothing: must be at least 0 and below 1; got 1.0"),
+        ("label_smoothing: much", r"label_smoothing: must be a number; got 'much'"),
+        ("weight_decay: -0.1", r"weight_decay: must be a finite number of at least 0; got -0.1"),
+        ("decays: matrixes", r"decays: must be one of all, matrices; got 'matrixes'. Did you mean 'matrices'\?"),
         ("size: [3]", r"size: must be height and width in pixels; got \[3\]"),
         ("size: 32", r"size: must be a list of numbers; got 32"),
         ("std: [0, 1, 1]", r"std: must be positive; got \[0.0, 1.0, 1.0\]"),
@@ -190,6 +237,8 @@ def test_absent_and_binary_files(tmp_path):
         ("resnet18 --data embedded --images", r"images.*expected"),
         ("resnet18 --data embedded --fourier.labelling papr", r"fourier.labelling.*'papr'. Did you mean 'paper'\?"),
         ("resnet18 --data embedded --fourier.label paper", r"--fourier.label: there is no such flag. Did you mean"),
+        ("resnet18 --data embedded --augmentation week", r"got 'week'. Did you mean 'weak'\?"),
+        ("resnet18 --data embedded --label-smoothin 0", r"there is no such flag. Did you mean '--label-smoothing'\?"),
         ("resnet18 --data embedded --size 3", r"size.*expected 2 arguments"),
     ],
 )
