@@ -229,6 +229,7 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
 
 def _say_cost(console: Console, outlook: _Outlook) -> None:
     from visionscope.running.execute import LONG_PART_SECONDS
+    from visionscope.running.measuring import size_text
 
     label, estimate = outlook.planned.subject.label, outlook.estimate
     long = f"{label}: one part takes more than 10 minutes; a stop can lose that much"
@@ -241,7 +242,7 @@ def _say_cost(console: Console, outlook: _Outlook) -> None:
             console.print(long, highlight=False)
     for job, prospect in outlook.prospects:
         about = "cost unknown" if prospect.seconds is None else f"about {_duration(prospect.seconds)}"
-        memory = "" if prospect.cost is None else f", {prospect.cost.memory / 2**30:.2f} GiB beside the model"
+        memory = "" if prospect.cost is None else f", {size_text(prospect.cost.memory)} beside the model"
         line = f"{label}: {job.diagnostic.name}: {prospect.parts} parts left, {about}{memory}"
         console.print(line, highlight=False)
         if prospect.seconds and prospect.seconds / prospect.parts > LONG_PART_SECONDS:

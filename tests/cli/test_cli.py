@@ -91,6 +91,44 @@ def test_dry_run_lists_jobs_and_cost_and_computes_nothing(tmp_path, capsys):
     assert not out.exists()
 
 
+TINY_HESSIAN = ["--only", "hessian", "--hessian.k", "1", "--hessian.mini_batches", "9", "--hessian.tolerance", "0.01"]
+
+
+def test_curvature_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["diagnose", CNN, *SMALL, *TINY_HESSIAN, "--augmentation", "weak", "--out", str(out)]
+    assert main([*arguments, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    (row,) = (line for line in said.out.splitlines() if "hessian " in line and "│" in line)
+    cells = [cell.strip() for cell in row.split("│")]
+    assert cells[1:3] + cells[4:8] == ["cnn", "hessian", "embedded:train, weak augmentation", "2", "0", "144"]
+    assert "cnn: hessian: 2 parts left, about " in said.out
+    assert "MiB beside the model" in said.out
+    assert said.err == ""
+    assert not out.exists()
+    assert main(arguments) == 0
+    assert capsys.readouterr() == (f"{out}/report.html\n", "")
+    assert {path.name for path in (out / "tables").glob("*.csv")} == {"hessian.csv", "hessian_summary.csv"}
+    assert main(["status", str(out)]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "hessian" in line and "│" in line)
+    assert [cell.strip() for cell in row.split("│")][4:8] == ["2", "0", "0", "144"]
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "cnn: hessian: 0 parts left, about 0 s" in capsys.readouterr().out
+
+
+def test_too_little_memory_is_one_line_before_it_starts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("visionscope.running.measuring.free_memory", lambda device: 1000)
+    arguments = ["diagnose", CNN, *SMALL, *TINY_HESSIAN, "--out", str(tmp_path / "run")]
+    for more in (["--dry-run"], []):
+        assert main([*arguments, *more]) == 0
+        said = capsys.readouterr().err
+        assert said.startswith(
+            "visionscope: warning: hessian of cnn needs about 0.0 GiB of memory on cpu, where 0.0 GiB"
+        )
+        assert "--hessian.max_products" in said
+        assert said.count("\n") == 1
+
+
 def test_dry_run_of_a_finished_run_costs_nothing(finished, capsys):
     arguments = ["diagnose", CNN, "--data", "embedded", "--images", "300", "--only", "fourier,variance", "--dry-run"]
     assert main([*arguments, "--out", str(finished)]) == 0
@@ -196,6 +234,11 @@ def test_models_are_listed_and_searched(capsys):
         ("diagnose resnt18 --data embedded", "timm has no model 'resnt18'. Did you mean 'resnet18'?"),
         ("diagnose resnet18 --data embeded --random-weights 0", "Did you mean 'embedded'?"),
         ("diagnose resnet18 --data embedded --points nowhere --random-weights 0", "points: resnet18 has none called"),
+        (
+            f"diagnose {CNN} --data embedded --only hessian --precision bf16",
+            "precision: hessian is measured in fp32 or",
+        ),
+        (f"diagnose {CNN} --data embedded --hessian.k 0 --only hessian", "hessian.k: must be at least 1; got 0"),
         ("points /nowhere.py:model", "/nowhere.py"),
         ("train resnet18", "data: must be given"),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from running.conftest import study_of
+from running.losses import Losses
 from visionscope.cli import main
 from visionscope.core.types import Batch
 from visionscope.running.execute import execute
@@ -18,6 +19,7 @@ from visionscope.running.plan import PlannedSubject, plan, spans_of
 from visionscope.running.store import Store
 
 IMAGES = 900
+LOSSES = 12
 CONTEXT = multiprocessing.get_context("forkserver")
 # Modules that are installed; the server does not know the tests' folder.
 CONTEXT.set_forkserver_preload(["visionscope.api", "visionscope.cli", "timm", "pytest"])
@@ -49,6 +51,13 @@ def noise_study() -> PlannedSubject:
 def run_noise(folder: Path) -> None:
     torch.set_num_threads(1)
     execute([noise_study()], Store(folder), batch=64, device=torch.device("cpu"))
+
+
+def run_losses(folder: Path) -> None:
+    """A measuring diagnostic in twelve parts, of which each takes a few hundredths of a second."""
+    torch.set_num_threads(1)
+    measured = plan(dataclasses.replace(study_of(images=8), diagnostics=(Losses(mini_batches=LOSSES),)))
+    execute(measured, Store(folder), batch=64, device=torch.device("cpu"))
 
 
 def run_noise_stuck_in_a_write(folder: Path) -> None:

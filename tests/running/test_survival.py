@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from running import losses
 from running.conftest import study_of
-from running.killing import run_command, run_noise, run_noise_stuck_in_a_write, started, wait_until
+from running.killing import (
+    LOSSES,
+    run_command,
+    run_losses,
+    run_noise,
+    run_noise_stuck_in_a_write,
+    started,
+    wait_until,
+)
 from visionscope.config import study_text
 from visionscope.running.store import Store
 
@@ -71,6 +80,28 @@ def test_kill_nine_at_random_moments(tmp_path, undisturbed):
     assert sum(count - 1 for count in times_computed(tmp_path).values()) <= KILLS
     assert len(times_computed(tmp_path)) == FILES
     assert_equal_runs(tmp_path, undisturbed)
+
+
+def test_kill_nine_of_a_diagnostic_that_measures(tmp_path, monkeypatch):
+    losses.register(monkeypatch)
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    between = 0
+    for wanted in (1, 4, 9):
+        process = started(run_losses, stopped)
+        wait_until(lambda wanted=wanted: len(part_files(stopped)) >= wanted, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        between += 0 < len(part_files(stopped)) < LOSSES
+    assert between >= 2
+    for folder in (stopped, whole):
+        process = started(run_losses, folder)
+        process.join()
+        assert process.exitcode == 0
+    assert len(times_computed(stopped)) == LOSSES
+    assert sum(count - 1 for count in times_computed(stopped).values()) <= 3
+    found, expected = Store(stopped).table("losses"), Store(whole).table("losses")
+    assert found["mini_batch"].to_pylist() == list(range(LOSSES))
+    assert found.equals(expected, check_metadata=True)
 
 
 def test_kill_nine_during_a_write(tmp_path, undisturbed):

@@ -89,8 +89,8 @@ def memory_warning(job: Job, cost: Cost, device: torch.device) -> str:
     if free is None or cost.memory <= free:
         return ""
     return (
-        f"{job.diagnostic.name} of {job.record['model']['label']} needs about {_gibibytes(cost.memory)} of memory on "
-        f"{device}, where {_gibibytes(free)} are free; {cost.advice}"
+        f"{job.diagnostic.name} of {job.record['model']['label']} needs about {size_text(cost.memory)} of memory on "
+        f"{device}, where {size_text(free)} are free; {cost.advice}"
     )
 
 
@@ -103,6 +103,11 @@ def free_memory(device: torch.device) -> int | None:
         return int(entries["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+
+
+def size_text(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def measure_job(job: Job, store: Store, *, device: torch.device, progress: Progress) -> list[Failure]:
@@ -197,7 +202,3 @@ def _seconds_per_image(subject: Subject, name: str, device: torch.device) -> flo
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - began
     return seconds / len(images)
-
-
-def _gibibytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
