@@ -4,115 +4,22 @@ import copy
 import dataclasses
 import math
 
-import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from reference import landscape as twin
 from reference.found_as_it_was import snapshot
-from visionscope.core.objective import Objective
-from visionscope.core.table import LEADING, to_table
-from visionscope.core.types import Batch, Subject
+from reference.small_subjects import CLASSES, SMALL, Images, convolutional, measured, subject, table, transformer
+from visionscope.core.types import InputConfig
 from visionscope.diagnostics import _evaluation
-from visionscope.diagnostics.landscape import Landscape, LandscapeRow
+from visionscope.diagnostics.landscape import Landscape
 from visionscope.errors import ConfigError, DataError, NondeterminismError
+from visionscope.models.checkpoint import save_checkpoint
 from visionscope.tracing.plane import batch_norms
 from visionscope.tracing.weights import weights_of
-
-CLASSES = 5
-SMALL = {"points": 3, "draws": 1, "sample_size": 40}
-
-
-@dataclasses.dataclass
-class Images:
-    """Random images, each mixed with another."""
-
-    count: int = 40
-    size: int = 8
-    mixed: bool = True
-    digest: str = "fixed"
-    served: int = 0
-
-    def __post_init__(self):
-        generator = torch.Generator().manual_seed(3)
-        self.images = torch.randn(self.count, 3, self.size, self.size, generator=generator)
-        self.labels, self.partners = (torch.randint(0, CLASSES, (self.count,), generator=generator) for _ in range(2))
-        self.shares = torch.rand(self.count, generator=generator, dtype=torch.float64)
-
-    def __len__(self):
-        return self.count
-
-    def batches(self, start, stop, batch_size):
-        for first in range(start, stop, batch_size):
-            own = slice(first, min(first + batch_size, stop))
-            more = (self.partners[own], self.shares[own]) if self.mixed else ()
-            yield Batch(self.images[own], self.labels[own], torch.arange(first, own.stop), *more)
-
-    def as_given(self, batch_size):
-        """For the twin."""
-        shares = self.shares if self.mixed else torch.ones(self.count, dtype=torch.float64)
-        columns = (self.images, self.labels, self.partners, shares)
-        return zip(*(column.split(batch_size) for column in columns), strict=True)
-
-
-def convolutional(seed=0):
-    torch.manual_seed(seed)
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, bias=False),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Conv2d(6, 8, 3),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, CLASSES),
-    )
-    for norm in batch_norms(model):
-        norm.running_mean.uniform_(-0.3, 0.3)
-        norm.running_var.uniform_(0.5, 2)
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.uniform_(norm.bias, -0.3, 0.3)
-    return model.eval()
-
-
-def transformer(seed=0):
-    torch.manual_seed(seed)
-    return VisionTransformer(
-        img_size=8, patch_size=4, embed_dim=12, depth=2, num_heads=2, num_classes=CLASSES, drop_path_rate=0.5
-    ).eval()
-
-
-def subject(model, sample=None, precision="fp32", **objective):
-    return Subject(
-        label="m",
-        model=model.double() if precision == "fp64" else model,
-        points=(),
-        watch=lambda callback: None,
-        samples={"train": sample or Images()},
-        precision=precision,
-        objective=Objective(**objective),
-        augmentation="strong",
-    )
-
-
-def measured(landscape, given):
-    parts = landscape.parts(given)
-    found = dict(landscape.measure(given, parts))
-    assert list(found) == list(parts)
-    return [row for rows in found.values() for row in rows]
-
-
-def table(rows, model="m", job="j"):
-    rows = to_table(LandscapeRow, rows)
-    for place, name in enumerate(LEADING):
-        value = {"model": model, "job": job}.get(name, name)
-        rows = rows.add_column(place, name, pa.array([value] * rows.num_rows, pa.string()))
-    return rows
 
 
 @pytest.mark.parametrize("normalization", ["filter", "official"])
@@ -305,3 +212,85 @@ def test_cost_counts_passes_and_bytes():
     assert Landscape(**SMALL, batch_norm="reestimated").cost(given).passes == 2 * 40 * 3
     assert cost.memory > 40 * 3 * 8 * 8 * 4
     assert "--landscape.sample_size" in cost.advice
+
+
+def scaled_to(unit, model):
+    wanted = math.sqrt(sum(float(value.detach().square().sum()) for value in weights_of(model).values()))
+    unit = unit / unit.norm() * wanted
+    return unit * unit[unit.abs().argmax()].sign()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # raised inside torch.func.hessian
+def test_eigenvectors_are_those_of_the_dense_hessian():
+    model = nn.Sequential(nn.Conv2d(3, 3, 5), nn.Tanh(), nn.Flatten(), nn.Linear(48, CLASSES)).double()
+    torch.manual_seed(1)
+    for value in model.parameters():
+        nn.init.normal_(value, 0, 0.3)
+    given = subject(model.eval(), Images(count=32), precision="fp64")
+    sample = given.samples["train"]
+    (batch,) = sample.batches(0, 32, 32)
+    names = [name for name, _ in model.named_parameters()]
+    flat = torch.cat([value.detach().reshape(-1) for value in model.parameters()])
+
+    def loss(vector):
+        pieces = vector.split([model.get_parameter(name).numel() for name in names])
+        moved = {name: piece.view_as(model.get_parameter(name)) for name, piece in zip(names, pieces, strict=True)}
+        logits = torch.func.functional_call(model, moved, (batch.images.double(),))
+        return given.objective.nll(logits, given.objective.targets(batch, CLASSES)).mean()
+
+    values, vectors = torch.linalg.eigh(torch.func.hessian(loss)(flat))
+    order = values.abs().argsort(descending=True)[:2]
+    rows = measured(Landscape(plane="eigenvectors", points=3, extent=0.1, radius=0.1, sample_size=32), given)
+    assert len(rows) == 9
+    axes = [scaled_to(vectors[:, place], model) for place in order]
+    for row in rows:
+        assert row.nll == pytest.approx(float(loss(flat + row.x * axes[0] + row.y * axes[1])), rel=1e-5)
+    assert rows[0].normalization == "weights"
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A network and two others of its kind, in files."""
+    paths = []
+    for seed in (1, 2):
+        paths.append(tmp_path / f"epoch-{seed}.safetensors")
+        config = InputConfig(size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+        save_checkpoint(paths[-1], convolutional(seed), num_classes=CLASSES, arguments={}, config=config)
+    return tuple(map(str, paths))
+
+
+def test_the_plane_through_checkpoints_meets_them(checkpoints):
+    given = subject(convolutional(), precision="fp64")
+    rows = measured(Landscape(plane="checkpoints", checkpoints=checkpoints, points=5, sample_size=40), given)
+    assert len(rows) == 28
+    places = {row.place: row for row in rows if row.place}
+    assert list(places) == ["model", "epoch-1", "epoch-2"]
+    sample = given.samples["train"]
+    sample.images = sample.images.double()
+    for seed, row in enumerate(places.values()):
+        there = copy.deepcopy(given.model)
+        for name, value in convolutional(seed).named_parameters():
+            there.get_parameter(name).data = value.data.double()
+        wanted = twin.loss_at(there, [], (), sample.as_given(32), 0.05)
+        assert row.nll == pytest.approx(wanted["nll"], rel=1e-9)
+        assert row.l2 == pytest.approx(wanted["l2"], rel=1e-9)
+    grid = [row for row in rows if not row.place]
+    for axis in ("x", "y"):
+        steps = {getattr(row, axis) for row in grid}
+        inside = [getattr(row, axis) for row in places.values()]
+        assert min(steps) < min(inside) <= max(inside) < max(steps)
+        assert 0.0 in steps
+    surface = Landscape().figure(table(rows)).panels[0].surface
+    assert [name for *_, name in surface.marks] == ["model", "epoch-1", "epoch-2"]
+
+
+def test_files_count_by_their_content(checkpoints, tmp_path):
+    moved = tuple(str(tmp_path / f"{index}.safetensors") for index in range(2))
+    for old, new in zip(checkpoints, moved, strict=True):
+        (tmp_path / new).write_bytes((tmp_path / old).read_bytes())
+    here, there = (Landscape(plane="checkpoints", checkpoints=paths) for paths in (checkpoints, moved))
+    assert here.identity() == there.identity()
+    assert here.identity()["checkpoints"] != here.identity()["checkpoints"][::-1]
+    assert Landscape(seed=1).identity() != Landscape().identity()
+    with pytest.raises(ConfigError, match="checkpoint gone: it can't be read: No such file"):
+        Landscape(plane="checkpoints", checkpoints=("gone", "gone")).identity()

@@ -13,11 +13,18 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import Subject
+from visionscope.core.types import MINI_BATCH, Batch, Subject
+from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import fit, read_checkpoint
-from visionscope.numerics.directions import Direction, plane_through, random_direction
+from visionscope.numerics.directions import Direction, length, plane_through, random_direction
+from visionscope.numerics.hvp import HessianProduct, flat, split
+from visionscope.numerics.lanczos import largest
+from visionscope.tracing.second_order import explain, twice_differentiable
 from visionscope.tracing.weights import weights_of
 
+_MINI_BATCHES = 8
+_TOLERANCE = 1e-8  # of the eigenvalues; the vectors are known to about its square root
+_MOST_PRODUCTS = 100
 MARGIN = 0.25  # of the distance between the outermost checkpoints, on either side
 
 
@@ -44,6 +51,8 @@ class Asked(Protocol):
     """What of a landscape's fields the plane depends on."""
 
     @property
+    def sample(self) -> str: ...
+    @property
     def plane(self) -> str: ...
     @property
     def normalization(self) -> str: ...
@@ -66,10 +75,14 @@ def plane_of(subject: Subject, asked: Asked) -> Plane:
 
     Raises:
         ConfigError: see `checkpoint_plane`.
+        VisionscopeError: see `top_eigenvectors`.
     """
     if asked.plane == "checkpoints":
         return checkpoint_plane(subject.model, asked.checkpoints, asked.points)
     steps = even_steps(asked.extent, asked.points)
+    if asked.plane == "eigenvectors":
+        x, y = top_eigenvectors(subject, asked.sample, asked.seed)
+        return Plane(x, y, steps, steps)
     x, y = (random_line(subject.model, asked.normalization, asked.seed, 0, axis) for axis in ("x", "y"))
     return Plane(x, y, steps, steps)
 
@@ -138,13 +151,78 @@ def checkpoint_plane(model: nn.Module, files: Sequence[str], points: int) -> Pla
     )
 
 
+def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction]:
+    """The eigenvectors of the Hessian's two eigenvalues of largest magnitude, each as long as the weights.
+
+    The Hessian is that of the mean NLL of the first 8 mini-batches of 16, by all parameters. A unit eigenvector is
+    scaled to the length that filter normalization gives a random direction, which is that of all weights that such a
+    direction moves; its sign makes its largest component positive.
+
+    Args:
+        subject: with its objective.
+        sample: which of its samples.
+        seed: of the start vector.
+
+    Raises:
+        VisionscopeError: when the model can't be differentiated twice, or the eigenvectors don't converge.
+    """
+    model, named = subject.model, dict(subject.model.named_parameters())
+    count = min(_MINI_BATCHES * MINI_BATCH, len(subject.samples[sample]))
+    batches = list(subject.samples[sample].batches(0, count, MINI_BATCH))
+    parameters = list(named.values())
+    like = flat([value.detach() for value in parameters])
+    with twice_differentiable(model):
+        try:
+            found = largest(
+                lambda vector: _mean_product(subject, batches, vector),
+                like,
+                2,
+                tolerance=_TOLERANCE,
+                max_steps=_MOST_PRODUCTS,
+                seed=seed,
+                vectors=True,
+            )
+        except RuntimeError as error:
+            raise explain(model, batches[0].images.to(parameters[0]), error) from error
+    if not found.converged.all() or found.vectors is None or len(found.vectors) < 2:
+        raise VisionscopeError(
+            f"landscape: the Hessian's two top eigenvectors did not converge in {found.products} products; "
+            "take --landscape.plane random"
+        )
+    wanted = length({name: value.detach() for name, value in weights_of(model).items()})
+    directions = []
+    for vector in found.vectors:
+        scaled = vector * (wanted / vector.double().norm().item() * vector[vector.abs().argmax()].sign().item())
+        directions.append(dict(zip(named, split(scaled, parameters), strict=True)))
+    return directions
+
+
+def _mean_product(subject: Subject, batches: Sequence[Batch], vector: Tensor) -> Tensor:
+    """One mini-batch's graph at a time, made anew for every product: memory matters more here than time."""
+    assert subject.objective is not None  # the landscape has asked for it
+    parameters = list(subject.model.parameters())
+    images = sum(len(batch.images) for batch in batches)
+    total = torch.zeros_like(vector)
+    for batch in batches:
+        loss = subject.objective.mean_nll(subject.model, batch, parameters[0])
+        product = HessianProduct(loss, parameters).block(range(len(parameters)))
+        total += product(vector) * (len(batch.images) / images)
+    return total
+
+
 def file_digest(path: str) -> str:
     """The sha256 of a file's content.
 
     Args:
         path: of the file.
+
+    Raises:
+        ConfigError: when it can't be read.
     """
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"checkpoint {path}: it can't be read: {error.strerror}") from error
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:

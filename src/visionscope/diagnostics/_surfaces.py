@@ -102,7 +102,7 @@ def _flatness(rows: Sequence[Row], rise: float, radius: float) -> list[Landscape
         _single("L2 at the centre", centre["l2"], "nat", images),
         _single("accuracy at the centre", centre["accuracy"], "", images),
     ]
-    per_square, per = "nat per squared step", "step"
+    per_square = "nat per squared step"
     curvatures = [curvature(cut.steps, cut.losses) for cut in cuts]
     for cut, value in zip(cuts, curvatures, strict=True):
         if not cut.draw:
@@ -111,7 +111,7 @@ def _flatness(rows: Sequence[Row], rise: float, radius: float) -> list[Landscape
     rises = [rise_at(radius, cut.steps, cut.losses) for cut in cuts]
     said += [
         _over("curvature", curvatures, per_square, images, "no finite neighbours of the centre along {}"),
-        _over(f"radius at a rise of {rise:g} nat", radii, per, images, "not reached along {} (both senses count)"),
+        _radius(rise, radii, cuts, images),
         _over(f"sharpness: rise at step {radius:g}", rises, "nat", images, "beyond the line or not finite along {}"),
         _single("non-finite places", float(sum(not math.isfinite(row["nll"]) for row in rows)), "", images),
     ]
@@ -122,6 +122,17 @@ def _single(quantity: str, value: float | None, unit: str, images: int) -> Lands
     finite = value is not None and math.isfinite(value)
     note = "" if finite else "not known" if value is None else f"it is {value}"
     return LandscapeSummaryRow(quantity, value if finite else None, None, None, None, unit, 1, images, note)
+
+
+def _radius(rise: float, radii: Sequence[float | None], cuts: Sequence[_Cut], images: int) -> LandscapeSummaryRow:
+    """Either sense of a direction counts by itself."""
+    said = _over(f"radius at a rise of {rise:g} nat", radii, "step", images, "not reached along {} half-lines")
+    first = min((abs(step) for cut in cuts for step in cut.steps if step), default=0.0)
+    coarse = sum(radius is not None and radius < first for radius in radii)
+    if said.note or not coarse:
+        return said
+    told = f"within the first step along {coarse} of {len(radii)} half-lines: take a smaller extent"
+    return dataclasses.replace(said, note=told)
 
 
 def _over(quantity: str, values: Sequence[float | None], unit: str, images: int, missing: str) -> LandscapeSummaryRow:
