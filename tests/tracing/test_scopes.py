@@ -121,7 +121,6 @@ class Attending(nn.Module):
         self.out = Outward()
 
     def forward(self, x: Tensor) -> Tensor:
-        _ = self.attention.in_proj_weight.dtype  # a question, not a use
         x = x + self.gamma * self.attention(x, x, x, need_weights=False)[0]
         return self.out(x)
 
@@ -153,6 +152,7 @@ class Bare(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.steps += 1
+        x = x.to(self.head.weight.dtype)  # a question, not a use
         x = self.patch(x).flatten(2).mT + self.positions
         for layer in self.layer:
             x = layer(x)

@@ -14,6 +14,8 @@ from visionscope.core.objective import Objective
 from visionscope.core.types import Batch
 from visionscope.errors import NondeterminismError, VisionscopeError
 from visionscope.numerics.hvp import HessianProduct, split
+from visionscope.tracing.caches import clear_caches
+from visionscope.tracing.plane import PlaneModel
 from visionscope.tracing.second_order import (
     check_functions,
     check_passes,
@@ -97,6 +99,56 @@ def test_products_are_the_difference_of_gradients(family: str, batch_norm: str) 
     found, expected = product_and_difference(model, batch(32), batch_norm)
     assert float(found.norm()) > 0
     assert float((found - expected).norm() / expected.norm()) < 1e-4
+
+
+def kept_biases() -> nn.Module:
+    """A LeViT, which keeps its table of position biases in evaluation mode, after a pass without gradients."""
+    model = timm.create_model(
+        "levit_128s",
+        img_size=64,
+        embed_dim=(16, 16, 16),
+        key_dim=8,
+        num_heads=(2, 2, 2),
+        depth=(1, 1, 1),
+        num_classes=5,
+    ).double()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.ones_(module.weight)  # branches begin at zero
+    nn.init.normal_(model.head.linear.weight)
+    with torch.no_grad():
+        model.eval()(batch(64).images)
+    return model
+
+
+def test_what_a_model_keeps_is_computed_anew_at_each_pass() -> None:
+    model = kept_biases()
+    attention = model.stages[0].blocks[0].attn
+    assert attention.attention_bias_cache
+    with twice_differentiable(model):
+        for _ in range(2):  # the first graph is gone when the second is made
+            loss = OBJECTIVE.mean_nll(model, batch(64), attention.attention_biases)
+            (gradient,) = torch.autograd.grad(loss, [attention.attention_biases])
+            assert float(gradient.abs().sum()) > 0
+    assert not attention.attention_bias_cache
+    assert not model._forward_pre_hooks
+    found, expected = product_and_difference(model, batch(64))
+    assert float((found - expected).norm() / expected.norm()) < 1e-4
+
+
+def test_a_plane_moves_what_a_model_keeps() -> None:
+    model, images = kept_biases(), batch(64).images
+    name = "stages.0.blocks.0.attn.attention_biases"
+    direction = {name: torch.ones_like(model.get_parameter(name)).cumsum(1)}
+    plane = PlaneModel(model, [name])
+    with torch.no_grad():
+        here = plane.network(images)
+        plane.move([(1.0, plane.prepared(direction))])
+        there = plane.network(images)
+        model.get_parameter(name).add_(direction[name])
+        clear_caches(model)
+        torch.testing.assert_close(there, model(images), rtol=1e-12, atol=0)
+    assert not torch.allclose(here, there, rtol=1e-6, atol=0)
 
 
 @pytest.mark.slow

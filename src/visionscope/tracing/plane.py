@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from visionscope.core.objective import logits_of
+from visionscope.tracing.caches import clear_caches
 from visionscope.tracing.folding import Pair, find_pairs, fold
 
 Direction = Mapping[str, Tensor]
@@ -79,6 +80,7 @@ class PlaneModel:
                     here = torch.add(here, direction[name], alpha=step, out=parameter)
             if here is origin:
                 parameter.copy_(origin)
+        clear_caches(self.network)
 
     @torch.no_grad()
     def reestimate(self, batches: Iterable[Tensor]) -> None:

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from visionscope.core.types import MINI_BATCH, Batch
 from visionscope.errors import NondeterminismError
+from visionscope.tracing.caches import clear_caches
 from visionscope.tracing.obstacles import check_functions, check_symmetry, explain, module_calls
 from visionscope.tracing.record import tensors_in
 
@@ -41,11 +42,11 @@ class SampleOfBatches(Protocol):
 def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator[None]:
     """A context in which a network's loss can be differentiated twice by all of its parameters.
 
-    Inside: evaluation mode (dropout and drop path off); attention by torch's plain kernel, as the fused ones have no
-    second derivative, and nn.MultiheadAttention without its fast path; the hard sigmoid as clamp(x + 3, 0, 6) / 6,
-    which gives the same bits in float32 and float64 and has a second derivative; every parameter requires a gradient.
-    Modes, switches, gradient flags and the running statistics are as before afterwards, also after an exception;
-    `.grad` is never touched.
+    Inside: evaluation mode (dropout and drop path off), in which nothing is kept from one pass to the next; attention
+    by torch's plain kernel, as the fused ones have no second derivative, and nn.MultiheadAttention without its fast
+    path; the hard sigmoid as clamp(x + 3, 0, 6) / 6, which gives the same bits in float32 and float64 and has a second
+    derivative; every parameter requires a gradient. Modes, switches, gradient flags and the running statistics are as
+    before afterwards, also after an exception; `.grad` is never touched.
 
     Args:
         model: any network; the gradients must be taken inside the context.
@@ -68,6 +69,9 @@ def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator
         if batch_norm == "train":
             _take_batch_statistics(model, restored)
         torch.backends.mha.set_fastpath_enabled(False)
+        clear_caches(model)
+        restored.callback(clear_caches, model)
+        restored.callback(model.register_forward_pre_hook(lambda module, args: clear_caches(module)).remove)
         restored.enter_context(sdpa_kernel(SDPBackend.MATH))
         restored.enter_context(_Substitutes())
         yield
