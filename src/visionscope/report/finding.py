@@ -13,6 +13,7 @@ from visionscope.report.style import number
 NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
 UNKNOWN = "can't be said"
+MODELS_DIFFER = "models differ"
 _CONFIDENCE = 0.95
 
 
@@ -26,7 +27,8 @@ class Finding:
         model: the label of the model; "" for a sentence about two models.
         kind: the kind of the points that it speaks of, or "".
         verdict: `lowers`, `raises` (each also `slightly`), `mixed`, `no clear change` or `unchanged`; for
-            similarities `stages differ`, `stages don't differ`, `can't be said` or `described`.
+            similarities `stages differ`, `stages don't differ`, `can't be said` or `described`; between models also
+            `models differ`.
         headline: the sentence.
         brief: the same where the model has just been named.
         detail: sizes, intervals and places, in further sentences.

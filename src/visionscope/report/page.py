@@ -103,6 +103,7 @@ def _render(
     }
     return templates.get_template("report.html.jinja").render(
         title=", ".join(models) or "no finished job",
+        heading=_heading(tables),
         random=[row for row in _model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],
         models=_model_rows(jobs),
         labels=models,
@@ -123,6 +124,14 @@ def _render(
         plotly=Markup(get_plotlyjs()),
         data=data,
     )
+
+
+def _heading(tables: Mapping[str, pa.Table]) -> str:
+    curved = any(name in tables for name in ("hessian", "density", "landscape"))
+    blocks = any(name in tables for name in ("fourier", "variance", "similarity"))
+    if not curved:
+        return "What each block does to the feature maps"
+    return "What each block does to the feature maps, and how the loss curves" if blocks else "How the loss curves"
 
 
 def _asset(name: str) -> Markup:
@@ -242,9 +251,10 @@ def _data_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         data = job["data"]
         name = f"{data['spec']}:{data['split']}" if data.get("split") else data["spec"]
         size = " × ".join(map(str, data.get("input", {}).get("size", ()))) or "–"
-        key = (name, str(data["images"]), str(data["seed"]), size, job["precision"])
+        augmentation = {None: "", "none": "none"}.get(data.get("augmentation"), f"{data.get('augmentation')}, frozen")
+        key = (name, str(data["images"]), augmentation, str(data["seed"]), size, job["precision"])
         rows.setdefault(key, []).append(job["model"]["label"])
-    names = ("data", "images", "seed", "size", "precision")
+    names = ("data", "images", "augmentation", "seed", "size", "precision")
     return [{**dict(zip(names, key, strict=True)), "models": list(dict.fromkeys(own))} for key, own in rows.items()]
 
 

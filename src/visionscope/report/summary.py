@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.report.changes import QUANTITIES, change_findings
-from visionscope.report.finding import UNCHANGED, UNKNOWN, Finding
+from visionscope.report.curvature import density_findings, hessian_findings
+from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
+from visionscope.report.flatness import landscape_findings
 from visionscope.report.likeness import between_findings, similarity_findings
 
 __all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
@@ -16,6 +18,26 @@ DIAGNOSTICS = ("fourier", "variance", "similarity", "similarity_between", "hessi
 """The order in which the page speaks of them."""
 
 _FEW_IMAGES = 100
+
+_CAVEATS = {
+    "hessian": (
+        "Eigenvalues depend on how a network is parametrized: where a normalisation follows a layer, scaling its "
+        "weights changes every eigenvalue and not the function. Compare networks whose weights were trained alike.",
+        "NEP and APE count the few eigenvalues of largest magnitude of mini-batches of 16 images. They are not the "
+        "share of negative directions of the whole Hessian, and other sizes of mini-batches give other numbers.",
+    ),
+    "density": (
+        "The density knows where many eigenvalues lie, not single ones: its peaks are as wide as the stated standard "
+        "deviation, and its smallest masses rest on a few random vectors.",
+    ),
+    "landscape": (
+        "A step of filter-normalized directions is as long as the filters themselves: networks with large weights "
+        "take larger steps, and those of different size move in spaces of different dimension. A landscape is a cut "
+        "of two dimensions: what lies beside it is not seen.",
+        "L2 is a plain bowl around any network. Where it makes most of NLL + L2, that surface says little of the "
+        "network: look at the NLL.",
+    ),
+}
 _NEARLY = 0.7
 
 
@@ -34,6 +56,12 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
         found.extend(similarity_findings(tables["similarity"]))
     if "similarity_between" in tables:
         found.extend(between_findings(tables["similarity_between"]))
+    if {"hessian", "hessian_summary"} <= tables.keys():
+        found.extend(hessian_findings(tables["hessian"], tables["hessian_summary"]))
+    if "density_summary" in tables:
+        found.extend(density_findings(tables["density_summary"]))
+    if {"landscape", "landscape_summary"} <= tables.keys():
+        found.extend(landscape_findings(tables["landscape"], tables["landscape_summary"]))
     order = list(dict.fromkeys(job["model"]["label"] for job in jobs))
     return sorted(found, key=lambda one: order.index(one.model) if one.model in order else len(order))
 
@@ -41,15 +69,16 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
 def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
     """The sentences that say most: each model is heard first, then each diagnostic and kind in turn.
 
-    Sentences that claim no direction come only where there are too few of the others, and those on branches that do
-    nothing only where there is nothing else.
+    What two models clearly differ in comes before all. Sentences that claim no direction come only where there are too
+    few of the others, and those on branches that do nothing only where there is nothing else.
 
     Args:
         found: from `findings`.
         count: how many at most.
     """
     left = [one for one in found if one.verdict != UNCHANGED] or list(found)
-    ranked: list[Finding] = []
+    ranked = [one for one in left if one.verdict == MODELS_DIFFER][:1]
+    left = [one for one in left if one not in ranked]
     while left and len(ranked) < count:
         heard = {one.model for one in ranked}
         pool = [one for one in left if one.model and one.model not in heard] or left
@@ -94,6 +123,7 @@ def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -
             "High-frequency amplitude is measured relative to the mean of each map (frequency zero). A block that "
             "only shifts that mean moves the number as well."
         )
+    said += [text for name, texts in _CAVEATS.items() if name in tables for text in texts]
     if "similarity" in tables:
         said.append(
             "Points of one stage are also close in depth, which alone makes them alike; CKA does not say which of "

@@ -120,11 +120,13 @@ def _settings(table: pa.Table | None, summary: pa.Table) -> tuple[str, ...]:
     rows = source.select(wanted).group_by(wanted, use_threads=False).aggregate([]).to_pylist()
     by_text: dict[str, list[str]] = {}
     for row in rows:
-        text = "; ".join(part for part in (_setting(key, row[key]) for key in wanted[1:]) if part)
+        # The data's name says already how training images were augmented.
+        told = [key for key in wanted[1:] if key != "augmentation" or "augmentation" not in row.get("data", "")]
+        text = "; ".join(_setting(key, row[key]) for key in told)
         by_text.setdefault(text, []).append(row["model"])
     models = {row["model"] for row in rows}
     return tuple(
-        f"{text[0].upper()}{text[1:]}." if set(named) == models else f"{', '.join(named)}: {text}."
+        f"Measured on {text}." if set(named) == models else f"{', '.join(named)}: measured on {text}."
         for text, named in by_text.items()
     )
 
@@ -136,6 +138,10 @@ def _setting(key: str, value: Any) -> str:
         return f"BatchNorm: {value}" if value != "none" else "no BatchNorm"
     if isinstance(value, float):
         return f"{key.replace('_', ' ')} {value:g}"
+    if key in ("data", "precision"):
+        return str(value)
+    if key == "normalization":
+        return f"{value} normalization"
     return f"{value} directions" if key == "plane" and value == "random" else f"{key}: {value}"
 
 
