@@ -47,7 +47,7 @@ class Plane:
     places: tuple[tuple[float, float, str], ...] = ()
 
 
-class Asked(Protocol):
+class _Asked(Protocol):
     """What of a landscape's fields the plane depends on."""
 
     @property
@@ -66,7 +66,7 @@ class Asked(Protocol):
     def checkpoints(self) -> tuple[str, ...]: ...
 
 
-def plane_of(subject: Subject, asked: Asked) -> Plane:
+def plane_of(subject: Subject, asked: _Asked) -> Plane:
     """The plane that a landscape asks for.
 
     Args:
