@@ -31,6 +31,16 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.88 <= np.mean(covered) <= 0.99
 
 
+def test_none_of_a_few_is_not_none_at_all() -> None:
+    positive = [np.array([1.0, 2.0])] * 16
+    none, every = negative_share(positive), negative_share([-values for values in positive])
+    # The probability that 16 mini-batches hold none, where 20.6 % hold some, is 2.5 %.
+    assert none.value == none.low == 0.0
+    assert none.high is not None
+    assert (1 - none.high) ** 16 == pytest.approx(0.025)
+    assert (every.low, every.high) == (pytest.approx(1 - none.high), 1.0)
+
+
 @given(
     st.lists(st.floats(0.1, 1e3), min_size=1, max_size=30),
     st.sampled_from([-1.0, 1.0]),

@@ -128,11 +128,11 @@ def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
             continue
         at = _axis(np.concatenate(list(own.values())))
         lines = [_filled(model, at, density_curve(values, at)) for model, values in own.items()]
-        missing = [model for model in whole if model not in own]
-        without = f" ({', '.join(missing)}: none)" if missing else ""
+        # A curve of a single value has the area 1 as well.
+        counts = ", ".join(f"{model}: {len(own.get(model, ()))}" for model in whole)
         yield Panel(
             model="",
-            title=f"{side} eigenvalues{without}",
+            title=f"{side} eigenvalues ({counts})",
             x_label=f"eigenvalue ({_UNIT})",
             y_label=f"density among the {side}",
             lines=tuple(lines),

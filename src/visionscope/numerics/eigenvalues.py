@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _RESAMPLES = 2000
+_TAIL = 0.025  # on either side of a 95 % interval
 _LEAST_BANDWIDTH = 0.01  # of the axis
 
 
@@ -22,13 +23,21 @@ class Estimate:
 def negative_share(groups: list[NDArray[np.float64]], seed: int = 0) -> Estimate:
     """NEP: the share of negative values, by counting (Park & Kim 2022, section 2).
 
+    Where no value, or every one, is negative, resampling knows of no other share. The interval is then the exact one
+    of mini-batches: with 97.5 % confidence at most 1 - 0.025 ** (1 / n) of them hold any value of the sign that none of
+    n holds, and no larger a share of values has it.
+
     Args:
         groups: the values of each mini-batch, which are drawn together in the bootstrap.
         seed: of the resampling.
     """
     negative = np.array([(values < 0).sum() for values in groups], dtype=float)
     counts = np.array([len(values) for values in groups], dtype=float)
-    return _ratio(negative, counts, seed)
+    found = _ratio(negative, counts, seed)
+    if found.low is None or found.value not in (0.0, 1.0):
+        return found
+    reach = 1 - _TAIL ** (1 / np.count_nonzero(counts))
+    return Estimate(found.value, max(found.value - reach, 0.0), min(found.value + reach, 1.0))
 
 
 def positive_mean(groups: list[NDArray[np.float64]], seed: int = 0) -> Estimate:
@@ -73,5 +82,5 @@ def _ratio(numerators: NDArray[np.float64], counts: NDArray[np.float64], seed: i
     drawn = np.random.default_rng(seed).integers(len(counts), size=(_RESAMPLES, len(counts)))
     below = counts[drawn].sum(1)
     resampled = numerators[drawn].sum(1)[below > 0] / below[below > 0]
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
     return Estimate(value, float(low), float(high))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from scipy.special import ndtri
 
 from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, joined, weights_remark
 from visionscope.report.style import number
@@ -16,6 +17,7 @@ LEAST_MINI_BATCHES = 8
 
 _MOST_LEFT_OUT = 0.05
 _ALL_PAIRS = 3
+_TAIL = 0.025
 _APART = 4.0  # standard errors between two estimates of one trace
 _ROWS = ("mini_batch", "rank", "eigenvalue", "residual", "converged")
 _SETTINGS = ("data", "precision", "augmentation", "batch_norm", "weight_decay", "label_smoothing", "k")
@@ -64,25 +66,22 @@ COMPARED = (
 )
 
 
-def ends_of(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """A number's interval; of a share that is 0 or 1 throughout the exact one, as resampling knows of no other value.
+def ends_of(row: Mapping[str, Any], name: str, chosen_of: int = 2) -> tuple[float, float] | None:
+    """A number's 95 % interval, widened where the two that are compared were chosen as the extremes of several.
 
-    Where none of n mini-batches has a negative eigenvalue, at most 1 - 0.025 ** (1 / n) of all mini-batches have any,
-    with 97.5 % confidence; the share of negative eigenvalues is no larger.
+    Chance alone sets the extremes of m numbers apart. Bonferroni's rule over the m (m - 1) / 2 pairs asks for a
+    difference of z * sqrt(2) errors; intervals that don't touch ask for half of that each.
 
     Args:
         row: of the summary.
         name: of the number's column.
+        chosen_of: m, how many there were to choose from.
     """
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if low is None or high is None:
         return None
-    reach = 1 - 0.025 ** (1 / row["mini_batches"])
-    if name == "negative_share" and low == high == 0:
-        return 0.0, reach
-    if name == "negative_share" and low == high == 1:
-        return 1 - reach, 1.0
-    return low, high
+    widened = max(1.0, float(ndtri(1 - _TAIL / math.comb(chosen_of, 2)) / (math.sqrt(2) * ndtri(1 - _TAIL))))
+    return value - widened * (value - low), value + widened * (high - value)
 
 
 def hessian_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
@@ -115,8 +114,8 @@ def hessian_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
                 one = _of_parts(anchor, label, level, members)
             yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
     for compared in COMPARED:
-        for first, second in _pairs(whole, compared.name):
-            yield _between(f"rows-hessian-{next(serial)}", first, second, compared)
+        for first, second, chosen_of in _pairs(whole, compared.name):
+            yield _between(f"rows-hessian-{next(serial)}", first, second, compared, chosen_of)
 
 
 def density_findings(summary: pa.Table) -> Iterator[Finding]:
@@ -195,7 +194,7 @@ def _of_parts(anchor: str, label: str, level: str, rows: Sequence[Mapping[str, A
     said, verdict, detail = f"no {level} has a positive eigenvalue", "described", []
     if known:
         low, high = known[0], known[-1]
-        apart = _verdict(high, low, "positive_mean") == "more"
+        apart = _verdict(high, low, "positive_mean", len(known)) == "more" and not _why_not(high, low)
         texts = [f"{row['scope']} ({COMPARED[0].text(row)})" for row in (high, low)]
         said = f"the positive eigenvalues are largest in {texts[0]} and smallest in {texts[1]}"
         if len(known) == 1:
@@ -223,10 +222,14 @@ def _of_parts(anchor: str, label: str, level: str, rows: Sequence[Mapping[str, A
 
 
 def _between(
-    anchor: str, first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, Any]], compared: Compared
+    anchor: str,
+    first: tuple[str, dict[str, Any]],
+    second: tuple[str, dict[str, Any]],
+    compared: Compared,
+    chosen_of: int,
 ) -> Finding:
     (high, row), (low, other) = sorted((first, second), key=lambda pair: -pair[1][compared.name])
-    verdict = _verdict(row, other, compared.name)
+    verdict = _verdict(row, other, compared.name, chosen_of)
     claim = compared.more.format(high, low)
     reason = _why_not(row, other)
     if verdict != "more" or reason:
@@ -253,23 +256,24 @@ def _between(
 
 def _pairs(
     models: Sequence[tuple[str, dict[str, Any]]], name: str
-) -> list[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]]:
-    """Each two of a few models; of many the two that differ most."""
-    known = [pair for pair in models if pair[1][name] is not None]
-    if len(known) <= _ALL_PAIRS:
-        return list(itertools.combinations(known, 2))
-    ranked = sorted(known, key=lambda pair: pair[1][name])
-    return [(ranked[-1], ranked[0])]
+) -> Iterator[tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]], int]]:
+    """Each two of a few models, or of many the two that differ most; and from how many they were chosen."""
+    known = sorted((pair for pair in models if pair[1][name] is not None), key=lambda pair: -pair[1][name])
+    if len(known) > _ALL_PAIRS:
+        yield known[0], known[-1], len(known)
+        return
+    for first, second in itertools.combinations(known, 2):
+        yield first, second, 2
 
 
-def _verdict(row: Mapping[str, Any], other: Mapping[str, Any], name: str) -> str:
-    ends, others = ends_of(row, name), ends_of(other, name)
+def _verdict(row: Mapping[str, Any], other: Mapping[str, Any], name: str, chosen_of: int) -> str:
+    ends, others = ends_of(row, name, chosen_of), ends_of(other, name, chosen_of)
     return "more" if ends is not None and others is not None and ends[0] > others[1] else UNKNOWN
 
 
 def _why_not(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Why two models don't compare, or ""."""
-    differing = [key.replace("_", " ") for key in _SETTINGS if row[key] != other[key]]
+    differing = [key.replace("_", " ") for key in _SETTINGS if key in row and row[key] != other[key]]
     if differing:
         return f"{joined(differing)} differ"
     fewest = min(row["mini_batches"], other["mini_batches"])
@@ -277,7 +281,7 @@ def _why_not(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
         return f"{fewest} mini-batches are too few (take at least {LEAST_MINI_BATCHES})"
     for one in (row, other):
         if one["unconverged"] > _MOST_LEFT_OUT * (one["unconverged"] + one["eigenvalues"]):
-            return f"too many eigenvalues of {one['model']} did not converge"
+            return f"too many eigenvalues of {one['model']} did not converge ({one['unconverged']})"
     return ""
 
 

@@ -53,10 +53,17 @@ def to_plotly(figure: Figure) -> Any:
             box = _box(row, len(rows), column, len(panels))
             if panel.surface is not None:
                 turned.append(_Turned(len(data), place, box, panel_spec(panel, models, common, turned=True)))
-            _place(panel_spec(panel, models, common), place, box, data, layout)
+            spec = panel_spec(panel, models, common)
+            if panel.surface is not None and column:
+                # The axes and the scale are those of the first and the last in the row.
+                del spec["layout"]["yaxis"]["title"]
+            if panel.surface is not None and column < len(panels) - 1:
+                spec["data"][0]["showscale"] = False
+            _place(spec, place, box, data, layout)
             layout["annotations"].append(_heading(panel.title, box))
     if turned:
-        layout["updatemenus"] = [_switch(turned, data)]
+        layout["updatemenus"] = [_switch(turned, data, layout["shapes"])]
+        layout["legend"] = {"orientation": "h", "y": -0.06}
     data.extend(_legend_entries(drawn))
     return go.Figure(resolve({"data": data, "layout": layout}, palette("light")))
 
@@ -139,7 +146,7 @@ class _Turned:
     spec: dict[str, Any]
 
 
-def _switch(turned: Sequence[_Turned], data: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _switch(turned: Sequence[_Turned], data: Sequence[dict[str, Any]], shapes: list[dict[str, Any]]) -> dict[str, Any]:
     """Two buttons for all surfaces of a figure; the traces change their type, so that empty axes never show."""
     flat: list[dict[str, Any]] = []
     deep: list[dict[str, Any]] = []
@@ -152,18 +159,23 @@ def _switch(turned: Sequence[_Turned], data: Sequence[dict[str, Any]]) -> dict[s
         for offset, trace in enumerate(one.spec["data"]):
             places.append(one.first + offset)
             flat.append(data[one.first + offset])
-            deep.append({**trace, "scene": name, "colorbar": flat[-1].get("colorbar")})
+            deep.append({**trace, "scene": name})
     looks = {}
     for name, traces in (("contour", flat), ("3-D", deep)):
         keys = ("type", "contours", "scene", "marker", "z")
         looks[name] = {key: [trace.get(key) for trace in traces] for key in keys}
     colours = {key: [trace.get(key) for trace in deep] for key in ("cmin", "cmax")}
     looks["3-D"].update(colours)
-    buttons = [
-        {"label": "contour", "method": "update", "args": [looks["contour"], {}, places]},
-        {"label": "3-D", "method": "update", "args": [looks["3-D"], scenes, places]},
-    ]
-    place = {"x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "pad": {"b": 34}}
+    axes = [f"{axis}axis{_number(one.place)}.visible" for one in turned for axis in "xy"]
+    hidden = [shape for shape in shapes if shape.get("fillcolor") == TOKEN + "hole"]
+    rest = [shape for shape in shapes if shape not in hidden]
+    layouts = {
+        "contour": {**dict.fromkeys(axes, True), "shapes": shapes},
+        "3-D": {**scenes, **dict.fromkeys(axes, False), "shapes": rest},
+    }
+    buttons = [{"label": name, "method": "update", "args": [looks[name], layouts[name], places]} for name in looks]
+    # Left of Plotly's own buttons.
+    place = {"x": 0.6, "xanchor": "right", "y": 1, "yanchor": "bottom", "pad": {"b": 34}}
     return {"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True, **place}
 
 
@@ -171,10 +183,15 @@ def _place(
     spec: dict[str, Any], axis: int, box: tuple[float, float, float, float], data: list[Any], layout: dict[str, Any]
 ) -> None:
     """Moves a panel's traces, axes and shapes to a place of its own in a larger figure."""
-    number_of = "" if axis == 1 else str(axis)
+    number_of = _number(axis)
     left, right, bottom, top = box
     layout[f"xaxis{number_of}"] = {**spec["layout"]["xaxis"], "domain": [left, right], "anchor": f"y{number_of}"}
     layout[f"yaxis{number_of}"] = {**spec["layout"]["yaxis"], "domain": [bottom, top], "anchor": f"x{number_of}"}
+    if "scaleanchor" in spec["layout"]["yaxis"]:
+        layout[f"yaxis{number_of}"]["scaleanchor"] = f"x{number_of}"
+        ground = {"x0": 0, "x1": 1, "y0": 0, "y1": 1, "line": {"width": 0}, "layer": "below"}
+        domain = {"xref": f"x{number_of} domain", "yref": f"y{number_of} domain"}
+        layout["shapes"].append({"type": "rect", **domain, **ground, "fillcolor": TOKEN + "hole"})
     for trace in spec["data"]:
         placed = {**trace, "xaxis": f"x{number_of}", "yaxis": f"y{number_of}"}
         if "colorbar" in trace:
@@ -184,6 +201,10 @@ def _place(
     for shape in spec["layout"]["shapes"]:
         renamed = {key: shape[key].replace(key[0], f"{key[0]}{number_of}", 1) for key in ("xref", "yref")}
         layout["shapes"].append({**shape, **renamed})
+
+
+def _number(axis: int) -> str:
+    return "" if axis == 1 else str(axis)
 
 
 def _heading(title: str, box: tuple[float, float, float, float]) -> dict[str, Any]:

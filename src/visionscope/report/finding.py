@@ -55,20 +55,23 @@ class Finding:
         return f"{self.headline} {self.detail}".strip()
 
 
-def interval(value: float | None, error: float | None, degrees: int) -> tuple[float, float] | None:
+def interval(
+    value: float | None, error: float | None, degrees: int, *, comparisons: int = 1
+) -> tuple[float, float] | None:
     """The 95 % interval of a mean: value -+ t * error, with Student's t of that many degrees of freedom.
 
     Args:
         value: the mean, or None.
         error: its standard error, or None where it is unknown.
         degrees: the number of independent observations less one.
+        comparisons: how many intervals shall hold their means at once, by Bonferroni's rule.
 
     Returns:
         Its ends, or None where there is no interval to speak of.
     """
     if value is None or error is None or degrees < 1 or not (math.isfinite(value) and math.isfinite(error)):
         return None
-    reach = float(stdtrit(degrees, 0.5 + _CONFIDENCE / 2)) * error
+    reach = float(stdtrit(degrees, 1 - (1 - _CONFIDENCE) / 2 / comparisons)) * error
     return value - reach, value + reach
 
 

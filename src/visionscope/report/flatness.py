@@ -63,8 +63,8 @@ def landscape_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
         known.append(around)
         one = _of_model(f"rows-landscape-{next(serial)}", around, len(own))
         yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
-    for first, second in _pairs(known):
-        yield _between(f"rows-landscape-{next(serial)}", first, second)
+    for first, second, chosen_of in _pairs(known):
+        yield _between(f"rows-landscape-{next(serial)}", first, second, chosen_of)
 
 
 def _of_model(anchor: str, around: _Around, places: int) -> Finding:
@@ -102,12 +102,12 @@ def _of_model(anchor: str, around: _Around, places: int) -> Finding:
     )
 
 
-def _between(anchor: str, first: _Around, second: _Around) -> Finding:
+def _between(anchor: str, first: _Around, second: _Around, chosen_of: int) -> Finding:
     rows = [around.find(_SHARPNESS) for around in (first, second)]
     reason, detail, flatter = _why_not(first, second, rows), "", ""
     if not reason:
         one, other = (row for row in rows if row is not None)
-        difference, ends = _difference(one, other)
+        difference, ends = _difference(one, other, chosen_of)
         step = one["quantity"].removeprefix(_SHARPNESS)
         texts = f"{_spread(one)} around {first.label}, {_spread(other)} around {second.label}"
         detail = f"Rise of the NLL at step {step}, in nat: {texts}; difference {number(difference)} ({span(ends)})."
@@ -135,13 +135,15 @@ def _between(anchor: str, first: _Around, second: _Around) -> Finding:
     )
 
 
-def _pairs(known: Sequence[_Around]) -> list[tuple[_Around, _Around]]:
-    """Each two of a few networks; of many the flattest and the sharpest."""
+def _pairs(known: Sequence[_Around]) -> Iterator[tuple[_Around, _Around, int]]:
+    """Each two of a few networks, or of many the flattest and the sharpest; and from how many they were chosen."""
     if len(known) <= _ALL_PAIRS:
-        return list(itertools.combinations(known, 2))
+        yield from ((first, second, 2) for first, second in itertools.combinations(known, 2))
+        return
     told = [(row["value"], place) for place, one in enumerate(known) if (row := one.find(_SHARPNESS)) is not None]
     ranked = sorted((value, place) for value, place in told if value is not None)
-    return [(known[ranked[0][1]], known[ranked[-1][1]])] if len(ranked) > 1 else []
+    if len(ranked) > 1:
+        yield known[ranked[0][1]], known[ranked[-1][1]], len(ranked)
 
 
 def _why_not(first: _Around, second: _Around, rows: Sequence[Mapping[str, Any] | None]) -> str:
@@ -161,14 +163,15 @@ def _why_not(first: _Around, second: _Around, rows: Sequence[Mapping[str, Any] |
     return ""
 
 
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, tuple[float, float] | None]:
-    """Welch's interval of the difference of two means."""
+def _difference(
+    one: Mapping[str, Any], other: Mapping[str, Any], chosen_of: int
+) -> tuple[float, tuple[float, float] | None]:
+    """Welch's interval of the difference of two means; with Bonferroni's confidence for the extremes of several."""
     parts = [row["deviation"] ** 2 / row["directions"] for row in (one, other)]
-    error = math.sqrt(sum(parts))
     freedoms = [part**2 / (row["directions"] - 1) for part, row in zip(parts, (one, other), strict=True)]
     degrees = int(sum(parts) ** 2 / sum(freedoms)) if sum(freedoms) else min(one["directions"], other["directions"]) - 1
     difference = one["value"] - other["value"]
-    return difference, interval(difference, error, degrees)
+    return difference, interval(difference, math.sqrt(sum(parts)), degrees, comparisons=math.comb(chosen_of, 2))
 
 
 def _spread(row: Mapping[str, Any]) -> str:
