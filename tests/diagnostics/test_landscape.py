@@ -134,6 +134,15 @@ def test_what_is_not_finite_stays_in_the_table_and_is_counted():
     assert f"Holes: {len(bad)} places" in figure.caption
 
 
+def test_an_image_with_nan_logits_has_no_top_class():
+    sample = Images()
+    sample.labels.zero_()
+    sample.partners.zero_()
+    given = subject(convolutional(), sample)
+    nn.init.constant_(given.model[8].bias, math.nan)
+    assert {row.accuracy for row in measured(Landscape(**SMALL), given)} == {0.0}
+
+
 def test_reestimated_statistics_follow_the_weights():
     given = subject(convolutional(), Images(count=32), precision="fp64")
     rows = measured(Landscape(**{**SMALL, "sample_size": 32}, batch_norm="reestimated"), given)
@@ -210,7 +219,9 @@ def test_cost_counts_passes_and_bytes():
     cost = Landscape(**SMALL).cost(given)
     assert cost.passes == 40 * 3
     assert Landscape(**SMALL, batch_norm="reestimated").cost(given).passes == 2 * 40 * 3
-    assert cost.memory > 40 * 3 * 8 * 8 * 4
+    weights = sum(value.numel() for value in given.model.parameters()) * 4
+    assert cost.memory == 8 * weights + 40 * 3 * 8 * 8 * 4
+    assert Landscape(**SMALL, plane="eigenvectors").cost(given).memory > cost.memory + 100 * weights
     assert "--landscape.sample_size" in cost.advice
 
 

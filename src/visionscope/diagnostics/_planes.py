@@ -19,7 +19,7 @@ from visionscope.models.checkpoint import fit, read_checkpoint
 from visionscope.numerics.directions import Direction, length, plane_through, random_direction
 from visionscope.numerics.hvp import HessianProduct, flat, split
 from visionscope.numerics.lanczos import largest
-from visionscope.tracing.second_order import explain, twice_differentiable
+from visionscope.tracing.second_order import explain, graph_bytes, twice_differentiable
 from visionscope.tracing.weights import weights_of
 
 _MINI_BATCHES = 8
@@ -195,6 +195,22 @@ def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction
         scaled = vector * (wanted / vector.double().norm().item() * vector[vector.abs().argmax()].sign().item())
         directions.append(dict(zip(named, split(scaled, parameters), strict=True)))
     return directions
+
+
+def eigenvectors_memory(subject: Subject, sample: str) -> int:
+    """Bytes that `top_eigenvectors` needs at most: a vector per product and the graph of one mini-batch.
+
+    Args:
+        subject: with its objective.
+        sample: which of its samples.
+    """
+    objective, parameters = subject.objective, list(subject.model.parameters())
+    assert objective is not None  # a landscape's subject has one
+    count = min(MINI_BATCH, len(subject.samples[sample]))
+    batch = next(subject.samples[sample].batches(0, count, count))
+    with twice_differentiable(subject.model):
+        graph = graph_bytes(subject.model, batch, lambda some: objective.mean_nll(subject.model, some, parameters[0]))
+    return graph + _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in parameters)
 
 
 def _mean_product(subject: Subject, batches: Sequence[Batch], vector: Tensor) -> Tensor:

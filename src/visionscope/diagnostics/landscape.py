@@ -20,6 +20,7 @@ from visionscope.tracing.second_order import check_passes
 
 PLANES = ("random", "eigenvectors", "checkpoints")
 _NORMS = ("kept", "reestimated")
+_COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
 _LENGTHS = {"eigenvectors": "weights", "checkpoints": "distance"}
 
 
@@ -159,6 +160,8 @@ class Landscape:
     def cost(self, subject: Subject) -> Cost:
         """A forward pass per image and place; a copy of the network, its directions and the images.
 
+        Eigenvectors need the Lanczos vectors, too, and the graph of one mini-batch.
+
         Args:
             subject: with its sample.
         """
@@ -166,9 +169,12 @@ class Landscape:
         weights = sum(value.numel() * value.element_size() for value in subject.model.parameters())
         shown = next(subject.samples[self.sample].batches(0, 1, 1)).images
         size = shown.numel() * next(subject.model.parameters()).element_size()
+        memory = _COPIES * weights + images * size
+        if self.plane == "eigenvectors":
+            memory += _planes.eigenvectors_memory(subject, self.sample)
         return Cost(
             passes=images * self.points * (2 if self.batch_norm == "reestimated" else 1),
-            memory=6 * weights + images * size,
+            memory=memory,
             advice=f"take fewer images (--landscape.sample_size, now {self.sample_size}), fewer points, or bf16",
         )
 
