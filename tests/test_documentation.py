@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from torch.nn.functional import cross_entropy
 
 import visionscope as vs
 from visionscope.commands import COMMANDS
@@ -29,7 +30,8 @@ class Block(nn.Module):
         return x + self.branch(x)
 
 def network():
-    return nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
+    return nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Block(), Block(), *ends)
 
 network.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 """
@@ -58,17 +60,20 @@ def test_there_are_commands_to_parse() -> None:
     assert {command.split()[0] for command in _commands()} >= {"points", "diagnose", "train", "run", "status", "report"}
 
 
-def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
-    module = ModuleType("mean")
-    monkeypatch.setitem(sys.modules, "mean", module)  # dataclasses look their module up by name
-    exec(compile(code[1], str(PAGE), "exec"), vars(module))
-    entry = SimpleNamespace(name="mean", load=lambda: module.Mean)
+def _registered(number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes a diagnostic of the page known and writes a network; returns the network's spec."""
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up by name
+    exec(compile(code[number], str(PAGE), "exec"), vars(module))
+    entry = SimpleNamespace(name=name, load=lambda: vars(module)[name.capitalize()])
     monkeypatch.setattr(registry, "entry_points", lambda group: (entry,))
     (tmp_path / "network.py").write_text(NETWORK, encoding="utf-8")
+    return f"mine={tmp_path}/network.py:network"
 
-    spec = f"mine={tmp_path}/network.py:network"
+
+def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _registered(0, "mean", tmp_path, monkeypatch)
     out = str(tmp_path / "run")
     run = vs.diagnose(spec, "embedded", only=["mean"], images=300, random_weights=0, out=out, device="cpu")
 
@@ -87,3 +92,21 @@ def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "run" / "figures" / "mean.pdf").stat().st_size > 1000
     record = json.loads(next((tmp_path / "run" / "mean").glob("*/job.json")).read_text(encoding="utf-8"))
     assert record["parts"] == ["0000-0256", "0256-0300"]
+
+
+def test_the_diagnostic_of_the_page_that_measures_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _registered(1, "loss", tmp_path, monkeypatch)
+    out = str(tmp_path / "run")
+    values = {"only": ["loss"], "random_weights": 0, "out": out, "device": "cpu", "augmentation": "none"}
+    run = vs.diagnose(spec, "embedded", **values, loss={"mini_batches": 3})
+
+    assert not run.failures
+    rows = run.store.table("loss").to_pylist()
+    assert [row["mini_batch"] for row in rows] == [0, 1, 2]
+    loaded = vs.load_model(spec, random_weights=0)
+    sample = vs.Sample(vs.open_source("embedded:train"), loaded.input, 48, 0)
+    expected = [cross_entropy(loaded.model(batch.images), batch.labels).item() for batch in sample.batches(0, 48, 16)]
+    assert [row["nll"] for row in rows] == pytest.approx(expected, rel=1e-6)
+
+    assert "NLL (nat)" in run.page.read_text(encoding="utf-8")
+    assert (tmp_path / "run" / "tables" / "loss_summary.csv").is_file()

@@ -1,6 +1,7 @@
 """Directives that write tables from the code, so that the pages can't fall behind it."""
 
 import dataclasses
+import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,10 +26,7 @@ class Diagnostics(SphinxDirective):
             chosen = diagnostic_class(name)
             lines = [f".. autoclass:: {chosen.__module__}.{chosen.__qualname__}", "   :no-index:", ""]
             section += self.parse_text_to_nodes("\n".join(lines))
-            fields = [
-                (f"--{name}.{field.name}", field.type.__name__, repr(field.default))
-                for field in dataclasses.fields(chosen)
-            ]
+            fields = list(_parameters(chosen))
             if fields:
                 section += nodes.paragraph(text="Parameters, as flags; a study file has the same names.")
                 section += _table(("flag", "type", "default"), fields, code=(0, 1, 2))
@@ -48,8 +46,15 @@ class Exceptions(SphinxDirective):
 
 
 def _parameters(chosen: type) -> Iterable[Sequence[str]]:
+    hints = typing.get_type_hints(chosen)
     for field in dataclasses.fields(chosen):
-        yield f"--{chosen.name}.{field.name}", field.type.__name__, repr(field.default)
+        yield f"--{chosen.name}.{field.name}", _type_name(hints[field.name]), repr(field.default)
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(map(str, typing.get_args(hint)))
+    return hint.__name__ if type(hint) is type else str(hint)
 
 
 def _columns(row: type) -> Iterable[Sequence[str]]:
