@@ -49,7 +49,7 @@ class HessianRow:
 class Hessian:
     """Hessian max-eigenvalue spectrum: per mini-batch of 16 the k eigenvalues of largest magnitude, with sign.
 
-    Of `L(w) = NLL + (weight_decay / 2) |w|²`, on the frozen augmented training set, dropout and drop path off. The paper
+    Of `L(w) = NLL + (weight_decay / 2) |w|²`, on frozen augmented training images, dropout and drop path off. The paper
     took PyHessian's power iteration, which stops when two estimates agree and gets pairs of nearly equal magnitude and
     opposite sign wrong; here Lanczos with full reorthogonalization goes on until an error bound from the residual meets
     the tolerance. Weight decay is an exact shift, added before the k are chosen, where it acts on all parameters in
