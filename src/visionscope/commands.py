@@ -243,7 +243,8 @@ def _say_cost(console: Console, outlook: _Outlook) -> None:
     for job, prospect in outlook.prospects:
         about = "cost unknown" if prospect.seconds is None else f"about {_duration(prospect.seconds)}"
         memory = "" if prospect.cost is None else f", {size_text(prospect.cost.memory)} beside the model"
-        line = f"{label}: {job.diagnostic.name}: {prospect.parts} parts left, {about}{memory}"
+        left = f"{prospect.parts} part{'' if prospect.parts == 1 else 's'} left"
+        line = f"{label}: {job.diagnostic.name}: {left}, {about}{memory}"
         console.print(line, highlight=False)
         if prospect.seconds and prospect.seconds / prospect.parts > LONG_PART_SECONDS:
             console.print(long.replace(label, f"{label}: {job.diagnostic.name}", 1), highlight=False)
