@@ -237,9 +237,9 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
     torch.manual_seed(1)
     for value in model.parameters():
         nn.init.normal_(value, 0, 0.3)
-    given = subject(model.eval(), Images(count=32), precision="fp64")
+    given = subject(model.eval(), Images(count=40), precision="fp64")
     sample = given.samples["train"]
-    (batch,) = sample.batches(0, 32, 32)
+    (batch,) = sample.batches(0, 40, 40)
     names = [name for name, _ in model.named_parameters()]
     flat = torch.cat([value.detach().reshape(-1) for value in model.parameters()])
 
@@ -251,7 +251,7 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
 
     values, vectors = torch.linalg.eigh(torch.func.hessian(loss)(flat))
     order = values.abs().argsort(descending=True)[:2]
-    rows = measured(Landscape(plane="eigenvectors", points=3, extent=0.1, radius=0.1, sample_size=32), given)
+    rows = measured(Landscape(plane="eigenvectors", points=3, extent=0.1, radius=0.1, sample_size=40), given)
     assert len(rows) == 9
     axes = [scaled_to(vectors[:, place], model) for place in order]
     for row in rows:

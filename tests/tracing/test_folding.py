@@ -203,6 +203,24 @@ def test_moving_is_adding(seed, steps):
     assert all(torch.equal(value, model.get_parameter(name)) for name, value in plane.network.named_parameters())
 
 
+def test_a_network_that_keeps_what_it_made_from_weights_is_moved():
+    model = timm.create_model("levit_128s", num_classes=5)
+    shown, path = images(224, 2), "stages.0.blocks.0.attn"
+    keeping = model.get_submodule(path)
+    nn.init.normal_(keeping.attention_biases)
+    direction = {f"{path}.attention_biases": torch.randn(keeping.attention_biases.shape)}
+    plane = PlaneModel(model, direction)
+    ready = plane.prepared(direction)
+    moved = copy.deepcopy(model.eval()).get_submodule(path)
+    with torch.no_grad():
+        plane.network(shown)
+        plane.move([(1.0, ready)])
+        moved.attention_biases.add_(direction[f"{path}.attention_biases"])
+        found = plane.network.get_submodule(path).get_attention_biases(torch.device("cpu"))
+        wanted = moved.attention_biases[:, moved.attention_bias_idxs]
+    torch.testing.assert_close(found, wanted)
+
+
 def test_reestimated_statistics_are_those_of_the_images():
     model = lively(Block()).double()
     plane = PlaneModel(copy.deepcopy(model), weights_of(model))
