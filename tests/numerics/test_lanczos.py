@@ -37,6 +37,14 @@ def test_a_pair_hidden_behind_the_last_one(gap: float) -> None:
     np.testing.assert_allclose(found.values, [90.0, -60.0, -30.0 * (1 + gap)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("edge", [6.0, 9.0, 9.8])
+def test_the_end_of_a_broad_bulk_that_comes_out_late(edge: float) -> None:
+    for seed in range(20):
+        bulk = np.random.default_rng(seed).uniform(-edge, 3, 150).tolist()
+        found = find(matrix([30.0, 10.0, -10.2, *bulk], seed), k=2, tolerance=1e-4, seed=seed)
+        np.testing.assert_allclose(found.values, [30.0, -10.2], rtol=1e-3)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     spectrum=st.lists(st.integers(-60, 60), min_size=8, max_size=30, unique=True),

@@ -12,6 +12,10 @@ from visionscope.numerics.hvp import Product
 
 _ZERO = 1e-6  # of the largest magnitude: below it an eigenvalue is compared with that instead of with itself
 
+# How many residuals beyond the outermost Ritz value the end of the spectrum may lie. One is only as far as some eigenvalue
+# is; on spectra with the end of a broad bulk at -10.2 and a lone 10, one misses it in 5 %, three in none of 240.
+_DOUBT = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Extremes:
@@ -125,7 +129,7 @@ def largest(
 
     It stops when each of the k Ritz values is within tolerance * |value| of an eigenvalue, by the smaller of two
     bounds: the residual r, and r^2 / gap (Kato & Temple) with the gap to the neighbouring Ritz values; and when the
-    next Ritz value on either side, enlarged by its residual, can't be among the k. So pairs of nearly equal magnitude
+    next Ritz value on either side, enlarged by three times its residual, can't be among the k. So pairs of nearly equal magnitude
     and opposite sign come out as two values, and nothing is stopped by two estimates that happen to agree. An
     eigenvalue that occurs several times exactly is found once, unless the basis closes before.
 
@@ -179,7 +183,8 @@ def _judge(krylov: Krylov, k: int, tolerance: float, shift: float) -> _Judged:
     converged = bounds <= tolerance * scale
     if krylov.steps < krylov.basis.shape[1]:
         # What may still come out at either end shows as the outermost Ritz value that isn't among the chosen.
-        hidden = max((abs(shifted[place]) + residuals[place] for place in _outermost(shifted, others)), default=0.0)
+        ends = _outermost(shifted, others)
+        hidden = max((abs(shifted[place]) + _DOUBT * residuals[place] for place in ends), default=0.0)
         converged &= np.abs(shifted[chosen]) >= hidden * (1 - tolerance)
     return _Judged(chosen, shifted[chosen], residuals[chosen], bounds, converged)
 
