@@ -3,6 +3,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from report import samples
+from report import curvature, samples
 from visionscope.report.page import build_report
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -35,7 +36,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
     options.binary_location = browser
     profile = tmp_path_factory.mktemp("profile")
     for argument in (
-        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"),
+        *("--headless=new", "--no-sandbox", "--disable-background-networking", "--disable-sync"),
+        # WebGL without a graphics card.
+        *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
         *("--disable-component-update", "--no-first-run", "--hide-scrollbars", "--window-size=1400,900"),
         *("--disable-dev-shm-usage", f"--user-data-dir={profile}"),
     ):
@@ -113,14 +116,21 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     }
     built: dict[str, Path] = {}
 
+    def contents(name: str) -> tuple[Any, Any, Any]:
+        if name == "curvature":
+            stages = tuple(("stage", f"stage {index}") for index in (1, 2, 3))
+            curved = [replace(one, levels=(*one.levels, *stages)) for one in curvature.vit_and_resnet()]
+            tables = curvature.tables(curved)
+            return tables, curvature.jobs(curved), curvature.figures(tables)
+        models = sets[name]
+        tables = {**samples.tables(models), "similarity_between": samples.between_table(models[0], models[1])}
+        return tables, samples.jobs(models), samples.figures(models)
+
     def report(name: str) -> Path:
         if name not in built:
-            models, run = sets[name], tmp_path_factory.mktemp(name)
-            tables = samples.tables(models)
-            tables["similarity_between"] = samples.between_table(models[0], models[1])
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("visionscope.report.page.write_figures", lambda folder, figures: None)
-                built[name] = build_report(run, tables, samples.jobs(models), samples.figures(models))
+                built[name] = build_report(tmp_path_factory.mktemp(name), *contents(name))
         return built[name]
 
     return report

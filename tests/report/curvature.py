@@ -134,5 +134,5 @@ def vit_and_resnet() -> list[Curved]:
     """Two models as the paper has them: small and often negative, large and hardly so."""
     return [
         Curved(label="vit_nano", size=30, negative=0.35, steep=1.5),
-        Curved(label="resnet_nano", size=300, negative=0.02, steep=9.0, unconverged=3),
+        Curved(label="resnet_nano", size=300, negative=0.08, steep=9.0, unconverged=3),
     ]

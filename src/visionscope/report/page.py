@@ -68,7 +68,7 @@ def build_report(
         from visionscope.diagnostics.similarity import between_figure
 
         drawn.append(between_figure(tables["similarity_between"]))
-    drawn.sort(key=lambda figure: _place_of(figure.name))
+    drawn.sort(key=lambda figure: (_place_of(figure.name), figure.name))
     write_tables(run / "tables", tables)
     write_figures(run / "figures", drawn)
     surroundings = environment(jobs)
