@@ -47,6 +47,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
     opened = webdriver.Chrome(options=options, service=service)
     opened.set_page_load_timeout(PATIENCE)
     opened.set_script_timeout(PATIENCE)
+    opened.get("about:blank")
     yield opened
     opened.quit()
 
@@ -90,7 +91,7 @@ class Page:
     def requests(self) -> list[str]:
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        return [url for url in sent if not url.startswith(("data:", "blob:"))]
+        return [url for url in sent if not url.startswith(("data:", "blob:", "chrome-untrusted:"))]
 
     def keep(self, name: str) -> None:
         """A screenshot of the whole page among the test artifacts."""

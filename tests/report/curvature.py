@@ -67,11 +67,11 @@ def _leading(model: Curved) -> dict[str, object]:
 
 def hessian_rows(model: Curved) -> list[dict[str, object]]:
     """Five eigenvalues of each mini-batch and scope, log-normal, some of them negative."""
-    draw = random.Random(model.label)
     rows = []
     left_out = model.unconverged
     for mini_batch in range(model.mini_batches):
         for level, scope in model.levels:
+            draw = random.Random(f"{model.label}/{mini_batch}/{scope}")
             for rank in range(1, 6):
                 size = model.size * math.exp(draw.gauss(0, 0.4)) * 1.3 ** (3 - rank)
                 value = -0.6 * size if draw.random() < model.negative else size
