@@ -12,8 +12,8 @@ from visionscope.numerics.hvp import Product
 
 _ZERO = 1e-6  # of the largest magnitude: below it an eigenvalue is compared with that instead of with itself
 
-# How many residuals beyond the outermost Ritz value the end of the spectrum may lie. One is only as far as some eigenvalue
-# is; on spectra with the end of a broad bulk at -10.2 and a lone 10, one misses it in 5 %, three in none of 240.
+# How many residuals beyond the outermost Ritz value the end of the spectrum may lie. One is only as far as some
+# eigenvalue is: with the end of a broad bulk at -10.2 beside a lone 10, one misses it in 4 % of 240 draws, three in none.
 _DOUBT = 3
 
 
@@ -129,9 +129,9 @@ def largest(
 
     It stops when each of the k Ritz values is within tolerance * |value| of an eigenvalue, by the smaller of two
     bounds: the residual r, and r^2 / gap (Kato & Temple) with the gap to the neighbouring Ritz values; and when the
-    next Ritz value on either side, enlarged by three times its residual, can't be among the k. So pairs of nearly equal magnitude
-    and opposite sign come out as two values, and nothing is stopped by two estimates that happen to agree. An
-    eigenvalue that occurs several times exactly is found once, unless the basis closes before.
+    next Ritz value on either side, enlarged by three times its residual, can't be among the k. So pairs of nearly equal
+    magnitude and opposite sign come out as two values, and nothing is stopped by two estimates that happen to agree.
+    An eigenvalue that occurs several times exactly is found once, unless the basis closes before.
 
     Args:
         product: multiplies A with a vector (n,).
