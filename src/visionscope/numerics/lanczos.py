@@ -13,7 +13,7 @@ from visionscope.numerics.hvp import Product
 _ZERO = 1e-6  # of the largest magnitude: below it an eigenvalue is compared with that instead of with itself
 
 # How many residuals beyond the outermost Ritz value the end of the spectrum may lie. One is only as far as some
-# eigenvalue is: with the end of a broad bulk at -10.2 beside a lone 10, one misses it in 4 % of 240 draws, three in none.
+# eigenvalue is: with a broad bulk ending at -10.2 beside a lone 10, one misses it in 4 % of 240 draws, three in none.
 _DOUBT = 3
 
 
