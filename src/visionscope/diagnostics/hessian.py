@@ -148,7 +148,7 @@ class Hessian:
             graph = graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
         vectors = self.max_products * sum(value.numel() * value.element_size() for value in model.parameters())
         return Cost(
-            passes=_USUAL_PASSES * scopes * PART * MINI_BATCH,
+            passes=_USUAL_PASSES * scopes * min(PART * MINI_BATCH, len(subject.samples[self.sample])),
             memory=graph + vectors,
             advice=f"take fewer products (--hessian.max_products, now {self.max_products}), smaller images, or a GPU",
         )
