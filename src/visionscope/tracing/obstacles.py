@@ -18,7 +18,7 @@ from visionscope.errors import VisionscopeError
 from visionscope.tracing.record import tensors_in
 
 _FEW = 2  # images that a model is looked at with
-_STEP = 1e-5  # of the central difference, along a direction of length 1 per tensor
+_STEP = 1e-7  # of the central difference, along a direction of length 1 per tensor: no ReLU should switch
 _DIFFERENCE = 1e-2  # largest share of an error in it: kinks, not the wrong terms that are looked for
 
 
