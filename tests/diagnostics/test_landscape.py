@@ -291,8 +291,11 @@ def test_the_plane_through_checkpoints_meets_them(checkpoints):
         inside = [getattr(row, axis) for row in places.values()]
         assert min(steps) < min(inside) <= max(inside) < max(steps)
         assert 0.0 in steps
-    surface = Landscape().figure(table(rows)).panels[0].surface
-    assert [name for *_, name in surface.marks] == ["model", "epoch-1", "epoch-2"]
+    figure = Landscape().figure(table(rows))
+    assert [name for *_, name in figure.panels[0].surface.marks] == ["model", "epoch-1", "epoch-2"]
+    (line,) = figure.panels[-1].lines
+    assert line.y == tuple(row.nll for row in grid if row.y == 0)
+    assert "m: the line is that of the first direction." in figure.caption
 
 
 def test_files_count_by_their_content(checkpoints, tmp_path):

@@ -42,6 +42,15 @@ def test_flatness_of_a_bowl():
     assert radius["directions"] == 8
     assert radius["note"] == ""
     assert said["L2 at the centre"]["value"] == 0.5
+    assert "largest error of bf16 measured" not in said
+
+
+def test_the_largest_bf16_error_is_told():
+    rows = bowl()
+    rows[3], rows[5] = (dataclasses.replace(rows[place], bf16_error=error) for place, error in ((3, 0.01), (5, 0.02)))
+    said = {row["quantity"]: row for row in Landscape().summary(table(rows)).to_pylist()}
+    assert said["largest error of bf16 measured"]["value"] == 0.02
+    assert said["largest error of bf16 measured"]["note"].startswith("at 2 places")
 
 
 def test_a_radius_that_is_not_reached_has_no_mean():

@@ -76,7 +76,7 @@ def figure(table: pa.Table) -> Figure:
         _surface(model, models[model], f"{word}, above its least", f"{word}, above its least (nat)", _with_l2(l2))
         for model in planes
     ]
-    lines = tuple(line for model, rows in models.items() if (line := _mean_line(model, _cuts(rows))) is not None)
+    lines = tuple(line for model, rows in models.items() if (line := _mean_line(model, _drawn(rows))) is not None)
     if lines:
         panels.append(
             Panel(
@@ -113,9 +113,18 @@ def _flatness(rows: Sequence[Row], rise: float, radius: float) -> list[Landscape
         _over("curvature", curvatures, per_square, images, "no finite neighbours of the centre along {}"),
         _radius(rise, radii, cuts, images),
         _over(f"sharpness: rise at step {radius:g}", rises, "nat", images, "beyond the line or not finite along {}"),
+        *_bf16_errors(rows, images),
         _single("non-finite places", float(sum(not math.isfinite(row["nll"]) for row in rows)), "", images),
     ]
     return said
+
+
+def _bf16_errors(rows: Sequence[Row], images: int) -> list[LandscapeSummaryRow]:
+    known = [row["bf16_error"] for row in rows if row["bf16_error"] is not None]
+    if not known:
+        return []
+    said = _single("largest error of bf16 measured", max(known), "share of the NLL", images)
+    return [dataclasses.replace(said, note=f"at {len(known)} places, over the first 256 images; curvature has it most")]
 
 
 def _single(quantity: str, value: float | None, unit: str, images: int) -> LandscapeSummaryRow:
@@ -164,6 +173,12 @@ def _cuts(rows: Sequence[Row]) -> list[_Cut]:
                 steps, losses = zip(*along, strict=True)
                 found.append(_Cut(axis, draw, steps, losses))
     return found
+
+
+def _drawn(rows: Sequence[Row]) -> list[_Cut]:
+    """The lines that one curve stands for: all where they are draws of one kind, else the first direction alone."""
+    cuts = _cuts(rows)
+    return cuts if rows[0]["plane"] == "random" else cuts[:1]
 
 
 def _grid(rows: Sequence[Row]) -> list[float]:
@@ -249,6 +264,10 @@ def _caption(models: dict[str, list[Row]], squared: bool) -> str:
     holes = sum(not math.isfinite(loss) for loss in losses)
     if holes:
         said.append(f"Holes: {holes} places where the loss is infinite or not a number.")
-    if any(len(_cuts(rows)) > 1 for rows in models.values()):
+    counts = {model: len(_drawn(rows)) for model, rows in models.items()}
+    if any(count > 1 for count in counts.values()):
         said.append("Lines: mean over the directions, the band one standard deviation over them.")
+    alone = [model for model, count in counts.items() if count == 1]
+    if alone:
+        said.append(f"{', '.join(alone)}: the line is that of the first direction.")
     return " ".join(said)

@@ -53,12 +53,15 @@ class Landscape:
 
     Directions are Gaussian, drawn from the seed and each parameter's name, with the filter normalization of Li et al.
     2018 over parameters of two or more dimensions. The authors' code takes norms across filters, redraws augmentation
-    and Mixup at every place and adds up un-squared norms; its normalization and its L2 are offered as `official`.
+    and Mixup at every place and adds up un-squared norms; its normalization and its L2 are offered as `official`, its
+    redrawing is not. Accuracy counts an image as right where its top class has the larger share of the mixed target.
     Beside the grid, further directions are drawn and followed along one line each, to tell how much flatness depends
     on the draw.
 
-    In the plane of eigenvectors a step of 1 is as long as a filter-normalized direction, and all parameters move; in
-    the plane of checkpoints it is the distance from the network to the first file. Neither has further draws.
+    In the plane of eigenvectors a step of 1 is as long as a filter-normalized direction, and all parameters move: the
+    loss rises much faster there, take an extent such as 0.05. In the plane of checkpoints a step of 1 is the distance
+    from the network to the first file; only parameters move, so re-estimate the statistics of batch normalization.
+    Neither plane has further draws.
 
     Attributes:
         sample_size: how many images of the sample, the same at every place.
