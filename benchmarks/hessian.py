@@ -25,9 +25,9 @@ from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, InputConfig
 from visionscope.data.sample import Sample
-from visionscope.data.sources import open_source
+from visionscope.data.sources import Source, open_source
 from visionscope.diagnostics.hessian import Hessian
-from visionscope.models.load import load_model
+from visionscope.models.load import LoadedModel, load_model
 from visionscope.numerics.hvp import HessianProduct, flat
 from visionscope.numerics.lanczos import Extremes, largest
 from visionscope.tracing.second_order import twice_differentiable
@@ -39,7 +39,7 @@ with warnings.catch_warnings():
     import pyhessian
 
 ROUNDS = 7
-BATCHES = 10
+BATCHES = 10  # of the transformer half as many
 STEPS = 2  # of training for the transformer
 TOLERANCE = 1e-3  # what the peers are asked for
 _RESNET, _VIT = "ResNet-20", "ViT-Ti/4"
@@ -60,21 +60,33 @@ def run() -> list[Measurement]:
     return rows
 
 
+def reference_network() -> LoadedModel:
+    """The ResNet-20 that others trained on CIFAR-10."""
+    return load_model(f"resnet_20_cifar@{next(_shared().glob('reference/*.th'))}")
+
+
+def training_images() -> Source:
+    """CIFAR-10's training images."""
+    images = next(path for path in sorted(_shared().glob("data/*")) if "cifar" in path.name.lower())
+    return open_source(f"{images}:train")
+
+
+def _shared() -> Path:
+    return Path(os.environ.get("VISIONSCOPE_SHARED", "../shared"))
+
+
 def subjects() -> Iterator[tuple[str, nn.Module, list[Batch]]]:
-    shared = Path(os.environ.get("VISIONSCOPE_SHARED", "../shared"))
-    weights = next(shared.glob("reference/*.th"))
-    images = next(path for path in sorted(shared.glob("data/*")) if "cifar" in path.name.lower())
-    resnet = load_model(f"resnet_20_cifar@{weights}")
-    source = open_source(f"{images}:train")
+    """Both networks with their mini-batches."""
+    resnet, source = reference_network(), training_images()
     yield _RESNET, resnet.model, _mini_batches(source, resnet.input)
     torch.manual_seed(0)
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4, num_classes=10)
-    batches = _mini_batches(source, resnet.input)
+    batches = _mini_batches(source, resnet.input)[: BATCHES // 2]
     _train(vit, Sample(source, resnet.input, images=32 * STEPS, seed=1))
     yield _VIT, vit.eval(), batches
 
 
-def _mini_batches(source: Any, config: InputConfig) -> list[Batch]:
+def _mini_batches(source: Source, config: InputConfig) -> list[Batch]:
     return list(Sample(source, config, images=16 * BATCHES).batches(batch_size=16))
 
 

@@ -193,7 +193,7 @@ class Landscape:
             ConfigError: when the subject has no objective, or a checkpoint doesn't fit.
             DataError: for an image or a label that can't be used.
         """
-        surroundings = _Surroundings(self, subject)
+        surroundings = Surroundings(self, subject)
         for part in parts:
             yield part, list(surroundings.rows(part))
 
@@ -253,7 +253,11 @@ def published_landscape(name: str) -> pa.Table:
     return with_leading_of(to_table(LandscapeRow, rows), [first] * len(rows))
 
 
-class _Surroundings:
+_Axes = tuple[Sequence[Direction], Sequence[Direction]]
+"""Two directions as drawn, and as the copy that moves wants them."""
+
+
+class Surroundings:
     """What the parts of one landscape share: the images, the plane, and the copy of the network that moves."""
 
     def __init__(self, asked: Landscape, subject: Subject) -> None:
@@ -268,13 +272,13 @@ class _Surroundings:
         foldable = asked.plane == "random" and asked.batch_norm == "kept"
         images = self._evaluation.batches()[0] if foldable else None
         self._copy = PlaneModel(model, self._plane.x, images=images, along=self._plane.x)
-        self._ready = [self._copy.prepared(axis) for axis in (self._plane.x, self._plane.y)]
+        self._axes = self._prepared(self._plane.x, self._plane.y)
         self._batch_norm = asked.batch_norm if batch_norms(model) else "none"
 
     def rows(self, part: str) -> Iterator[LandscapeRow]:
         """Measures one part."""
         kind, _, number = part.partition("-")
-        plane, draw, axes, ready = self._plane, 0, [self._plane.x, self._plane.y], self._ready
+        plane, draw, line = self._plane, 0, self._axes
         if kind == "places":
             places = plane.places
         elif kind == "row":
@@ -283,20 +287,21 @@ class _Surroundings:
             places, draw = tuple((x, 0.0, "") for x in plane.steps_x), int(number)
         if draw:
             model, asked = self._subject.model, self._asked
-            axes = [_planes.random_line(model, asked.normalization, asked.seed, draw, "x"), {}]
-            ready = [self._copy.prepared(axis) for axis in axes]
-        for count, (x, y, name) in enumerate(places):
-            self._copy.move(((x, ready[0]), (y, ready[1])))
-            yield self._row(part, draw, (x, y, name), axes, checked=not count)
+            line = self._prepared(_planes.random_line(model, asked.normalization, asked.seed, draw, "x"), {})
+        for count, at in enumerate(places):
+            yield self.row(part, at, draw=draw, axes=line, checked=not count)
 
-    def _row(
-        self, part: str, draw: int, at: tuple[float, float, str], axes: Sequence[Direction], *, checked: bool
+    def row(
+        self, part: str, at: tuple[float, float, str], *, draw: int = 0, axes: _Axes | None = None, checked: bool
     ) -> LandscapeRow:
+        """Measures one place; `checked` adds the error of bf16."""
         asked, network, bf16 = self._asked, self._copy.network, self._subject.precision == "bf16"
+        raw, ready = axes or self._axes
+        self._copy.move(((at[0], ready[0]), (at[1], ready[1])))
         if self._batch_norm == "reestimated":
             self._copy.reestimate(self._evaluation.batches())
         loss = self._evaluation.loss(network, bf16=bf16)
-        l2, l2_official = self._l2(at, axes)
+        l2, l2_official = self._l2(at, raw)
         return LandscapeRow(
             part=part,
             plane=asked.plane,
@@ -316,6 +321,9 @@ class _Surroundings:
             weight_decay=self._objective.weight_decay,
             label_smoothing=self._objective.label_smoothing,
         )
+
+    def _prepared(self, *axes: Direction) -> _Axes:
+        return axes, [self._copy.prepared(axis) for axis in axes]
 
     def _l2(self, at: tuple[float, float, str], axes: Sequence[Direction]) -> tuple[float, float]:
         """Of the weights as they would be in the network itself, where nothing is folded."""
