@@ -77,7 +77,7 @@ def test_alike_models_are_not_told_apart() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"augmentation": "none"}, "augmentation differ"),
+        ({"augmentation": "none"}, "they differ in augmentation"),
         ({"mini_batches": 4}, f"4 mini-batches are too few (take at least {LEAST_MINI_BATCHES})"),
         ({"unconverged": 12}, "too many eigenvalues of resnet_nano did not converge (12)"),
     ],
@@ -94,7 +94,7 @@ def test_unequal_label_smoothing_does_not_compare() -> None:
         tables[name] = pa.Table.from_pylist(rows, tables[name].schema)
     found = findings(tables, [])
     for one in [*between(found, "hessian"), *between(found, "landscape")]:
-        assert one.headline.endswith("can't be told: label smoothing differ.")
+        assert one.headline.endswith("can't be told: they differ in label smoothing.")
 
 
 def test_extremes_of_many_need_more_to_be_told_apart() -> None:
@@ -163,6 +163,12 @@ def test_the_landscapes_sentence_tells_radius_sharpness_and_holes() -> None:
     assert 0 < float(share.group(1)) < 100
 
 
+def test_a_radius_within_the_first_step_is_called_coarse() -> None:
+    one = next(one for one in found_for(dataclasses.replace(VIT, steep=200.0)) if one.diagnostic == "landscape")
+    assert "That is within the first step along" in one.detail
+    assert "within the first step" not in next(o for o in found_for(VIT) if o.diagnostic == "landscape").text
+
+
 def test_a_wide_spread_over_directions_forbids_a_claim() -> None:
     wide = [dataclasses.replace(model, spread=2.5, steep=2.0 + place) for place, model in enumerate((VIT, RESNET))]
     (one,) = between(found_for(*wide), "landscape")
@@ -183,6 +189,20 @@ def test_a_loss_that_is_infinite_along_a_direction_forbids_a_claim() -> None:
     (one,) = between(found, "landscape")
     assert one.headline.endswith("can't be told: around vit_nano the loss is not finite along 1 of 7.")
     assert "unknown: not finite along 1 of 7" in next(o for o in found if o.diagnostic == "landscape" and o.model).text
+
+
+def test_a_network_without_batch_norm_compares_with_one_that_keeps_its_statistics() -> None:
+    tables = curvature.tables((VIT, RESNET), points=11)
+
+    def changed(way: str) -> list[Finding]:
+        rows = [
+            {**row, "batch_norm": way if row["model"] == "vit_nano" else "kept"}
+            for row in tables["landscape"].to_pylist()
+        ]
+        return between(findings({**tables, "landscape": pa.Table.from_pylist(rows)}, []), "landscape")
+
+    assert changed("none")[0].headline == FLATTER
+    assert changed("reestimated")[0].headline.endswith("can't be told: they differ in batch norm.")
 
 
 def test_planes_that_were_not_drawn_make_no_claim() -> None:
@@ -222,7 +242,9 @@ def test_the_summary_table_is_readable() -> None:
     headers = [header for header, _, _ in shown.columns]
     assert "NEP (share of negative), 95 % interval" in headers
     assert "APE (mean of positive), 95 % interval (nat per squared weight)" in headers
-    assert not {"job", "negative_share_low", "note"} & set(headers)
+    # Nothing but whole models: no word on scopes; counts come last.
+    assert not {"job", "negative_share_low", "note", "scope", "level"} & set(headers)
+    assert headers[-1] == "products per mini-batch"
     (row, _) = tables["hessian_summary"].to_pylist()
     cell = shown.rows[0][1][headers.index("NEP (share of negative), 95 % interval")]
     assert numbers(cell) == pytest.approx([row[f"negative_share{end}"] for end in ("", "_low", "_high")], rel=1e-2)

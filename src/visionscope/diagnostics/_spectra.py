@@ -179,7 +179,8 @@ def _signed_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDA
         if len(own):
             total += len(own) / len(values) * density_curve(own, at)
     # Both sides are known at zero itself: the curve goes through the middle of its jump.
-    return np.where(at == 0, total / 2, total)
+    inside = (at == 0) & (at > at[0]) & (at < at[-1])
+    return np.where(inside, total / 2, total)
 
 
 def _filled(name: str, at: NDArray[np.float64], curve: NDArray[np.float64]) -> Line:

@@ -275,7 +275,7 @@ def _why_not(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Why two models don't compare, or ""."""
     differing = [key.replace("_", " ") for key in _SETTINGS if key in row and row[key] != other[key]]
     if differing:
-        return f"{joined(differing)} differ"
+        return f"they differ in {joined(differing)}"
     fewest = min(row["mini_batches"], other["mini_batches"])
     if fewest < LEAST_MINI_BATCHES:
         return f"{fewest} mini-batches are too few (take at least {LEAST_MINI_BATCHES})"

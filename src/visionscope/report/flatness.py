@@ -9,14 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, interval, span, weights_remark
+from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, interval, joined, span, weights_remark
 from visionscope.report.style import number
 
 _COLUMNS = ("quantity", "value", "deviation", "low", "high", "unit", "directions", "note")
-_SETTINGS = (
-    *("data", "precision", "plane", "normalization", "images", "augmentation", "batch_norm", "label_smoothing"),
-    "weight_decay",
-)
+_SETTINGS = ("data", "precision", "plane", "normalization", "images", "augmentation", "batch_norm", "label_smoothing")
 _PLACES = ("draw", "x", "y", "place", "nll", "l2")
 _ALL_PAIRS = 3
 _RADIUS, _SHARPNESS, _HOLES = "radius at a rise of ", "sharpness: rise at step ", "non-finite places"
@@ -74,6 +71,7 @@ def _of_model(anchor: str, around: _Around, places: int) -> Finding:
         rise = radius["quantity"].removeprefix(_RADIUS)
         if radius["value"] is not None:
             said = f"the NLL has risen by {rise} at a step of {_spread(radius)}"
+            detail += [f"That is {radius['note']}."] if radius["note"] else []
         else:
             nearest = "" if radius["low"] is None else f"; where it is, the nearest is at step {number(radius['low'])}"
             said = f"a rise of {rise} is {radius['note']}{nearest}"
@@ -148,9 +146,12 @@ def _pairs(known: Sequence[_Around]) -> Iterator[tuple[_Around, _Around, int]]:
 
 def _why_not(first: _Around, second: _Around, rows: Sequence[Mapping[str, Any] | None]) -> str:
     """Why two landscapes don't compare, or ""."""
-    differing = [key.replace("_", " ") for key, value in first.settings.items() if value != second.settings[key]]
+    pairs = {key: {value, second.settings[key]} for key, value in first.settings.items()}
+    # A network without BatchNorm has no statistics that could differ.
+    pairs["batch_norm"] -= {"none"}
+    differing = [key.replace("_", " ") for key, pair in pairs.items() if len(pair) > 1]
     if differing:
-        return f"{', '.join(differing)} differ"
+        return f"they differ in {joined(differing)}"
     if first.settings["plane"] != "random":
         return f"directions of the plane of {first.settings['plane']} are no random draws"
     if any(row is None for row in rows) or len({row["quantity"] for row in rows if row is not None}) > 1:

@@ -21,6 +21,7 @@ _WORDS = {
     "products": "products per mini-batch",
 }
 _SETTINGS = ("augmentation", "batch_norm", "weight_decay", "label_smoothing", "plane", "normalization")
+_LAST = ("parameters", "mini_batches", "eigenvalues", "unconverged", "products", "directions", "images")
 _ENDS = ("_low", "_high")
 
 
@@ -51,7 +52,7 @@ def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
     table = tables.get(name + SUFFIX)
     if table is None or not table.num_rows:
         return None
-    columns = [key for key in table.column_names if _is_shown(key, table)]
+    columns = sorted((key for key in table.column_names if _is_shown(key, table)), key=_LAST.__contains__)
     rows = table.to_pylist()
     said = tuple((str(row["model"]), tuple(_cell(row, key) for key in columns)) for row in rows)
     return Shown(
@@ -64,6 +65,8 @@ def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
 
 def _is_shown(key: str, table: pa.Table) -> bool:
     names = table.column_names
+    if key in ("scope", "level") and set(table.column(key).to_pylist()) == {"model"}:
+        return False
     if key in LEADING or key in _SETTINGS or key == "standard_error" or key == "deviation":
         return False
     if key in ("low", "high") or any(key.endswith(end) and key.removesuffix(end) in names for end in _ENDS):
