@@ -19,7 +19,7 @@ from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Line, Panel,
 from visionscope.errors import ConfigError, DataError
 from visionscope.numerics.density import quadratures, trace_parts
 from visionscope.numerics.hvp import HessianProduct, flat
-from visionscope.tracing.second_order import check_passes, explain, graph_bytes, twice_differentiable
+from visionscope.tracing.second_order import PEAK, check_passes, explain, graph_bytes, twice_differentiable
 
 PROBES_PER_PART = 2
 _TRACE = "trace"
@@ -135,7 +135,7 @@ class Density:
         products = max(PROBES_PER_PART * self.steps, 3 * self.sketch)
         return Cost(
             passes=9.0 * products * len(sample),
-            memory=graph + max(2 * PROBES_PER_PART * self.steps, 6 * self.sketch) * vector,
+            memory=PEAK * graph + max(2 * PROBES_PER_PART * self.steps, 6 * self.sketch) * vector,
             advice=f"take fewer steps (--density.steps, now {self.steps}), smaller images, or a GPU",
         )
 

@@ -15,7 +15,14 @@ from visionscope.diagnostics import _spectra
 from visionscope.errors import ConfigError, DataError, VisionscopeError, nearest
 from visionscope.numerics.hvp import HessianProduct, Product
 from visionscope.numerics.lanczos import Extremes, largest
-from visionscope.tracing.second_order import check_passes, check_symmetry, explain, graph_bytes, twice_differentiable
+from visionscope.tracing.second_order import (
+    PEAK,
+    check_passes,
+    check_symmetry,
+    explain,
+    graph_bytes,
+    twice_differentiable,
+)
 
 PART = 8  # mini-batches
 LEVELS = ("model", "stage", "block", "kind")
@@ -149,7 +156,7 @@ class Hessian:
         vectors = self.max_products * sum(value.numel() * value.element_size() for value in model.parameters())
         return Cost(
             passes=_USUAL_PASSES * scopes * min(PART * MINI_BATCH, len(subject.samples[self.sample])),
-            memory=graph + vectors,
+            memory=PEAK * graph + vectors,
             advice=f"take fewer products (--hessian.max_products, now {self.max_products}), smaller images, or a GPU",
         )
 

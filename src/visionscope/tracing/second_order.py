@@ -24,6 +24,9 @@ __all__ = ["check_functions", "check_passes", "check_symmetry", "explain", "grap
 
 BATCH_NORMS = ("eval", "train")
 
+PEAK = 3
+"""How much a Hessian-vector product needs at its worst moment, in units of `graph_bytes`: measured 2.0 to 3.2."""
+
 _ACCELERATOR_TOLERANCE = 1e-5  # relative: kernels there may add in another order each time
 _FEW = 2  # images that a model is looked at with
 _HARD_SIGMOIDS = (F.hardsigmoid, torch._C._nn.hardsigmoid, torch._C._nn.hardsigmoid_)
