@@ -118,6 +118,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     built: dict[str, Path] = {}
 
     def contents(name: str) -> tuple[Any, Any, Any]:
+        if name == "many landscapes":
+            curved = [curvature.Curved(label=f"net_{index}", steep=1.0 + index) for index in range(8)]
+            tables = curvature.tables(curved, points=5)
+            return tables, curvature.jobs(curved), curvature.figures(tables)
         if name == "curvature":
             stages = tuple(("stage", f"stage {index}") for index in (1, 2, 3))
             curved = [replace(one, levels=(*one.levels, *stages)) for one in curvature.vit_and_resnet()]

@@ -195,3 +195,25 @@ def test_parts_of_a_model_are_named_in_colours_of_the_theme(page: Page, reports:
     assert [name for name, _ in light] == ["stage 1", "stage 2", "stage 3"]
     page.click("#theme")
     assert all(one[1] != other[1] for one, other in zip(light, page.run(colours), strict=True))
+
+
+def test_many_turned_landscapes_give_way_to_the_latest(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("many landscapes"), 1400)
+    page.click('[data-all="true"]')
+    pressed = (
+        "return [...document.querySelectorAll('#figure-landscape [data-view-button=\"3-D\"]')]"
+        ".map(button => button.getAttribute('aria-pressed'))"
+    )
+    assert page.run(pressed) == ["false", "false"]
+    turn(page)
+    assert page.run(pressed) == ["true", "false"]
+    # Eight and eight would be more than browsers keep.
+    page.run("document.querySelectorAll('#figure-landscape [data-view-button=\"3-D\"]')[1].click()")
+    page.settle()
+    assert page.run(pressed) == ["false", "true"]
+    assert (
+        page.run(
+            "return new Set([...document.querySelectorAll('.gl-container canvas')].map(box => box.closest('.plot'))).size"
+        )
+        == 8
+    )

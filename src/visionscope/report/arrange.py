@@ -260,11 +260,11 @@ def _measure(panel: Panel) -> tuple[str, ...]:
 
 
 def _surface_limits(panels: Sequence[Panel]) -> Limits:
-    """One scale of height for surfaces, its top low enough that the flatter half of them can be read.
+    """One scale of height for surfaces, on which flat ones can still be read beside steep ones.
 
     Above the lowest value of all, each surface asks for twice the height that 90 % of its finite values stay below, and
-    for no more than its largest; the scale takes the median (of an even number the lower middle one) and goes on to the
-    next contour line. A paraboloid over a square is never cut; a loss that explodes at the border is.
+    for no more than its largest; the scale takes the geometric mean of these heights and goes on to the next contour
+    line. A paraboloid over a square is not cut when it is alone; a loss that explodes at the border is.
     """
     surfaces = [panel.surface for panel in panels if panel.surface is not None]
     finite = [values[np.isfinite(values)] for values in (np.array(one.values, dtype=float) for one in surfaces)]
@@ -274,9 +274,8 @@ def _surface_limits(panels: Sequence[Panel]) -> Limits:
         return Limits(x=x, y=y)
     low = min(float(values.min()) for values in finite)
     tops = [min(float(v.max()), low + _ROOM * (float(np.quantile(v, _USUAL)) - low)) for v in finite]
-    top = statistics.median_low(tops)
-    if top <= low:
-        top = low + _MARGIN * (abs(low) or 1.0)
+    heights = [top - low for top in tops if top > low]
+    top = low + (statistics.geometric_mean(heights) if heights else _MARGIN * (abs(low) or 1.0))
     levels = np.asarray(MaxNLocator(_LEVELS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, top))
     levels = levels[: int(np.searchsorted(levels, top)) + 1]
     ends = float(levels[0]), float(levels[-1])

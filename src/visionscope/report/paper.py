@@ -52,7 +52,9 @@ def to_matplotlib(figure: Figure) -> Drawing:
         heights = [size[1] + 0.35 for size in sizes]
         height = sum(heights) + 0.35
         # The layout leaves labels of subfigures a little beyond the edge: a frame keeps them on the paper.
-        frame = (_FRAME / width, _FRAME / 3 / height, 1 - 1.6 * _FRAME / width, 1 - _FRAME / 3 / height)
+        # The bar beside surfaces of equal aspect needs more.
+        right = 1.6 if all(panel.surface is None for panel in figure.panels) else 2.4
+        frame = (_FRAME / width, _FRAME / 3 / height, 1 - right * _FRAME / width, 1 - _FRAME / 3 / height)
         layout = ConstrainedLayoutEngine(rect=frame)
         drawing = Drawing(figsize=(width, height), layout=layout)
         drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=9, fontweight="bold")

@@ -199,4 +199,5 @@ def _marks(surface: Surface) -> dict[str, Any]:
 
 def _short(title: str) -> str:
     """Titles in a scene are never broken, and cut off: only what the caption above needs not repeat."""
-    return html.escape(title.split(" (")[0].split(",")[0].removeprefix("step along the "))
+    # Text drawn by WebGL knows no entities for quotes.
+    return html.escape(title.split(" (")[0].split(",")[0].removeprefix("step along the "), quote=False)

@@ -59,6 +59,10 @@
     return Boolean(canvas.getContext("webgl2") || canvas.getContext("webgl"));
   }
 
+  function groupsTurned() {
+    return [...document.querySelectorAll('[data-view-button="3-D"][aria-pressed="true"]')].map((button) => button.closest(".group"));
+  }
+
   function show(group, name) {
     const turning = group.querySelector(".turning");
     if (turning) {
@@ -70,7 +74,6 @@
     for (const button of group.querySelectorAll("[data-view-button]")) button.setAttribute("aria-pressed", String(button.dataset.viewButton === name));
     for (const view of group.querySelectorAll("[data-view]")) {
       view.hidden = view.dataset.view !== name;
-      // Browsers keep few 3-D figures at a time.
       if (view.hidden && view.dataset.view === "3-D")
         for (const plot of view.querySelectorAll(".plot[data-drawn]")) {
           Plotly.purge(plot);
@@ -158,7 +161,12 @@
     if (button.dataset.all) shown.fill(button.dataset.all === "true");
     if (button.dataset.chip || button.dataset.all) choose();
     if (button.dataset.viewButton) {
-      show(button.closest(".group"), button.dataset.viewButton);
+      const group = button.closest(".group");
+      show(group, button.dataset.viewButton);
+      // Browsers keep 16 three-dimensional figures at a time, and drop the oldest.
+      const panels = (one) => one.querySelectorAll('[data-view="3-D"] .panel:not([hidden])').length;
+      const all = groupsTurned();
+      if (all.reduce((sum, one) => sum + panels(one), 0) > 12) for (const other of all) if (other !== group) show(other, "contour");
       drawAll();
     }
   });
@@ -182,7 +190,7 @@
     before = root.dataset.theme;
     root.dataset.theme = "light";
     document.body.classList.add("printing");
-    turned = [...document.querySelectorAll('.group [data-view-button="3-D"][aria-pressed="true"]')].map((button) => button.closest(".group"));
+    turned = groupsTurned();
     for (const group of turned) show(group, "contour");
     for (const plot of plots) if (plot.offsetParent !== null) draw(plot);
   });
