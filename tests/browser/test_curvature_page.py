@@ -211,9 +211,5 @@ def test_many_turned_landscapes_give_way_to_the_latest(page: Page, reports: Call
     page.run("document.querySelectorAll('#figure-landscape [data-view-button=\"3-D\"]')[1].click()")
     page.settle()
     assert page.run(pressed) == ["false", "true"]
-    assert (
-        page.run(
-            "return new Set([...document.querySelectorAll('.gl-container canvas')].map(box => box.closest('.plot'))).size"
-        )
-        == 8
-    )
+    drawn = "return document.querySelectorAll(\"[data-view='3-D'] .plot[data-drawn]\").length"
+    assert page.run(drawn) == 8
