@@ -225,9 +225,8 @@ def test_cost_counts_passes_and_bytes():
     assert "--landscape.sample_size" in cost.advice
 
 
-def scaled_to(unit, model):
-    wanted = math.sqrt(sum(float(value.detach().square().sum()) for value in weights_of(model).values()))
-    unit = unit / unit.norm() * wanted
+def by_a_nat(unit, value):
+    unit = unit / unit.norm() * math.sqrt(2 / abs(value))
     return unit * unit[unit.abs().argmax()].sign()
 
 
@@ -253,10 +252,10 @@ def test_eigenvectors_are_those_of_the_dense_hessian():
     order = values.abs().argsort(descending=True)[:2]
     rows = measured(Landscape(plane="eigenvectors", points=3, extent=0.1, radius=0.1, sample_size=40), given)
     assert len(rows) == 9
-    axes = [scaled_to(vectors[:, place], model) for place in order]
+    axes = [by_a_nat(vectors[:, place], float(values[place])) for place in order]
     for row in rows:
         assert row.nll == pytest.approx(float(loss(flat + row.x * axes[0] + row.y * axes[1])), rel=1e-5)
-    assert rows[0].normalization == "weights"
+    assert rows[0].normalization == "curvature"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from visionscope.core.types import MINI_BATCH, Batch, Subject
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import fit, read_checkpoint
-from visionscope.numerics.directions import Direction, length, plane_through, random_direction
+from visionscope.numerics.directions import Direction, plane_through, random_direction
 from visionscope.numerics.hvp import HessianProduct, flat, split
 from visionscope.numerics.lanczos import largest
 from visionscope.tracing.second_order import explain, graph_bytes, twice_differentiable
@@ -152,11 +152,12 @@ def checkpoint_plane(model: nn.Module, files: Sequence[str], points: int) -> Pla
 
 
 def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction]:
-    """The eigenvectors of the Hessian's two eigenvalues of largest magnitude, each as long as the weights.
+    """The eigenvectors of the Hessian's two eigenvalues of largest magnitude, each sqrt(2 / |eigenvalue|) long.
 
-    The Hessian is that of the mean NLL of the first 8 mini-batches of 16, by all parameters. A unit eigenvector is
-    scaled to the length that filter normalization gives a random direction, which is that of all weights that such a
-    direction moves; its sign makes its largest component positive.
+    The Hessian is that of the mean NLL of the first 8 mini-batches of 16, by all parameters. By that length a step of 1
+    changes the NLL by 1 nat if the Hessian alone decides; what the surface does else is not in the Hessian. (As long as
+    a filter-normalized direction, a step would be thousands of nats.) An eigenvector's sign makes its largest component
+    positive.
 
     Args:
         subject: with its objective.
@@ -189,9 +190,13 @@ def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction
             f"landscape: the Hessian's two top eigenvectors did not converge in {found.products} products; "
             "take --landscape.plane random"
         )
-    wanted = length({name: value.detach() for name, value in weights_of(model).items()})
     directions = []
-    for vector in found.vectors:
+    for value, vector in zip(found.values.tolist(), found.vectors, strict=True):
+        if not value:
+            raise VisionscopeError(
+                "landscape: the Hessian has an eigenvalue of 0 among its two largest; take another plane"
+            )
+        wanted = math.sqrt(2 / abs(value))
         scaled = vector * (wanted / vector.double().norm().item() * vector[vector.abs().argmax()].sign().item())
         directions.append(dict(zip(named, split(scaled, parameters), strict=True)))
     return directions

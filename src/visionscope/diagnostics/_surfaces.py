@@ -230,7 +230,7 @@ _LENGTHS = {
     "layer": "normalized by layer (a step of 1 is as long as each tensor)",
     "none": "not normalized (a step of 1 moves every weight by a standard normal number)",
     "official": "normalized as in the authors' code (norms across filters)",
-    "weights": "a step of 1 is as long as all weights together",
+    "curvature": "a step of 1 changes the NLL by 1 nat where the Hessian alone decides",
     "distance": "a step of 1 is the distance from the network to the first of them",
 }
 _NORMS = {

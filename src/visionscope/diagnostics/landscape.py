@@ -21,7 +21,7 @@ from visionscope.tracing.second_order import check_passes
 PLANES = ("random", "eigenvectors", "checkpoints")
 _NORMS = ("kept", "reestimated")
 _COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
-_LENGTHS = {"eigenvectors": "weights", "checkpoints": "distance"}
+_LENGTHS = {"eigenvectors": "curvature", "checkpoints": "distance"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,9 @@ class LandscapeRow:
 
     part: str = column("row of the grid, line or place that it was measured with")
     plane: str = column("random, eigenvectors or checkpoints")
-    normalization: str = column("what the directions' lengths are: filter, layer, none, official, weights or distance")
+    normalization: str = column(
+        "what the directions' lengths are: filter, layer, none, official, curvature or distance"
+    )
     draw: int = column("0 for the plane's directions, 1 and up for a further draw of one direction")
     x: float = column("step along the first direction")
     y: float = column("step along the second direction")
