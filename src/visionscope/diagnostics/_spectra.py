@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from visionscope.numerics.eigenvalues import density_curve, negative_share, posi
 
 _POINTS = 241
 _MARGIN = 0.06
+_BEYOND = 0.02  # share of a model's values that may lie beyond either end of an axis
 _UNIT = "nat per squared weight"
 _OF = {"stage": "by stage", "block": "by block", "kind": "by kind"}
 
@@ -126,7 +127,7 @@ def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
         own = {model: values for model, values in own.items() if len(values)}
         if not own:
             continue
-        at = _axis(np.concatenate(list(own.values())))
+        at = _axis(own.values())
         lines = [_filled(model, at, density_curve(values, at)) for model, values in own.items()]
         # A curve of a single value has the area 1 as well.
         counts = ", ".join(f"{model}: {len(own.get(model, ()))}" for model in whole)
@@ -141,7 +142,7 @@ def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
 
 
 def _together(whole: dict[str, NDArray[np.float64]]) -> Panel:
-    at = _axis(np.concatenate(list(whole.values())))
+    at = _axis(whole.values())
     lines = [_filled(model, at, _signed_density(values, at)) for model, values in whole.items()]
     return Panel(
         model="",
@@ -156,7 +157,7 @@ def _together(whole: dict[str, NDArray[np.float64]]) -> Panel:
 def _scopes(model: str, rows: Sequence[dict[str, Any]], level: str, words: str) -> Panel:
     names = _names(rows, level)
     values = {name: _values(rows, level, name) for name in names}
-    at = _axis(np.concatenate(list(values.values())))
+    at = _axis(values.values())
     last = max(len(names) - 1, 1)
     lines = [
         dataclasses.replace(_filled(name, at, _signed_density(values[name], at)), shade=place / last)
@@ -187,9 +188,10 @@ def _filled(name: str, at: NDArray[np.float64], curve: NDArray[np.float64]) -> L
     return Line(name=name, x=tuple(at.tolist()), y=tuple(curve.tolist()), filled=True)
 
 
-def _axis(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the smallest to the largest value with a margin, zero always among the places."""
-    low, high = min(values.min(), 0.0), max(values.max(), 0.0)
+def _axis(groups: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Holds the middle of each group, lest one far eigenvalue flatten all; zero is always among the places."""
+    ends = np.array([np.quantile(values, [_BEYOND, 1 - _BEYOND]) for values in groups])
+    low, high = min(ends[:, 0].min(), 0.0), max(ends[:, 1].max(), 0.0)
     margin = _MARGIN * (high - low) or 1.0
     low, high = low - margin * (low < 0), high + margin * (high > 0)
     below = np.linspace(low, 0, max(2, round(_POINTS * -low / (high - low)))) if low < 0 else np.zeros(1)
@@ -208,12 +210,18 @@ def _caption(table: pa.Table) -> str:
         f"{', '.join(sorted({row['augmentation'] for row in rows}))}; BatchNorm: "
         f"{', '.join(sorted({row['batch_norm'] for row in rows}))}; weight decay "
         f"{', '.join(f'{value:g}' for value in sorted({row['weight_decay'] for row in rows}))}).",
-        "Curves: Gaussian kernel densities, folded at zero; on either side apart each has the area 1.",
+        "Curves: Gaussian kernel densities, folded at zero; on either side apart each has the area 1. Axes hold the "
+        f"middle {1 - 2 * _BEYOND:.0%} of each curve's values{_furthest(rows)}.",
     ]
     missing = sum(not row["converged"] for row in rows)
     if missing:
         said.append(f"Left out: {missing} of {len(rows)} eigenvalues that did not converge.")
     return " ".join(said)
+
+
+def _furthest(rows: Sequence[dict[str, Any]]) -> str:
+    values = [row["eigenvalue"] for row in rows if row["converged"]]
+    return f"; the furthest are {min(values):.4g} and {max(values):.4g}" if values else ""
 
 
 def _by_job(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

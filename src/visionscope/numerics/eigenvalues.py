@@ -55,8 +55,9 @@ def positive_mean(groups: list[NDArray[np.float64]], seed: int = 0) -> Estimate:
 def density_curve(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """A Gaussian kernel density of values of one sign, folded at zero: no mass on the other side.
 
-    The bandwidth is Scott's, std * n ** (-1 / 5), or a hundredth of the axis where that is wider: nothing narrower can
-    be seen.
+    The bandwidth is spread * n ** (-1 / 5), with the smaller of the standard deviation and the quartiles' distance
+    over 1.35, so that a few far values don't smear the others; or a hundredth of the axis where that is wider: nothing
+    narrower can be seen.
 
     Args:
         values: (n,) all positive or all negative.
@@ -66,7 +67,8 @@ def density_curve(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArr
         (len(at),) per unit of the values, with integral 1.
     """
     magnitudes, places = np.abs(values), np.abs(at)
-    spread = magnitudes.std(ddof=1) if len(values) > 1 else 0.0
+    lower, upper = np.quantile(magnitudes, [0.25, 0.75])
+    spread = min(magnitudes.std(ddof=1), (upper - lower) / 1.35) if len(values) > 1 else 0.0
     width = max(spread * len(values) ** -0.2, _LEAST_BANDWIDTH * places.max())
     steps = np.concatenate([places[:, None] - magnitudes, -places[:, None] - magnitudes], axis=1) / width
     curve = np.exp(-(steps**2) / 2).sum(1) / (len(values) * width * math.sqrt(2 * math.pi))

@@ -113,11 +113,15 @@ def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -
         jobs: the runs' `job.json` dicts.
     """
     said = [
-        "Compare changes inside one network. Absolute values depend on the width, the normalisation and the size of "
-        "the grid: between networks, and across a change of grid, they don't compare.",
         "An interval says how far a number would move with other images of the same kind. It knows nothing of other "
         "training runs: one network is one sample. Of 20 intervals that truly hold zero, one misses it by chance.",
     ]
+    if any(name in tables for name in ("fourier", "variance", "similarity")):
+        said.insert(
+            0,
+            "Compare changes inside one network. Absolute values depend on the width, the normalisation and the size "
+            "of the grid: between networks, and across a change of grid, they don't compare.",
+        )
     if "fourier" in tables:
         said.append(
             "High-frequency amplitude is measured relative to the mean of each map (frequency zero). A block that "
