@@ -211,7 +211,7 @@ def _caption(table: pa.Table) -> str:
         f"{', '.join(sorted({row['batch_norm'] for row in rows}))}; weight decay "
         f"{', '.join(f'{value:g}' for value in sorted({row['weight_decay'] for row in rows}))}).",
         "Curves: Gaussian kernel densities, folded at zero; on either side apart each has the area 1. Axes hold the "
-        f"middle {1 - 2 * _BEYOND:.0%} of each curve's values{_furthest(rows)}.",
+        f"middle {100 * (1 - 2 * _BEYOND):g} % of each curve's values{_furthest(rows)}.",
     ]
     missing = sum(not row["converged"] for row in rows)
     if missing:
