@@ -291,10 +291,21 @@ def _status(parsed: Namespace) -> int:
     return 0
 
 
-def _report(parsed: Namespace) -> int:
-    from visionscope.api import write_report
+def _report_flags(parser: Parser) -> None:
+    _run_folder_flags(parser)
+    parser.add_argument(
+        "--published",
+        default="",
+        type=str,
+        help="the authors' landscapes by comma beside the run's: ViT-Ti, ResNet-50",
+    )
 
-    sys.stdout.write(f"{write_report(parsed.run)}\n")
+
+def _report(parsed: Namespace) -> int:
+    from visionscope.pages import write_report
+
+    names = [name.strip() for name in parsed.published.split(",") if name.strip()]
+    sys.stdout.write(f"{write_report(parsed.run, names)}\n")
     return 0
 
 
@@ -350,5 +361,5 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command("Do or go on with the study in a YAML file.", _run_flags, _run),
     "train": Command("Train a small model; its weights load as MODEL@FILE.", _train_flags, _train),
     "status": Command("Show what of a run is done, failed and left.", _run_folder_flags, _status),
-    "report": Command("Build the page again from what is stored.", _run_folder_flags, _report),
+    "report": Command("Build the page again from what is stored.", _report_flags, _report),
 }

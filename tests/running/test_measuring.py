@@ -12,10 +12,10 @@ from reference.found_as_it_was import snapshot
 from running import losses
 from running.conftest import NETWORKS, run, study_of
 from running.losses import Losses
-from visionscope.api import write_report
 from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, Cost
 from visionscope.errors import ConfigError, DataError, StoreError
+from visionscope.pages import write_report
 from visionscope.running import measuring
 from visionscope.running.measuring import Prospect, free_memory, measure, prospect
 from visionscope.running.plan import PlannedSubject, plan

@@ -12,7 +12,7 @@ from visionscope.report.arrange import Limits
 from visionscope.report.axes import font, plain
 from visionscope.report.style import TOKEN
 
-_CAMERA = {"eye": {"x": 1.25, "y": -1.45, "z": 0.85}, "center": {"x": 0, "y": 0, "z": -0.12}}
+_CAMERA = {"eye": {"x": 1.45, "y": -1.7, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}}
 _HEIGHT = 0.75  # of a 3-D box, in shares of its longer side
 
 
@@ -200,4 +200,6 @@ def _marks(surface: Surface) -> dict[str, Any]:
 def _short(title: str) -> str:
     """Titles in a scene are never broken, and cut off: only what the caption above needs not repeat."""
     # Text drawn by WebGL knows no entities for quotes.
-    return html.escape(title.split(" (")[0].split(",")[0].removeprefix("step along the "), quote=False)
+    return html.escape(
+        title.split(" (")[0].split(",")[0].removeprefix("step along the ").removesuffix(" direction"), quote=False
+    )
