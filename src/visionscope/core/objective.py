@@ -19,10 +19,10 @@ DECAYS = ("all", "matrices")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Cross-entropy and weight decay, L(w) = NLL(w) + (weight_decay / 2) |w|^2, its two terms always apart.
+    """Cross-entropy and weight decay, `L(w) = NLL(w) + (weight_decay / 2) |w|^2`, its two terms always apart.
 
-    The paper trains with AdamW and reads its decoupled decay as this L2 term. Its code adds weight_decay * sum of
-    |w_tensor| instead, not squared; `l2` offers that as the convention `official`.
+    The paper trains with AdamW and reads its decoupled decay as this L2 term. Its code adds `weight_decay` times
+    the sum of the tensors' norms instead, not squared; `l2` offers that as the convention `official`.
 
     Attributes:
         label_smoothing: share of each target spread evenly over all classes, 0 to below 1.
@@ -110,8 +110,8 @@ class Objective:
 
         Args:
             parameters: names and values.
-            convention: `squared` for (weight_decay / 2) * sum |w|^2; `official` for the authors' code's
-                weight_decay * sum over tensors of |w|.
+            convention: `squared` for `(weight_decay / 2) * sum |w|^2`; `official` for the authors' code's
+                `weight_decay * sum over tensors of |w|`.
 
         Raises:
             ConfigError: for another convention.

@@ -22,14 +22,14 @@ def random_direction(weights: Mapping[str, Tensor], normalization: str, key: str
     """A Gaussian direction, each tensor of which is scaled to the weights that it moves.
 
     With filter normalization (Li et al. 2018, section 4) every output filter of a direction is as long as the filter
-    that it moves, d_i <- d_i |w_i| / |d_i|. A filter is an index of the first axis: an output channel of a convolution,
-    an output row of a linear layer. A filter that is zero stays where it is.
+    that it moves, `d_i <- d_i |w_i| / |d_i|`. A filter is an index of the first axis: an output channel of a
+    convolution, an output row of a linear layer. A filter that is zero stays where it is.
 
     Args:
         weights: the tensors that move, by parameter name; each of two or more dimensions for `filter` and `official`.
         normalization: `filter`; `layer` for the same with whole tensors; `none` for standard normal numbers;
             `official` for the authors' code, whose norms run over the first axis, across filters, for each place in a
-            filter, with 1e-7 added to |d|.
+            filter, with 1e-7 added to `|d|`.
         key: what else the numbers depend on, such as seed and draw; they depend on the parameter's name, too, but not
             on the other parameters, the machine or the device.
 

@@ -23,7 +23,7 @@ class Extremes:
 
     Attributes:
         values: (k,) float64.
-        residuals: (k,) |A v - value v| of the unit vectors v; some eigenvalue is as near as that.
+        residuals: (k,) `|A v - value v|` of the unit vectors v; some eigenvalue is as near as that.
         bounds: (k,) how far each value can be off: the residual, or its square over the gap to the next value.
         converged: (k,) whether the bound meets the tolerance and nothing larger can be hidden.
         products: how many products with the matrix it took.
@@ -127,7 +127,7 @@ def largest(
 ) -> Extremes:
     """The k eigenvalues of largest magnitude of A + shift, with sign, by Lanczos with full reorthogonalization.
 
-    It stops when each of the k Ritz values is within tolerance * |value| of an eigenvalue, by the smaller of two
+    It stops when each of the k Ritz values is within `tolerance * |value|` of an eigenvalue, by the smaller of two
     bounds: the residual r, and r^2 / gap (Kato & Temple) with the gap to the neighbouring Ritz values; and when the
     next Ritz value on either side, enlarged by three times its residual, can't be among the k. So pairs of nearly equal
     magnitude and opposite sign come out as two values, and nothing is stopped by two estimates that happen to agree.
