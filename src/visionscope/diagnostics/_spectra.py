@@ -16,6 +16,7 @@ from visionscope.numerics.eigenvalues import density_curve, negative_share, posi
 
 _POINTS = 241
 _MARGIN = 0.06
+_COUNTED_APART = 3  # models whose counts a title can hold
 _BEYOND = 0.02  # share of a model's values that may lie beyond either end of an axis
 _UNIT = "nat per squared weight"
 _OF = {"stage": "by stage", "block": "by block", "kind": "by kind"}
@@ -129,16 +130,22 @@ def _apart(whole: dict[str, NDArray[np.float64]]) -> Iterator[Panel]:
             continue
         at = _axis(own.values())
         lines = [_filled(model, at, density_curve(values, at)) for model, values in own.items()]
-        # A curve of a single value has the area 1 as well.
-        counts = ", ".join(f"{model}: {len(own.get(model, ()))}" for model in whole)
         yield Panel(
             model="",
-            title=f"{side} eigenvalues ({counts})",
+            title=f"{side} eigenvalues ({_counted(own, whole)})",
             x_label=f"eigenvalue ({_UNIT})",
             y_label=f"density among the {side}",
             lines=tuple(lines),
             group="negative and positive apart",
         )
+
+
+def _counted(own: dict[str, NDArray[np.float64]], whole: dict[str, NDArray[np.float64]]) -> str:
+    """How many values each curve stands for, as one of a single value has the area 1 as well; of many models in all."""
+    counts = {model: len(own.get(model, ())) for model in whole}
+    if len(whole) > _COUNTED_APART:
+        return f"{sum(counts.values())} of {sum(map(len, whole.values()))}"
+    return ", ".join(f"{model}: {count}" for model, count in counts.items())
 
 
 def _together(whole: dict[str, NDArray[np.float64]]) -> Panel:
