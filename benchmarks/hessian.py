@@ -128,12 +128,16 @@ def _product_rows(name: str, model: nn.Module, batch: Batch) -> Iterator[Measure
 
 
 def _spectrum_rows(name: str, model: nn.Module, batches: Sequence[Batch]) -> Iterator[Measurement]:
-    ours, costs = [], []
+    ours: list[Extremes] = []
+    costs: list[float] = []
+    loose: list[float] = []
     for batch in batches:
         unit = gradient_seconds(model, batch)
-        seconds, found = _timed(lambda batch=batch: _largest(model, batch))
+        seconds, found = _timed(lambda batch=batch: _largest(model, batch, Hessian().tolerance))
         ours.append(found)
         costs.append(seconds / unit)
+        seconds, _ = _timed(lambda batch=batch: _largest(model, batch, TOLERANCE))
+        loose.append(seconds / unit)
     peer_costs: dict[str, float] = {}
     errors: dict[str, float] = {}
     for tool, spectrum in _SPECTRA.items():
@@ -156,6 +160,13 @@ def _spectrum_rows(name: str, model: nn.Module, batches: Sequence[Batch]) -> Ite
         note=f"{len(batches)} mini-batches, {products[0]} to {products[-1]} products, peers on {_PEER_BATCHES[name]}",
     )
     yield Measurement(
+        name=f"{name}: top 5 at the peers' tolerance",
+        unit="G per mini-batch",
+        value=statistics.median(loose),
+        spread=(min(loose), max(loose)),
+        note=f"{TOLERANCE:g} of each eigenvalue; the diagnostic's own is {Hessian().tolerance:g}",
+    )
+    yield Measurement(
         name=f"{name}: top 5, largest difference from eigsh to 1e-6 with {_REFERENCES[name]}'s products",
         unit="of an eigenvalue",
         value=max(_off(_exact(name, model, batch), found.values) for batch, found in zip(batches, ours, strict=True)),
@@ -165,15 +176,14 @@ def _spectrum_rows(name: str, model: nn.Module, batches: Sequence[Batch]) -> Ite
     )
 
 
-def _largest(model: nn.Module, batch: Batch) -> Extremes:
+def _largest(model: nn.Module, batch: Batch, tolerance: float) -> Extremes:
     """What the diagnostic does with one mini-batch."""
     with twice_differentiable(model):
         parameters = list(model.parameters())
         loss = Objective().mean_nll(model, batch, parameters[0])
         product = HessianProduct(loss, parameters).block(range(len(parameters)))
         like = flat([value.detach() for value in parameters])
-        defaults = Hessian()
-        return largest(product, like, 5, tolerance=defaults.tolerance, max_steps=defaults.max_products, seed=0)
+        return largest(product, like, 5, tolerance=tolerance, max_steps=Hessian().max_products, seed=0)
 
 
 def _exact(name: str, model: nn.Module, batch: Batch) -> np.ndarray:

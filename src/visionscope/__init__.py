@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from visionscope.api import variance as variance
     from visionscope.data.sample import Sample as Sample
     from visionscope.data.sources import open_source as open_source
-    from visionscope.diagnostics.landscape import published_landscape as published_landscape
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
     from visionscope.pages import write_report as write_report
@@ -37,7 +36,6 @@ _HOMES = {
     "load_model": "models.load",
     "open_source": "data.sources",
     "points": "api",
-    "published_landscape": "diagnostics.landscape",
     "similarity": "api",
     "variance": "api",
     "write_report": "pages",
