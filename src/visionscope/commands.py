@@ -167,9 +167,12 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
         sys.stderr.write(f"\nStopped; finished parts are kept. Go on with: visionscope run {study.out}/study.yaml\n")
         return 130
     sys.stdout.write(f"{run.page}\n")
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for failure in run.failures:
-        where = f"{failure.diagnostic} of {failure.label}, part {failure.part}"
-        sys.stderr.write(f"visionscope: failed: {where}: {failure.message}\n")
+        alike.setdefault((failure.diagnostic, failure.label, failure.message), []).append(failure.part)
+    for (diagnostic, label, message), parts in alike.items():
+        more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+        sys.stderr.write(f"visionscope: failed: {diagnostic} of {label}, part {parts[0]}{more}: {message}\n")
     return 1 if run.failures else 0
 
 

@@ -307,5 +307,6 @@ def test_labels_are_those_of_the_model(tmp_path):
     )
     failures = run((planned(models=[f"cnn={factory}:convolutions"]),), tmp_path / "run")
     assert {failure.message for failure in failures} == {
-        "the images have no labels that the model knows; a loss needs them"
+        "the images have no labels that the model knows; a loss needs them (its head has 7 classes: "
+        "MODEL?num_classes=N makes another)"
     }

@@ -220,3 +220,11 @@ def test_weights_without_gradients_have_no_curvature() -> None:
     model = Bare()
     model.table = nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
     assert "table" not in scopes_of(model)[0].parameters
+
+
+def test_a_network_without_feature_maps_is_one_scope() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    images = torch.zeros(2, 3, 4, 4)
+    (scope,) = find_scopes(model, trace(model, images, points_needed=False), images)
+    assert (scope.level, scope.name) == ("model", "model")
+    assert scope.parameters == ("1.weight", "1.bias", "3.weight", "3.bias")

@@ -179,6 +179,7 @@ def test_a_network_without_maps_is_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     with pytest.raises(TraceError, match="Sequential has no feature maps that keep a grid; name modules by hand"):
         trace(model, torch.zeros(1, 3, 4, 4))
+    assert trace(model, torch.zeros(1, 3, 4, 4), points_needed=False).points == ()
 
 
 def test_an_activation_in_place_does_not_reach_what_was_handed_over() -> None:

@@ -60,7 +60,10 @@ class Objective:
             DataError: when the images have no label that the model knows, or one beyond its head.
         """
         if batch.labels is None:
-            raise DataError("the images have no labels that the model knows; a loss needs them")
+            raise DataError(
+                f"the images have no labels that the model knows; a loss needs them (its head has {classes} classes: "
+                "MODEL?num_classes=N makes another)"
+            )
         shares = torch.ones_like(batch.labels, dtype=torch.float64) if batch.shares is None else batch.shares.double()
         partners = batch.labels if batch.partners is None else batch.partners
         largest, smallest = (int(pick(batch.labels)) for pick in (torch.max, torch.min))

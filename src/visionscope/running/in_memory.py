@@ -125,7 +125,7 @@ def _input(loaded: LoadedModel | None) -> InputConfig:
 def _subject(network: nn.Module, loaded: LoadedModel | None, sample: SampleLike, name: str) -> Subject:
     weight = next(network.parameters(), torch.empty(0))
     example = next(iter(sample.batches(0, min(2, len(sample)), 2))).images
-    traced = trace(network, example.to(weight.device, weight.dtype))
+    traced = trace(network, example.to(weight.device, weight.dtype), points_needed=name == "eval")
     channels, height, width = example.shape[1:]
     # Of the input, scopes need no more than the shape.
     shape = InputConfig(size=(height, width), mean=(0.0,) * channels, std=(1.0,) * channels)

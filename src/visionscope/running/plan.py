@@ -197,7 +197,9 @@ def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scop
 
 def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: torch.device) -> PlannedSubject:
     loaded = load_model(text, random_weights=study.random_weights, size=study.size, mean=study.mean, std=study.std)
-    traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
+    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
+    example = torch.zeros(2, len(loaded.input.mean), *loaded.input.size)
+    traced = trace(loaded.model, example, points_needed=bool(observed or study.points))
     points = _chosen(traced, study.points, loaded.label)
     if study.precision == "fp64":
         loaded.model.double()
@@ -210,7 +212,6 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
         precision=study.precision,
         scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
     )
-    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
     if observed:
         subject = dataclasses.replace(
             subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}

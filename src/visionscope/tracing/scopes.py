@@ -32,12 +32,15 @@ def find_scopes(model: nn.Module, traced: Trace, images: Tensor) -> tuple[Scope,
         images: two, of the size that it was traced with; their values don't matter.
 
     Returns:
-        Level by level (`model`, `stage`, `block`, `kind`), each in the order of the pass.
+        Level by level (`model`, `stage`, `block`, `kind`), each in the order of the pass; the model alone where it has
+        no points.
     """
     # Types without a gradient, such as quantized weights, have no curvature.
     names = [name for name, value in model.named_parameters() if value.is_floating_point()]
-    owners = _owners(model, traced, images)
     scopes = [Scope(level="model", name="model", parameters=tuple(names))]
+    if not traced.points:
+        return tuple(scopes)
+    owners = _owners(model, traced, images)
     for level, name_of in (("stage", _stage), ("block", _block), ("kind", _kind)):
         groups: dict[str, list[str]] = {}
         for point in (*traced.points, None):

@@ -60,12 +60,13 @@ class Trace:
         return tuple(known[name] for name in names)
 
 
-def trace(model: nn.Module, example: Tensor) -> Trace:
+def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> Trace:
     """Finds the points of a model by a dry run, on the meta device where the model allows it, and checks it by another.
 
     Args:
         model: any network that takes images (batch, channel, height, width); it is left as it was found.
         example: images of the size to be used; only shape, type and device matter.
+        points_needed: whether a model without feature maps is refused; curvature can do without.
 
     Raises:
         TraceError: for compiled, scripted or DataParallel models, for one that does not run on images of this size,
@@ -78,7 +79,7 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     found, again = (discover(record) for record in records)
     if found.points != again.points:
         raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
-    if not found.points:
+    if points_needed and not found.points:
         raise TraceError(
             f"{type(model).__name__} has no feature maps that keep a grid; name modules by hand with `points`"
         )
