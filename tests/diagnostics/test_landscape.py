@@ -15,6 +15,7 @@ from reference.found_as_it_was import snapshot
 from reference.small_subjects import CLASSES, SMALL, Images, convolutional, measured, subject, table, transformer
 from visionscope.core.types import InputConfig
 from visionscope.diagnostics import _evaluation
+from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.diagnostics.landscape import Landscape
 from visionscope.errors import ConfigError, DataError, NondeterminismError
 from visionscope.models.checkpoint import save_checkpoint
@@ -307,3 +308,18 @@ def test_files_count_by_their_content(checkpoints, tmp_path):
     assert Landscape(seed=1).identity() != Landscape().identity()
     with pytest.raises(ConfigError, match="checkpoint gone: it can't be read: No such file"):
         Landscape(plane="checkpoints", checkpoints=("gone", "gone")).identity()
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(33, [33]), (127, [127]), (129, [65, 64]), (200, [67, 67, 66])])
+def test_statistics_are_measured_over_batches_that_no_device_chooses(count, sizes):
+    given = subject(convolutional(), Images(count=count))
+    evaluation = Evaluation(given, "train", count, given.objective)
+    assert [len(batch) for batch in evaluation.equal_batches()] == sizes
+    assert torch.equal(torch.cat(evaluation.equal_batches()), torch.cat(evaluation.batches()))
+
+
+def test_statistics_of_positionless_maps_can_be_measured_whatever_the_remainder():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, CLASSES))
+    given = subject(model.eval(), Images(count=33))
+    rows = measured(Landscape(**{**SMALL, "sample_size": 33}, batch_norm="reestimated"), given)
+    assert all(math.isfinite(row.nll) for row in rows)

@@ -19,7 +19,7 @@ from visionscope.pages import write_report
 from visionscope.running import measuring
 from visionscope.running.measuring import Prospect, free_memory, measure, prospect
 from visionscope.running.plan import PlannedSubject, plan
-from visionscope.running.store import Store
+from visionscope.running.store import Store, data_text
 
 CPU = torch.device("cpu")
 PARTS = ("0000", "0001", "0002")
@@ -38,6 +38,20 @@ def planned(**values: Any) -> PlannedSubject:
 def digest(**values: Any) -> str:
     (job,) = planned(**values).jobs
     return str(job.record["job"])
+
+
+def test_what_numbers_do_not_depend_on_is_in_no_digest():
+    asked = {"only": ["landscape"], "landscape": {"points": 3}}
+    usual = digest(**asked)
+    assert digest(**{**asked, "landscape": {"points": 3, "rise": 2.0, "radius": 0.25}}) == usual
+    points = [point.name for point in planned().subject.points]
+    assert digest(**asked, points=points[:1]) == usual
+    assert digest(**{**asked, "landscape": {"points": 5}}) != usual
+
+
+def test_tables_tell_samples_of_other_seeds_apart():
+    told = [data_text(planned(seed=seed).jobs[0].record["data"]) for seed in (0, 1)]
+    assert told == ["embedded:train, strong augmentation", "embedded:train, strong augmentation, seed 1"]
 
 
 class Torn:

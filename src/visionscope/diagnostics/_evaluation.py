@@ -13,6 +13,8 @@ from visionscope.core.types import MINI_BATCH, Batch, Subject
 # Few images at a time stay in a CPU's cache; an accelerator wants many.
 _LOADED_ON_CPU = 2 * MINI_BATCH
 _LOADED_ELSEWHERE = 16 * MINI_BATCH
+# Statistics of batches depend on the batches, so these are the same on every device.
+_MEASURED = 4 * MINI_BATCH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Evaluation:
     def batches(self) -> list[Tensor]:
         """The images, in the batches in which they are passed."""
         return [batch.images for batch in self._loaded]
+
+    def equal_batches(self) -> tuple[Tensor, ...]:
+        """The images in batches of 64 to 127, equal but for one image: those that statistics are measured over."""
+        images = torch.cat(self.batches())
+        return torch.tensor_split(images, max(1, len(images) // _MEASURED))
 
 
 def _classes(model: nn.Module, images: Tensor) -> int:

@@ -19,7 +19,7 @@ from visionscope.models.checkpoint import fit, read_checkpoint
 from visionscope.numerics.directions import Direction, plane_through, random_direction
 from visionscope.numerics.hvp import HessianProduct, flat, split
 from visionscope.numerics.lanczos import largest
-from visionscope.tracing.second_order import explain, graph_bytes, twice_differentiable
+from visionscope.tracing.second_order import PEAK, explain, graph_bytes, twice_differentiable
 from visionscope.tracing.weights import weights_of
 
 _MINI_BATCHES = 8
@@ -215,7 +215,7 @@ def eigenvectors_memory(subject: Subject, sample: str) -> int:
     batch = next(subject.samples[sample].batches(0, count, count))
     with twice_differentiable(subject.model):
         graph = graph_bytes(subject.model, batch, lambda some: objective.mean_nll(subject.model, some, parameters[0]))
-    return graph + _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in parameters)
+    return PEAK * graph + _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in parameters)
 
 
 def _mean_product(subject: Subject, batches: Sequence[Batch], vector: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from visionscope.tracing.second_order import check_passes
 PLANES = ("random", "eigenvectors", "checkpoints")
 _NORMS = ("kept", "reestimated")
 _COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
+_READ_LATER = ("rise", "radius")
 _LENGTHS = {"eigenvectors": "curvature", "checkpoints": "distance"}
 
 
@@ -60,8 +61,8 @@ class Landscape:
     Beside the grid, further directions are drawn and followed along one line each, to tell how much flatness depends
     on the draw.
 
-    In the plane of eigenvectors a step of 1 is as long as a filter-normalized direction, and all parameters move: the
-    loss rises much faster there, take an extent such as 0.05. In the plane of checkpoints a step of 1 is the distance
+    In the plane of eigenvectors all parameters move, and a step of 1 changes the NLL by 1 nat if the Hessian alone
+    decides. In the plane of checkpoints a step of 1 is the distance
     from the network to the first file; only parameters move, so re-estimate the statistics of batch normalization.
     Neither plane has further draws.
 
@@ -130,13 +131,16 @@ class Landscape:
             )
 
     def identity(self) -> dict[str, Any]:
-        """The fields for digests, with the content of files of weights instead of their paths.
+        """The fields that numbers depend on, with the content of files of weights instead of their paths.
+
+        What only the summary reads, `rise` and `radius`, is none of them: asking for others computes nothing anew.
 
         Raises:
             ConfigError: when a file can't be read.
         """
         digests = [_planes.file_digest(path) for path in self.checkpoints]
-        return {**dataclasses.asdict(self), "checkpoints": digests}
+        fields = {**dataclasses.asdict(self), "checkpoints": digests}
+        return {name: value for name, value in fields.items() if name not in _READ_LATER}
 
     def images(self, available: int) -> int:
         """As many as asked, or as there are.
@@ -275,6 +279,7 @@ class Surroundings:
         images = self._evaluation.batches()[0] if foldable else None
         self._copy = PlaneModel(model, self._plane.x, images=images, along=self._plane.x)
         self._axes = self._prepared(self._plane.x, self._plane.y)
+        self._statistics = self._evaluation.equal_batches() if asked.batch_norm == "reestimated" else ()
         self._batch_norm = asked.batch_norm if batch_norms(model) else "none"
 
     def rows(self, part: str) -> Iterator[LandscapeRow]:
@@ -301,7 +306,7 @@ class Surroundings:
         raw, ready = axes or self._axes
         self._copy.move(((at[0], ready[0]), (at[1], ready[1])))
         if self._batch_norm == "reestimated":
-            self._copy.reestimate(self._evaluation.batches())
+            self._copy.reestimate(self._statistics)
         loss = self._evaluation.loss(network, bf16=bf16)
         l2, l2_official = self._l2(at, raw)
         return LandscapeRow(

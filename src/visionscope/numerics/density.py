@@ -57,7 +57,7 @@ def quadratures(products: Products, like: Tensor, seeds: list[int], steps: int) 
     runs = []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
-        runs.append(Krylov(signs(like, generator), generator))
+        runs.append(Krylov(signs(like, generator), steps, generator))
     for _ in range(steps):
         images = products(torch.stack([run.next for run in runs]))
         for run, image in zip(runs, images, strict=True):

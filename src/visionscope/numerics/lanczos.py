@@ -46,12 +46,13 @@ class Krylov:
 
     Args:
         start: (n,) first direction, of any length but zero.
+        most: how many steps it may have; memory for as many vectors is set aside, and taken by a CPU as it is used.
         generator: of fresh vectors.
     """
 
-    def __init__(self, start: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, start: Tensor, most: int, generator: torch.Generator) -> None:
         self._generator = generator
-        self._basis = torch.empty((16, len(start)), dtype=start.dtype, device=start.device)
+        self._basis = torch.empty((most, len(start)), dtype=start.dtype, device=start.device)
         self._basis[0] = start / start.norm()
         self.steps = 0
         self.alphas: list[float] = []
@@ -91,19 +92,14 @@ class Krylov:
         self.steps = steps
         closed = beta <= 10 * torch.finfo(image.dtype).eps * max(length, *map(abs, self.alphas), *self.betas, 1e-30)
         self.betas.append(0.0 if closed else beta)
-        if steps < len(image):
-            self._keep(self._fresh(image) if closed else rest / beta)
+        if steps < len(self._basis):
+            self._basis[steps] = self._fresh(image) if closed else rest / beta
 
     def ritz(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Eigenvalues (steps,) of the tridiagonal matrix and its eigenvectors (steps, steps) in columns."""
         matrix = np.diag(self.alphas) + np.diag(self.betas[:-1], 1) + np.diag(self.betas[:-1], -1)
         values, vectors = np.linalg.eigh(matrix)
         return values, vectors
-
-    def _keep(self, vector: Tensor) -> None:
-        if self.steps == len(self._basis):
-            self._basis = torch.cat([self._basis, torch.empty_like(self._basis)])
-        self._basis[self.steps] = vector
 
     def _fresh(self, like: Tensor) -> Tensor:
         basis = self._basis[: self.steps]
@@ -148,7 +144,8 @@ def largest(
     """
     size = like.numel()
     k, generator = min(k, size), torch.Generator().manual_seed(seed)
-    krylov = Krylov(torch.randn(size, generator=generator, dtype=torch.float64).to(like), generator)
+    start = torch.randn(size, generator=generator, dtype=torch.float64).to(like)
+    krylov = Krylov(start, min(max_steps, size), generator)
     found: _Judged | None = None
     while found is None or not found.converged.all():
         if krylov.steps == min(max_steps, size):

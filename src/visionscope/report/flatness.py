@@ -44,7 +44,8 @@ def landscape_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
     """For each model how far the NLL stays low; for pairs of models which lies flatter, where the draws allow to say.
 
     A network is called flatter only where the 95 % interval of the difference of the mean sharpness (Welch's, over
-    independently drawn directions) excludes zero; along eigenvectors and between checkpoints nothing was drawn.
+    directions) excludes zero. Networks of one architecture share their draws, which makes that interval wider than it
+    need be. Along eigenvectors and between checkpoints nothing was drawn.
 
     Args:
         table: landscapes with the leading columns.

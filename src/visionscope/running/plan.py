@@ -228,7 +228,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             sample=sample.digest,
             diagnostic=diagnostic,
             precision=study.precision,
-            points=[point.name for point in points],
+            points=[point.name for point in points] if own is subject else (),
             objective=objective,
         )
         parts = spans_of(len(sample)) if own is subject else diagnostic.parts(own)

@@ -251,7 +251,9 @@ def data_text(data: Mapping[str, Any]) -> str:
     if augmentation is None:
         return str(spec)
     named = split == "all" or ":" in str(spec).rpartition("/")[2]
-    return f"{spec}{'' if named else f':{split}'}, {'no' if augmentation == 'none' else augmentation} augmentation"
+    seed = f", seed {data['seed']}" if data.get("seed") else ""
+    way = "no" if augmentation == "none" else augmentation
+    return f"{spec}{'' if named else f':{split}'}, {way} augmentation{seed}"
 
 
 def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
