@@ -17,7 +17,8 @@ from benchmarks.hessian import curvlinops_operator, gradient_seconds, quiet, sub
 from benchmarks.measure import Measurement
 from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, Subject
-from visionscope.diagnostics.density import PROBES_PER_PART, SampleHessian
+from visionscope.diagnostics._curvature import SampleHessian
+from visionscope.diagnostics.density import PROBES_PER_PART
 from visionscope.numerics.density import quadratures, trace_parts
 from visionscope.tracing.second_order import twice_differentiable
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from reference.hessian import by_magnitude, dense_hessian
 from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, Scope, Subject
-from visionscope.diagnostics.density import Density, _seed
+from visionscope.diagnostics._curvature import seed_of
+from visionscope.diagnostics.density import Density
 from visionscope.diagnostics.hessian import Hessian, HessianRow
 from visionscope.errors import ConfigError, DataError, VisionscopeError
 from visionscope.numerics.density import signs
@@ -186,7 +187,7 @@ def test_density_and_trace_of_the_whole_sample() -> None:
     spectrum = torch.linalg.eigvalsh(whole).numpy()
     probes = [[row for row in found if row.quantity == "ritz" and row.probe == probe] for probe in range(10)]
     for probe, own in enumerate(probes):
-        start = signs(whole[0], torch.Generator().manual_seed(_seed(0, probe))) / len(whole) ** 0.5
+        start = signs(whole[0], torch.Generator().manual_seed(seed_of(0, probe))) / len(whole) ** 0.5
         vector = start
         for degree in range(1, 6):
             vector = whole @ vector

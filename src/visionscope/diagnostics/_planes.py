@@ -13,13 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import MINI_BATCH, Batch, Subject
+from visionscope.core.types import MINI_BATCH, Subject
+from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import fit, read_checkpoint
 from visionscope.numerics.directions import Direction, plane_through, random_direction
-from visionscope.numerics.hvp import HessianProduct, flat, split
+from visionscope.numerics.hvp import split
 from visionscope.numerics.lanczos import largest
-from visionscope.tracing.second_order import PEAK, explain, graph_bytes, twice_differentiable
 from visionscope.tracing.weights import weights_of
 
 _MINI_BATCHES = 8
@@ -167,24 +167,21 @@ def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction
     Raises:
         VisionscopeError: when the model can't be differentiated twice, or the eigenvectors don't converge.
     """
-    model, named = subject.model, dict(subject.model.named_parameters())
+    named = dict(subject.model.named_parameters())
+    parameters = list(named.values())
     count = min(_MINI_BATCHES * MINI_BATCH, len(subject.samples[sample]))
     batches = list(subject.samples[sample].batches(0, count, MINI_BATCH))
-    parameters = list(named.values())
-    like = flat([value.detach() for value in parameters])
-    with twice_differentiable(model):
-        try:
-            found = largest(
-                lambda vector: _mean_product(subject, batches, vector),
-                like,
-                2,
-                tolerance=_TOLERANCE,
-                max_steps=_MOST_PRODUCTS,
-                seed=seed,
-                vectors=True,
-            )
-        except RuntimeError as error:
-            raise explain(model, batches[0].images.to(parameters[0]), error) from error
+    objective = dataclasses.replace(objective_of(subject, "landscape"), weight_decay=0.0)
+    hessian = SampleHessian(subject, objective, batches)
+    found = largest(
+        lambda vector: hessian.products(vector[None])[0],
+        hessian.like,
+        2,
+        tolerance=_TOLERANCE,
+        max_steps=_MOST_PRODUCTS,
+        seed=seed,
+        vectors=True,
+    )
     if not found.converged.all() or found.vectors is None or len(found.vectors) < 2:
         raise VisionscopeError(
             f"landscape: the Hessian's two top eigenvectors did not converge in {found.products} products; "
@@ -209,26 +206,8 @@ def eigenvectors_memory(subject: Subject, sample: str) -> int:
         subject: with its objective.
         sample: which of its samples.
     """
-    objective, parameters = subject.objective, list(subject.model.parameters())
-    assert objective is not None  # a landscape's subject has one
-    count = min(MINI_BATCH, len(subject.samples[sample]))
-    batch = next(subject.samples[sample].batches(0, count, count))
-    with twice_differentiable(subject.model):
-        graph = graph_bytes(subject.model, batch, lambda some: objective.mean_nll(subject.model, some, parameters[0]))
-    return PEAK * graph + _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in parameters)
-
-
-def _mean_product(subject: Subject, batches: Sequence[Batch], vector: Tensor) -> Tensor:
-    """One mini-batch's graph at a time, made anew for every product: memory matters more here than time."""
-    assert subject.objective is not None  # the landscape has asked for it
-    parameters = list(subject.model.parameters())
-    images = sum(len(batch.images) for batch in batches)
-    total = torch.zeros_like(vector)
-    for batch in batches:
-        loss = subject.objective.mean_nll(subject.model, batch, parameters[0])
-        product = HessianProduct(loss, parameters).block(range(len(parameters)))
-        total += product(vector) * (len(batch.images) / images)
-    return total
+    vectors = _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in subject.model.parameters())
+    return product_bytes(subject, sample, objective_of(subject, "landscape")) + vectors
 
 
 def file_digest(path: str) -> str:

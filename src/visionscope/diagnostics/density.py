@@ -1,25 +1,21 @@
 """The whole spectrum of a sample's Hessian: its density by stochastic Lanczos quadrature, its trace by Hutch++."""
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from visionscope.core.grouping import rows_by_model
-from visionscope.core.objective import Objective
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Line, Panel, Subject
+from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Subject
+from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes, seed_of
 from visionscope.errors import ConfigError, DataError
 from visionscope.numerics.density import quadratures, trace_parts
-from visionscope.numerics.hvp import HessianProduct, flat
-from visionscope.tracing.second_order import PEAK, check_passes, explain, graph_bytes, twice_differentiable
+from visionscope.tracing.second_order import check_passes
 
 PROBES_PER_PART = 2
 _TRACE = "trace"
@@ -125,17 +121,13 @@ class Density:
         Args:
             subject: with its sample and objective.
         """
-        model, objective = subject.model, _objective(subject)
         sample = subject.samples[self.sample]
-        batch = next(sample.batches(0, MINI_BATCH, MINI_BATCH))
-        weight = next(model.parameters())
-        with twice_differentiable(model, self.batch_norm):
-            graph = graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
-        vector = sum(value.numel() * value.element_size() for value in model.parameters())
+        needed = product_bytes(subject, self.sample, objective_of(subject, self.name), self.batch_norm)
+        vector = sum(value.numel() * value.element_size() for value in subject.model.parameters())
         products = max(PROBES_PER_PART * self.steps, 3 * self.sketch)
         return Cost(
             passes=9.0 * products * len(sample),
-            memory=PEAK * graph + max(2 * PROBES_PER_PART * self.steps, 6 * self.sketch) * vector,
+            memory=needed + max(2 * PROBES_PER_PART * self.steps, 6 * self.sketch) * vector,
             advice=f"take fewer steps (--density.steps, now {self.steps}), smaller images, or a GPU",
         )
 
@@ -151,7 +143,7 @@ class Density:
             VisionscopeError: when the model can't be differentiated twice, naming module and operation, or a product is
                 not finite.
         """
-        objective, sample = _objective(subject), subject.samples[self.sample]
+        objective, sample = objective_of(subject, self.name), subject.samples[self.sample]
         check_passes(subject.model, sample, self.batch_norm, second_derivatives=True)
         batches = list(sample.batches(0, len(sample), MINI_BATCH))
         hessian = SampleHessian(subject, objective, batches, self.batch_norm)
@@ -172,14 +164,14 @@ class Density:
                 ],
             )
 
-    def _trace(self, hessian: "SampleHessian") -> list[tuple[str, int, float, float]]:
-        found = trace_parts(hessian.products, hessian.like, _seed(self.seed, _TRACE), self.sketch)
+    def _trace(self, hessian: SampleHessian) -> list[tuple[str, int, float, float]]:
+        found = trace_parts(hessian.products, hessian.like, seed_of(self.seed, _TRACE), self.sketch)
         rest = [("residual", probe, value, 1.0) for probe, value in enumerate(found.residuals.tolist())]
         return [("sketch", -1, found.sketch, 1.0), *rest]
 
-    def _masses(self, hessian: "SampleHessian", part: str) -> list[tuple[str, int, float, float]]:
+    def _masses(self, hessian: SampleHessian, part: str) -> list[tuple[str, int, float, float]]:
         first, stop = map(int, part.split("-")[1:])
-        seeds = [_seed(self.seed, probe) for probe in range(first, stop)]
+        seeds = [seed_of(self.seed, probe) for probe in range(first, stop)]
         runs = quadratures(hessian.products, hessian.like, seeds, self.steps)
         return [
             ("ritz", probe, value, weight)
@@ -231,35 +223,6 @@ class Density:
             caption=_caption(table, width),
             panels=(panel,) if lines else (),
         )
-
-
-class SampleHessian:
-    """The Hessian of the mean over all mini-batches, times several vectors at once."""
-
-    def __init__(self, subject: Subject, objective: Objective, batches: list[Batch], batch_norm: str) -> None:
-        self._model, self._objective, self._batches = subject.model, objective, batches
-        self._batch_norm = batch_norm
-        self._images = sum(len(batch.images) for batch in batches)
-        named = dict(subject.model.named_parameters())
-        self.like = flat([value.detach() for value in named.values()])
-        decays = [value.new_full((value.numel(),), objective.decaying(name, value)) for name, value in named.items()]
-        self._decay = objective.weight_decay * flat(decays)
-
-    def products(self, vectors: Tensor) -> Tensor:
-        """(m, n) to (m, n)."""
-        total = torch.zeros_like(vectors)
-        with twice_differentiable(self._model, self._batch_norm):
-            parameters = list(self._model.parameters())
-            for batch in self._batches:
-                try:
-                    loss = self._objective.mean_nll(self._model, batch, parameters[0])
-                    product = HessianProduct(loss, parameters).block(range(len(parameters)))
-                    share = len(batch.images) / self._images
-                    for sum_so_far, vector in zip(total, vectors, strict=True):
-                        sum_so_far.add_(product(vector), alpha=share)
-                except RuntimeError as error:
-                    raise explain(self._model, batch.images.to(parameters[0]), error) from error
-        return total + self._decay * vectors
 
 
 def _summed(rows: list[dict[str, Any]]) -> Iterator[DensitySummaryRow]:
@@ -324,13 +287,3 @@ def _caption(table: pa.Table, width: float) -> str:
         f"quadrature with {probes} random vectors; masses widened to Gaussians of standard deviation {width:.3g}. "
         "Bands: one standard error over the vectors."
     )
-
-
-def _objective(subject: Subject) -> Objective:
-    if subject.objective is None:
-        raise ConfigError("density: needs an objective; give the subject one")
-    return subject.objective
-
-
-def _seed(seed: int, name: object) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")

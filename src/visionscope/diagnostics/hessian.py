@@ -1,7 +1,6 @@
 """The Hessian's eigenvalues of largest magnitude, mini-batch by mini-batch (Park & Kim 2022, Fig. 1c, 4, 6 and 7b)."""
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -12,15 +11,14 @@ from visionscope.core.objective import Objective
 from visionscope.core.table import column
 from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Scope, Subject
 from visionscope.diagnostics import _spectra
+from visionscope.diagnostics._curvature import objective_of, product_bytes, seed_of
 from visionscope.errors import ConfigError, DataError, VisionscopeError, nearest
 from visionscope.numerics.hvp import HessianProduct, Product
 from visionscope.numerics.lanczos import Extremes, largest
 from visionscope.tracing.second_order import (
-    PEAK,
     check_passes,
     check_symmetry,
     explain,
-    graph_bytes,
     twice_differentiable,
 )
 
@@ -148,15 +146,11 @@ class Hessian:
             subject: with its sample and objective.
         """
         scopes = len(self._scopes(subject))
-        model, objective = subject.model, _objective(subject)
-        batch = next(subject.samples[self.sample].batches(0, MINI_BATCH, MINI_BATCH))
-        weight = next(model.parameters())
-        with twice_differentiable(model, self.batch_norm):
-            graph = graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
-        vectors = self.max_products * sum(value.numel() * value.element_size() for value in model.parameters())
+        needed = product_bytes(subject, self.sample, objective_of(subject, self.name), self.batch_norm)
+        vectors = self.max_products * sum(value.numel() * value.element_size() for value in subject.model.parameters())
         return Cost(
             passes=_USUAL_PASSES * scopes * min(PART * MINI_BATCH, len(subject.samples[self.sample])),
-            memory=PEAK * graph + vectors,
+            memory=needed + vectors,
             advice=f"take fewer products (--hessian.max_products, now {self.max_products}), smaller images, or a GPU",
         )
 
@@ -210,7 +204,7 @@ class Hessian:
     def _mini_batch(
         self, subject: Subject, scopes: Sequence[Scope], mini_batch: int, batch: Batch, *, checked: bool
     ) -> Iterator[HessianRow]:
-        model, objective = subject.model, _objective(subject)
+        model, objective = subject.model, objective_of(subject, self.name)
         with twice_differentiable(model, self.batch_norm):
             named = dict(model.named_parameters())
             parameters = list(named.values())
@@ -233,7 +227,7 @@ class Hessian:
                         self.k,
                         tolerance=self.tolerance,
                         max_steps=self.max_products,
-                        seed=_seed(self.seed, mini_batch, scope.name),
+                        seed=seed_of(self.seed, mini_batch, scope.name),
                         shift=shift,
                     )
                     size = sum(value.numel() for value in own.values())
@@ -244,7 +238,7 @@ class Hessian:
     def _rows(
         self, subject: Subject, scope: Scope, size: int, seen: tuple[int, Batch, float], found: Extremes
     ) -> Iterator[HessianRow]:
-        objective = _objective(subject)
+        objective = objective_of(subject, self.name)
         mini_batch, batch, nll = seen
         for place, value in enumerate(found.values.tolist()):
             residual = float(found.residuals[place]) / abs(value) if value else None
@@ -277,13 +271,3 @@ def _with_decay(product: Product, objective: Objective, own: Mapping[str, torch.
     decay = torch.cat([torch.full((own[name].numel(),), float(decays)) for name, decays in mask.items()])
     decay = decay.to(next(iter(own.values()))) * objective.weight_decay
     return lambda vector: product(vector) + decay * vector, 0.0
-
-
-def _objective(subject: Subject) -> Objective:
-    if subject.objective is None:
-        raise ConfigError("hessian: needs an objective; give the subject one")
-    return subject.objective
-
-
-def _seed(seed: int, mini_batch: int, scope: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{mini_batch}/{scope}".encode()).digest()[:7], "little")

@@ -12,6 +12,7 @@ from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.data import published
 from visionscope.diagnostics import _planes, _surfaces
+from visionscope.diagnostics._curvature import objective_of
 from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.errors import ConfigError, DataError, nearest
 from visionscope.numerics.directions import NORMALIZATIONS, Direction
@@ -267,12 +268,11 @@ class Surroundings:
     """What the parts of one landscape share: the images, the plane, and the copy of the network that moves."""
 
     def __init__(self, asked: Landscape, subject: Subject) -> None:
-        if subject.objective is None:
-            raise ConfigError("landscape: needs an objective; give the subject one")
+        objective = objective_of(subject, "landscape")
         sample, model = subject.samples[asked.sample], subject.model
         check_passes(model, sample)
-        self._asked, self._subject, self._objective = asked, subject, subject.objective
-        self._evaluation = Evaluation(subject, asked.sample, asked.images(len(sample)), subject.objective)
+        self._asked, self._subject, self._objective = asked, subject, objective
+        self._evaluation = Evaluation(subject, asked.sample, asked.images(len(sample)), objective)
         self._plane = _planes.plane_of(subject, asked)
         self._origin = {name: value.detach() for name, value in model.named_parameters()}
         foldable = asked.plane == "random" and asked.batch_norm == "kept"
