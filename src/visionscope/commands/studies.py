@@ -1,17 +1,15 @@
-"""What each command of the command line does; the heavy imports happen inside, where a command needs them."""
+"""Studies: diagnose, run, status and report."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from visionscope.commands.output import wide_console
 from visionscope.config import Parser, add_study_flags, study_from_file, study_from_flags
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.types import SPAN
@@ -21,106 +19,12 @@ from visionscope.running.store import Store, data_text
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from visionscope.core.types import Point
     from visionscope.running.execute import Estimate
     from visionscope.running.measuring import Prospect
     from visionscope.running.plan import Job, PlannedSubject
     from visionscope.running.study import Study
 
 ASK_SECONDS = 600.0
-_WIDE = 250
-_LISTED = ("timm", "torchvision", "hf")
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """One command.
-
-    Attributes:
-        help: one line.
-        flags: adds its flags to a parser.
-        run: does it; returns the exit code.
-    """
-
-    help: str
-    flags: Callable[[Parser], None]
-    run: Callable[[Namespace], int]
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=_WIDE)
-
-
-def _models_flags(parser: Parser) -> None:
-    parser.add_argument("pattern", nargs="?", default="", type=str, metavar="PATTERN", help="part of a name, or a glob")
-    parser.add_argument("--source", default=None, type=str, help="timm, torchvision or hf; all without it")
-
-
-def _models(parsed: Namespace) -> int:
-    from visionscope.models.load import list_models
-
-    if parsed.source not in (None, *_LISTED):
-        raise ConfigError(f"source: must be one of {', '.join(_LISTED)}; got {parsed.source!r}")
-    names = list_models(parsed.pattern)
-    if parsed.source is not None:
-        # The names of timm stand alone; those of other sources begin with it.
-        names = tuple(name for name in names if (name.split(":")[0] if ":" in name else "timm") == parsed.source)
-    if not names:
-        raise ConfigError(f"pattern: no listed model matches {parsed.pattern!r}; any Hugging Face model is hf:NAME")
-    sys.stdout.write("".join(f"{name}\n" for name in names))
-    return 0
-
-
-def _points_flags(parser: Parser) -> None:
-    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
-    parser.add_argument("--mean", type=float, nargs="+", help="as in diagnose, for a file that has none")
-    parser.add_argument("--std", type=float, nargs="+", help="likewise")
-    parser.add_argument("--random-weights", type=int, default=0, help="as in diagnose; points are the same with any")
-    parser.add_argument("--all", action="store_true", help="branches and every sum, too")
-    parser.add_argument("--json", action="store_true", help="an object with points and unwatched")
-
-
-def _points(parsed: Namespace) -> int:
-    import torch
-
-    from visionscope.models.load import load_model
-    from visionscope.tracing import trace
-
-    size, mean, std = (tuple(given) if given else None for given in (parsed.size, parsed.mean, parsed.std))
-    loaded = load_model(parsed.model, random_weights=parsed.random_weights, size=size, mean=mean, std=std)
-    traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
-    points = traced.all_points if parsed.all else traced.points
-    if parsed.json:
-        unwatched = [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched]
-        content = {"points": [dataclasses.asdict(point) for point in points], "unwatched": unwatched}
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
-        return 0
-    console = _console()
-    console.print(_points_table(loaded.label, points))
-    if traced.unwatched:
-        console.print(f"{len(traced.unwatched)} sums or outputs could not be watched and are left out:")
-        for missing in traced.unwatched:
-            console.print(f"  {missing.name}: {missing.reason}", highlight=False, markup=False)
-    else:
-        console.print("Everything that was seen can be watched.")
-    return 0
-
-
-def _points_table(label: str, points: tuple[Point, ...]) -> Table:
-    table = Table("name", "kind", "stage", "depth", "grid", "channels", "layout", "prefix tokens", title=label)
-    for point in points:
-        table.add_row(
-            point.name,
-            point.kind.value,
-            str(point.stage),
-            f"{point.depth:.3f}",
-            "x".join(map(str, point.grid)),
-            str(point.channels),
-            point.layout,
-            str(point.prefix_tokens),
-        )
-    return table
 
 
 def _how_flags(parser: Parser) -> None:
@@ -128,16 +32,19 @@ def _how_flags(parser: Parser) -> None:
     parser.add_argument("--yes", action="store_true", help="start without asking, however long it takes")
 
 
-def _diagnose_flags(parser: Parser) -> None:
+def diagnose_flags(parser: Parser) -> None:
+    """Adds the flags of diagnose."""
     add_study_flags(parser, models=True)
     _how_flags(parser)
 
 
-def _diagnose(parsed: Namespace) -> int:
+def diagnose(parsed: Namespace) -> int:
+    """Carries out the study that the flags describe."""
     return _carry_out(study_from_flags(parsed), parsed)
 
 
-def _run_flags(parser: Parser) -> None:
+def run_flags(parser: Parser) -> None:
+    """Adds the flags of run."""
     parser.add_argument("study", type=str, metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
     parser.add_argument("--out", type=str, help="run folder instead of the file's")
     parser.add_argument("--device", type=str, help="device instead of the file's")
@@ -145,7 +52,8 @@ def _run_flags(parser: Parser) -> None:
     _how_flags(parser)
 
 
-def _run(parsed: Namespace) -> int:
+def run(parsed: Namespace) -> int:
+    """Carries out the study in a file."""
     return _carry_out(study_from_file(parsed.study, out=parsed.out, device=parsed.device, batch=parsed.batch), parsed)
 
 
@@ -208,7 +116,7 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
     from visionscope.running.measuring import memory_warning, missing_of
     from visionscope.running.plan import device_of
 
-    console, store = _console(), Store(study.out)
+    console, store = wide_console(), Store(study.out)
     table = Table(
         "model", "diagnostic", "job", "data", "parts", "done", "images", title=f"{study.data}, {study.precision}"
     )
@@ -270,11 +178,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _run_folder_flags(parser: Parser) -> None:
+def run_folder_flags(parser: Parser) -> None:
+    """Adds the flags of a run folder."""
     parser.add_argument("run", type=str, metavar="RUN", help="the folder that --out named")
 
 
-def _status(parsed: Namespace) -> int:
+def status(parsed: Namespace) -> int:
+    """Lists the jobs of a run."""
     states = Store(parsed.run).states()
     table = Table("model", "diagnostic", "job", "done", "failed", "left", "images", title=parsed.run)
     for state in states:
@@ -282,7 +192,7 @@ def _status(parsed: Namespace) -> int:
         counts = (len(state.done), len(state.failed), len(state.left))
         names = (record["model"]["label"], record["diagnostic"], record["job"][:12])
         table.add_row(*names, *map(str, counts), str(record["data"]["images"]))
-    console = _console()
+    console = wide_console()
     console.print(table)
     for state in states:
         for part, message in state.failed.items():
@@ -294,8 +204,9 @@ def _status(parsed: Namespace) -> int:
     return 0
 
 
-def _report_flags(parser: Parser) -> None:
-    _run_folder_flags(parser)
+def report_flags(parser: Parser) -> None:
+    """Adds the flags of report."""
+    run_folder_flags(parser)
     parser.add_argument(
         "--published",
         default="",
@@ -304,65 +215,10 @@ def _report_flags(parser: Parser) -> None:
     )
 
 
-def _report(parsed: Namespace) -> int:
+def report(parsed: Namespace) -> int:
+    """Writes the page of a run."""
     from visionscope.pages import write_report
 
     names = [name.strip() for name in parsed.published.split(",") if name.strip()]
     sys.stdout.write(f"{write_report(parsed.run, names)}\n")
     return 0
-
-
-def _train_flags(parser: Parser) -> None:
-    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
-    parser.add_argument("--data", type=str, required=True, help="data spec without split, such as embedded")
-    parser.add_argument("--out", type=str, default="visionscope-run", help="run folder; weights go below its train/")
-    parser.add_argument("--epochs", type=float, default=10.0, help="passes over the training images at most")
-    parser.add_argument("--minutes", type=float, default=None, help="ends the training after so long")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training images of each class")
-
-
-def _train(parsed: Namespace) -> int:
-    from visionscope.training.loop import Progress, train
-
-    def report(progress: Progress) -> None:
-        line = f"epoch {progress.epoch:.1f}, {progress.done:.0%}, {progress.seconds:.0f} s, loss {progress.loss:.3f}"
-        sys.stderr.write(f"\r{line}\x1b[K" if sys.stderr.isatty() else "")
-
-    named = {name: parsed[name] for name in ("epochs", "minutes", "seed", "fraction")}
-    trained = train(parsed.model, parsed.data, Path(parsed.out), report=report, **named)
-    sys.stderr.write("\n" if sys.stderr.isatty() else "")
-    sys.stdout.write(f"{trained.accuracy:.1%} of {trained.images} test images right; weights: {trained.checkpoint}\n")
-    return 0
-
-
-def _demo_flags(parser: Parser) -> None:
-    parser.add_argument("--out", type=str, default="visionscope-demo", help="run folder; the same command resumes it")
-    parser.add_argument("--seed", type=int, default=0, help="of the networks and of the sample")
-
-
-def _demo(parsed: Namespace) -> int:
-    from visionscope.demo import demo
-
-    shown = demo(parsed.out, seed=parsed.seed, say=lambda line: _say(sys.stderr, line))
-    for finding in shown.findings:
-        _say(sys.stdout, f"* {finding}")
-    _say(sys.stdout, f"The page: {shown.page}")
-    return 0
-
-
-def _say(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
-    stream.flush()
-
-
-COMMANDS: Mapping[str, Command] = {
-    "demo": Command("Train two small networks, look inside both, write a report: minutes.", _demo_flags, _demo),
-    "models": Command("List and search the models that can be named.", _models_flags, _models),
-    "points": Command("Show where the feature maps of a model can be looked at.", _points_flags, _points),
-    "diagnose": Command("Look inside models and write a report.", _diagnose_flags, _diagnose),
-    "run": Command("Do or go on with the study in a YAML file.", _run_flags, _run),
-    "train": Command("Train a small model; its weights load as MODEL@FILE.", _train_flags, _train),
-    "status": Command("Show what of a run is done, failed and left.", _run_folder_flags, _status),
-    "report": Command("Build the page again from what is stored.", _report_flags, _report),
-}

@@ -1,0 +1,42 @@
+"""What each command of the command line does; the heavy imports happen inside, where a command needs them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from visionscope.commands import listing, studies, training
+from visionscope.config import Parser
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        help: one line.
+        flags: adds its flags to a parser.
+        run: does it; returns the exit code.
+    """
+
+    help: str
+    flags: Callable[[Parser], None]
+    run: Callable[[Namespace], int]
+
+
+COMMANDS: Mapping[str, Command] = {
+    "demo": Command(
+        "Train small networks, look inside them, write a report: minutes.", training.demo_flags, training.demo
+    ),
+    "models": Command("List and search the models that can be named.", listing.models_flags, listing.models),
+    "points": Command("Show where the feature maps of a model can be looked at.", listing.points_flags, listing.points),
+    "diagnose": Command("Look inside models and write a report.", studies.diagnose_flags, studies.diagnose),
+    "run": Command("Do or go on with the study in a YAML file.", studies.run_flags, studies.run),
+    "train": Command("Train a model; its weights load as MODEL@FILE.", training.train_flags, training.train),
+    "status": Command("Show what of a run is done, failed and left.", studies.run_folder_flags, studies.status),
+    "report": Command("Build the page again from what is stored.", studies.report_flags, studies.report),
+}
