@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,13 @@ _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"
 _GENERATORS = threading.Lock()
 
 Transform = Callable[[Image.Image], Tensor]
+
+
+class FrozenTransform(Protocol):
+    """What `frozen_transform` makes."""
+
+    def __call__(self, image: Image.Image, index: int, turn: int | None = None) -> Tensor:
+        """The tensor of an image."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,10 +174,22 @@ def evaluation_transform(config: InputConfig) -> Transform:
     return _in_channels(transform, len(config.mean))
 
 
-def frozen_transform(
-    config: InputConfig, augmentation: Augmentation, seed: int
-) -> Callable[[Image.Image, int], Tensor]:
-    """A training transform whose draws for image i come from sha256(seed, i) alone.
+def fitting(config: InputConfig) -> Callable[[Image.Image], Image.Image]:
+    """Evaluation's resize and centre crop alone: an image of the model's size, grey where the model's are.
+
+    Args:
+        config: how the model wants its images.
+
+    Raises:
+        ConfigError: for a size, mean, std, interpolation or crop that can't be used.
+    """
+    check_input(config)
+    fit = _Fit(config)
+    return fit if len(config.mean) != 1 else lambda image: fit(image.convert("L"))
+
+
+def frozen_transform(config: InputConfig, augmentation: Augmentation, seed: int) -> FrozenTransform:
+    """A training transform whose draws for image i come from sha256(seed, i) alone, or from sha256(seed, pass, i).
 
     timm's and torchvision's transforms draw from the global generators of Python, numpy and torch. These are seeded for
     each image and put back afterwards; only one thread at a time may do so.
@@ -181,7 +200,8 @@ def frozen_transform(
         seed: of all draws.
 
     Returns:
-        A function of an image and its index in the source.
+        A function of an image, its index in the source and, in training, the number of the pass over the images (None
+        for a frozen sample, where each image has one draw).
 
     Raises:
         ConfigError: for a recipe that timm doesn't know, or an unusable input configuration.
@@ -189,8 +209,8 @@ def frozen_transform(
     check_input(config)
     transform = _in_channels(_training_transform(config, augmentation), len(config.mean))
 
-    def apply(image: Image.Image, index: int) -> Tensor:
-        with _generators_seeded(f"{seed}/{index}"):
+    def apply(image: Image.Image, index: int, turn: int | None = None) -> Tensor:
+        with _generators_seeded(f"{seed}/{index}" if turn is None else f"{seed}/pass/{turn}/{index}"):
             return transform(image)
 
     return apply
