@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
+from visionscope.models import official
 
 State = dict[str, Tensor]
 Convert = Callable[[State, nn.Module], Any]
@@ -130,9 +131,9 @@ def head_size(
 def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None) -> None:
     """Loads the checkpoint into the model; every name and every shape must agree.
 
-    Where they don't, the weights are converted first, by default with the model family's own `checkpoint_filter_fn`, as
-    timm does with the weights that it downloads: it renames the layers of the original publication and resamples
-    position embeddings.
+    Where they don't, the weights are converted first, by default from the layouts of the official code
+    (`official.translate`), then with the model family's own `checkpoint_filter_fn`, as timm does with the weights that
+    it downloads: it renames the layers of the original publication and resamples position embeddings.
 
     Args:
         checkpoint: the weights.
@@ -155,6 +156,7 @@ def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None
     if any(names for _, names in problems):
         listed = "; ".join(_some(word, names) for word, names in problems if names)
         raise ConfigError(f"checkpoint {checkpoint.path} does not fit the model: {listed}")
+    official.settle(checkpoint.state, model)
 
 
 def _some(word: str, names: list[str], most: int = 3) -> str:
@@ -205,16 +207,22 @@ def _without_prefix(state: State) -> State:
 
 
 def _converted(state: State, model: nn.Module, convert: Convert | None) -> State:
-    wanted = model.state_dict()
-    same = state.keys() == wanted.keys() and all(state[name].shape == wanted[name].shape for name in wanted)
-    function = None if same else convert or _family_filter(model)
-    if function is None:
+    function = convert
+    if not _same(state, model) and convert is None:
+        state = official.translate(state)
+        function = _family_filter(model)
+    if function is None or _same(state, model):
         return state
     try:
         changed = function(dict(state), model)
     except Exception:  # made for one publication's names, it may fail in any way on others': compare them as they are
         return state
     return changed if isinstance(changed, dict) else state
+
+
+def _same(state: State, model: nn.Module) -> bool:
+    wanted = model.state_dict()
+    return state.keys() == wanted.keys() and all(state[name].shape == wanted[name].shape for name in wanted)
 
 
 def _family_filter(model: nn.Module) -> Convert | None:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
-from visionscope.models import cifar, nano  # noqa: F401  # registers them with timm
+from visionscope.models import cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
 from visionscope.models.checkpoint import Convert, State, fit, head_size, read_checkpoint
 from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
+from visionscope.models.official import layer_norm_eps
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
 from visionscope.models.spec import ModelSpec, parse_spec
 
@@ -119,6 +120,9 @@ def load_model(
             built = build(0)
         fit(stored, built.model, built.convert)
         weights = f"checkpoint {stored.path.name}"
+        epsilon = layer_norm_eps(stored.state)
+        if epsilon is not None:  # results depend on it, and no state holds it
+            built = dataclasses.replace(built, architecture=f"{built.architecture} layer_norm_eps={epsilon}")
     elif spec.source == "file" and _equal_states(build(0).model, build(1).model):
         built, weights = build(0), "set by the factory"
     elif random_weights is not None:

@@ -1,0 +1,188 @@
+"""Names of the official code's checkpoints (xxxnell/how-do-vits-work), translated to those of timm's classes.
+
+The layouts are recognised by their names: ResNet, pre-activation ResNet, ViT, PiT and ConvViT (`convit` there). The
+official AlterNet is read by its own module. Where timm's class has parameters that the official one lacks they get the
+value that changes nothing, and where it lacks some the others take them over, so that the logits are the official ones:
+PiT's queries, keys and values get biases of zero, and its class token the position embedding of its place. What no
+file holds, the epsilon of the layer normalisations, is set beside (`settle`): at initial weights it moves a logit by
+up to 6e-4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+_Rules = Iterable[tuple[str, str]]
+
+LAYER_NORM_EPS = 1e-5
+"""torch's default, which the official transformers have; timm's have 1e-6."""
+
+_RESNET = (
+    (r"^layer0\.0\.", "conv1."),
+    (r"^layer0\.1\.", "bn1."),
+    (r"\.shortcut\.", ".downsample."),
+    (r"\.conv(\d)\.0\.", r".conv\1."),
+    (r"\.conv(\d)\.1\.", r".bn\1."),
+    (r"^classifier\.0\.dense\.", "fc."),
+)
+_PRERESNET = (
+    (r"^layer0\.0\.", "stem.conv."),
+    (r"^layer1\.", "stages.0.blocks."),
+    (r"^layer2\.", "stages.1.blocks."),
+    (r"^layer3\.", "stages.2.blocks."),
+    (r"^layer4\.", "stages.3.blocks."),
+    (r"\.bn\.", ".norm1."),
+    (r"\.shortcut\.0\.", ".downsample.conv."),
+    (r"\.conv(\d)\.0\.", r".norm\1."),
+    (r"\.conv(\d)\.2\.", r".conv\1."),
+    (r"^classifier\.0\.norm1\.", "norm."),
+    (r"^classifier\.0\.dense\.", "head.fc."),
+)
+_BLOCK = (
+    (r"\.attn\.to_qkv\.", ".attn.qkv."),
+    (r"\.attn\.to_out\.0\.", ".attn.proj."),
+    (r"\.ff\.net\.0\.", ".mlp.fc1."),
+    (r"\.ff\.net\.3\.", ".mlp.fc2."),
+)
+_VIT = (
+    *_BLOCK,
+    (r"^embedding\.0\.patch_embedding\.1\.", "patch_embed.proj."),
+    (r"^embedding\.1\.cls_token$", "cls_token"),
+    (r"^embedding\.2\.pos_embedding$", "pos_embed"),
+    (r"^transformers\.", "blocks."),
+    (r"^classifier\.1\.", "norm."),
+    (r"^classifier\.2\.", "head."),
+)
+_PIT = (
+    *_BLOCK,
+    (r"^embedding\.0\.patch_embedding\.2\.", "patch_embed.conv."),
+    (r"^embedding\.1\.cls_token$", "cls_token"),
+    (r"^embedding\.2\.pos_embedding$", "pos_embed"),
+    (r"\.cls_ff\.", ".pool.fc."),
+    (r"\.downsample\.net\.0\.", ".pool.conv."),
+    (r"^classifier\.1\.", "norm."),
+    (r"^classifier\.2\.", "head."),
+)
+_CONVVIT = (
+    *_BLOCK,
+    (r"^embedding\.0\.", "patch_embed.proj."),
+    (r"^embedding\.2\.pos_embedding$", "pos_embed"),
+    (r"^transformers\.", "blocks."),
+    (r"\.norm(\d)\.1\.", r".norm\1."),
+    (r"^classifier\.2\.", "fc_norm."),
+    (r"^classifier\.3\.", "head."),
+)
+
+
+def translate(state: State) -> State:
+    """A checkpoint of the official code under the names of timm's classes; any other comes back as it is.
+
+    Args:
+        state: tensors by the names of the file.
+    """
+    if "layer0.0.weight" in state and "classifier.0.dense.weight" in state:
+        return _resnet(state) if "layer0.1.weight" in state else _preresnet(state)
+    if "embedding.0.patch_embedding.1.weight" in state:
+        return _vit(state)
+    if "embedding.0.patch_embedding.2.weight" in state:
+        return _pit(state)
+    if "transformers.0.attn.to_kv.weight" in state:
+        return _convvit(state)
+    return state
+
+
+def layer_norm_eps(state: State) -> float | None:
+    """The epsilon of a checkpoint's layer normalisations where it is another than timm's 1e-6, else None.
+
+    Args:
+        state: tensors by the names of the file.
+    """
+    return LAYER_NORM_EPS if "transformers.0.attn.to_out.0.weight" in state else None
+
+
+def settle(state: State, model: nn.Module) -> None:
+    """Gives a model what belongs to a checkpoint and isn't in it: the epsilon of its layer normalisations.
+
+    Args:
+        state: tensors by the names of the file.
+        model: is changed in place.
+    """
+    epsilon = layer_norm_eps(state)
+    for module in model.modules():
+        if epsilon is not None and isinstance(module, nn.LayerNorm):
+            module.eps = epsilon
+
+
+def _renamed(state: State, rules: _Rules) -> State:
+    renamed = {}
+    for name, value in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
+
+
+def _resnet(state: State) -> State:
+    return _renamed(state, _RESNET)
+
+
+def _preresnet(state: State) -> State:
+    changed = _renamed(state, _PRERESNET)
+    changed["head.fc.weight"] = changed["head.fc.weight"][:, :, None, None]  # timm's classifier is a 1x1 convolution
+    return changed
+
+
+def _vit(state: State) -> State:
+    changed = _renamed(state, _VIT)
+    weight = changed["patch_embed.proj.weight"]  # a linear layer over pixels in the order row, column, channel
+    edge = round((weight.shape[1] / 3) ** 0.5)
+    changed["patch_embed.proj.weight"] = weight.reshape(-1, edge, edge, 3).permute(0, 3, 1, 2)
+    return changed
+
+
+def _pit(state: State) -> State:
+    changed: State = {}
+    stage, block = 0, 0
+    places: dict[str, str] = {}  # the official blocks and poolings are counted through
+    for name in state:
+        number = name.split(".")[1] if name.startswith("transformers.") else None
+        if number is None or number in places:
+            continue
+        if f"transformers.{number}.cls_ff.weight" in state:
+            stage, block = stage + 1, 0
+            places[number] = f"transformers.{stage}."
+        else:
+            places[number] = f"transformers.{stage}.blocks.{block}."
+            block += 1
+    for name, value in state.items():
+        parts = name.split(".", 2)
+        changed[places[parts[1]] + parts[2] if parts[0] == "transformers" else name] = value
+    changed = _renamed(changed, _PIT)
+    for name in [name for name in changed if name.endswith(".qkv.weight")]:
+        changed[name.replace(".weight", ".bias")] = torch.zeros(changed[name].shape[0])
+    weight, embedding = changed["patch_embed.conv.weight"], changed["pos_embed"]
+    edge, grid = round((weight.shape[1] / 3) ** 0.5), round((embedding.shape[1] - 1) ** 0.5)
+    changed["patch_embed.conv.weight"] = weight.reshape(-1, 3, edge, edge)  # in the order of torch's unfold
+    changed["cls_token"] = changed["cls_token"] + embedding[:, :1]
+    changed["pos_embed"] = embedding[:, 1:].transpose(1, 2).reshape(1, -1, grid, grid)
+    return changed
+
+
+def _convvit(state: State) -> State:
+    joined = {
+        name.replace(".to_q.", ".to_qkv."): torch.cat([value, state[name.replace(".to_q.", ".to_kv.")]])
+        if ".to_q." in name
+        else value
+        for name, value in state.items()
+        if ".to_kv." not in name
+    }
+    changed = _renamed(joined, _CONVVIT)
+    for name, value in changed.items():
+        if name.startswith("blocks.") and value.ndim == 4:  # a 1x1 convolution there, a linear layer here
+            changed[name] = value.flatten(1)
+    return changed

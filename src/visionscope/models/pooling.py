@@ -1,0 +1,165 @@
+"""Classifiers of transformers: class token (CLS), mean (GAP), maximum (GMP) or attention (MAP) over the tokens.
+
+timm's VisionTransformer has all four; its PiT, Swin and MLP-Mixer have one or two and get the others here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers.attention_pool import AttentionPoolLatent
+from timm.models import MlpMixer, PoolingVisionTransformer, SwinTransformer
+from timm.models.vision_transformer import global_pool_nlc
+from torch import Tensor, nn
+
+from visionscope.errors import ConfigError, nearest
+
+CLASSIFIERS = {"cls": "token", "gap": "avg", "gmp": "max", "map": "map"}
+"""timm's name of the pooling of each classifier."""
+
+
+def pooling_of(model: str, classifier: str, choices: Sequence[str] = tuple(CLASSIFIERS)) -> str:
+    """Timm's name for a classifier's pooling: `token`, `avg`, `max` or `map`.
+
+    Args:
+        model: named in errors.
+        classifier: "cls", "gap", "gmp" or "map".
+        choices: those that the model can have.
+
+    Raises:
+        ConfigError: for any other classifier.
+    """
+    if classifier not in choices:
+        reason = " It has no class token." if classifier == "cls" else nearest(str(classifier), choices)
+        raise ConfigError(f"{model}: classifier must be one of {', '.join(choices)}; got {classifier!r}.{reason}")
+    return CLASSIFIERS[classifier]
+
+
+def vision_transformer_arguments(model: str, arguments: Mapping[str, Any], *, default: str) -> dict[str, Any]:
+    """Arguments of timm's VisionTransformer, with `classifier` in place of `global_pool` and `class_token`.
+
+    timm's own two, where given, are passed on; GAP, GMP and MAP leave the class token out, since it would only be one
+    more token that the others look at.
+
+    Args:
+        model: named in errors.
+        arguments: as for timm's class, with or without `classifier`.
+        default: the classifier where none is given.
+
+    Raises:
+        ConfigError: for an unknown classifier, or one beside `global_pool`.
+    """
+    changed = dict(arguments)
+    classifier = changed.pop("classifier", None)
+    if classifier is not None and "global_pool" in changed:
+        raise ConfigError(f"{model}: give classifier={classifier} or global_pool={changed['global_pool']}, not both")
+    if "global_pool" not in changed:
+        changed["global_pool"] = pooling_of(model, classifier or default)
+    return {"class_token": changed["global_pool"] == "token", **changed}
+
+
+class AttentionPool(AttentionPoolLatent):
+    """Multi-head attention pooling over a map (b, h, w, c) or tokens (b, n, c) with one learned query, to (b, c).
+
+    timm's, as its VisionTransformer has it: the query's answer, then an MLP beside it (Zhai et al. 2022, section 3.1).
+    """
+
+    pool_type = "map"
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """Maps (b, h, w, c) or (b, n, c) to (b, c)."""
+        pooled: Tensor = super().forward(x.flatten(1, -2), attn_mask)
+        return pooled
+
+    def feat_mult(self) -> int:
+        """Channels that leave over channels that come, as timm asks of its poolings."""
+        return 1
+
+
+def _attention_pool(dim: int, num_heads: int) -> AttentionPool:
+    norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)
+    return AttentionPool(dim, num_heads=num_heads, norm_layer=norm_layer)
+
+
+class PooledSwin(SwinTransformer):
+    """timm's Swin with a classifier GAP, GMP or MAP.
+
+    Args:
+        classifier: "gap", "gmp" or "map".
+        kwargs: as for timm's `SwinTransformer`.
+
+    Raises:
+        ConfigError: for any other classifier.
+    """
+
+    def __init__(self, *, classifier: str = "gap", **kwargs: Any) -> None:
+        pooling = pooling_of("swin", classifier, ("gap", "gmp", "map"))
+        super().__init__(**{"global_pool": "avg" if pooling == "map" else pooling, **kwargs})
+        if pooling == "map":
+            self.head.global_pool = _attention_pool(self.num_features, kwargs["num_heads"][-1])
+
+
+class PooledMixer(MlpMixer):
+    """timm's MLP-Mixer with a classifier GAP, GMP or MAP; MAP has a head for every 64 channels.
+
+    Args:
+        classifier: "gap", "gmp" or "map".
+        kwargs: as for timm's `MlpMixer`.
+
+    Raises:
+        ConfigError: for any other classifier.
+    """
+
+    def __init__(self, *, classifier: str = "gap", **kwargs: Any) -> None:
+        pooling = pooling_of("mixer", classifier, ("gap", "gmp", "map"))
+        super().__init__(**kwargs)
+        self.pooling = pooling
+        self.attn_pool = _attention_pool(self.embed_dim, max(1, self.embed_dim // 64)) if pooling == "map" else None
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Maps tokens (b, n, c) to logits (b, num_classes), or to the pooled features (b, c)."""
+        if self.global_pool:
+            x = global_pool_nlc(x, self.pooling, 0) if self.attn_pool is None else self.attn_pool(x)
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
+
+
+class PooledPit(PoolingVisionTransformer):
+    """timm's PiT with a classifier CLS, GAP, GMP or MAP.
+
+    With any but CLS the last stage's image tokens are normalised and pooled; the class token stays, since the stages
+    pass it along, and is left unread. `forward_features` then gives all tokens, the class token first.
+
+    Args:
+        classifier: "cls", "gap", "gmp" or "map".
+        kwargs: as for timm's `PoolingVisionTransformer`.
+
+    Raises:
+        ConfigError: for any other classifier.
+    """
+
+    def __init__(self, *, classifier: str = "cls", **kwargs: Any) -> None:
+        pooling = pooling_of("pit", classifier)
+        super().__init__(**kwargs)
+        self.pooling = pooling
+        self.attn_pool = _attention_pool(self.embed_dim, self.heads[-1]) if pooling == "map" else None
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Maps images to the normalised tokens: with CLS the class token alone (b, 1, c), else all (b, 1 + n, c)."""
+        if self.pooling == "token":
+            class_token: Tensor = super().forward_features(x)  # type: ignore[no-untyped-call]
+            return class_token
+        x = self.pos_drop(self.patch_embed(x) + self.pos_embed)
+        x, tokens = self.transformers((x, self.cls_token.expand(x.shape[0], -1, -1)))
+        normalised: Tensor = self.norm(torch.cat([tokens, x.flatten(2).transpose(1, 2)], dim=1))
+        return normalised
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Maps the tokens to logits (b, num_classes), or to the pooled features (b, c)."""
+        if self.global_pool:
+            x = global_pool_nlc(x, self.pooling, 1) if self.attn_pool is None else self.attn_pool(x[:, 1:])
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
