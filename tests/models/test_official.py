@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from reference.regenerable import drawn_images, regenerated
 from torch import nn
 
+from reference.regenerable import drawn_images, regenerated
 from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
 from visionscope.models.official import translate
@@ -64,7 +64,7 @@ def test_the_size_of_an_official_head_is_found(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_network_is_refused_with_names(tmp_path: Path) -> None:
-.*unexpected: patch_embed"):
+    with pytest.raises(ConfigError, match=r"does not fit the model: .*missing: conv1.weight.*unexpected: patch_embed"):
         load_model(f"resnet_18_cifar@{_written('vit_ti@32', tmp_path)}")
 
 
