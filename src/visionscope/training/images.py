@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,9 +17,6 @@ from visionscope.data.augmentation import evaluation_transform, fitting
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sources import Source
 from visionscope.errors import DataError
-
-_CHUNK = 256  # images that a thread decodes at a time; neighbours share a row group
-_THREADS = 8  # Pillow decodes without Python's lock
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +38,6 @@ class Images:
 def decode(source: Source, config: InputConfig) -> Images:
     """Reads all images of a source, resized and cropped as the model wants them but not normalised.
 
-    Threads decode 256 neighbouring images at a time; what comes out doesn't depend on them.
-
     Args:
         source: must have a label for every image.
         config: size, crop, interpolation, and channels by its mean.
@@ -57,22 +50,13 @@ def decode(source: Source, config: InputConfig) -> Images:
     fit = fitting(config)
     if isinstance(source, EmbeddedSource):
         source.arrays(range(len(source)))  # drawn together they take a fraction of the time, and the source keeps them
-    pixels = torch.empty(len(source), len(config.mean), *config.size, dtype=torch.uint8)
-
-    def read(first: int) -> None:
-        for index in range(first, min(first + _CHUNK, len(source))):
-            image = source.image(index)
-            with _naming(source, index, image):
-                array = np.array(fit(image)).reshape(*config.size, len(config.mean))
-            pixels[index] = torch.from_numpy(array).permute(2, 0, 1)
-
-    threads = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="decode")
-    try:
-        for done in threads.map(read, range(0, len(source), _CHUNK)):
-            assert done is None
-    finally:
-        threads.shutdown(cancel_futures=True)
-    return Images(pixels=pixels, labels=labels)
+    pixels = np.empty((len(source), len(config.mean), *config.size), dtype=np.uint8)
+    # Threads would make small images slower: most of the time goes to Python, not to the decoder.
+    for index in range(len(source)):
+        image = source.image(index)
+        with _naming(source, index, image):
+            pixels[index] = np.asarray(fit(image)).reshape(*config.size, -1).transpose(2, 0, 1)
+    return Images(pixels=torch.from_numpy(pixels), labels=labels)
 
 
 def labels_of(images: Images | Source) -> Tensor:
