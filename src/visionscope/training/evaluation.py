@@ -104,7 +104,8 @@ def clean_batches(
     labels, read = labels_of(images), plain_reader(images, config)
     indices = torch.arange(len(images)) if chosen is None else chosen
     mine = indices[len(indices) * rank // processes : len(indices) * (rank + 1) // processes]
-    for some in torch.split(mine, batch_size):
+    for first in range(0, len(mine), batch_size):
+        some = mine[first : first + batch_size]
         yield Batch(read(some), labels[some], some)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import logging
 import os
 import time
 import warnings
@@ -168,7 +169,8 @@ class _Mlflow:
     """A run of the experiment `visionscope`, in `mlflow.db` in the folder unless MLFLOW_TRACKING_URI says otherwise."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], resumed_at: int | None) -> None:
-        _package("mlflow")
+        _package("mlflow", "sqlalchemy", "alembic")  # the last two for a database on the disk
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
         place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
         self._entities = importlib.import_module("mlflow.entities")
         self._client = importlib.import_module("mlflow.tracking").MlflowClient(tracking_uri=place)
@@ -196,11 +198,16 @@ TRACKERS: Mapping[str, Callable[[Path, Mapping[str, Any], int | None], Tracker]]
 }
 
 
-def _package(name: str) -> Any:
+def _package(name: str, *further: str) -> Any:
+    """The tracker's package, once it and what it needs are known to be there."""
     try:
+        for other in further:
+            importlib.import_module(other)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--track {name} needs a package: pip install 'visionscope[track]' ({error})") from error
+        raise ConfigError(
+            f"--track {name} needs further packages: pip install 'visionscope[track]' ({error})"
+        ) from error
 
 
 def _line(error: Exception) -> str:
