@@ -80,7 +80,7 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
     for name in diagnostic_names():
         chosen = diagnostic_class(name)
         group = parser.add_argument_group(f"parameters of {name}")
-        hints, meanings = typing.get_type_hints(chosen), _meanings(chosen)
+        hints, meanings = typing.get_type_hints(chosen), meanings(chosen)
         for field in dataclasses.fields(chosen):
             text = meanings.get(field.name, "")
             group.add_argument(f"--{name}.{field.name}", type=hints[field.name], default=field.default, help=text)
@@ -230,7 +230,7 @@ def _keys() -> tuple[str, ...]:
     return ("models", *_HELP, *diagnostic_names())
 
 
-def _meanings(described: type) -> dict[str, str]:
+def meanings(described: type) -> dict[str, str]:
     """What the `Attributes:` section of a docstring says, by attribute."""
     _, _, section = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)

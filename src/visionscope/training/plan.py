@@ -1,0 +1,49 @@
+"""All that the training loop needs, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from visionscope.training.clock import Progress
+from visionscope.training.feed import Feed
+from visionscope.training.recipe import Recipe
+from visionscope.training.snapshots import Keeper
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that the loop needs.
+
+    Attributes:
+        fabric: launched, with the precision.
+        network: in channels-last; trained in place.
+        classes: size of its head.
+        recipe: how.
+        feed: of the training images.
+        steps: how many, unless the recipe's clock ends it before.
+        seed: of dropout and the like.
+        keeper: writes snapshots and states.
+        score: measures a network after an epoch; called in every process.
+        record: takes step and values after an epoch.
+        report: takes the progress every 20 steps.
+        selects: whether the scores are of a validation split, so that `best` can be kept.
+        save_seconds: between two states.
+    """
+
+    fabric: Fabric
+    network: nn.Module
+    classes: int
+    recipe: Recipe
+    feed: Feed
+    steps: int
+    seed: int
+    keeper: Keeper
+    score: Callable[[nn.Module], Mapping[str, float]]
+    record: Callable[[int, Mapping[str, float]], None]
+    report: Callable[[Progress], None]
+    selects: bool = False
+    save_seconds: float = 60.0

@@ -1,0 +1,175 @@
+"""What a training keeps on disk: weights at chosen moments, and all that it takes to go on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from visionscope.errors import VisionscopeError
+from visionscope.models.checkpoint import save_checkpoint
+from visionscope.models.load import LoadedModel
+
+_RESUME, _BEFORE = "resume.pt", "resume-before.pt"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Position:
+    """Where a training stands. Order, augmentation and dropout's draws follow from the seed and the step.
+
+    Attributes:
+        step: steps done.
+        seconds: they took, over all sittings.
+        loss: sum of the steps' losses since the last row of the log.
+        losses: how many those are.
+        best: the highest validation accuracy so far.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    losses: int = 0
+    best: float = -1.0
+
+
+class Keeper:
+    """Writes into one folder. Every file appears under its name only when it is complete and on the disk.
+
+    Args:
+        folder: of this training.
+        loaded: gives label, arguments and input configuration to the files of weights.
+        classes: size of the head.
+        writes: False for all processes but the first.
+        metadata: further metadata of the files of weights.
+    """
+
+    def __init__(
+        self, folder: Path, loaded: LoadedModel, classes: int, *, writes: bool = True, metadata: Mapping[str, str]
+    ) -> None:
+        self.folder = folder
+        self._loaded = loaded
+        self._classes = classes
+        self._writes = writes
+        self._metadata = dict(metadata)
+
+    def path(self, name: str) -> Path:
+        """The file of a moment's weights: `init`, `warmup`, `epoch-0005`, `best`, `ema` or `last`."""
+        return self.folder / f"{name}.safetensors"
+
+    def keep(self, name: str, network: nn.Module, **more: str) -> None:
+        """Writes weights as `MODEL@FILE` loads them.
+
+        Args:
+            name: of the moment.
+            network: whose state is written.
+            more: metadata.
+
+        Raises:
+            VisionscopeError: when the disk refuses.
+        """
+        if not self._writes:
+            return
+        try:
+            save_checkpoint(
+                self.path(name),
+                network,
+                num_classes=self._classes,
+                arguments=self._loaded.spec.arguments,
+                config=self._loaded.input,
+                **self._metadata,
+                **more,
+            )
+        except (OSError, RuntimeError) as error:  # safetensors raises its own kind of RuntimeError
+            raise self._refused(self.path(name), error) from error
+
+    def save(self, position: Position, parts: Mapping[str, Any]) -> None:
+        """Writes what `resume` reads; the one before stays until this one is complete, and one more for a torn file.
+
+        Args:
+            position: where the training stands.
+            parts: objects with `state_dict`, by name.
+
+        Raises:
+            VisionscopeError: when the disk refuses; what was there before is left as it was.
+        """
+        if not self._writes:
+            return
+        path = self.folder / _RESUME
+        partial = path.with_name(f".{path.name}.partial")
+        state = {"position": dataclasses.asdict(position)} | {name: part.state_dict() for name, part in parts.items()}
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                path.replace(path.with_name(_BEFORE))
+            partial.replace(path)
+            _sync_folder(self.folder)
+        except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+            partial.unlink(missing_ok=True)
+            raise self._refused(path, error) from error
+
+    def resume(self, parts: Mapping[str, Any], device: torch.device) -> Position | None:
+        """Puts the latest complete state into the parts; None where there is none.
+
+        Args:
+            parts: objects with `load_state_dict`, as given to `save`.
+            device: of the tensors.
+        """
+        for name in (_RESUME, _BEFORE):
+            state = _read(self.folder / name, device)
+            if state:
+                for key, part in parts.items():
+                    part.load_state_dict(state[key])
+                return Position(**state["position"])
+        return None
+
+    def step(self) -> int | None:
+        """The step that `resume` would go on from; None where it would begin."""
+        for name in (_RESUME, _BEFORE):
+            state = _read(self.folder / name, torch.device("cpu"))
+            if state:
+                return int(state["position"]["step"])
+        return None
+
+    def clear(self) -> None:
+        """Removes what `resume` reads: the training is over."""
+        if self._writes:
+            for name in (_RESUME, _BEFORE):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def last_good(self) -> str:
+        """For errors: where the training can go on from."""
+        for name in (_RESUME, _BEFORE):
+            if (self.folder / name).exists():
+                return f"the last good state is {self.folder / name}"
+        return "no state had been saved"
+
+    def _refused(self, path: Path, error: Exception) -> VisionscopeError:
+        for leftover in self.folder.glob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        reason = str(error).strip().partition("\n")[0]
+        return VisionscopeError(f"{path} can't be written ({reason}); {self.last_good()}")
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state in a file; None where there is no file or a torn one."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception:  # what a torn file raises depends on where it is torn; the one before it is complete
+        return None
+    return state
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
