@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
-from visionscope.models import cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
+from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
 from visionscope.models.checkpoint import Convert, State, fit, head_size, read_checkpoint
 from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
