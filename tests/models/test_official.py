@@ -13,7 +13,9 @@ from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
 from visionscope.models.official import translate
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "official_models.json").read_text())
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN: dict[str, Any] = json.loads((FOLDER / "official_models.json").read_text())
+RELEASED: dict[str, Any] = json.loads((FOLDER / "timm_0_5_4_keys.json").read_text())
 
 # timm's PiT has biases on queries, keys and values of 10 blocks, and no position embedding for the class token.
 MORE_IN_PIT = 3 * (2 * 64 + 6 * 128 + 4 * 256) - 64
@@ -43,6 +45,20 @@ def test_official_files_give_the_official_logits(name: str, tmp_path: Path) -> N
     expected = torch.tensor(golden["logits"])
     torch.testing.assert_close(logits[:, : expected.shape[1]], expected, rtol=0, atol=1e-4)
     assert sum(parameter.numel() for parameter in model.parameters()) == golden["params"] + more
+
+
+@pytest.mark.parametrize("name", list(RELEASED["models"]))
+def test_released_files_give_the_logits_of_the_timm_that_made_them(name: str, tmp_path: Path) -> None:
+    golden = RELEASED["models"][name]
+    path = tmp_path / "released.pth.tar"
+    torch.save({"epoch": 305, "state_dict": regenerated(golden["keys"])}, path)
+    model = load_model(f"{name}_cifar@{path}").model
+    with torch.inference_mode():
+        logits = model(drawn_images(golden["input_size"]))
+    expected = torch.tensor(golden["logits"])
+    assert expected.std() > 0.1
+    torch.testing.assert_close(logits[:, : expected.shape[1]], expected, rtol=0, atol=1e-4)
+    assert sum(parameter.numel() for parameter in model.parameters()) == golden["params"]
 
 
 def test_the_layer_normalisations_of_official_transformers_have_their_own_epsilon(tmp_path: Path) -> None:

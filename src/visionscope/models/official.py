@@ -1,7 +1,10 @@
 """Names of the official code's checkpoints (xxxnell/how-do-vits-work), translated to those of timm's classes.
 
 The layouts are recognised by their names: ResNet, pre-activation ResNet, ViT, PiT and ConvViT (`convit` there). The
-official AlterNet is read by its own module. Where timm's class has parameters that the official one lacks they get the
+official AlterNet is read by its own module. Of the released files, which have the names of timm 0.5.4, PiT's is
+translated here, ViT's has the names of today, and timm's own filter reads Swin's.
+
+Where timm's class has parameters that the official one lacks they get the
 value that changes nothing, and where it lacks some the others take them over, so that the logits are the official ones:
 PiT's queries, keys and values get biases of zero, and its class token the position embedding of its place. What no
 file holds, the epsilon of the layer normalisations, is set beside (`settle`): at initial weights it moves a logit by
@@ -93,6 +96,8 @@ def translate(state: State) -> State:
         return _pit(state)
     if "transformers.0.attn.to_kv.weight" in state:
         return _convvit(state)
+    if "transformers.0.pool.conv.weight" in state:
+        return _pit_of_timm_0_5_4(state)
     return state
 
 
@@ -171,6 +176,11 @@ def _pit(state: State) -> State:
     changed["cls_token"] = changed["cls_token"] + embedding[:, :1]
     changed["pos_embed"] = embedding[:, 1:].transpose(1, 2).reshape(1, -1, grid, grid)
     return changed
+
+
+def _pit_of_timm_0_5_4(state: State) -> State:
+    """A pooling was the end of the stage before it, and is now the beginning of the one after it."""
+    return {re.sub(r"(\d+)(?=\.pool\.)", lambda found: str(int(found[1]) + 1), name): v for name, v in state.items()}
 
 
 def _convvit(state: State) -> State:

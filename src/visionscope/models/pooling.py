@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models import MlpMixer, PoolingVisionTransformer, SwinTransformer
+from timm.models._features import feature_take_indices
 from timm.models.vision_transformer import global_pool_nlc
 from torch import Tensor, nn
 
@@ -156,6 +157,22 @@ class PooledPit(PoolingVisionTransformer):
         x, tokens = self.transformers((x, self.cls_token.expand(x.shape[0], -1, -1)))
         normalised: Tensor = self.norm(torch.cat([tokens, x.flatten(2).transpose(1, 2)], dim=1))
         return normalised
+
+    def forward_intermediates(self, x: Tensor, indices: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """timm's, whose last features are those of `forward_features`.
+
+        Args:
+            x: images.
+            indices: which stages' maps to give; None is all.
+            args: as for timm's.
+            kwargs: as for timm's.
+        """
+        if self.pooling == "token" or kwargs.get("intermediates_only"):
+            return super().forward_intermediates(x, indices, *args, **kwargs)
+        wanted, _ = feature_take_indices(len(self.transformers), indices)
+        class_token, maps = super().forward_intermediates(x, None, *args, **kwargs)
+        tokens = self.norm(maps[-1].flatten(2).transpose(1, 2))
+        return torch.cat([class_token, tokens], dim=1), [maps[index] for index in wanted]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Maps the tokens to logits (b, num_classes), or to the pooled features (b, c)."""
