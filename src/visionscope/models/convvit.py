@@ -69,6 +69,9 @@ class NeighbourAttention(Attention):
     nothing for it, so that tokens at the border are damped. One more key of zeros, biased by the logarithm of the
     number of places outside, is exactly that.
 
+    All scores are computed and the mask discards most of them: at 8x8 and 16x16 tokens that takes a half to a fifth of
+    the time of gathering each token's neighbours.
+
     It looks at all tokens until `set_neighbourhood` says otherwise, since timm builds it without knowing the grid.
     """
 
@@ -97,7 +100,7 @@ class NeighbourAttention(Attention):
         if isinstance(kernel_size, str):
             return
         mask = neighbour_mask(grid, kernel_size, prefix_tokens=prefix_tokens)
-        bias = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+        bias = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf)
         if zero_padded_borders:
             outside = kernel_size**2 - mask.sum(1, keepdim=True)
             outside[:prefix_tokens] = 0
