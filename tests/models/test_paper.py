@@ -1,13 +1,18 @@
 """The paper's networks in their CIFAR form: sizes, grids, and what timm asks of a model."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from timm.models import save_for_hf
 from torch import nn
 
 from visionscope.errors import ConfigError
+from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import load_model
 
 # Parameters with 100 classes: PAPER.md 1.0.2; PiT-Ti's are 5,696 more than the official code's 4,576,740, since timm's
@@ -40,13 +45,16 @@ MAPS = {
     "mixer_ti_cifar": [(256, 2)] * 3,
     "convvit_ti_cifar": [(192, 4)] * 3,
 }
-SHALLOW = {
-    "vit_ti_cifar": {"depth": 2},
-    "convvit_ti_cifar": {"depth": 2},
+SHALLOW: dict[str, dict[str, Any]] = {
+    "vit_ti_cifar": {"depth": 3},
+    "convvit_ti_cifar": {"depth": 3},
+    "vit_nano": {"depth": 3},
     "pit_ti_cifar": {"depth": (1, 1, 1)},
     "swin_ti_cifar": {"depths": (1, 1, 2, 1)},
-    "mixer_ti_cifar": {"num_blocks": 2},
+    "mixer_ti_cifar": {"num_blocks": 3},
 }
+TRANSFORMERS = list(SHALLOW)
+SHALLOW |= {name: {"layers": (1, 1, 1, 1)} for name in NAMES if name not in SHALLOW}
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ def test_the_networks_have_the_papers_sizes(spec: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_feature_maps_have_the_channels_and_the_reduction_that_they_claim(name: str, images: torch.Tensor) -> None:
-    model = timm.create_model(name, features_only=True).eval()
+    model = timm.create_model(name, features_only=True, **SHALLOW[name]).eval()
     assert list(zip(model.feature_info.channels(), model.feature_info.reduction(), strict=True)) == MAPS[name]
     with torch.inference_mode():
         maps = model(images)
@@ -77,7 +85,7 @@ def test_feature_maps_have_the_channels_and_the_reduction_that_they_claim(name: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_timms_own_questions_are_answered(name: str, images: torch.Tensor) -> None:
-    model = timm.create_model(name, num_classes=4).eval()
+    model = timm.create_model(name, num_classes=4, **SHALLOW[name]).eval()
     with torch.inference_mode():
         features = model.forward_features(images)
         assert torch.equal(model.forward_head(features), model(images))
@@ -93,12 +101,12 @@ def test_timms_own_questions_are_answered(name: str, images: torch.Tensor) -> No
     first, classifier = (model.get_submodule(config[key]) for key in ("first_conv", "classifier"))
     assert isinstance(first, nn.Conv2d)
     assert classifier is model.get_classifier()
-    assert timm.create_model(name, num_classes=0).num_classes == 0
+    assert timm.create_model(name, num_classes=0, **SHALLOW[name]).num_classes == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_its_group(name: str) -> None:
-    model = timm.create_model(name)
+    model = timm.create_model(name, **SHALLOW[name])
     if not hasattr(model, "group_matcher"):
         assert name == "pit_ti_cifar"  # as timm has it
         return
@@ -109,11 +117,11 @@ def test_every_parameter_has_its_group(name: str) -> None:
 
 # timm's PiT refuses it.
 @pytest.mark.parametrize(
-    "name", ["resnet_18_cifar", "preresnet_18_cifar", *(name for name in SHALLOW if name != "pit_ti_cifar")]
+    "name", ["resnet_18_cifar", "preresnet_18_cifar", *(name for name in TRANSFORMERS if name != "pit_ti_cifar")]
 )
 def test_checkpointing_changes_no_gradient(name: str, images: torch.Tensor) -> None:
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=3, **SHALLOW.get(name, {})).eval()
+    model = timm.create_model(name, num_classes=3, **SHALLOW[name]).eval()
     parameters = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     plain = torch.autograd.grad(model(images).square().sum(), parameters)
     model.set_grad_checkpointing()
@@ -126,7 +134,7 @@ def test_checkpointing_changes_no_gradient(name: str, images: torch.Tensor) -> N
 
 
 @pytest.mark.parametrize("classifier", ["cls", "gap", "gmp", "map"])
-@pytest.mark.parametrize("name", list(SHALLOW))
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_every_transformer_has_its_classifiers(name: str, classifier: str, images: torch.Tensor) -> None:
     if classifier == "cls" and name in ("swin_ti_cifar", "mixer_ti_cifar"):
         with pytest.raises(ConfigError, match=r"classifier must be one of gap, gmp, map; got 'cls'. It has no class"):
@@ -167,9 +175,11 @@ def test_a_classifier_stands_alone_and_has_a_known_name() -> None:
         ConfigError, match=r"classifier must be one of cls, gap, gmp, map; got 'gab'. Did you mean.*gap"
     ):
         load_model("vit_ti_cifar?classifier=gab", random_weights=0)
-    with pytest.raises(ConfigError, match="give classifier=gap or global_pool=max, not both"):
+    with pytest.raises(ConfigError, match="classifier=gap means global_pool=avg; got 'max' beside it"):
         load_model("vit_ti_cifar?classifier=gap&global_pool=max", random_weights=0)
-    assert load_model("vit_ti_cifar?global_pool=map", random_weights=0).model.attn_pool is not None
+    for name in ("vit_ti_cifar", "swin_ti_cifar", "pit_ti_cifar", "mixer_ti_cifar"):
+        both = [timm.create_model(name, **SHALLOW[name], **{key: "map"}) for key in ("global_pool", "classifier")]
+        assert both[0].state_dict().keys() == both[1].state_dict().keys()
 
 
 @pytest.mark.parametrize("name", ["resnet_18_cifar", "preresnet_18_cifar"])
@@ -183,3 +193,50 @@ def test_the_stem_keeps_every_pixel(name: str) -> None:
 def test_blocks_of_the_residual_networks_begin_with_all_their_weight() -> None:
     model = timm.create_model("resnet_18_cifar")
     assert all((module.weight == 1).all() for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("resnet_18_cifar", {}),
+    ("preresnet_18_cifar", {}),
+    ("vit_ti_cifar", {"classifier": "map"}),
+    ("pit_ti_cifar", {"classifier": "gap"}),
+    ("swin_ti_cifar", {"classifier": "map"}),
+    ("mixer_ti_cifar", {"classifier": "map"}),
+    ("convvit_ti_cifar", {"zero_padded_borders": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "more"), VARIANTS)
+def test_files_of_ours_and_of_the_hub_bring_the_network_back(
+    name: str, more: dict[str, Any], images: torch.Tensor, tmp_path: Path
+) -> None:
+    arguments = {**SHALLOW[name], **more}
+    loaded = load_model(name + "?" + "&".join(f"{key}={value!r}" for key, value in arguments.items()), random_weights=0)
+    save_checkpoint(
+        tmp_path / "ours.safetensors", loaded.model, num_classes=100, arguments=arguments, config=loaded.input
+    )
+    again = load_model(f"{name}@{tmp_path / 'ours.safetensors'}").model
+    save_for_hf(loaded.model, tmp_path / "hub", model_args=arguments)
+    from_hub = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
+    with torch.inference_mode():
+        logits = loaded.model(images)
+        assert torch.equal(again(images), logits)
+        assert torch.equal(from_hub(images), logits)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "more"), VARIANTS)
+def test_compiled_and_exported_they_give_the_same_logits(
+    name: str, more: dict[str, Any], images: torch.Tensor, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = timm.create_model(name, **SHALLOW[name], **more).eval()
+    torch.onnx.export(model, (images,), str(tmp_path / "model.onnx"), dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    exported = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+    with torch.inference_mode():
+        logits = model(images)
+        torch.testing.assert_close(torch.compile(model)(images), logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(exported, logits.numpy(), atol=1e-4)

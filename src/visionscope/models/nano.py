@@ -10,6 +10,8 @@ from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
 
+from visionscope.models.pooling import vision_transformer_arguments
+
 __all__ = ["ConvStem", "NanoResNet"]
 
 _CFG = {
@@ -87,7 +89,10 @@ def resnet_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register_model
 def vit_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """A vision transformer of six blocks: convolutional stem, patches of 4 px, 96 channels, 3 heads, a class token."""
+    """A vision transformer of six blocks: convolutional stem, patches of 4 px, 96 channels, 3 heads, a class token.
+
+    `classifier` is "cls" (default), "gap", "gmp" or "map"; all but the first leave the class token out.
+    """
     arguments: dict[str, Any] = {
         "img_size": 32,
         "patch_size": 4,
@@ -103,6 +108,6 @@ def vit_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={"out_indices": 3, "feature_cls": "getter"},
-        **{**arguments, **kwargs},
+        **vision_transformer_arguments("vit_nano", {**arguments, **kwargs}, default="cls"),
     )
     return model

@@ -22,44 +22,59 @@ CLASSIFIERS = {"cls": "token", "gap": "avg", "gmp": "max", "map": "map"}
 """timm's name of the pooling of each classifier."""
 
 
-def pooling_of(model: str, classifier: str, choices: Sequence[str] = tuple(CLASSIFIERS)) -> str:
-    """Timm's name for a classifier's pooling: `token`, `avg`, `max` or `map`.
+def pooling_of(
+    model: str,
+    classifier: str | None,
+    global_pool: str | None = None,
+    *,
+    default: str,
+    choices: Sequence[str] = tuple(CLASSIFIERS),
+) -> str:
+    """Timm's name for the pooling that a model shall have: `token`, `avg`, `max`, `map`, or another of timm's own.
 
     Args:
         model: named in errors.
-        classifier: "cls", "gap", "gmp" or "map".
-        choices: those that the model can have.
+        classifier: "cls", "gap", "gmp" or "map"; None leaves it to `global_pool`.
+        global_pool: timm's name for it, or "" for none; None leaves it to `classifier`.
+        default: the classifier where both are None.
+        choices: the classifiers that the model can have.
 
     Raises:
-        ConfigError: for any other classifier.
+        ConfigError: for any other classifier, or one that contradicts `global_pool`.
     """
+    if classifier is None and global_pool is not None:
+        known = {pooling: word for word, pooling in CLASSIFIERS.items()}
+        if global_pool not in known:
+            return global_pool
+        classifier = known[global_pool]
+    classifier = default if classifier is None else classifier
     if classifier not in choices:
         reason = " It has no class token." if classifier == "cls" else nearest(str(classifier), choices)
         raise ConfigError(f"{model}: classifier must be one of {', '.join(choices)}; got {classifier!r}.{reason}")
-    return CLASSIFIERS[classifier]
+    pooling = CLASSIFIERS[classifier]
+    if global_pool not in (None, pooling):
+        raise ConfigError(
+            f"{model}: classifier={classifier} means global_pool={pooling}; got {global_pool!r} beside it"
+        )
+    return pooling
 
 
 def vision_transformer_arguments(model: str, arguments: Mapping[str, Any], *, default: str) -> dict[str, Any]:
-    """Arguments of timm's VisionTransformer, with `classifier` in place of `global_pool` and `class_token`.
+    """Arguments of timm's VisionTransformer, with `classifier` turned into `global_pool` and `class_token`.
 
-    timm's own two, where given, are passed on; GAP, GMP and MAP leave the class token out, since it would only be one
-    more token that the others look at.
+    GAP, GMP and MAP leave the class token out, since it would only be one more token that the others look at.
 
     Args:
         model: named in errors.
         arguments: as for timm's class, with or without `classifier`.
-        default: the classifier where none is given.
+        default: the classifier where neither it nor `global_pool` is given.
 
     Raises:
-        ConfigError: for an unknown classifier, or one beside `global_pool`.
+        ConfigError: for an unknown classifier, or one that contradicts `global_pool`.
     """
     changed = dict(arguments)
-    classifier = changed.pop("classifier", None)
-    if classifier is not None and "global_pool" in changed:
-        raise ConfigError(f"{model}: give classifier={classifier} or global_pool={changed['global_pool']}, not both")
-    if "global_pool" not in changed:
-        changed["global_pool"] = pooling_of(model, classifier or default)
-    return {"class_token": changed["global_pool"] == "token", **changed}
+    pooling = pooling_of(model, changed.pop("classifier", None), changed.pop("global_pool", None), default=default)
+    return {"class_token": pooling == "token", **changed, "global_pool": pooling}
 
 
 class AttentionPool(AttentionPoolLatent):
@@ -90,15 +105,17 @@ class PooledSwin(SwinTransformer):
 
     Args:
         classifier: "gap", "gmp" or "map".
+        global_pool: timm's name for it.
         kwargs: as for timm's `SwinTransformer`.
 
     Raises:
         ConfigError: for any other classifier.
     """
 
-    def __init__(self, *, classifier: str = "gap", **kwargs: Any) -> None:
-        pooling = pooling_of("swin", classifier, ("gap", "gmp", "map"))
-        super().__init__(**{"global_pool": "avg" if pooling == "map" else pooling, **kwargs})
+    def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
+        pooling = pooling_of("swin", classifier, global_pool, default="gap", choices=("gap", "gmp", "map"))
+        super().__init__(global_pool="avg" if pooling == "map" else pooling, **kwargs)
+        self.global_pool = pooling
         if pooling == "map":
             self.head.global_pool = _attention_pool(self.num_features, kwargs["num_heads"][-1])
 
@@ -108,22 +125,23 @@ class PooledMixer(MlpMixer):
 
     Args:
         classifier: "gap", "gmp" or "map".
+        global_pool: timm's name for it.
         kwargs: as for timm's `MlpMixer`.
 
     Raises:
         ConfigError: for any other classifier.
     """
 
-    def __init__(self, *, classifier: str = "gap", **kwargs: Any) -> None:
-        pooling = pooling_of("mixer", classifier, ("gap", "gmp", "map"))
+    def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
+        pooling = pooling_of("mixer", classifier, global_pool, default="gap", choices=("gap", "gmp", "map"))
         super().__init__(**kwargs)
-        self.pooling = pooling
+        self.global_pool = pooling
         self.attn_pool = _attention_pool(self.embed_dim, max(1, self.embed_dim // 64)) if pooling == "map" else None
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Maps tokens (b, n, c) to logits (b, num_classes), or to the pooled features (b, c)."""
         if self.global_pool:
-            x = global_pool_nlc(x, self.pooling, 0) if self.attn_pool is None else self.attn_pool(x)
+            x = global_pool_nlc(x, self.global_pool, 0) if self.attn_pool is None else self.attn_pool(x)
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
 
@@ -136,21 +154,22 @@ class PooledPit(PoolingVisionTransformer):
 
     Args:
         classifier: "cls", "gap", "gmp" or "map".
+        global_pool: timm's name for it.
         kwargs: as for timm's `PoolingVisionTransformer`.
 
     Raises:
         ConfigError: for any other classifier.
     """
 
-    def __init__(self, *, classifier: str = "cls", **kwargs: Any) -> None:
-        pooling = pooling_of("pit", classifier)
+    def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
+        pooling = pooling_of("pit", classifier, global_pool, default="cls")
         super().__init__(**kwargs)
-        self.pooling = pooling
+        self.global_pool = pooling
         self.attn_pool = _attention_pool(self.embed_dim, self.heads[-1]) if pooling == "map" else None
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Maps images to the normalised tokens: with CLS the class token alone (b, 1, c), else all (b, 1 + n, c)."""
-        if self.pooling == "token":
+        if self.global_pool == "token":
             class_token: Tensor = super().forward_features(x)  # type: ignore[no-untyped-call]
             return class_token
         x = self.pos_drop(self.patch_embed(x) + self.pos_embed)
@@ -167,7 +186,7 @@ class PooledPit(PoolingVisionTransformer):
             args: as for timm's.
             kwargs: as for timm's.
         """
-        if self.pooling == "token" or kwargs.get("intermediates_only"):
+        if self.global_pool == "token" or kwargs.get("intermediates_only"):
             return super().forward_intermediates(x, indices, *args, **kwargs)
         wanted, _ = feature_take_indices(len(self.transformers), indices)
         class_token, maps = super().forward_intermediates(x, None, *args, **kwargs)
@@ -177,6 +196,6 @@ class PooledPit(PoolingVisionTransformer):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Maps the tokens to logits (b, num_classes), or to the pooled features (b, c)."""
         if self.global_pool:
-            x = global_pool_nlc(x, self.pooling, 1) if self.attn_pool is None else self.attn_pool(x[:, 1:])
+            x = global_pool_nlc(x, self.global_pool, 1) if self.attn_pool is None else self.attn_pool(x[:, 1:])
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
