@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionscope.api import Result as Result
-    from visionscope.api import Run as Run
     from visionscope.api import density as density
     from visionscope.api import diagnose as diagnose
     from visionscope.api import fourier as fourier
@@ -14,29 +13,32 @@ if TYPE_CHECKING:
     from visionscope.api import points as points
     from visionscope.api import similarity as similarity
     from visionscope.api import variance as variance
+    from visionscope.building.harmonize import harmonize as harmonize
     from visionscope.data.sample import Sample as Sample
     from visionscope.data.sources import open_source as open_source
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
     from visionscope.pages import write_report as write_report
     from visionscope.running.store import Store as Store
+    from visionscope.training.train import train as train
 
 # Imported when first used, so that `visionscope --help` answers at once.
 _HOMES = {
     "Result": "api",
-    "Run": "api",
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",
     "density": "api",
     "diagnose": "api",
     "fourier": "api",
+    "harmonize": "building.harmonize",
     "hessian": "api",
     "landscape": "api",
     "load_model": "models.load",
     "open_source": "data.sources",
     "points": "api",
     "similarity": "api",
+    "train": "training.train",
     "variance": "api",
     "write_report": "pages",
 }

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -90,7 +91,7 @@ def _train_side_by_side(
 
 def _train(name: str, out: str, minutes: float, seed: int) -> Trained:
     rate = _LEARNING_RATES[name]
-    plain = {"crop": "centre", "flip": 0.0}  # in so few passes, augmentation costs more than it gives
+    plain: dict[str, Any] = {"crop": "centre", "flip": 0.0}  # in so few passes, augmentation costs more than it gives
     return train(
         name, _DATA, Path(out), seed=seed, epochs=_EPOCHS, minutes=minutes, learning_rate=rate, batch_size=32, **plain
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from running.conftest import NETWORKS
-from visionscope import api, commands
+from visionscope import api
 from visionscope.cli import main
-from visionscope.commands import COMMANDS
+from visionscope.commands import COMMANDS, studies
 from visionscope.running.store import Store
 
 CNN, VIT = f"cnn={NETWORKS}:convolutions", f"vit={NETWORKS}:tokens"
@@ -138,7 +138,7 @@ def test_long_parts_and_long_runs_are_announced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("visionscope.running.execute.LONG_PART_SECONDS", 1e-6)
     assert main(["diagnose", CNN, *SMALL, "--only", "variance", "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     assert "cnn: one part takes more than 10 minutes" in capsys.readouterr().out
-    monkeypatch.setattr(commands, "ASK_SECONDS", 1e-6)
+    monkeypatch.setattr(studies, "ASK_SECONDS", 1e-6)
     line = refused(capsys, "diagnose", CNN, *SMALL, "--only", "all", "--out", str(tmp_path / "run"))
     assert "only: all takes about" in line
     assert "add --yes" in line

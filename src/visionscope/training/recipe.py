@@ -95,7 +95,7 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             hint = nearest(self.optimizer, OPTIMIZERS)
             raise ConfigError(f"optimizer: must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}.{hint}")
-        if self.sam and choose_precision(self.precision) == "16-mixed":
+        if choose_precision(self.precision) == "16-mixed" and self.sam:
             raise ConfigError("sam: can't go with precision fp16, whose loss scaling allows one step; take bf16 or 32")
         if any(epoch < 1 for epoch in self.snapshots):
             raise ConfigError(f"snapshots: must be epochs of at least 1; got {self.snapshots}")
@@ -126,10 +126,10 @@ class Recipe:
 _PLAIN: dict[str, Any] = {"rand_augment": "", "mixup": 0.0, "cutmix": 0.0}
 _LAPTOP: dict[str, Any] = {
     **_PLAIN,
-    "epochs": 15.0,
+    "epochs": 20.0,
     "warm_up": 0.1,
-    "batch_size": 32,
-    "learning_rate": 2e-3,
+    "batch_size": 64,
+    "learning_rate": 3e-3,
     "decays": "matrices",
     "drop_path": 0.0,
 }
