@@ -1,4 +1,4 @@
-"""What every observing diagnostic owes: run over the registry, on a small transformer and a small residual network."""
+"""What every observing diagnostic owes: run over the registry, on a small transformer, ResNet and AlterNet."""
 
 import dataclasses
 import functools
@@ -12,7 +12,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import visionscope.models.nano  # noqa: F401  # registers the networks
+import visionscope.models.alternet
+import visionscope.models.nano  # noqa: F401  # both register the networks
 from reference.found_as_it_was import snapshot
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.table import from_table, schema_of, to_table
@@ -22,7 +23,18 @@ from visionscope.running.execute import observe
 from visionscope.tracing import trace, watch
 
 IMAGES = 40
-NETWORKS = ("vit_nano", "resnet_nano")
+NETWORKS: dict[str, dict[str, Any]] = {
+    "vit_nano": {},
+    "resnet_nano": {},
+    "alternet_nano": {
+        "blocks": (2, 2),
+        "msa": (0, 1),
+        "channels": (8, 16),
+        "num_heads": 2,
+        "head_dim": 8,
+        "stem_chs": 8,
+    },
+}
 
 OBSERVING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), ObservingDiagnostic)]
 
@@ -50,7 +62,7 @@ class Images:
 def subject(network: str, double: bool = False, backwards: bool = False) -> Subject:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model: nn.Module = timm.create_model(network).eval()
+        model: nn.Module = timm.create_model(network, **NETWORKS[network]).eval()
         images = torch.randn(IMAGES, 3, 32, 32, dtype=torch.float64)
     kind = torch.float64 if double else torch.float32
     model, images = model.to(kind), images.to(kind)

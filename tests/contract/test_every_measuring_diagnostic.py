@@ -1,4 +1,4 @@
-"""What every diagnostic that measures on its own owes: run over the registry, on two small networks."""
+"""What every diagnostic that measures on its own owes: run over the registry, on three small networks."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reference.found_as_it_was import snapshot
-from running.networks import normalized, tokens
+from running.networks import alternating, normalized, tokens
 from visionscope.core.objective import Objective
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.table import from_table, schema_of, to_table
@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "density": {"mini_batches": 3, "probes": 3, "steps": 6, "sketch": 2},
     "landscape": {"sample_size": 40, "points": 3, "draws": 1},
 }
-NETWORKS = {"tokens": tokens, "normalized": normalized}
+NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.
 NORMS = {"hessian": "train", "density": "train", "landscape": "reestimated"}
 # Where the order of images changes nothing: within mini-batches of 16, or at all.

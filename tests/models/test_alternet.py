@@ -11,6 +11,7 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import visionscope
 from reference import official_models
 from visionscope.errors import ConfigError
 from visionscope.models import alternet
@@ -289,6 +290,17 @@ def test_onnx_gives_the_same_logits(tmp_path: Path) -> None:
         session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
         logits = torch.from_numpy(session.run(None, {"images": x.numpy()})[0])
         torch.testing.assert_close(logits, model(x), rtol=0, atol=1e-4)
+
+
+def test_its_blocks_are_found_for_what_they_are() -> None:
+    found = visionscope.points("alternet_nano")
+    kinds = {point.name: point.kind for point in found if point.kind != "stem"}
+    stages = {0: ("conv", "conv"), 1: ("conv", "conv", "msa"), 2: ("conv", "conv", "msa")}
+    assert kinds == {
+        f"stages.{stage}.blocks.{block}+{kind}": kind
+        for stage, blocks in stages.items()
+        for block, kind in enumerate(blocks)
+    }
 
 
 def test_foreign_names_are_left_alone() -> None:

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from visionscope.models.alternet import AlterNet
+from visionscope.models.stages import Stage, alternate
+
 _CONFIG = {"input_size": (3, 16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "crop_pct": 1.0}
 
 
@@ -80,3 +83,11 @@ def normalized(width: int = 8, seed: int = 0) -> nn.Module:
 
 def tokens(width: int = 8, seed: int = 0) -> nn.Module:
     return _fixed(Tokens(width), seed)
+
+
+def alternating(width: int = 8, seed: int = 0) -> nn.Module:
+    stages = [
+        Stage(blocks=alternate(1, 0), channels=width, stride=2),
+        Stage(blocks=alternate(2, 1), channels=width, stride=2, num_heads=2, head_dim=width // 2, window_size=2),
+    ]
+    return _fixed(AlterNet(stages, num_classes=10, stem="plain", stem_chs=width, bottleneck=False), seed)

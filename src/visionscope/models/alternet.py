@@ -100,7 +100,8 @@ class AlterNet(ResNetV2):
         self.feature_info = [{"num_chs": stem_chs, "reduction": reduction, "module": f"stem.{stem_map}"}]
         reduction *= 2 if stem == "pooled" else 1
 
-        rates = calculate_drop_path_rates(drop_path_rate, [len(stage.blocks) for stage in stages], stagewise=True)
+        depths = [len(stage.blocks) for stage in stages]
+        rates: list[Any] = calculate_drop_path_rates(drop_path_rate, depths, stagewise=True)
         self.stages = nn.Sequential()
         channels = stem_chs
         for index, (stage, drop_paths) in enumerate(zip(stages, rates, strict=True)):
