@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from visionscope.commands import listing, studies, training
+from visionscope.commands import harmonize, listing, studies, training
 from visionscope.config import Parser
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ COMMANDS: Mapping[str, Command] = {
     "diagnose": Command("Look inside models and write a report.", studies.diagnose_flags, studies.diagnose),
     "run": Command("Do or go on with the study in a YAML file.", studies.run_flags, studies.run),
     "train": Command("Train a model; its weights load as MODEL@FILE.", training.train_flags, training.train),
+    "harmonize": Command(
+        "Put attention into a convolutional network by the paper's rules.",
+        harmonize.harmonize_flags,
+        harmonize.harmonize,
+    ),
     "status": Command("Show what of a run is done, failed and left.", studies.run_folder_flags, studies.status),
     "report": Command("Build the page again from what is stored.", studies.report_flags, studies.report),
 }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models import official
+from visionscope.models.surgery import BlockChange, changes_of, changes_text, read_changes
 
 State = dict[str, Tensor]
 Convert = Callable[[State, nn.Module], Any]
@@ -36,6 +37,7 @@ class Checkpoint:
         num_classes: size of the head as the file's metadata say it, or None.
         arguments: keyword arguments of the architecture, from the metadata.
         input: size, mean, std, interpolation and crop, as far as the metadata say them.
+        blocks: what was changed in the architecture, as `surgery.change_blocks` does it.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Checkpoint:
     num_classes: int | None = None
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    blocks: tuple[BlockChange, ...] = ()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -72,9 +75,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         classes = int(metadata["num_classes"]) if "num_classes" in metadata else None
         arguments, config = (json.loads(metadata.get(key, "{}")) for key in ("arguments", "input"))
         input_parts = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+        blocks = read_changes(metadata.get("blocks", "[]"))
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"checkpoint {path}: its metadata can't be read: {error}") from error
-    return Checkpoint(path=path, state=state, num_classes=classes, arguments=dict(arguments), input=input_parts)
+    return Checkpoint(
+        path=path, state=state, num_classes=classes, arguments=dict(arguments), input=input_parts, blocks=blocks
+    )
 
 
 def save_checkpoint(
@@ -84,7 +90,7 @@ def save_checkpoint(
 
     Args:
         path: the file; it appears under its name only when it is complete.
-        model: whose state is written.
+        model: whose state is written, with the blocks that were changed in it.
         num_classes: size of the head.
         arguments: keyword arguments of the architecture, as JSON can hold them.
         config: how the model wants its images.
@@ -96,6 +102,8 @@ def save_checkpoint(
         "input": json.dumps(dataclasses.asdict(config), sort_keys=True),
         **more,
     }
+    if changes_of(model):
+        metadata["blocks"] = changes_text(changes_of(model))
     partial = path.with_name(f".{path.name}.partial")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial, metadata)
     partial.replace(path)

@@ -27,6 +27,7 @@ from visionscope.models.hub import cache_alone_when_offline
 from visionscope.models.official import layer_norm_eps
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
 from visionscope.models.spec import ModelSpec, parse_spec
+from visionscope.models.surgery import change_blocks, changes_text
 
 # What a Hugging Face configuration says beyond the network itself.
 _NAMES_IN_CONFIGS = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version")
@@ -109,7 +110,11 @@ def load_model(
     def build(seed: int, *, pretrained: bool = False) -> _Built:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return builder(spec.name, arguments, pretrained, given.get("size"))
+            built = builder(spec.name, arguments, pretrained, given.get("size"))
+        if stored and stored.blocks:
+            change_blocks(built.model, stored.blocks, seed=seed)
+            built = dataclasses.replace(built, architecture=f"{built.architecture} {changes_text(stored.blocks)}")
+        return built
 
     if stored:
         built = build(0)

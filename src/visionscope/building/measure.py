@@ -1,0 +1,160 @@
+"""What a network costs: parameters, multiply-accumulates, images per second."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from visionscope.core.objective import logits_of
+from visionscope.errors import ConfigError
+from visionscope.tracing.watch import shadow
+
+__all__ = ["Costs", "Throughput", "costs", "throughput"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What follows from the architecture.
+
+    Attributes:
+        parameters: how many numbers are trained.
+        gmacs: 1e9 multiply-accumulates of a forward pass of one image, in convolutions and matrix products (attention's
+            as well); half of what torch's `FlopCounterMode` counts.
+    """
+
+    parameters: int
+    gmacs: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """What was measured on this machine.
+
+    Attributes:
+        forward: images per second of a forward pass in eval mode.
+        training: images per second of a forward and backward pass and an SGD step, in training mode.
+        batch: images per pass.
+        threads: of torch; of no meaning on an accelerator.
+        device: that it ran on.
+        repeats: of which the median was taken.
+    """
+
+    forward: float
+    training: float
+    batch: int
+    threads: int
+    device: str
+    repeats: int
+
+
+def costs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Costs:
+    """Parameters and multiply-accumulates; computed on the meta device, where the model allows it.
+
+    Args:
+        model: is left as it was.
+        size: height and width of the images in pixels.
+        channels: of the images.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    device = next((str(parameter.device) for parameter in model.parameters()), "cpu")
+    try:
+        operations = _operations(shadow(model, "meta").eval(), torch.zeros(1, channels, *size, device="meta"))
+    except Exception:  # as in tracing: some code runs on real tensors only
+        operations = _operations(shadow(model).eval(), torch.zeros(1, channels, *size, device=device))
+    return Costs(parameters=parameters, gmacs=operations / 2e9)
+
+
+def throughput(
+    networks: Mapping[str, nn.Module],
+    size: tuple[int, int],
+    channels: int = 3,
+    *,
+    batch: int = 8,
+    repeats: int = 3,
+    device: torch.device | None = None,
+) -> dict[str, Throughput]:
+    """Images per second of a forward pass and of a training step in float32, after one pass of each that isn't counted.
+
+    The networks take turns, so that whatever else the machine does meets all alike.
+
+    Args:
+        networks: by name; they are left as they were, copies are trained.
+        size: height and width of the images in pixels.
+        channels: of the images.
+        batch: images per pass, at least 2, since batch normalisation of a 1x1 map needs them.
+        repeats: of which the median is taken.
+        device: the CPU without it.
+
+    Raises:
+        ConfigError: when batch or repeats is too small.
+    """
+    if batch < 2:
+        raise ConfigError(
+            f"batch must be 2 or more, since batch normalisation needs it; got {batch}. The smallest is 2"
+        )
+    if repeats < 1:
+        raise ConfigError(f"repeats must be 1 or more; got {repeats}. The smallest is 1")
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng():
+        images = torch.rand(batch, channels, *size, device=device)
+        copies = {name: copy.deepcopy(network).to(device) for name, network in networks.items()}
+        passes = _seconds({name: _forward(network, images) for name, network in copies.items()}, repeats, device)
+        steps = _seconds({name: _step(network, images) for name, network in copies.items()}, repeats, device)
+    return {
+        name: Throughput(
+            forward=batch / passes[name],
+            training=batch / steps[name],
+            batch=batch,
+            threads=torch.get_num_threads(),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            repeats=repeats,
+        )
+        for name in networks
+    }
+
+
+def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
+    def forward() -> None:
+        with torch.inference_mode():
+            network.eval()(images)
+
+    return forward
+
+
+def _step(network: nn.Module, images: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
+    targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
+
+    def step() -> None:
+        loss = F.cross_entropy(logits_of(network.train()(images)), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _seconds(runs: Mapping[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def _operations(model: nn.Module, images: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    return int(counter.get_total_flops())

@@ -1,0 +1,168 @@
+"""Attention for a network: harmonize."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from visionscope.commands.output import wide_console
+from visionscope.config import Parser
+from visionscope.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from torch import nn
+
+    from visionscope.building.harmonize import HarmonizePlan
+    from visionscope.building.measure import Costs, Throughput
+    from visionscope.models.load import LoadedModel
+
+
+def harmonize_flags(parser: Parser) -> None:
+    """Adds the flags of harmonize."""
+    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
+    parser.add_argument("--msa", type=str, required=True, help="attention blocks of each stage, such as 0,1,1,1")
+    parser.add_argument("--extend", type=str, default="", help="blocks added to each stage, such as 0,0,0,1")
+    parser.add_argument("--window", type=int, default=0, help="edge of the attention's windows; 0 fits the last stage")
+    parser.add_argument("--heads", type=str, default="", help="of each stage; without it 3,6,12,24 and so on")
+    parser.add_argument("--head-dim", type=int, default=0, help="channels per head; 0 fits the last stage, 64 at most")
+    parser.add_argument("--random-weights", type=int, default=-1, help="seed, instead of pretrained weights")
+    parser.add_argument("--seed", type=int, default=0, help="of the new blocks' weights")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
+    parser.add_argument("--batch", type=int, default=8, help="images per pass in the measurement")
+    parser.add_argument("--device", type=str, default="auto", help="of the measurement: auto, cpu, cuda, ...")
+    parser.add_argument("--out", type=str, default="", help="file of weights, .safetensors; MODEL@FILE loads it")
+
+
+def harmonize(parsed: Namespace) -> int:
+    """Replaces blocks by attention, prints what becomes of the network and what it costs, writes it if asked to."""
+    from visionscope.building.harmonize import carry_out, plan_harmonize
+    from visionscope.building.measure import costs, throughput
+    from visionscope.building.placement import Placement
+    from visionscope.running.plan import device_of
+
+    out = _checked_out(parsed.out)
+    placement = Placement(
+        msa=_numbers("msa", parsed.msa),
+        extend=_numbers("extend", parsed.extend) if parsed.extend else None,
+        num_heads=_numbers("heads", parsed.heads) if parsed.heads else None,
+        window_size=parsed.window or None,
+        head_dim=parsed.head_dim or None,
+    )
+    device = device_of(parsed.device)
+    loaded = _loaded(parsed, written=out is not None)
+    size, channels = loaded.input.size, len(loaded.input.mean)
+    plan = plan_harmonize(loaded.model, placement, input_size=size)
+    changed = carry_out(loaded.model, plan, seed=parsed.seed)
+    networks = {"before": loaded.model, "after": changed}
+    console = wide_console()
+    console.print(_plan_table(loaded.label, plan))
+    counted = {name: costs(network, size, channels) for name, network in networks.items()}
+    measured = throughput(networks, size, channels, batch=parsed.batch, device=device)
+    console.print(_cost_table(counted, measured, size))
+    if out is None:
+        sys.stdout.write("Nothing is written without --out; the plan is the same with any weights.\n")
+        return 0
+    _write(out, changed, loaded)
+    fresh = ", ".join(change.path for change in plan.changes) or "no block"
+    sys.stdout.write(f"{out}: {loaded.weights}; new weights in {fresh}. Load it as {_spec_of(loaded)}@{out}\n")
+    return 0
+
+
+def _loaded(parsed: Namespace, *, written: bool) -> LoadedModel:
+    from visionscope.models.load import load_model
+
+    seed = parsed.random_weights if parsed.random_weights >= 0 else None
+    # The numbers of a plan are the same with any weights; those that are written must be asked for.
+    return load_model(
+        parsed.model,
+        random_weights=seed if written else seed or 0,
+        size=tuple(parsed.size) if parsed.size else None,
+    )
+
+
+def _write(out: Path, changed: nn.Module, loaded: LoadedModel) -> None:
+    from visionscope.models.checkpoint import save_checkpoint
+    from visionscope.training.networks import check_head
+
+    classes = loaded.num_classes or check_head(loaded, loaded.input, 0)
+    try:
+        save_checkpoint(
+            out,
+            changed,
+            num_classes=classes,
+            arguments=loaded.spec.arguments,
+            config=loaded.input,
+            harmonized=_spec_of(loaded),
+        )
+    except OSError as error:
+        raise ConfigError(f"--out {out} can't be written: {error.strerror or error}") from error
+
+
+def _spec_of(loaded: LoadedModel) -> str:
+    name = loaded.spec.name
+    return name if loaded.spec.source in ("timm", "file") else f"{loaded.spec.source}:{name}"
+
+
+def _checked_out(text: str) -> Path | None:
+    if not text:
+        return None
+    out = Path(text).expanduser()
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out must end with .safetensors; got {text!r}. Did you mean '{out.stem}.safetensors'?")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {text}: there is no folder {out.parent}")
+    return out
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--{name} must be whole numbers by comma, one per stage, such as 0,1,1,1; got {text!r}"
+        ) from None
+
+
+def _plan_table(label: str, plan: HarmonizePlan) -> Table:
+    table = Table("stage", "grid", "channels", "before", "after", "heads", "channels per head", "window", title=label)
+    for number, stage in enumerate(plan.stages, start=1):
+        attention = (str(stage.num_heads), str(stage.head_dim), f"{stage.window_size}x{stage.window_size}")
+        table.add_row(
+            str(number),
+            "x".join(map(str, stage.grid)),
+            str(stage.channels),
+            _order(stage.before),
+            _order(stage.after),
+            *(attention if "msa" in stage.after else ("-",) * 3),
+        )
+    return table
+
+
+def _order(kinds: tuple[str, ...]) -> str:
+    runs = ((kind, len(list(run))) for kind, run in groupby(kinds))
+    return ", ".join(kind if count == 1 else f"{kind} x {count}" for kind, count in runs)
+
+
+def _cost_table(counted: dict[str, Costs], measured: dict[str, Throughput], size: tuple[int, int]) -> Table:
+    one = measured["before"]
+    where = one.device if one.device != "cpu" else f"cpu, {one.threads} thread{'s' * (one.threads > 1)}"
+    title = f"{size[0]}x{size[1]} px; throughput in float32 on {where}, batch {one.batch}, median of {one.repeats}"
+    table = Table("", "before", "after", "after / before", title=title)
+    rows = (
+        ("parameters, million", [item.parameters / 1e6 for item in counted.values()]),
+        ("GMACs of an image", [item.gmacs for item in counted.values()]),
+        ("forward, images/s", [item.forward for item in measured.values()]),
+        ("training step, images/s", [item.training for item in measured.values()]),
+    )
+    for name, (before, after) in rows:
+        table.add_row(name, _figure(before), _figure(after), f"{after / before:.2f}" if before else "-")
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.1f}" if value >= 100 else f"{value:.3g}"
