@@ -80,9 +80,9 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
     for name in diagnostic_names():
         chosen = diagnostic_class(name)
         group = parser.add_argument_group(f"parameters of {name}")
-        hints, meanings = typing.get_type_hints(chosen), meanings(chosen)
+        hints, texts = typing.get_type_hints(chosen), meanings(chosen)
         for field in dataclasses.fields(chosen):
-            text = meanings.get(field.name, "")
+            text = texts.get(field.name, "")
             group.add_argument(f"--{name}.{field.name}", type=hints[field.name], default=field.default, help=text)
 
 

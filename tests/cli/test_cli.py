@@ -240,6 +240,17 @@ def test_models_are_listed_and_searched(capsys):
         (f"diagnose {CNN} --data embedded --hessian.k 0 --only hessian", "hessian.k: must be at least 1; got 0"),
         ("points /nowhere.py:model", "/nowhere.py"),
         ("train resnet18", "data: must be given"),
+        ("train resnet_nano --data embedded --recipe labtop", "Did you mean 'laptop'?"),
+        (
+            "train resnet_nano --data embedded --fraction 1/0",
+            "fraction: must be a number such as 0.25 or 1/16; got '1/0'",
+        ),
+        ("train resnet_nano --data embedded --fraction 2", "--fraction must be above 0 and at most 1; got 2.0"),
+        ("train resnet_nano --data embedded --snapshots 5,x", "snapshots: must be whole numbers by comma"),
+        ("train resnet_nano --data embedded --learning-rate -1", "learning_rate: must be a positive number; got -1.0"),
+        ("train resnet_nano --data embedded --learningrate 1", "--learningrate: there is no such flag"),
+        ("train resnet_nano --data embedded --track wand", "Did you mean 'wandb'?"),
+        ("train resnet_nano --data nowhere/", "there is no nowhere"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(arguments, line, capsys):

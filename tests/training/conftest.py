@@ -1,7 +1,5 @@
 """What the training's tests share: a small network, images that it can learn, and one short training."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -132,7 +132,9 @@ def test_every_moment_that_was_asked_for_is_kept_and_loads(short: Trained) -> No
         fresh = network_for(SMALL, 3, seed=0, note=print).model.state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in bits(folder / "init.safetensors").items())
     # 288 of 384 images are trained on, 9 steps an epoch: 72 steps, the warm-up is 7.2 of them.
-    steps = {name: safe_open(folder / f"{name}.safetensors", "pt").metadata()["step"] for name in ("warmup", "epoch-0002")}
+    steps = {
+        name: safe_open(folder / f"{name}.safetensors", "pt").metadata()["step"] for name in ("warmup", "epoch-0002")
+    }
     assert steps == {"warmup": "8", "epoch-0002": "18"}
     assert not list(folder.glob("resume*"))
 
@@ -252,7 +254,9 @@ def test_drop_path_is_really_on_and_its_absence_is_said(tmp_path: Path) -> None:
 
 def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data: str) -> None:
     (tmp_path / "net.py").write_text(NET.format(classes=3, scale="float('inf')"))
-    with pytest.raises(VisionscopeError, match=r"loss is nan at step 1, on the training images \d+(, \d+){31}; no state"):
+    with pytest.raises(
+        VisionscopeError, match=r"loss is nan at step 1, on the training images \d+(, \d+){31}; no state"
+    ):
         train(f"{tmp_path}/net.py:make", data, tmp_path, epochs=0.5)
     assert not list(tmp_path.rglob("last.safetensors"))
 

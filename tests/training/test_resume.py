@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.conftest import SMALL
 from training.test_loop import rows_of, same_bits
 from visionscope.errors import VisionscopeError
 from visionscope.training import loop, snapshots
@@ -214,6 +213,7 @@ def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test images right") == 1
         results[processes] = out
     one, two = (_folder(results[processes]) for processes in (1, 2))
     assert json.loads((two / "train.json").read_text())["processes"] == 2

@@ -67,6 +67,8 @@ def train_flags(parser: Parser) -> None:
 
 def train(parsed: Namespace) -> int:
     """Trains a model and says how it does on the test images."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     from visionscope.training.recipe import Recipe
     from visionscope.training.train import train as carry_out
 
@@ -74,18 +76,15 @@ def train(parsed: Namespace) -> int:
     changes = {field.name: parsed[field.name] for field in dataclasses.fields(Recipe)}
     changes["snapshots"] = _whole_numbers("snapshots", parsed.snapshots)
     track = tuple(name.strip() for name in parsed.track.split(",") if name.strip())
-    with _Bar() as bar:
-        trained = carry_out(
-            parsed.model,
-            parsed.data,
-            Path(parsed.out),
-            fraction=_share(parsed.fraction),
-            track=track,
-            report=bar.show,
-            note=lambda line: say(sys.stderr, line),
-            **given,
-            **changes,
-        )
+    given |= {"fraction": _share(parsed.fraction), "track": track, "note": lambda line: say(sys.stderr, line)}
+    try:
+        with _Bar() as bar:
+            trained = carry_out(parsed.model, parsed.data, Path(parsed.out), report=bar.show, **given, **changes)
+    except KeyboardInterrupt:
+        say(sys.stderr, "\nStopped. The same command goes on from the last minute.")
+        return 130
+    if getattr(rank_zero_only, "rank", 0):  # of several processes the first one speaks
+        return 0
     scores = trained.scores
     say(
         sys.stdout,

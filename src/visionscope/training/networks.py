@@ -79,7 +79,9 @@ def _load(spec: ModelSpec, seed: int, drop_path: float, note: Callable[[str], No
         return load_model(spec, random_weights=fresh)
     try:
         rated = dataclasses.replace(spec, arguments={**spec.arguments, "drop_path_rate": drop_path})
-        loaded = dataclasses.replace(load_model(rated, random_weights=fresh), spec=spec)
+        loaded = load_model(rated, random_weights=fresh)
+        arguments = {name: value for name, value in loaded.spec.arguments.items() if name != "drop_path_rate"}
+        loaded = dataclasses.replace(loaded, spec=dataclasses.replace(loaded.spec, arguments=arguments))
     except ConfigError:  # its constructor has no such argument, or the spec is wrong, which loading it says plainly
         loaded = load_model(spec, random_weights=fresh)
     if not any(module.drop_prob for module in loaded.model.modules() if isinstance(module, DropPath)):

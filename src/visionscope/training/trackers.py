@@ -28,6 +28,21 @@ class Tracker(Protocol):
         """Writes what is still held."""
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuses names that are none, before anything is computed.
+
+    Args:
+        names: of trackers.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            rule = f"must be among {', '.join(TRACKERS)}"
+            raise ConfigError(f"--track: {rule}; got {name!r}.{nearest(name, TRACKERS)}")
+
+
 def open_trackers(
     names: Sequence[str], folder: Path, settings: Mapping[str, Any], resumed_at: int | None
 ) -> list[Tracker]:
@@ -46,10 +61,7 @@ def open_trackers(
     Raises:
         ConfigError: for an unknown name, a missing package, or a tracker that can't be opened.
     """
-    for name in names:
-        if name not in TRACKERS:
-            rule = f"must be among {', '.join(TRACKERS)}"
-            raise ConfigError(f"--track: {rule}; got {name!r}.{nearest(name, TRACKERS)}")
+    check_trackers(names)
     opened: list[Tracker] = []
     for name, make in {"log.csv": _Csv, **{name: TRACKERS[name] for name in names}}.items():
         try:

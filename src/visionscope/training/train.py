@@ -31,7 +31,7 @@ from visionscope.training.plan import Training
 from visionscope.training.precision import choose_precision
 from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.snapshots import Keeper
-from visionscope.training.trackers import Tracker, open_trackers
+from visionscope.training.trackers import Tracker, check_trackers, open_trackers
 
 SAME = ("epochs", "steps")
 
@@ -112,6 +112,7 @@ def train(
     """
     chosen = choose_recipe(recipe, changes)
     _check(fraction=fraction, same=same, validation=validation, devices=devices, nodes=nodes)
+    check_trackers(track)
     sources = _open_splits(data)
     with generators_put_back():
         fabric = _launched(chosen, devices, nodes)
