@@ -200,8 +200,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path) -> None:
-    asked = ["--data", data, "--epochs", "1", "--precision", "32", "--learning-rate", "1e-3", "--mixup", "0"]
-    asked += ["--cutmix", "0", "--drop-path", "0", "--clip-norm", "5", "--decays", "all"]
+    # With SGD: the gradient of a key's bias is zero but for rounding, which AdamW divides by itself.
+    asked = ["--data", data, "--epochs", "2", "--fraction", "1/4", "--precision", "32", "--optimizer", "sgd"]
+    asked += ["--learning-rate", "0.05", "--clip-norm", "5", "--decays", "all"]
     script = tmp_path / "launch.py"
     script.write_text(DDP)
     (tmp_path / "net.py").write_text(TRANSFORMER)
@@ -221,9 +222,9 @@ def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path)
     for name, value in left.items():
         torch.testing.assert_close(right[name], value, rtol=1e-5, atol=1e-6, msg=name)
     rows = [rows_of(folder) for folder in (one, two)]
-    assert len(rows[0]) == len(rows[1]) == 1
+    assert len(rows[0]) == len(rows[1]) == 2
     for name in ("top_1", "top_5", "nll", "nll_train"):
-        assert rows[0][0][name] == pytest.approx(rows[1][0][name], rel=1e-5), name
+        assert rows[0][-1][name] == pytest.approx(rows[1][-1][name], rel=1e-5), name
 
 
 TRANSFORMER = """
