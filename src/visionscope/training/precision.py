@@ -55,7 +55,8 @@ def attention(precision: str, device: torch.device) -> Iterator[None]:
     if precision != PRECISIONS["bf16"] or device.type != "cpu":
         yield
         return
-    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # of the CPU, too, despite its name
+    # Of the CPU, too, despite its name.
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     try:
         with sdpa_kernel(SDPBackend.MATH):
