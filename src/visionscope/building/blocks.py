@@ -20,7 +20,8 @@ from visionscope.tracing.watch import TRACE_BATCH, refuse_wrapped, shadow
 
 __all__ = ["Block", "find_stages", "run_empty"]
 
-_NORMS = {"layer_norm": "layernorm2d", "group_norm": "groupnorm", "rms_norm": "rmsnorm2d"}
+# One group suits any number of channels; timm's 32 don't.
+_NORMS = {"layer_norm": "layernorm2d", "group_norm": "groupnorm1", "rms_norm": "rmsnorm2d"}
 # The names of torch's functions, which timm's `get_act_layer` knows as well.
 _ACTIVATIONS = frozenset(["relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"])
 _PLAIN = "b c h w"
@@ -38,7 +39,8 @@ class Block:
         stride: grid that it is given / grid that it hands on.
         grid: that it hands on, height and width in positions.
         mid_chs: channels of its last spatial convolution, at most `out_chs`; None without one.
-        norm: its first normalisation, as timm calls it; batchnorm2d where it has none.
+        norm: its first normalisation, as timm calls it (of group normalisations the one with one group); batchnorm2d
+            where it has none.
         activation: that it ends with, as timm calls it, or None.
         obstacle: why it can't be replaced, or "".
     """
@@ -174,10 +176,15 @@ def _block(module: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum],
         stride=stride,
         grid=after.grid,
         mid_chs=min(spatial[-1].out_channels, after.channels) if spatial else None,
-        norm=next((_NORMS.get(node.name, "batchnorm2d") for node in nodes if node.operation == "norm"), "batchnorm2d"),
+        norm=_norm(nodes),
         activation=activation,
         obstacle=obstacle,
     )
+
+
+def _norm(nodes: Sequence[Node]) -> str:
+    first = next((node.name for node in nodes if node.operation == "norm"), "")
+    return _NORMS.get(first, "batchnorm2d")
 
 
 def _unknown(frame: Frame, obstacle: str) -> Block:

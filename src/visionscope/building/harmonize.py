@@ -68,7 +68,8 @@ def harmonize(
     Stages and blocks are found by what the network does, so it may be of timm, torchvision or your own. An attention
     block has the channels, the stride and the normalisation of the block that goes. Where that one ended with an
     activation (ResNet, ResNeXt, RegNet) the new one does, too (`PostActMsaBlock`); elsewhere (pre-activation ResNet,
-    ConvNeXt, EfficientNet) it is AlterNet's own (`MsaBlock`). The attention sees as many channels as the spatial
+    ConvNeXt, EfficientNet) it is AlterNet's own (`MsaBlock`). Inside the branch both have GELU, as in the official
+    code, whatever the network has. The attention sees as many channels as the spatial
     convolution of the block that goes. All other weights are kept.
 
     The new network trains like the old one. `save_checkpoint` writes its blocks into the file, so that `MODEL@FILE` of
@@ -190,7 +191,7 @@ def _replacement(block: Block, attention: Mapping[str, Any]) -> BlockChange:
     arguments: dict[str, Any] = {name: getattr(block, name) for name in ("in_chs", "out_chs", "mid_chs", "stride")}
     arguments |= {"norm_layer": block.norm, **attention}
     if block.activation:
-        arguments["act_layer"] = block.activation
+        arguments["final_act_layer"] = block.activation
     return BlockChange(path=block.path, like=block.path, msa=arguments, post_activation=block.activation is not None)
 
 

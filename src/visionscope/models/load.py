@@ -40,7 +40,7 @@ class LoadedModel:
     Attributes:
         model: in eval mode, on the CPU, in float32.
         label: how tables and figures call it.
-        spec: what it was loaded from.
+        spec: what it was loaded from, with the arguments that the checkpoint added.
         weights: `pretrained`, `random, seed 0`, `checkpoint NAME` or `set by the factory`.
         architecture: identity of code and arguments.
         input: how it wants its images.
@@ -106,6 +106,7 @@ def load_model(
     builder = _BUILDERS[spec.source]
     stored = read_checkpoint(spec.checkpoint) if spec.checkpoint else None
     arguments = {**stored.arguments, **spec.arguments} if stored else dict(spec.arguments)
+    complete = dataclasses.replace(spec, arguments=dict(arguments))
 
     def build(seed: int, *, pretrained: bool = False) -> _Built:
         with torch.random.fork_rng(devices=[]):
@@ -138,7 +139,7 @@ def load_model(
     return LoadedModel(
         model=built.model.eval(),
         label=spec.label,
-        spec=spec,
+        spec=complete,
         weights=weights,
         architecture=built.architecture,
         input=input_config(spec.text, {**built.parts, **stored_parts, **given}),

@@ -15,13 +15,13 @@ __all__ = ["PostActMsaBlock"]
 
 
 class PostActMsaBlock(nn.Module):
-    """An attention block in place of a post-activation block of a ResNet; block A of the official code.
+    """An attention block in place of a post-activation block of a ResNet, after block A of the official code.
 
-        y = act(skip + drop_path(norm2(attn(act(norm1(conv(x)))))))
+        y = final_act(skip + drop_path(norm2(attn(act(norm1(conv(x)))))))
 
     with a 1x1 convolution to `mid_chs`. The skip is x itself, or a normalised 1x1 convolution of x where channels or
-    stride change. The official code's skip ignores the stride; here both ways take it, the branch as the mean of each
-    stride x stride square.
+    stride change. The official block has no activation after the sum, which the next block of such a network counts
+    on, and its skip ignores the stride; here both ways take it, the branch as the mean of each stride x stride square.
 
     Args:
         in_chs: channels of the input.
@@ -33,7 +33,8 @@ class PostActMsaBlock(nn.Module):
         window_size: edge of a window.
         drop_path: probability with which the branch is left out in training.
         norm_layer: normalisation of 2-D maps, as timm's `get_norm_act_layer` knows it.
-        act_layer: activation inside the branch and after the sum, as timm's `get_act_layer` knows it.
+        act_layer: activation inside the branch, as timm's `get_act_layer` knows it.
+        final_act_layer: activation after the sum.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class PostActMsaBlock(nn.Module):
         window_size: int = 7,
         drop_path: float = 0.0,
         norm_layer: Any = nn.BatchNorm2d,
-        act_layer: Any = nn.ReLU,
+        act_layer: Any = nn.GELU,
+        final_act_layer: Any = nn.ReLU,
     ) -> None:
         super().__init__()
         norm_act: Any = get_norm_act_layer(norm_layer, act_layer=act_layer)
@@ -64,11 +66,11 @@ class PostActMsaBlock(nn.Module):
         if stride != 1 or in_chs != out_chs:
             projection = nn.Conv2d(in_chs, out_chs, 1, stride=stride, bias=False)
             self.downsample = nn.Sequential(projection, norm_act(out_chs, apply_act=False))
-        self.act: Any = get_act_layer(act_layer)()
+        self.final_act: Any = get_act_layer(final_act_layer)()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (b, in_chs, h, w) to (b, out_chs, h / stride, w / stride), rounded up."""
         skip = x if self.downsample is None else self.downsample(x)
         branch = self.norm2(self.attn(self.norm1(self.conv(self.pool(x)))))
-        y: Tensor = self.act(self.drop_path(branch) + skip)
+        y: Tensor = self.final_act(self.drop_path(branch) + skip)
         return y

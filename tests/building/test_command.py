@@ -1,0 +1,109 @@
+"""`visionscope harmonize`: what it prints, what it writes, what it refuses."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from visionscope.building.measure import costs, throughput
+from visionscope.cli import main
+from visionscope.errors import ConfigError
+from visionscope.models.load import load_model
+from visionscope.models.surgery import changes_of
+
+
+def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["harmonize", "resnet_nano", "--msa", "0,1,1", "--extend", "0,0,1", "--batch", "2", "--device", "cpu"])
+        == 0
+    )
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    assert rows[:3] == [
+        ["1", "16x16", "32", "conv x 2", "conv x 2", "-", "-", "-"],
+        ["2", "8x8", "64", "conv x 2", "conv, msa", "6", "16", "4x4"],
+        ["3", "4x4", "128", "conv x 2", "conv x 2, msa", "12", "16", "4x4"],
+    ]
+    assert [row[0] for row in rows[3:]] == [
+        "parameters, million",
+        "GMACs of an image",
+        "forward, images/s",
+        "training step, images/s",
+    ]
+    assert all(float(cell) > 0 for row in rows[3:] for cell in row[1:])
+    assert re.search(r"32x32 px; throughput in float32 on cpu, \d+ threads?, batch 2, median of 3", said)
+    assert "Nothing is written without --out" in said
+
+
+def test_the_file_that_it_writes_loads_under_the_originals_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "with-attention.safetensors"
+    arguments = ["--msa", "0,1,1", "--batch", "2", "--device", "cpu", "--random-weights", "4", "--out", str(out)]
+    assert main(["harmonize", "resnet_nano", *arguments]) == 0
+    assert f"new weights in layer2.1, layer3.1. Load it as resnet_nano@{out}" in capsys.readouterr().out
+    written, original = load_model(f"resnet_nano@{out}"), load_model("resnet_nano", random_weights=4)
+    assert [change.path for change in changes_of(written.model)] == ["layer2.1", "layer3.1"]
+    assert torch.equal(written.model.conv1[0].weight, original.model.conv1[0].weight)
+    assert written.digest != original.digest
+    assert written.architecture != original.architecture
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--msa", "0,one"], "--msa must be whole numbers by comma, one per stage, such as 0,1,1,1; got '0,one'"),
+        (["--msa", "0,1,2"], "msa of stage 3 must be at most half of its blocks.*The largest is 1"),
+        (["--msa", "0,1,1", "--heads", "3,3,3"], "num_heads must grow from stage to stage"),
+        (["--msa", "0,1,1", "--out", "x.pt"], "--out must end with .safetensors; got 'x.pt'"),
+        (
+            ["--msa", "0,1,1", "--out", "nowhere/x.safetensors"],
+            "--out nowhere/x.safetensors: there is no folder nowhere",
+        ),
+        (
+            ["--msa", "0,1,1", "--out", "x.safetensors"],
+            "resnet_nano: there are no pretrained weights.*--random-weights",
+        ),
+        (["--msa", "0,1,1", "--batch", "1"], "batch must be 2 or more.*got 1"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["harmonize", "resnet_nano", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(message, said)
+
+
+class Product(nn.Module):
+    """One convolution and one attention, whose multiplications can be counted by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.conv(x).flatten(2).transpose(1, 2)[:, None]
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).flatten(1)
+
+
+def test_multiplications_are_counted_with_those_of_attention() -> None:
+    positions = 6 * 8
+    by_hand = positions * 3 * 4 * 9 + 2 * positions**2 * 4
+    counted = costs(Product(), (6, 8))
+    assert counted.gmacs * 1e9 == pytest.approx(by_hand)
+    assert counted.parameters == 3 * 4 * 9 + 4
+
+
+def test_measuring_leaves_the_networks_as_they_were() -> None:
+    model = load_model("resnet_nano", random_weights=0).model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    measured = throughput({"nano": model}, (32, 32), batch=2, repeats=1)["nano"]
+    assert measured.forward > 0
+    assert measured.training > 0
+    assert (measured.batch, measured.repeats, measured.device) == (2, 1, "cpu")
+    assert [name for name, value in model.state_dict().items() if not torch.equal(before[name], value)] == []
+    assert not model.training
+    with pytest.raises(ConfigError, match="repeats must be 1 or more; got 0"):
+        throughput({"nano": model}, (32, 32), repeats=0)
