@@ -28,4 +28,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def short(data: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """8 epochs of 12 steps."""
     folder = tmp_path_factory.mktemp("run")
-    return train(SMALL, data, folder, epochs=8, learning_rate=4e-3, snapshots=(2, 5), ema=0.9, validation=0.25)
+    return train(
+        SMALL, data, folder, epochs=8, learning_rate=4e-3, batch_size=32, snapshots=(2, 5), ema=0.9, validation=0.25
+    )

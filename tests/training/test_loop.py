@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from visionscope.training.evaluation import clean_batches, evaluate
 from visionscope.training.feed import Feed, load_images
 from visionscope.training.networks import network_for
 from visionscope.training.recipe import RECIPES, choose_recipe
-from visionscope.training.train import Trained, train
+from visionscope.training.train import Trained, convert_sync_batchnorm, train
 
 NET = """
 import torch
@@ -148,7 +149,7 @@ def test_the_log_has_a_row_for_each_epoch_with_both_losses(short: Trained) -> No
 
 
 def test_the_log_s_loss_is_the_mean_of_the_steps_and_nll_train_is_in_eval_mode(tmp_path: Path, data: str) -> None:
-    trained = train(SMALL, data, tmp_path, epochs=1, learning_rate=1e-9)
+    trained = train(SMALL, data, tmp_path, epochs=1, learning_rate=1e-9, batch_size=32)
     (row,) = rows_of(trained.checkpoint.parent)
     # Nothing moved, so the network is still the one it began as, but for its running statistics.
     loaded = load_model(f"resnet_nano@{trained.checkpoint}")
@@ -185,11 +186,11 @@ def test_everything_that_was_asked_for_lies_beside_the_weights(short: Trained) -
 
 
 def test_a_fraction_leaves_epochs_or_steps_the_same(tmp_path: Path, data: str) -> None:
-    epochs = train(SMALL, data, tmp_path, epochs=2, fraction=0.25)
-    steps = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, same="steps")
+    epochs = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, batch_size=32)
+    steps = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, same="steps", batch_size=32)
     assert [row["step"] for row in rows_of(epochs.checkpoint.parent)] == [3, 6]
     last = rows_of(steps.checkpoint.parent)[-1]
-    assert (last["step"], last["epoch"]) == (24, 8)
+    assert (last["step"], last["epoch"]) == (24, 2)
 
 
 def test_a_finished_training_is_not_repeated(short: Trained, data: str) -> None:
@@ -200,6 +201,7 @@ def test_a_finished_training_is_not_repeated(short: Trained, data: str) -> None:
         short.checkpoint.parents[2],
         epochs=8,
         learning_rate=4e-3,
+        batch_size=32,
         snapshots=(2, 5),
         ema=0.9,
         validation=0.25,
@@ -252,12 +254,28 @@ def test_drop_path_is_really_on_and_its_absence_is_said(tmp_path: Path) -> None:
     assert lines == ["vgg11?num_classes=10: it has no drop path, so drop_path 0.3 is left out"]
 
 
+def test_splits_of_other_classes_are_refused(tmp_path: Path, data: str) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "test" / "dark")
+    with pytest.raises(ConfigError, match=r"must have the same classes in both splits; .* has not: dark"):
+        train(SMALL, str(tmp_path / "data"), tmp_path, epochs=0.5)
+
+
+def test_the_conversion_for_several_gpus_keeps_activations() -> None:
+    network = load_model("alternet_nano", random_weights=0).model
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = network(images)
+        after = convert_sync_batchnorm(network)(images)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
 def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data: str) -> None:
     (tmp_path / "net.py").write_text(NET.format(classes=3, scale="float('inf')"))
     with pytest.raises(
         VisionscopeError, match=r"loss is nan at step 1, on the training images \d+(, \d+){31}; no state"
     ):
-        train(f"{tmp_path}/net.py:make", data, tmp_path, epochs=0.5)
+        train(f"{tmp_path}/net.py:make", data, tmp_path, epochs=0.5, batch_size=32)
     assert not list(tmp_path.rglob("last.safetensors"))
 
 
@@ -265,7 +283,7 @@ def test_a_loss_that_stops_being_finite_stops_the_training(tmp_path: Path, data:
 @pytest.mark.parametrize("sam", [0.0, 0.05])
 def test_every_optimizer_learns(tmp_path: Path, data: str, optimizer: str, sam: float) -> None:
     rate = {"adamw": 4e-3, "sgd": 0.05}[optimizer]
-    trained = train(SMALL, data, tmp_path, epochs=3, optimizer=optimizer, sam=sam, learning_rate=rate)
+    trained = train(SMALL, data, tmp_path, epochs=3, batch_size=32, optimizer=optimizer, sam=sam, learning_rate=rate)
     rows = rows_of(trained.checkpoint.parent)
     assert rows[-1]["nll"] < 0.9 < rows[0]["loss"]
 
@@ -279,6 +297,8 @@ def test_every_optimizer_learns(tmp_path: Path, data: str, optimizer: str, sam: 
         ({"validation": 1.0}, r"--validation must be at least 0 and below 1; got 1\.0"),
         ({"same": "step"}, "--same must be one of epochs, steps; got 'step'. Did you mean 'steps'"),
         ({"devices": 0}, "--devices must be at least 1; got 0"),
+        ({"seed": -1}, "--seed must be at least 0; got -1"),
+        ({"epochs": 3, "snapshots": (5,)}, r"snapshots: must be epochs from 1 to 3; got \(5,\)"),
         ({"track": ("tensorbord",)}, "got 'tensorbord'. Did you mean 'tensorboard'"),
         (
             {"data": "embedded:train"},

@@ -95,7 +95,7 @@ def test_halfway_after_the_warm_up_the_learning_rate_is_half() -> None:
         ({"crop": "padd"}, r"crop must be one of centre, pad, resized, not 'padd'"),
         ({"precision": "bf8"}, r"precision: must be one of auto, 32, bf16, fp16; got 'bf8'"),
         ({"sam": 0.05, "precision": "fp16"}, r"sam: can't go with precision fp16"),
-        ({"snapshots": (0,)}, r"snapshots: must be epochs of at least 1; got \(0,\)"),
+        ({"snapshots": (0,)}, r"snapshots: must be epochs from 1 to 305; got \(0,\)"),
         ({"learningrate": 1}, r"recipe weak: there is no field 'learningrate'\. Did you mean 'learning_rate'"),
     ],
 )

@@ -15,9 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from training.conftest import SMALL
 from training.test_loop import rows_of, same_bits
 from visionscope.errors import VisionscopeError
+from visionscope.models.load import load_model
 from visionscope.training import loop, snapshots
+from visionscope.training.plan import Training
 from visionscope.training.train import train
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -52,9 +55,12 @@ def _finish(data: str, run: Path, kills: int, sam: float = 0.0) -> None:
     for _ in range(kills):
         process = CONTEXT.Process(target=_train, args=(data, run, sam))
         process.start()
-        time.sleep(dice.uniform(0.5, 2.5))
+        while not list(run.glob("train/*/resume.pt")):
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.3))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
+        assert not list(run.glob("train/*/last.safetensors"))
     process = CONTEXT.Process(target=_train, args=(data, run, sam))
     process.start()
     process.join()
@@ -164,6 +170,53 @@ def test_a_full_disk_leaves_the_last_good_state(
     assert same_bits(whole / "last.safetensors", folder / "last.safetensors")
 
 
+def test_weights_on_a_full_disk_are_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model("resnet_nano", random_weights=0)
+    keeper = snapshots.Keeper(tmp_path, loaded, 10, metadata={})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(
+            VisionscopeError, match=r"init\.safetensors can't be written \(.*\); no state had been saved"
+        ):
+            keeper.keep("init", loaded.model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = loop._step
+
+    def broken(training: Training, *arguments: object) -> torch.Tensor:
+        loss = step(training, *arguments)
+        if arguments[-1] == 12:
+            with torch.no_grad():
+                next(training.network.parameters()).fill_(float("inf"))
+        return loss
+
+    monkeypatch.setattr(loop, "_step", broken)
+    monkeypatch.setattr(loop, "CHECK_EVERY", 1)
+    with pytest.raises(VisionscopeError, match=r"weights are not finite after step 13; the last good state is"):
+        _train(data, tmp_path)
+    state = torch.load(_folder(tmp_path) / "resume.pt", weights_only=True)
+    assert state["position"]["step"] == 12
+    assert all(value.isfinite().all() for value in state["network"].values())
+
+
+def test_a_torn_last_file_is_made_again(data: str, tmp_path: Path) -> None:
+    first = train(SMALL, data, tmp_path, epochs=0.5)
+    whole = first.checkpoint.read_bytes()
+    first.checkpoint.write_bytes(whole[: len(whole) // 2])
+    again = train(SMALL, data, tmp_path, epochs=0.5)
+    assert again == first
+    assert again.checkpoint.read_bytes() == whole
+
+
 def test_a_loss_that_breaks_midway_names_the_last_good_state(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +241,7 @@ def test_a_write_that_is_killed_midway_leaves_a_complete_state(tmp_path: Path, m
     keeper.save(snapshots.Position(step=2), {"part": part})
     (tmp_path / "resume.pt").rename(tmp_path / "resume-before.pt")  # the moment between the two renames
     assert keeper.step() == 2
-    assert keeper.resume({"part": part}, torch.device("cpu")) == snapshots.Position(step=2)
+    assert keeper.resume({"part": part}) == snapshots.Position(step=2)
 
 
 DDP = """

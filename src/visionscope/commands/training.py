@@ -67,8 +67,6 @@ def train_flags(parser: Parser) -> None:
 
 def train(parsed: Namespace) -> int:
     """Trains a model and says how it does on the test images."""
-    from lightning_fabric.utilities.rank_zero import rank_zero_only
-
     from visionscope.training.recipe import Recipe
     from visionscope.training.train import train as carry_out
 
@@ -83,7 +81,7 @@ def train(parsed: Namespace) -> int:
     except KeyboardInterrupt:
         say(sys.stderr, "\nStopped. The same command goes on from the last minute.")
         return 130
-    if getattr(rank_zero_only, "rank", 0):  # of several processes the first one speaks
+    if _rank():  # of several processes the first one speaks
         return 0
     scores = trained.scores
     say(
@@ -117,6 +115,13 @@ def say(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
+def _rank() -> int:
+    """The number of this process among several, from their launcher's environment."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", None) or 0
+
+
 class _Bar:
     """One bar on stderr with epoch, loss, images per second and the time left; silent where that is no terminal."""
 
@@ -128,7 +133,7 @@ class _Bar:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=not sys.stderr.isatty() or _rank() > 0,
         )
         self._task = self._bars.add_task("reading images", total=1.0, left="")
 

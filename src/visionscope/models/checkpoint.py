@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -89,7 +90,7 @@ def save_checkpoint(
     """Writes a model's weights as safetensors, with the metadata that `read_checkpoint` understands.
 
     Args:
-        path: the file; it appears under its name only when it is complete.
+        path: the file; it appears under its name only when it is complete and on the disk.
         model: whose state is written, with the blocks that were changed in it.
         num_classes: size of the head.
         arguments: keyword arguments of the architecture, as JSON can hold them.
@@ -106,6 +107,8 @@ def save_checkpoint(
         metadata["blocks"] = changes_text(changes_of(model))
     partial = path.with_name(f".{path.name}.partial")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial, metadata)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -36,7 +36,7 @@ def fit(training: Training) -> nn.Module | None:
     average = average_of(network, recipe)
     parts = {"network": network, "optimizer": optimizer, "precision": fabric.strategy.precision}
     parts |= {"average": average} if average else {}
-    at = keeper.resume(parts, fabric.device)
+    at = keeper.resume(parts)
     if at is None:
         at = Position()
         keeper.keep("init", network)
@@ -63,15 +63,15 @@ def fit(training: Training) -> nn.Module | None:
         epoch = _epoch_ended(training, at.step)
         if epoch or done >= 1 or len(losses) == CHECK_EVERY:
             values = _finite(training, losses, at.step)
+            now = at.step / training.steps_per_epoch
             at.loss, at.losses, at.seconds = at.loss + math.fsum(values), at.losses + len(values), clock.seconds()
-            now = training.feed.epoch(at.step)
             progress = clock.progress(epoch=now, done=done, learning_rate=rate, losses=values)
             training.report(progress)
             losses.clear()
             if epoch or done >= 1:
                 _score(training, at, average, progress)
-            if epoch in recipe.snapshots:
-                keeper.keep(f"epoch-{epoch:04d}", network, step=str(at.step))
+            if (number := epoch or (round(now) if done >= 1 else 0)) in recipe.snapshots:
+                keeper.keep(f"epoch-{number:04d}", network, step=str(at.step))
             if done >= 1 or clock.due(training.save_seconds):
                 keeper.save(at, parts)
             clock.go_on()
@@ -81,7 +81,8 @@ def fit(training: Training) -> nn.Module | None:
 def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: int) -> Tensor:
     """One step of the optimizer; the loss before it."""
     fabric, recipe = training.fabric, training.recipe
-    images = fabric.to_device(batch.images).contiguous(memory_format=torch.channels_last)
+    pixels = batch.images.pin_memory() if fabric.device.type == "cuda" else batch.images
+    images = fabric.to_device(pixels).contiguous(memory_format=torch.channels_last)
     targets = fabric.to_device(recipe.objective.targets(batch, training.classes).float())
 
     def backward() -> Tensor:
@@ -101,29 +102,35 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
 
 def _epoch_ended(training: Training, step: int) -> int:
     """The number of the epoch that ends with this step, or 0."""
-    before, after = (math.floor(training.feed.epoch(number) + 1e-9) for number in (step - 1, step))
+    before, after = (math.floor(number / training.steps_per_epoch + 1e-9) for number in (step - 1, step))
     return after if after > before else 0
 
 
 def _finite(training: Training, losses: list[Tensor], step: int) -> list[float]:
-    values: list[float] = torch.stack(losses).tolist()
-    wrong = [place for place, value in enumerate(values) if not math.isfinite(value)]
-    # Gradients are shared: a loss that is not finite in one process spoils all, and all must stop together.
-    if training.fabric.world_size > 1:
-        everywhere: Any = training.fabric.all_reduce(torch.tensor(len(wrong)), reduce_op="sum")
-        wrong = wrong or ([0] if int(everywhere) else [])
-    if not wrong:
-        return values
-    number = step - len(losses) + wrong[0]
+    """The losses of the last steps, when they and the weights after them are finite, in every process."""
+    fabric, values = training.fabric, torch.stack(losses).tolist()
+    weights = nn.utils.get_total_norm(list(training.network.parameters()))
+    wrong = next((place for place, value in enumerate(values) if not math.isfinite(value)), len(values))
+    bad = wrong < len(values) or not bool(weights.isfinite())
+    everywhere: Any = fabric.all_reduce(torch.tensor(float(bad)), reduce_op="sum") if fabric.world_size > 1 else bad
+    if not everywhere:
+        return list(values)
+    good = training.keeper.last_good()
+    if wrong == len(values):  # the last update, or another process's loss: gradients are shared, so all stop together
+        what = f"the weights are not finite after step {step}" if bad else "the loss of another process is not finite"
+        raise VisionscopeError(f"the training stopped: {what}; {good}")
+    number = step - len(losses) + wrong
     images = ", ".join(map(str, training.feed.batch(number).positions.tolist()))
     raise VisionscopeError(
-        f"the training's loss is {values[wrong[0]]} at step {number + 1}, on the training images {images}; "
-        f"{training.keeper.last_good()}"
+        f"the training's loss is {values[wrong]} at step {number + 1}, on the training images {images}; {good}"
     )
 
 
 def _score(training: Training, at: Position, average: Any, progress: Progress) -> None:
     """Measures the network, and its average, and writes the log's row; keeps the best on a validation split."""
+    for buffer in (*training.network.buffers(), *(average.module.buffers() if average else ())):
+        if training.fabric.world_size > 1:  # batch normalisation's, which processes on CPUs keep each for itself
+            torch.distributed.broadcast(buffer, 0)
     scores = dict(training.score(training.network))
     if average:
         scores |= {f"ema_{name}": value for name, value in training.score(average.module).items()}

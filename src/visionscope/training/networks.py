@@ -75,9 +75,11 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> int:
 def _load(spec: ModelSpec, seed: int, drop_path: float, note: Callable[[str], None]) -> LoadedModel:
     """The network with drop path where it can have it; its spec keeps no word of it, for the weights need none."""
     fresh = None if spec.checkpoint else seed
-    if not drop_path or spec.source != "timm" or "drop_path_rate" in spec.arguments:
+    if not drop_path or "drop_path_rate" in spec.arguments:
         return load_model(spec, random_weights=fresh)
     try:
+        if spec.source != "timm":
+            raise ConfigError("only timm's networks have such an argument")
         rated = dataclasses.replace(spec, arguments={**spec.arguments, "drop_path_rate": drop_path})
         loaded = load_model(rated, random_weights=fresh)
         arguments = {name: value for name, value in loaded.spec.arguments.items() if name != "drop_path_rate"}

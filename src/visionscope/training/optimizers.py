@@ -14,11 +14,12 @@ from pytorch_optimizer import SAM
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from visionscope.training.precision import PRECISIONS, choose_precision
 from visionscope.training.recipe import Recipe
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD in one fused kernel, inside SAM where the recipe has it.
+    """AdamW or SGD in one fused kernel (except with fp16), inside SAM where the recipe has it.
 
     Args:
         network: whose parameters it moves.
@@ -33,7 +34,9 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for decaying, parameters in decays.items()
         if parameters
     ]
-    arguments: dict[str, Any] = {"lr": recipe.learning_rate, "fused": True}
+    # Fabric can't clip the gradients of a fused optimizer when the loss is scaled.
+    fused = choose_precision(recipe.precision) != PRECISIONS["fp16"]
+    arguments: dict[str, Any] = {"lr": recipe.learning_rate, "fused": fused}
     if recipe.optimizer == "sgd":
         arguments |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[recipe.optimizer]

@@ -25,6 +25,7 @@ class Training:
         recipe: how.
         feed: of the training images.
         steps: how many, unless the recipe's clock ends it before.
+        steps_per_epoch: with fractions.
         seed: of dropout and the like.
         keeper: writes snapshots and states.
         score: measures a network after an epoch; called in every process.
@@ -40,6 +41,7 @@ class Training:
     recipe: Recipe
     feed: Feed
     steps: int
+    steps_per_epoch: float
     seed: int
     keeper: Keeper
     score: Callable[[nn.Module], Mapping[str, float]]

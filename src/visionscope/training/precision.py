@@ -32,7 +32,7 @@ def choose_precision(name: str) -> str:
     """
     if name == "auto":
         gpu = torch.cuda.is_available()
-        narrow = torch.cuda.is_bf16_supported() if gpu else computes_bf16()
+        narrow = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else computes_bf16()
         name = "bf16" if narrow else "fp16" if gpu else "32"
     if name not in PRECISIONS:
         choices = ("auto", *PRECISIONS)

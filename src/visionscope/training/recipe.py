@@ -97,8 +97,8 @@ class Recipe:
             raise ConfigError(f"optimizer: must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}.{hint}")
         if choose_precision(self.precision) == "16-mixed" and self.sam:
             raise ConfigError("sam: can't go with precision fp16, whose loss scaling allows one step; take bf16 or 32")
-        if any(epoch < 1 for epoch in self.snapshots):
-            raise ConfigError(f"snapshots: must be epochs of at least 1; got {self.snapshots}")
+        if any(not 1 <= epoch <= self.epochs for epoch in self.snapshots):
+            raise ConfigError(f"snapshots: must be epochs from 1 to {self.epochs:g}; got {self.snapshots}")
         _ = self.objective, self.augmentation  # their own rules
 
     @property

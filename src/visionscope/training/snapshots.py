@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from visionscope.errors import VisionscopeError
@@ -84,7 +86,7 @@ class Keeper:
                 **self._metadata,
                 **more,
             )
-        except (OSError, RuntimeError) as error:  # safetensors raises its own kind of RuntimeError
+        except (OSError, SafetensorError) as error:
             raise self._refused(self.path(name), error) from error
 
     def save(self, position: Position, parts: Mapping[str, Any]) -> None:
@@ -115,15 +117,17 @@ class Keeper:
             partial.unlink(missing_ok=True)
             raise self._refused(path, error) from error
 
-    def resume(self, parts: Mapping[str, Any], device: torch.device) -> Position | None:
+    def resume(self, parts: Mapping[str, Any]) -> Position | None:
         """Puts the latest complete state into the parts; None where there is none.
 
         Args:
             parts: objects with `load_state_dict`, as given to `save`.
-            device: of the tensors.
+
+        Raises:
+            VisionscopeError: when a state is there but can't be read for another reason than being torn.
         """
         for name in (_RESUME, _BEFORE):
-            state = _read(self.folder / name, device)
+            state = _read(self.folder / name)
             if state:
                 for key, part in parts.items():
                     part.load_state_dict(state[key])
@@ -133,16 +137,10 @@ class Keeper:
     def step(self) -> int | None:
         """The step that `resume` would go on from; None where it would begin."""
         for name in (_RESUME, _BEFORE):
-            state = _read(self.folder / name, torch.device("cpu"))
+            state = _read(self.folder / name)
             if state:
                 return int(state["position"]["step"])
         return None
-
-    def clear(self) -> None:
-        """Removes what `resume` reads: the training is over."""
-        if self._writes:
-            for name in (_RESUME, _BEFORE):
-                (self.folder / name).unlink(missing_ok=True)
 
     def last_good(self) -> str:
         """For errors: where the training can go on from."""
@@ -158,11 +156,28 @@ class Keeper:
         return VisionscopeError(f"{path} can't be written ({reason}); {self.last_good()}")
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state in a file; None where there is no file or a torn one."""
+def forget(folder: Path) -> None:
+    """Removes what `Keeper.resume` reads: the training is over, and its weights are on the disk.
+
+    Args:
+        folder: of the training.
+    """
+    _sync_folder(folder)
+    for name in (_RESUME, _BEFORE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The state in a file, on the CPU; None where there is no file or a torn one."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # what a torn file raises depends on where it is torn; the one before it is complete
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise VisionscopeError(f"{path} can't be read ({error.strerror or error})") from error
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError):  # as torn files fail
         return None
     return state
 

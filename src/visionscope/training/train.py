@@ -7,18 +7,20 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from visionscope.core.types import Batch
 from visionscope.data.sources import Source, open_source
-from visionscope.errors import ConfigError, nearest
+from visionscope.errors import ConfigError, VisionscopeError, nearest
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
@@ -30,7 +32,7 @@ from visionscope.training.optimizers import generators_put_back
 from visionscope.training.plan import Training
 from visionscope.training.precision import choose_precision
 from visionscope.training.recipe import Recipe, choose_recipe
-from visionscope.training.snapshots import Keeper
+from visionscope.training.snapshots import Keeper, forget
 from visionscope.training.trackers import Tracker, check_trackers, open_trackers
 
 SAME = ("epochs", "steps")
@@ -93,7 +95,8 @@ def train(
         recipe: a name in `RECIPES`.
         seed: of weights, order, augmentation, dropout.
         fraction: share of the training images, of each class alike and drawn from the seed, to train on.
-        same: what a fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more epochs).
+        same: what a fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes; an epoch
+            of the log has then as many steps as with all images).
         validation: share of the training images, of each class alike, that is held out, measured after each epoch and
             used to keep `best`; the test split is then read once, at the end.
         devices: processes per machine, one GPU each where there are GPUs.
@@ -111,22 +114,25 @@ def train(
         VisionscopeError: when the loss stops being finite, or the disk refuses.
     """
     chosen = choose_recipe(recipe, changes)
-    _check(fraction=fraction, same=same, validation=validation, devices=devices, nodes=nodes)
+    _check(seed=seed, fraction=fraction, same=same, validation=validation, devices=devices, nodes=nodes)
     check_trackers(track)
     sources = _open_splits(data)
     with generators_put_back():
         fabric = _launched(chosen, devices, nodes)
+        note = note if fabric.global_rank == 0 else lambda line: None
         loaded = network_for(spec, len(sources[0].classes), seed=seed, drop_path=chosen.drop_path, note=note)
         settings = {"weights": loaded.digest, "data": data, "recipe": dataclasses.asdict(chosen), "seed": seed}
         settings |= {"fraction": fraction, "same": same, "validation": validation, "processes": fabric.world_size}
+        settings["images"] = [len(source) for source in sources]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         folder = out / "train" / digest[:12]
-        if (folder / "last.safetensors").exists():
-            return _finished(folder)
+        finished = _finished(folder)
+        if finished:
+            forget(folder)  # a kill may have come between the last weights and this
+            return finished
         asked = {"model": spec, "recipe name": recipe, **settings, "precision": fabric.strategy.precision.precision}
         if fabric.global_rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "train.json").write_text(json.dumps(asked, indent=1) + "\n")
+            _write(folder, json.dumps(asked, indent=1) + "\n")
         job = _Job(fabric, chosen, loaded, sources, asked, folder, workers)
         return job.run(track, report, note, save_seconds)
 
@@ -159,9 +165,12 @@ class _Job:
         )
         chosen = rest[split_by_class(labels[rest], asked["fraction"], asked["seed"])[0]]
         counted = rest if asked["same"] == "steps" else chosen
-        joint = recipe.batch_size * fabric.world_size
-        self._steps = max(1, round(recipe.epochs * len(counted) / joint))
+        self._steps_per_epoch = len(counted) / (recipe.batch_size * fabric.world_size)
+        self._steps = max(1, round(recipe.epochs * self._steps_per_epoch))
         self._images = images
+        # Training images come whole into a padded crop; those held out are cropped as in evaluation.
+        whole = recipe.crop == "pad" and loaded.input.crop < 1 and len(self._held) > 0
+        self._held_images = load_images(sources[0], loaded.input) if whole else images
         self._feed = self._feed_of(chosen, asked["seed"], recipe.batch_size, workers)
         # Other draws than the training's, the same after every epoch.
         self._again = self._feed_of(chosen, asked["seed"] + 1, _SCORE_BATCH, 0)
@@ -198,7 +207,7 @@ class _Job:
         )
         network = self._loaded.model.train().to(memory_format=torch.channels_last)
         if fabric.device.type == "cuda" and fabric.world_size > 1:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+            network = convert_sync_batchnorm(network)  # torch's own would drop the activations in timm's layers
         trackers: list[Tracker] = []
         if first:
             trackers = open_trackers(track, self._folder, self._asked, keeper.step())
@@ -214,6 +223,7 @@ class _Job:
             recipe=recipe,
             feed=self._feed,
             steps=self._steps,
+            steps_per_epoch=self._steps_per_epoch,
             seed=self._asked["seed"],
             keeper=keeper,
             score=self._score,
@@ -232,13 +242,14 @@ class _Job:
         scores = self._clean(network, self._test)
         keeper.keep("last", network, scores=json.dumps(dataclasses.asdict(scores)))  # which says: finished
         fabric.barrier()
-        keeper.clear()
+        if first:
+            forget(self._folder)
         return _trained(self._folder, scores)
 
     def _score(self, network: nn.Module) -> dict[str, float]:
         """The columns of the log that a network is measured for."""
         held_out = len(self._held) > 0
-        scores = self._clean(network, self._images if held_out else self._test, self._held if held_out else None)
+        scores = self._clean(network, self._held_images if held_out else self._test, self._held if held_out else None)
         joint = _SCORE_BATCH * self._fabric.world_size
         batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / joint))
         augmented = self._evaluated(network, batches)
@@ -269,21 +280,39 @@ def _trained(folder: Path, scores: Scores) -> Trained:
     return Trained(checkpoint=folder / "last.safetensors", warm_up=warm if warm.exists() else None, scores=scores)
 
 
-def _finished(folder: Path) -> Trained:
-    with safe_open(folder / "last.safetensors", "pt") as file:
-        return _trained(folder, Scores(**json.loads(file.metadata()["scores"])))
+def _finished(folder: Path) -> Trained | None:
+    """What a training left that has ended; None where it has not, or its last file is torn."""
+    try:
+        with safe_open(folder / "last.safetensors", "pt") as file:
+            return _trained(folder, Scores(**json.loads(file.metadata()["scores"])))
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def _write(folder: Path, text: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "train.json").write_text(text)
+    except OSError as error:
+        raise VisionscopeError(f"out: {folder} can't be written ({error.strerror})") from error
 
 
 def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr
     several = devices * nodes > 1
-    fabric = Fabric(
-        accelerator="auto",
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if several else "auto",
-        precision=choose_precision(recipe.precision),  # type: ignore[arg-type]
-    )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > 1 and not several:
+        raise ConfigError(f"devices: must be given where {started} processes were started; got 1 on 1 machine")
+    try:
+        fabric = Fabric(
+            accelerator="auto",
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if several else "auto",
+            precision=choose_precision(recipe.precision),  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError) as error:  # as Fabric refuses more devices than there are
+        raise ConfigError(f"devices: {str(error).strip().splitlines()[0]}") from error
     if several:
         fabric.launch()
     return fabric
@@ -293,10 +322,15 @@ def _open_splits(data: str) -> tuple[Source, Source]:
     train_source, test_source = (open_source(data, default_split=split) for split in ("train", "test"))
     if train_source.split == test_source.split:
         raise ConfigError(f"--data must have a train and a test split and name neither of them; got {data!r}")
+    if train_source.classes != test_source.classes:
+        differing = sorted(set(train_source.classes) ^ set(test_source.classes))
+        raise ConfigError(f"--data must have the same classes in both splits; {data!r} has not: {', '.join(differing)}")
     return train_source, test_source
 
 
-def _check(*, fraction: float, same: str, validation: float, devices: int, nodes: int) -> None:
+def _check(*, seed: int, fraction: float, same: str, validation: float, devices: int, nodes: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"--seed must be at least 0; got {seed}")
     if not 0 < fraction <= 1:
         raise ConfigError(f"--fraction must be above 0 and at most 1; got {fraction}")
     if not 0 <= validation < 1:
