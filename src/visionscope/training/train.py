@@ -173,7 +173,7 @@ class _Job:
         self._held_images = load_images(sources[0], loaded.input) if whole else images
         self._feed = self._feed_of(chosen, asked["seed"], recipe.batch_size, workers)
         # Other draws than the training's, the same after every epoch.
-        self._again = self._feed_of(chosen, asked["seed"] + 1, _SCORE_BATCH, 0)
+        self._again = self._feed_of(chosen, asked["seed"] + 1, max(1, _SCORE_BATCH // fabric.world_size), 0)
         self._classes = check_head(loaded, loaded.input, int(labels.max()))
 
     def _feed_of(self, chosen: Tensor, seed: int, batch_size: int, workers: int) -> Feed:
@@ -250,8 +250,7 @@ class _Job:
         """The columns of the log that a network is measured for."""
         held_out = len(self._held) > 0
         scores = self._clean(network, self._held_images if held_out else self._test, self._held if held_out else None)
-        joint = _SCORE_BATCH * self._fabric.world_size
-        batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / joint))
+        batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / _SCORE_BATCH))
         augmented = self._evaluated(network, batches)
         return {
             "top_1": scores.top_1,
