@@ -33,7 +33,7 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
         "training step, images/s",
     ]
     assert all(float(cell) > 0 for row in rows[3:] for cell in row[1:])
-    assert re.search(r"32x32 px; throughput in float32 on cpu, \d+ threads?, batch 2, median of 3", said)
+    assert re.search(r"32x32 px; images/s in float32 on cpu, \d+ threads?, batch 2, median of 3", said)
     assert "Nothing is written without --out" in said
 
 

@@ -51,16 +51,16 @@ def _loaded(spec: str) -> LoadedModel:
     return load_model(spec, random_weights=0, size=SIZE)
 
 
-def _images() -> Tensor:
-    return torch.randn(8, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+def _images(size: tuple[int, int] = SIZE) -> Tensor:
+    return torch.randn(8, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
 def _save(path: Path, model: nn.Module, loaded: LoadedModel) -> None:
     save_checkpoint(path, model, num_classes=10, arguments=loaded.spec.arguments, config=loaded.input)
 
 
-def _step_lowers_the_loss(model: nn.Module) -> bool:
-    images, labels = _images(), torch.arange(8) % 4
+def _step_lowers_the_loss(model: nn.Module, size: tuple[int, int] = SIZE) -> bool:
+    images, labels = _images(size), torch.arange(8) % 4
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     losses = []
     for _ in range(2):
@@ -195,7 +195,7 @@ class Own(nn.Module):
     def __init__(self, channels: int, out: int, stride: int, *, active: bool) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            nn.Conv2d(channels, out, 3, stride, 1), nn.GroupNorm(2, out), nn.Hardswish(), nn.Conv2d(out, out, 3, 1, 1)
+            nn.Conv2d(channels, out, 3, stride, 1), nn.BatchNorm2d(out), nn.Hardswish(), nn.Conv2d(out, out, 3, 1, 1)
         )
         self.skip = nn.Conv2d(channels, out, 1, stride)
         self.add = Add()
@@ -228,11 +228,11 @@ def test_a_network_of_ones_own(active: bool) -> None:
     model = OwnNetwork(active=active).eval()
     changed = harmonize(model, (1, 1), input_size=(16, 16))
     assert isinstance(changed.two, PostActMsaBlock if active else MsaBlock)
-    assert isinstance(changed.two.norm1, nn.GroupNorm)
     if active:
         assert isinstance(changed.four.final_act, nn.Hardswish)
     assert changed.four.conv.out_channels == 16
-    assert _step_lowers_the_loss(changed)
+    # torch 2.15 ends with a segmentation fault in oneDNN where these channels_last maps of 8 channels have 64 px.
+    assert _step_lowers_the_loss(changed, (16, 16))
 
 
 class Shared(OwnNetwork):
@@ -303,6 +303,17 @@ def test_what_cannot_be_replaced_says_why(case: str) -> None:
     size = None if hasattr(model, "pretrained_cfg") else (16, 16)
     with pytest.raises(ConfigError, match=message):
         harmonize(model, Placement(**placement), input_size=size)
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"), [(nn.GroupNorm(2, 8), nn.GroupNorm), (nn.Identity(), nn.BatchNorm2d)], ids=["group", "none"]
+)
+def test_the_normalisation_is_of_the_kind_of_the_networks(norm: nn.Module, expected: type[nn.Module]) -> None:
+    model = OwnNetwork()
+    model.two.branch[1] = norm
+    changed = harmonize(model, (1, 0), input_size=(16, 16))
+    assert isinstance(changed.two.norm1, expected)
+    assert changed(torch.zeros(2, 3, 16, 16)).shape == (2, 4)
 
 
 def test_the_size_must_be_known() -> None:

@@ -63,7 +63,8 @@ def harmonize(parsed: Namespace) -> int:
     console.print(_plan_table(loaded.label, plan))
     counted = {name: costs(network, size, channels) for name, network in networks.items()}
     measured = throughput(networks, size, channels, batch=parsed.batch, device=device)
-    console.print(_cost_table(counted, measured, size))
+    console.print(_cost_table(counted, measured))
+    console.print(_conditions(measured["before"], size), highlight=False)
     if out is None:
         sys.stdout.write("Nothing is written without --out; the plan is the same with any weights.\n")
         return 0
@@ -148,11 +149,18 @@ def _order(kinds: tuple[str, ...]) -> str:
     return ", ".join(kind if count == 1 else f"{kind} x {count}" for kind, count in runs)
 
 
-def _cost_table(counted: dict[str, Costs], measured: dict[str, Throughput], size: tuple[int, int]) -> Table:
-    one = measured["before"]
-    where = one.device if one.device != "cpu" else f"cpu, {one.threads} thread{'s' * (one.threads > 1)}"
-    title = f"{size[0]}x{size[1]} px; throughput in float32 on {where}, batch {one.batch}, median of {one.repeats}"
-    table = Table("", "before", "after", "after / before", title=title)
+def _conditions(measured: Throughput, size: tuple[int, int]) -> str:
+    where = measured.device
+    if where == "cpu":
+        where = f"cpu, {measured.threads} thread{'s' * (measured.threads > 1)}"
+    return (
+        f"Images of {size[0]}x{size[1]} px; images/s in float32 on {where}, batch {measured.batch}, "
+        f"median of {measured.repeats}."
+    )
+
+
+def _cost_table(counted: dict[str, Costs], measured: dict[str, Throughput]) -> Table:
+    table = Table("", "before", "after", "after / before")
     rows = (
         ("parameters, million", [item.parameters / 1e6 for item in counted.values()]),
         ("GMACs of an image", [item.gmacs for item in counted.values()]),
