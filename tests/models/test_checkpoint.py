@@ -156,6 +156,13 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
+def test_tied_weights_are_saved_and_load(tmp_path: Path) -> None:
+    loaded = load_model("resnet_nano", random_weights=0)
+    loaded.model.layer1[1].conv2.weight = loaded.model.layer1[0].conv2.weight
+    save_checkpoint(tmp_path / "tied.safetensors", loaded.model, num_classes=10, arguments={}, config=loaded.input)
+    assert _same(load_model(f"resnet_nano@{tmp_path / 'tied.safetensors'}").model, loaded.model)
+
+
 def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.zeros(1)}, "args": _Custom()}, tmp_path / "unsafe.pth")
     with pytest.raises(ConfigError, match="could only be read by running code from the file, which is refused"):
@@ -192,7 +199,10 @@ def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: Any) -
         read_checkpoint(tmp_path / "empty.pth")
 
 
-@pytest.mark.parametrize("metadata", [{"num_classes": "ten"}, {"arguments": "{"}, {"input": "3"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [{"num_classes": "ten"}, {"arguments": "{"}, {"arguments": "[1]"}, {"input": "3"}, {"layer_norm_eps": "x"}],
+)
 def test_unreadable_metadata_are_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(ConfigError, match="its metadata can't be read: "):

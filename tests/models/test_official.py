@@ -10,6 +10,7 @@ from torch import nn
 
 from reference.regenerable import drawn_images, regenerated
 from visionscope.errors import ConfigError
+from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import load_model
 from visionscope.models.official import translate
 
@@ -70,6 +71,26 @@ def test_the_layer_normalisations_of_official_transformers_have_their_own_epsilo
     assert {module.eps for module in ours.model.modules() if isinstance(module, nn.LayerNorm)} == {1e-6}
     # The same weights give other logits, so they must not share stored results.
     assert ours.digest != loaded.digest
+    save_checkpoint(
+        tmp_path / "kept.safetensors",
+        loaded.model,
+        num_classes=100,
+        arguments=loaded.spec.arguments,
+        config=loaded.input,
+    )
+    kept = load_model(f"vit_ti_cifar@{tmp_path / 'kept.safetensors'}")
+    assert {module.eps for module in kept.model.modules() if isinstance(module, nn.LayerNorm)} == {1e-5}
+    assert kept.digest == loaded.digest
+
+
+@pytest.mark.parametrize("entry", ["vit_ti@32", "pit_ti@32", "convit_ti_k3@32"])
+def test_half_an_official_file_is_refused_in_a_line(entry: str, tmp_path: Path) -> None:
+    state = torch.load(_written(entry, tmp_path), weights_only=True)["state_dict"]
+    half = {name: value for name, value in list(state.items())[5:]}
+    torch.save(half, tmp_path / "half.pth")
+    name = {"vit_ti@32": "vit_ti_cifar", "pit_ti@32": "pit_ti_cifar"}.get(entry, "convvit_ti_cifar?patch_size=2")
+    with pytest.raises(ConfigError, match=r"checkpoint .*half\.pth does not fit the model: \d+ missing"):
+        load_model(f"{name}@{tmp_path / 'half.pth'}")
 
 
 def test_the_size_of_an_official_head_is_found(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Checkpoint:
         arguments: keyword arguments of the architecture, from the metadata.
         input: size, mean, std, interpolation and crop, as far as the metadata say them.
         blocks: what was changed in the architecture, as `surgery.change_blocks` does it.
+        layer_norm_eps: of its layer normalisations, where it is another than the architecture's own.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Checkpoint:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     blocks: tuple[BlockChange, ...] = ()
+    layer_norm_eps: float | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -77,10 +79,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         arguments, config = (json.loads(metadata.get(key, "{}")) for key in ("arguments", "input"))
         input_parts = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
         blocks = read_changes(metadata.get("blocks", "[]"))
-    except (ValueError, AttributeError) as error:
+        epsilon = float(metadata["layer_norm_eps"]) if "layer_norm_eps" in metadata else official.layer_norm_eps(state)
+        arguments = dict(arguments)
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"checkpoint {path}: its metadata can't be read: {error}") from error
     return Checkpoint(
-        path=path, state=state, num_classes=classes, arguments=dict(arguments), input=input_parts, blocks=blocks
+        path=path,
+        state=state,
+        num_classes=classes,
+        arguments=arguments,
+        input=input_parts,
+        blocks=blocks,
+        layer_norm_eps=epsilon,
     )
 
 
@@ -105,11 +115,24 @@ def save_checkpoint(
     }
     if changes_of(model):
         metadata["blocks"] = changes_text(changes_of(model))
+    if official.settled(model) is not None:
+        metadata["layer_norm_eps"] = repr(official.settled(model))
     partial = path.with_name(f".{path.name}.partial")
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial, metadata)
+    save_file(_unshared(model.state_dict()), partial, metadata)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _unshared(state: Mapping[str, Tensor]) -> State:
+    """Contiguous tensors of which no two share memory, which safetensors refuses; tied weights are written twice."""
+    seen: set[int] = set()
+    result = {}
+    for name, value in state.items():
+        place = value.untyped_storage().data_ptr()
+        result[name] = value.clone(memory_format=torch.contiguous_format) if place in seen else value.contiguous()
+        seen.add(place)
+    return result
 
 
 def head_size(
@@ -167,7 +190,7 @@ def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None
     if any(names for _, names in problems):
         listed = "; ".join(_some(word, names) for word, names in problems if names)
         raise ConfigError(f"checkpoint {checkpoint.path} does not fit the model: {listed}")
-    official.settle(checkpoint.state, model)
+    official.settle(model, checkpoint.layer_norm_eps)
 
 
 def _some(word: str, names: list[str], most: int = 3) -> str:
@@ -220,7 +243,7 @@ def _without_prefix(state: State) -> State:
 def _converted(state: State, model: nn.Module, convert: Convert | None) -> State:
     function = convert
     if not _same(state, model) and convert is None:
-        state = official.translate(state)
+        state = _translated(state)
         function = _family_filter(model)
     if function is None or _same(state, model):
         return state
@@ -229,6 +252,13 @@ def _converted(state: State, model: nn.Module, convert: Convert | None) -> State
     except Exception:  # made for one publication's names, it may fail in any way on others': compare them as they are
         return state
     return changed if isinstance(changed, dict) else state
+
+
+def _translated(state: State) -> State:
+    try:
+        return official.translate(state)
+    except Exception:  # names of an official file, but not all of them or of other shapes: compared as they are
+        return state
 
 
 def _same(state: State, model: nn.Module) -> bool:

@@ -24,7 +24,6 @@ from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F4
 from visionscope.models.checkpoint import Convert, State, fit, head_size, read_checkpoint
 from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
-from visionscope.models.official import layer_norm_eps
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
 from visionscope.models.spec import ModelSpec, parse_spec
 from visionscope.models.surgery import change_blocks, changes_text
@@ -126,7 +125,7 @@ def load_model(
             built = build(0)
         fit(stored, built.model, built.convert)
         weights = f"checkpoint {stored.path.name}"
-        epsilon = layer_norm_eps(stored.state)
+        epsilon = stored.layer_norm_eps
         if epsilon is not None:  # results depend on it, and no state holds it
             built = dataclasses.replace(built, architecture=f"{built.architecture} layer_norm_eps={epsilon}")
     elif spec.source == "file" and _equal_states(build(0).model, build(1).model):

@@ -25,6 +25,8 @@ _Rules = Iterable[tuple[str, str]]
 LAYER_NORM_EPS = 1e-5
 """torch's default, which the official transformers have; timm's have 1e-6."""
 
+_SETTLED = "_layer_norm_eps_of_its_file"
+
 _RESNET = (
     (r"^layer0\.0\.", "conv1."),
     (r"^layer0\.1\.", "bn1."),
@@ -110,17 +112,28 @@ def layer_norm_eps(state: State) -> float | None:
     return LAYER_NORM_EPS if "transformers.0.attn.to_out.0.weight" in state else None
 
 
-def settle(state: State, model: nn.Module) -> None:
-    """Gives a model what belongs to a checkpoint and isn't in it: the epsilon of its layer normalisations.
+def settle(model: nn.Module, epsilon: float | None) -> None:
+    """Gives a model what belongs to a checkpoint and is no tensor: the epsilon of its layer normalisations.
 
     Args:
-        state: tensors by the names of the file.
-        model: is changed in place.
+        model: is changed in place, and remembers it, so that `settled` finds it when the model is saved.
+        epsilon: None leaves the model's own.
     """
-    epsilon = layer_norm_eps(state)
+    if epsilon is None:
+        return
     for module in model.modules():
-        if epsilon is not None and isinstance(module, nn.LayerNorm):
+        if isinstance(module, nn.LayerNorm):
             module.eps = epsilon
+    setattr(model, _SETTLED, epsilon)
+
+
+def settled(model: nn.Module) -> float | None:
+    """The epsilon that `settle` gave to a model, or None.
+
+    Args:
+        model: any.
+    """
+    return getattr(model, _SETTLED, None)
 
 
 def _renamed(state: State, rules: _Rules) -> State:

@@ -207,7 +207,8 @@ class _Job:
         )
         network = self._loaded.model.train().to(memory_format=torch.channels_last)
         if fabric.device.type == "cuda" and fabric.world_size > 1:
-            network = convert_sync_batchnorm(network)  # torch's own would drop the activations in timm's layers
+            # torch's own would drop the activations in timm's layers.
+            network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         trackers: list[Tracker] = []
         if first:
             trackers = open_trackers(track, self._folder, self._asked, keeper.step())
