@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import visionscope as vs
+from visionscope.api import Result
 
 STEPS = 40
 IMAGES = 128
@@ -32,7 +33,7 @@ def trained(name: str) -> nn.Module:
     return loaded.model.eval()
 
 
-def changes(result: vs.Result) -> pd.DataFrame:
+def changes(result: Result) -> pd.DataFrame:
     """What the blocks of each kind change, on average, and at how many of them the change is negative."""
     table = result.to_pandas()
     if "high_frequency" in table:

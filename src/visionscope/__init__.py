@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visionscope.api import Result as Result
     from visionscope.api import density as density
     from visionscope.api import diagnose as diagnose
     from visionscope.api import fourier as fourier
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # Imported when first used, so that `visionscope --help` answers at once.
 _HOMES = {
-    "Result": "api",
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",

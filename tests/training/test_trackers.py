@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ def test_wandb_writes_its_offline_run_without_a_word(folder: Path, capfd: pytest
     log(folder, range(1, 4), names=("wandb",))
     assert capfd.readouterr() == ("", "")
     (run,) = folder.glob("wandb/offline-run-*/run-0123456789ab.wandb")
+    until = time.monotonic() + 30
+    while run.read_bytes().count(b"top_1") < 3 and time.monotonic() < until:
+        time.sleep(0.1)  # its service writes after the run was closed
     content = run.read_bytes()
     assert content.count(b"top_1") >= 3
     assert b"0.3" in content
