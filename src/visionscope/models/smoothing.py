@@ -16,7 +16,7 @@ from visionscope.errors import ConfigError
 class SpatialSmoothing(nn.Module):
     """y = Blur(ReLU(t * tanh(x / t))), Blur the mean over 2x2 pixels at stride 1.
 
-    The blur multiplies a frequency (w1, w2), in radians per pixel, by |cos(w1 / 2) cos(w2 / 2)|. It has no parameters
+    The blur multiplies a frequency (w1, w2), in radians per pixel, by `|cos(w1 / 2) cos(w2 / 2)|`. It has no parameters
     and no state: in the official code it is a `Parameter` that isn't trained, and comes into weight decay and l2 norms.
 
     By default the map keeps its size, the last row and column being repeated before the blur. The official code lets it
