@@ -64,6 +64,14 @@ def test_a_kernel_that_covers_the_map_is_timms_attention(kernel_size: int | str)
     torch.testing.assert_close(attention(_tokens(25)), plain(_tokens(25)))
 
 
+def test_global_attention_takes_an_earlier_neighbourhood_back() -> None:
+    for zero in (False, True):
+        attention = _attention((5, 5), 3, zero=zero)
+        attention.set_neighbourhood((5, 5), "global", zero_padded_borders=zero, prefix_tokens=0)
+        assert attention.attention_bias is None
+        torch.testing.assert_close(attention(_tokens(25)), _attention((5, 5), "global")(_tokens(25)))
+
+
 def test_a_token_sees_its_neighbours_and_the_class_token_all() -> None:
     mask = neighbour_mask((3, 4), 3, prefix_tokens=1)
     assert mask.shape == (13, 13)
@@ -92,6 +100,31 @@ def test_information_travels_a_radius_per_block(kernel_size: int | str, reach: i
 def test_a_kernel_without_a_middle_is_refused(kernel_size: int | str, near: str) -> None:
     with pytest.raises(ConfigError, match=rf"kernel_size must be an odd number.*got .*Near it: {near}, global"):
         load_model(f"convvit_ti_cifar?kernel_size={kernel_size}", random_weights=0)
+
+
+@pytest.mark.parametrize("name", ["patch_drop_rate", "dynamic_img_size"])
+def test_what_changes_the_grid_is_refused_where_there_are_neighbours(name: str, images: torch.Tensor) -> None:
+    value = {"patch_drop_rate": 0.25, "dynamic_img_size": True}[name]
+    with pytest.raises(ConfigError, match=f"{name} must be .* with kernel_size=3.*got {value}. .*kernel_size=global"):
+        timm.create_model("convvit_ti_cifar", depth=1, **{name: value})
+    free = timm.create_model("convvit_ti_cifar", depth=1, kernel_size="global", **{name: value}).train()
+    assert free(images[:, :, :24] if name.startswith("dynamic") else images).shape == (2, 100)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("zero", [False, True])
+def test_half_precision_is_near(zero: bool, autocast: bool, images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("convvit_ti_cifar", depth=2, zero_padded_borders=zero).eval()
+    with torch.inference_mode():
+        expected = model(images)
+        if not autocast:
+            model, images = model.bfloat16(), images.bfloat16()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = model(images)
+    assert logits.dtype == torch.bfloat16
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits.float(), expected, rtol=2e-2, atol=2e-2)
 
 
 def test_kernels_share_their_weights(tmp_path: Path) -> None:

@@ -78,6 +78,37 @@ def test_memory_layout_and_batch_change_nothing() -> None:
     torch.testing.assert_close(torch.cat([module(image[None]) for image in x]), y)
 
 
+def _padded() -> tuple[LocalAttention, Tensor, Tensor]:
+    # Windows of 3 on 4x7 positions, for two images and for five.
+    return attention().eval(), maps(2, 5, 4, 7), maps(5, 5, 4, 7)
+
+
+def test_an_export_takes_other_batches() -> None:
+    module, two, five = _padded()
+    exported = torch.export.export(module, (two,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)).module()
+    for x in (two, five, five[:1]):
+        torch.testing.assert_close(exported(x), module(x))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # the size of the map is fixed, as it says
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_trace_takes_other_batches() -> None:
+    module, two, five = _padded()
+    torch.testing.assert_close(torch.jit.trace(module, (two,))(five), module(five))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_near(autocast: bool) -> None:
+    module, _, x = _padded()
+    expected = module(x)
+    module, x = (module.float(), x.float()) if autocast else (module.bfloat16(), x.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = module(x)
+    assert y.dtype == torch.bfloat16
+    assert y.isfinite().all()
+    torch.testing.assert_close(y.double(), expected, rtol=2e-2, atol=2e-2)
+
+
 def test_the_index_of_offsets_is_no_weight_but_moves_with_the_module() -> None:
     module = attention()
     assert set(module.state_dict()) == {"relative_position_bias_table", "qkv.weight", "proj.weight", "proj.bias"}
@@ -106,9 +137,10 @@ def test_dropped_attention_is_for_training() -> None:
 
 
 @pytest.mark.parametrize("name", ["num_heads", "head_dim", "window_size"])
-def test_counts_are_positive(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} must be a positive integer; got 0"):
-        attention(**{name: 0})
+@pytest.mark.parametrize("value", [0, 1.5])
+def test_counts_are_positive_integers(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be a positive integer; got {value}. The smallest is 1"):
+        attention(**{name: value})
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])

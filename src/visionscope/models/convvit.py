@@ -98,6 +98,7 @@ class NeighbourAttention(Attention):
         """
         _check_kernel(kernel_size)
         if isinstance(kernel_size, str):
+            self.zero_padded_borders, self.attention_bias = False, None
             return
         mask = neighbour_mask(grid, kernel_size, prefix_tokens=prefix_tokens)
         bias = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf)
@@ -142,7 +143,7 @@ class ConvVisionTransformer(VisionTransformer):
         kwargs: as for timm's class.
 
     Raises:
-        ConfigError: for an even kernel.
+        ConfigError: for an even kernel, or for `patch_drop_rate` or `dynamic_img_size` beside a kernel.
     """
 
     def __init__(
@@ -156,6 +157,12 @@ class ConvVisionTransformer(VisionTransformer):
         **kwargs: Any,
     ) -> None:
         _check_kernel(kernel_size)
+        for name, off in (("patch_drop_rate", 0), ("dynamic_img_size", False)):
+            if kwargs.get(name) and kernel_size != "global":
+                raise ConfigError(
+                    f"{name} must be {off} with kernel_size={kernel_size}, since the neighbours are those on one "
+                    f"whole grid; got {kwargs[name]}. It goes with kernel_size=global alone"
+                )
         arguments = {"img_size": img_size, "patch_size": patch_size, "class_token": class_token, **kwargs}
         super().__init__(attn_layer=NeighbourAttention, **arguments)
         self.kernel_size, self.zero_padded_borders = kernel_size, zero_padded_borders

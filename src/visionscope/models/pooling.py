@@ -21,6 +21,8 @@ from visionscope.errors import ConfigError, nearest
 CLASSIFIERS = {"cls": "token", "gap": "avg", "gmp": "max", "map": "map"}
 """timm's name of the pooling of each classifier."""
 
+_NO_CLASS_TOKEN = ("gap", "gmp", "map")
+
 
 def pooling_of(
     model: str,
@@ -29,6 +31,7 @@ def pooling_of(
     *,
     default: str,
     choices: Sequence[str] = tuple(CLASSIFIERS),
+    more: Sequence[str] = ("", "avgmax"),
 ) -> str:
     """Timm's name for the pooling that a model shall have: `token`, `avg`, `max`, `map`, or another of timm's own.
 
@@ -38,15 +41,18 @@ def pooling_of(
         global_pool: timm's name for it, or "" for none; None leaves it to `classifier`.
         default: the classifier where both are None.
         choices: the classifiers that the model can have.
+        more: timm's poolings that it can have besides.
 
     Raises:
-        ConfigError: for any other classifier, or one that contradicts `global_pool`.
+        ConfigError: for any other classifier or pooling, or where the two contradict each other.
     """
     if classifier is None and global_pool is not None:
-        known = {pooling: word for word, pooling in CLASSIFIERS.items()}
-        if global_pool not in known:
-            return global_pool
-        classifier = known[global_pool]
+        poolings = [*(CLASSIFIERS[word] for word in choices), *more]
+        if global_pool not in poolings:
+            words = ", ".join(word or "'' (none)" for word in poolings)
+            reason = " It has no class token." if global_pool == "token" else ""
+            raise ConfigError(f"{model}: global_pool must be one of {words}; got {global_pool!r}.{reason}")
+        return global_pool
     classifier = default if classifier is None else classifier
     if classifier not in choices:
         reason = " It has no class token." if classifier == "cls" else nearest(str(classifier), choices)
@@ -73,7 +79,13 @@ def vision_transformer_arguments(model: str, arguments: Mapping[str, Any], *, de
         ConfigError: for an unknown classifier, or one that contradicts `global_pool`.
     """
     changed = dict(arguments)
-    pooling = pooling_of(model, changed.pop("classifier", None), changed.pop("global_pool", None), default=default)
+    pooling = pooling_of(
+        model,
+        changed.pop("classifier", None),
+        changed.pop("global_pool", None),
+        default=default,
+        more=("", "avgmax", "prr"),
+    )
     return {"class_token": pooling == "token", **changed, "global_pool": pooling}
 
 
@@ -100,6 +112,15 @@ def _attention_pool(dim: int, num_heads: int) -> AttentionPool:
     return AttentionPool(dim, num_heads=num_heads, norm_layer=norm_layer)
 
 
+def _set_pooling(model: Any, pooling: str, num_heads: int) -> None:
+    # For networks that pool tokens by global_pool_nlc, or by attn_pool where there is one.
+    if pooling != "map":
+        model.attn_pool = None
+    elif model.attn_pool is None:
+        model.attn_pool = _attention_pool(model.embed_dim, num_heads).to(next(model.parameters())).train(model.training)
+    model.global_pool = pooling
+
+
 class PooledSwin(SwinTransformer):
     """timm's Swin with a classifier GAP, GMP or MAP.
 
@@ -113,11 +134,37 @@ class PooledSwin(SwinTransformer):
     """
 
     def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
-        pooling = pooling_of("swin", classifier, global_pool, default="gap", choices=("gap", "gmp", "map"))
+        pooling = self._pooling(classifier, global_pool)
         super().__init__(global_pool="avg" if pooling == "map" else pooling, **kwargs)
-        self.global_pool = pooling
         if pooling == "map":
-            self.head.global_pool = _attention_pool(self.num_features, kwargs["num_heads"][-1])
+            self._attend()
+
+    def _pooling(self, classifier: str | None, global_pool: str | None) -> str:
+        more = ("", "avgmax", "catavgmax")
+        return pooling_of("swin", classifier, global_pool, default="gap", choices=_NO_CLASS_TOKEN, more=more)
+
+    def _attend(self) -> None:
+        stages: Any = self.layers
+        attention = _attention_pool(self.num_features, stages[-1].blocks[-1].attn.num_heads)
+        self.head.global_pool = attention.to(next(self.parameters())).train(self.training)
+        self.global_pool = "map"
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Builds a new head; what is a new pooling of attention starts untrained as well.
+
+        Args:
+            num_classes: its size; 0 leaves it out.
+            global_pool: as for the constructor; None leaves the pooling as it is.
+
+        Raises:
+            ConfigError: for any other pooling.
+        """
+        pooling = None if global_pool is None else self._pooling(None, global_pool)
+        if pooling == self.global_pool:
+            pooling = None
+        super().reset_classifier(num_classes, "avg" if pooling == "map" else pooling)
+        if pooling == "map":
+            self._attend()
 
 
 class PooledMixer(MlpMixer):
@@ -133,10 +180,25 @@ class PooledMixer(MlpMixer):
     """
 
     def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
-        pooling = pooling_of("mixer", classifier, global_pool, default="gap", choices=("gap", "gmp", "map"))
+        pooling = pooling_of("mixer", classifier, global_pool, default="gap", choices=_NO_CLASS_TOKEN)
         super().__init__(**kwargs)
-        self.global_pool = pooling
-        self.attn_pool = _attention_pool(self.embed_dim, max(1, self.embed_dim // 64)) if pooling == "map" else None
+        self.attn_pool: AttentionPool | None = None
+        _set_pooling(self, pooling, max(1, self.embed_dim // 64))
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Builds a new head; what is a new pooling of attention starts untrained as well.
+
+        Args:
+            num_classes: its size; 0 leaves it out.
+            global_pool: as for the constructor; None leaves the pooling as it is.
+
+        Raises:
+            ConfigError: for any other pooling.
+        """
+        if global_pool is not None:
+            pooling = pooling_of("mixer", None, global_pool, default="gap", choices=_NO_CLASS_TOKEN)
+            _set_pooling(self, pooling, max(1, self.embed_dim // 64))
+        super().reset_classifier(num_classes)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Maps tokens (b, n, c) to logits (b, num_classes), or to the pooled features (b, c)."""
@@ -164,8 +226,22 @@ class PooledPit(PoolingVisionTransformer):
     def __init__(self, *, classifier: str | None = None, global_pool: str | None = None, **kwargs: Any) -> None:
         pooling = pooling_of("pit", classifier, global_pool, default="cls")
         super().__init__(**kwargs)
-        self.global_pool = pooling
-        self.attn_pool = _attention_pool(self.embed_dim, self.heads[-1]) if pooling == "map" else None
+        self.attn_pool: AttentionPool | None = None
+        _set_pooling(self, pooling, self.heads[-1])
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Builds a new head; what is a new pooling of attention starts untrained as well.
+
+        Args:
+            num_classes: its size; 0 leaves it out.
+            global_pool: as for the constructor; None leaves the pooling as it is.
+
+        Raises:
+            ConfigError: for any other pooling.
+        """
+        if global_pool is not None:
+            _set_pooling(self, pooling_of("pit", None, global_pool, default="cls"), self.heads[-1])
+        super().reset_classifier(num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Maps images to the normalised tokens: with CLS the class token alone (b, 1, c), else all (b, 1 + n, c)."""

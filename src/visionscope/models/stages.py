@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from timm.models.resnetv2 import DownsampleConv, PreActBasic, PreActBottleneck
 from torch import Tensor, nn
 
 from visionscope.errors import ConfigError
-from visionscope.models.windows import MsaBlock
+from visionscope.models.windows import MsaBlock, check_positive
 
 __all__ = ["AlterNetStage", "Stage", "alternate", "build_stem"]
 
@@ -29,12 +30,13 @@ def alternate(blocks: int, msa: int) -> tuple[str, ...]:
         msa: m, how many of them are attention.
 
     Raises:
-        ConfigError: when 2m > n, or one of them is negative.
+        ConfigError: when 2m > n, n is no positive integer, or m no integer of 0 or more.
     """
-    if blocks < 1 or not 0 <= 2 * msa <= blocks:
+    check_positive("blocks", blocks)
+    if not isinstance(msa, numbers.Integral) or not 0 <= 2 * msa <= blocks:
         raise ConfigError(
-            "msa must be at least 0 and at most half of a stage's blocks, since a convolution block goes before each; "
-            f"got {msa} of {blocks}. The largest possible is {max(0, blocks // 2)}"
+            "msa must be an integer, at least 0 and at most half of a stage's blocks, since a convolution block goes "
+            f"before each; got {msa!r} of {blocks}. The largest possible is {blocks // 2}"
         )
     return ("conv",) * (blocks - 2 * msa) + ("conv", "msa") * msa
 
@@ -60,10 +62,12 @@ class Stage:
     window_size: int = 7
 
     def __post_init__(self) -> None:
-        """Checks the blocks' names."""
+        """Checks the blocks' names and the numbers."""
         wrong = [kind for kind in self.blocks if kind not in ("conv", "msa")]
         if wrong or not self.blocks:
             raise ConfigError(f"blocks of a stage must be conv or msa, at least one; got {wrong or self.blocks!r}")
+        for name in ("channels", "stride", "num_heads", "head_dim", "window_size"):
+            check_positive(name, getattr(self, name))
 
 
 class AlterNetStage(nn.Module):

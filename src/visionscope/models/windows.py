@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from typing import Any
 
 import torch
@@ -18,6 +19,20 @@ __all__ = ["LocalAttention", "MsaBlock"]
 
 # Not timm's create_conv2d, which pads 1x1 convolutions of stride 3 and more.
 _CONVOLUTION = functools.partial(nn.Conv2d, bias=False)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuses what is no positive integer.
+
+    Args:
+        name: of the parameter.
+        value: what was given for it.
+
+    Raises:
+        ConfigError: for any other value.
+    """
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise ConfigError(f"{name} must be a positive integer; got {value!r}. The smallest is 1")
 
 
 class LocalAttention(nn.Module):
@@ -63,8 +78,7 @@ class LocalAttention(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("num_heads", num_heads), ("head_dim", head_dim), ("window_size", window_size)):
-            if value < 1:
-                raise ConfigError(f"{name} must be a positive integer; got {value}. The smallest is 1")
+            check_positive(name, value)
         self.num_heads, self.head_dim, self.window_size = num_heads, head_dim, window_size
         inner = num_heads * head_dim
         self.qkv = nn.Linear(dim, 3 * inner, bias=False)
@@ -98,7 +112,9 @@ class LocalAttention(nn.Module):
         down, across = (height + bottom) // rows, (width + right) // columns
         x = x.reshape(batch, down, rows, across, columns, -1).transpose(2, 3)
         x = x.reshape(batch * down * across, rows * columns, -1)
-        q, k, v = self.qkv(x).reshape(len(x), rows * columns, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        # Not len(x), which exports and traces would write down as a constant.
+        parts = self.qkv(x).reshape(x.shape[0], rows * columns, 3, self.num_heads, self.head_dim)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.position_bias(rows, columns)
         if bottom or right:
             hidden = _padding(height, width, rows, columns).to(bias.device)
