@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from visionscope.building.measure import costs, throughput
+from visionscope.building import measure
+from visionscope.building.measure import Throughput, costs, throughput
 from visionscope.cli import main
 from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
@@ -38,8 +39,10 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
 
 
 def test_the_file_that_it_writes_loads_under_the_originals_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    speed = Throughput(forward=1.0, training=1.0, batch=2, threads=1, device="cpu", repeats=3)
+    monkeypatch.setattr(measure, "throughput", lambda networks, *_, **__: dict.fromkeys(networks, speed))
     out = tmp_path / "with-attention.safetensors"
     arguments = ["--msa", "0,1,1", "--batch", "2", "--device", "cpu", "--random-weights", "4", "--out", str(out)]
     assert main(["harmonize", "resnet_nano", *arguments]) == 0

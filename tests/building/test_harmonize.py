@@ -24,22 +24,28 @@ from visionscope.tracing import trace
 from visionscope.training.networks import network_for
 from visionscope.training.snapshots import Keeper
 
-# The families of the command's promise, narrow, so that a step takes a moment; the path of each attention block.
+# The families of the command's promise, narrow and short, so that a step is fast; the path of each attention block.
 FAMILIES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "resnet50?channels=(8,16,24,32)&num_classes=10": ((0, 1, 1, 1), ("layer2.3", "layer3.5", "layer4.2")),
-    "resnext50_32x4d?channels=(32,32,32,32)&num_classes=10": ((0, 1, 1, 1), ("layer2.3", "layer3.5", "layer4.2")),
-    "regnety_002?num_classes=10": ((0, 0, 2, 1), ("s3.b2", "s3.b4", "s4.b7")),
-    "convnext_tiny?dims=(8,16,24,32)&num_classes=10": (
+    "resnet50?channels=(8,16,24,32)&layers=(1,2,3,2)&num_classes=10": (
         (0, 1, 1, 1),
-        ("stages.1.blocks.2", "stages.2.blocks.8", "stages.3.blocks.2"),
+        ("layer2.1", "layer3.2", "layer4.1"),
+    ),
+    "resnext50_32x4d?channels=(32,32,32,32)&layers=(1,2,2,2)&num_classes=10": (
+        (0, 1, 1, 1),
+        ("layer2.1", "layer3.1", "layer4.1"),
+    ),
+    "regnety_002?num_classes=10": ((0, 0, 2, 1), ("s3.b2", "s3.b4", "s4.b7")),
+    "convnext_tiny?depths=(1,2,3,2)&dims=(8,16,24,32)&num_classes=10": (
+        (0, 1, 1, 1),
+        ("stages.1.blocks.1", "stages.2.blocks.2", "stages.3.blocks.1"),
     ),
     "efficientnet_b0?num_classes=10": (
         (0, 1, 3, 2),
         ("blocks.2.1", "blocks.3.1", "blocks.4.0", "blocks.4.2", "blocks.5.2", "blocks.6.0"),
     ),
-    "resnetv2_50?channels=(32,32,64,64)&num_classes=10": (
+    "resnetv2_50?channels=(32,32,64,64)&layers=(1,2,3,2)&num_classes=10": (
         (0, 1, 1, 1),
-        ("stages.1.blocks.3", "stages.2.blocks.5", "stages.3.blocks.2"),
+        ("stages.1.blocks.1", "stages.2.blocks.2", "stages.3.blocks.1"),
     ),
     "resnet_nano": ((0, 1, 1), ("layer2.1", "layer3.1")),
     "resnet_20_cifar": ((0, 1, 1), ("layer2.2", "layer3.2")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from visionscope.core.types import Kind
 from visionscope.errors import ConfigError, TraceError
+from visionscope.models.surgery import ACTIVATION_ARGUMENTS, ACTIVATIONS
 from visionscope.tracing.axes import arrangement, is_map
 from visionscope.tracing.record import Frame, Node, Record, record_pass
 from visionscope.tracing.sums import Sum, find_sums
@@ -22,8 +23,6 @@ __all__ = ["Block", "find_stages", "run_empty"]
 
 # One group suits any number of channels; timm's 32 don't.
 _NORMS = {"layer_norm": "layernorm2d", "group_norm": "groupnorm1", "rms_norm": "rmsnorm2d"}
-# The names of torch's functions, which timm's `get_act_layer` knows as well.
-_ACTIVATIONS = frozenset(["relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"])
 _PLAIN = "b c h w"
 
 
@@ -41,7 +40,9 @@ class Block:
         mid_chs: channels of its last spatial convolution, at most `out_chs`; None without one.
         norm: its first normalisation, as timm calls it (of group normalisations the one with one group); batchnorm2d
             where it has none.
+        norm_values: its eps and, of batch normalisation, momentum.
         activation: that it ends with, as timm calls it, or None.
+        activation_values: of its arguments, where a module does it; a function's are not known.
         obstacle: why it can't be replaced, or "".
     """
 
@@ -53,7 +54,9 @@ class Block:
     grid: tuple[int, int]
     mid_chs: int | None
     norm: str
+    norm_values: Mapping[str, float | None]
     activation: str | None
+    activation_values: Mapping[str, float]
     obstacle: str
 
 
@@ -116,7 +119,7 @@ def find_stages(model: nn.Module, size: tuple[int, int]) -> tuple[tuple[Block, .
             continue
         if frame in found or type(model.get_submodule(frame.path)) in kinds:
             inside = [one for one in sums if frame.start <= one.node.index < frame.stop]
-            blocks.append(_block(model.get_submodule(frame.path), frame, record, inside, calls[frame.path]))
+            blocks.append(_block(model, frame, record, inside, calls[frame.path]))
     residual = {frame.path for frame in found}
     grids = {block.grid for block in blocks if block.path in residual}
     blocks = [block for block in blocks if block.grid in grids]
@@ -144,7 +147,7 @@ def _residual_frames(sums: Sequence[Sum]) -> set[Frame]:
     return {frame for frame in outer if not any(other in outer for other in itertools.islice(frame.chain(), 1, None))}
 
 
-def _block(module: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum], calls: int) -> Block:
+def _block(model: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum], calls: int) -> Block:
     nodes = record.nodes[frame.start : frame.stop]
     given = next((node for node in frame.inputs if is_map(node.axes)), None)
     result = next((node for _, node in frame.outputs if is_map(node.axes)), None)
@@ -152,8 +155,13 @@ def _block(module: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum],
         return _unknown(frame, f"its shapes are unknown: {'output' if given else 'input'} without a grid")
     before, after = arrangement(given.axes), arrangement(result.axes)
     stride = max(1, round(before.grid[0] / max(1, after.grid[0])))
-    spatial = [one for one in module.modules() if isinstance(one, nn.Conv2d) and max(one.kernel_size) > 1]
-    activation = _last_activation(result)
+    spatial = [
+        one
+        for one in model.get_submodule(frame.path).modules()
+        if isinstance(one, nn.Conv2d) and max(one.kernel_size) > 1
+    ]
+    norm, norm_values = _norm(nodes, model)
+    activation, activation_values = _last_activation(result, model)
     kind = next((found.kind for found in sums if found.kind is not Kind.CONV), Kind.CONV)
     obstacle = ""
     if calls > 1:
@@ -166,7 +174,7 @@ def _block(module: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum],
         obstacle = f"its maps are laid out as {after.pattern}, not as {_PLAIN}"
     elif tuple(-(-edge // stride) for edge in before.grid) != after.grid:
         obstacle = f"its grid goes from {_by(before.grid)} to {_by(after.grid)}, which no stride does"
-    elif activation is not None and activation not in _ACTIVATIONS:
+    elif activation is not None and activation not in ACTIVATIONS:
         obstacle = f"it ends with {activation}, for which there is no layer"
     return Block(
         path=frame.path,
@@ -176,27 +184,58 @@ def _block(module: nn.Module, frame: Frame, record: Record, sums: Sequence[Sum],
         stride=stride,
         grid=after.grid,
         mid_chs=min(spatial[-1].out_channels, after.channels) if spatial else None,
-        norm=_norm(nodes),
+        norm=norm,
+        norm_values=norm_values,
         activation=activation,
+        activation_values=activation_values,
         obstacle=obstacle,
     )
 
 
-def _norm(nodes: Sequence[Node]) -> str:
-    first = next((node.name for node in nodes if node.operation == "norm"), "")
-    return _NORMS.get(first, "batchnorm2d")
+def _norm(nodes: Sequence[Node], model: nn.Module) -> tuple[str, dict[str, float | None]]:
+    first = next((node for node in nodes if node.operation == "norm"), None)
+    if first is None:
+        return "batchnorm2d", {}
+    module: Any = _module_of(first, model)
+    values = {"eps": module.eps} if isinstance(getattr(module, "eps", None), float) else {}
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        values["momentum"] = module.momentum
+    return _NORMS.get(first.name, "batchnorm2d"), values
+
+
+def _module_of(node: Node, model: nn.Module) -> nn.Module | None:
+    """The module that runs an operation; None where it has no path."""
+    try:
+        return model.get_submodule(node.frame.path) if node.frame else None
+    except AttributeError:
+        return None
 
 
 def _unknown(frame: Frame, obstacle: str) -> Block:
-    nothing: dict[str, Any] = {"mid_chs": None, "norm": "", "activation": None}
+    nothing: dict[str, Any] = {
+        "mid_chs": None,
+        "norm": "",
+        "norm_values": {},
+        "activation": None,
+        "activation_values": {},
+    }
     return Block(
         path=frame.path, kind=Kind.BLOCK, in_chs=0, out_chs=0, stride=1, grid=(0, 0), obstacle=obstacle, **nothing
     )
 
 
-def _last_activation(result: Node) -> str | None:
+def _last_activation(result: Node, model: nn.Module) -> tuple[str | None, dict[str, float]]:
     node = result.alias
-    return node.name.rstrip("_") if node.operation == "activation" else None
+    if node.operation != "activation":
+        return None, {}
+    name, module = node.name.rstrip("_"), _module_of(node, model)
+    if isinstance(module, nn.ReLU6):  # runs hardtanh
+        return "relu6", {}
+    if getattr(module, "approximate", "") == "tanh" or type(module).__name__ == "GELUTanh":  # torch's, timm's
+        return "gelu_tanh", {}
+    argument = ACTIVATION_ARGUMENTS.get(name, "")
+    known = isinstance(module, (nn.LeakyReLU, nn.ELU, nn.CELU))
+    return name, {argument: float(getattr(module, argument))} if known else {}
 
 
 def _by(grid: tuple[int, int]) -> str:

@@ -66,11 +66,12 @@ def harmonize(
     """A copy of a convolutional network in which attention takes the place of some blocks, by the rules of AlterNet.
 
     Stages and blocks are found by what the network does, so it may be of timm, torchvision or your own. An attention
-    block has the channels, the stride and the normalisation of the block that goes. Where that one ended with an
-    activation (ResNet, ResNeXt, RegNet) the new one does, too (`PostActMsaBlock`); elsewhere (pre-activation ResNet,
-    ConvNeXt, EfficientNet) it is AlterNet's own (`MsaBlock`). Inside the branch both have GELU, as in the official
-    code, whatever the network has. The attention sees as many channels as the spatial
-    convolution of the block that goes. All other weights are kept.
+    block has the channels, the stride and the drop path of the block that goes, and the kind, eps and momentum of its
+    first normalisation. Where that one ended with an activation (ResNet, ResNeXt, RegNet) the new one does, too
+    (`PostActMsaBlock`), with the arguments of its module; those of a function, `leaky_relu(x, 0.2)`, are not seen, and
+    the new block has torch's defaults. Elsewhere (pre-activation ResNet, ConvNeXt, EfficientNet) it is AlterNet's own
+    (`MsaBlock`). Inside the branch both have GELU, as in the official code, whatever the network has. The attention
+    sees as many channels as the spatial convolution of the block that goes. All other weights are kept.
 
     The new network trains like the old one. `save_checkpoint` writes its blocks into the file, so that `MODEL@FILE` of
     the original's name loads it.
@@ -192,7 +193,11 @@ def _replacement(block: Block, attention: Mapping[str, Any]) -> BlockChange:
     arguments |= {"norm_layer": block.norm, **attention}
     if block.activation:
         arguments["final_act_layer"] = block.activation
-    return BlockChange(path=block.path, like=block.path, msa=arguments, post_activation=block.activation is not None)
+    if block.activation_values:
+        arguments["final_act_kwargs"] = dict(block.activation_values)
+    post_activation = block.activation is not None
+    norm = dict(block.norm_values) or None
+    return BlockChange(path=block.path, like=block.path, msa=arguments, post_activation=post_activation, norm=norm)
 
 
 def _next_path(path: str, model: nn.Module) -> str:

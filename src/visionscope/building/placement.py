@@ -45,8 +45,10 @@ class Placement:
         if not self.msa:
             raise ConfigError("msa must say how many attention blocks each stage gets, such as 0,1,1,1; got none")
         for name, numbers in (("msa", self.msa), ("extend", self.added())):
+            _check_whole(name, numbers)
             if min(numbers, default=0) < 0:
                 raise ConfigError(f"{name} must be 0 or more for each stage; got {_list(numbers)}. The smallest is 0")
+        _check_whole("num_heads", self.heads())
         for name, numbers in (("extend", self.added()), ("num_heads", self.heads())):
             if len(numbers) != len(self.msa):
                 raise ConfigError(
@@ -54,7 +56,7 @@ class Placement:
                     f"{_list(self.msa)}. That many would be {len(self.msa)}"
                 )
         for name, size in (("window_size", self.window_size), ("head_dim", self.head_dim)):
-            if size is not None and size < 1:
+            if size is not None and (not _is_whole(size) or size < 1):
                 raise ConfigError(f"{name} must be a positive integer; got {size}. The smallest is 1")
         heads = self.heads()
         if heads[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(heads)):
@@ -125,6 +127,15 @@ class Placement:
         """Numbers for as many stages, counted from the last, where attention matters most."""
         padded = (0,) * len(blocks) + self.msa
         return tuple(min(msa, count // 2) for msa, count in zip(padded[-len(blocks) :], blocks, strict=True))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, numbers: Sequence[int]) -> None:
+    if not all(map(_is_whole, numbers)):
+        raise ConfigError(f"{name} must be whole numbers, one per stage, such as 0,1,1,1; got {_list(numbers)}")
 
 
 def _list(values: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from timm.layers.create_act import get_act_layer
@@ -35,6 +36,7 @@ class PostActMsaBlock(nn.Module):
         norm_layer: normalisation of 2-D maps, as timm's `get_norm_act_layer` knows it.
         act_layer: activation inside the branch, as timm's `get_act_layer` knows it.
         final_act_layer: activation after the sum.
+        final_act_kwargs: its arguments, such as the slope of a leaky ReLU.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class PostActMsaBlock(nn.Module):
         norm_layer: Any = nn.BatchNorm2d,
         act_layer: Any = nn.GELU,
         final_act_layer: Any = nn.ReLU,
+        final_act_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         norm_act: Any = get_norm_act_layer(norm_layer, act_layer=act_layer)
@@ -66,7 +69,7 @@ class PostActMsaBlock(nn.Module):
         if stride != 1 or in_chs != out_chs:
             projection = nn.Conv2d(in_chs, out_chs, 1, stride=stride, bias=False)
             self.downsample = nn.Sequential(projection, norm_act(out_chs, apply_act=False))
-        self.final_act: Any = get_act_layer(final_act_layer)()
+        self.final_act: Any = get_act_layer(final_act_layer)(**(final_act_kwargs or {}))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (b, in_chs, h, w) to (b, out_chs, h / stride, w / stride), rounded up."""
