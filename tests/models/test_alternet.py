@@ -292,6 +292,7 @@ def test_compiled_code_gives_the_same_logits() -> None:
     torch.testing.assert_close(torch.compile(model)(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_onnx_gives_the_same_logits(tmp_path: Path) -> None:
