@@ -109,7 +109,7 @@ def load_model(
 
     def build(seed: int, *, pretrained: bool = False) -> _Built:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs, too
             built = builder(spec.name, arguments, pretrained, given.get("size"))
         if stored and stored.blocks:
             change_blocks(built.model, stored.blocks, seed=seed)

@@ -48,7 +48,7 @@ def network_for(
             "replaced, because the network has no reset_classifier"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs, too
         reset(classes)
     note(f"{loaded.label}: its head of {loaded.num_classes} classes is replaced by a fresh one of {classes}")
     return dataclasses.replace(loaded, num_classes=classes)
