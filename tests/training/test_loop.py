@@ -186,11 +186,14 @@ def test_everything_that_was_asked_for_lies_beside_the_weights(short: Trained) -
 
 
 def test_a_fraction_leaves_epochs_or_steps_the_same(tmp_path: Path, data: str) -> None:
-    epochs = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, batch_size=32)
+    lines: list[str] = []
+    epochs = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, batch_size=32, note=lines.append)
     steps = train(SMALL, data, tmp_path, epochs=2, fraction=0.25, same="steps", batch_size=32)
     assert [row["step"] for row in rows_of(epochs.checkpoint.parent)] == [3, 6]
     last = rows_of(steps.checkpoint.parent)[-1]
     assert (last["step"], last["epoch"]) == (24, 2)
+    said = "96 of 384 training images, the same share of each class; 6 steps, as many epochs as on all of them"
+    assert lines == [said]
 
 
 def test_a_finished_training_is_not_repeated(short: Trained, data: str) -> None:

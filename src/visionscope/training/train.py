@@ -165,6 +165,7 @@ class _Job:
         )
         chosen = rest[split_by_class(labels[rest], asked["fraction"], asked["seed"])[0]]
         counted = rest if asked["same"] == "steps" else chosen
+        self._whole = len(rest)
         self._steps_per_epoch = len(counted) / (recipe.batch_size * fabric.world_size)
         self._steps = max(1, round(recipe.epochs * self._steps_per_epoch))
         self._images = images
@@ -197,6 +198,9 @@ class _Job:
     ) -> Trained:
         fabric, recipe = self._fabric, self._recipe
         first = fabric.global_rank == 0
+        if self._asked["fraction"] < 1:
+            kept = f"{len(self._feed)} of {self._whole} training images, the same share of each class"
+            note(f"{kept}; {self._steps} steps, as many {self._asked['same']} as on all of them")
         spec = dataclasses.replace(self._loaded.spec, arguments={}, checkpoint=None).text
         keeper = Keeper(
             self._folder,
