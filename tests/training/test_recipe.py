@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pytorch_optimizer import SAM
 from torch import nn
 
+from visionscope.core.types import InputConfig
+from visionscope.data.augmentation import paper_augmentation
 from visionscope.errors import ConfigError
 from visionscope.training.optimizers import average_of, optimizer_of
 from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
@@ -54,6 +56,15 @@ def test_the_papers_recipe_on_imagenet_differs_where_its_configuration_does() ->
         "rand_augment": "rand-m9-n2-mstd0.5",
         "erase": 0.25,
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "strength", "size"),
+    [("paper-cifar", "strong", 32), ("paper-imagenet", "strong", 224), ("weak", "weak", 32)],
+)
+def test_what_is_drawn_is_what_curvature_is_measured_on(recipe: str, strength: str, size: int) -> None:
+    config = InputConfig(size=(size, size), mean=(0, 0, 0), std=(1, 1, 1))
+    assert RECIPES[recipe].augmentation == paper_augmentation(strength, config)
 
 
 def test_weak_has_crop_and_flip_alone() -> None:
