@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import visionscope
 from reference import official_models
+from reference.regenerable import drawn_images
 from visionscope.errors import ConfigError
 from visionscope.models import alternet
 from visionscope.models.load import load_model
@@ -66,7 +67,7 @@ def test_an_official_file_gives_the_official_logits(name: str, tmp_path: Path) -
     model = load_model(f"{OFFICIAL[name]}@{path}").model
     assert parameters(model) == golden["params"]
     with torch.inference_mode():
-        logits = model(official_models.images(golden["input_size"]))
+        logits = model(drawn_images(golden["input_size"]))
     assert logits.shape == (2, 100)
     torch.testing.assert_close(logits[:, :10], torch.tensor(golden["logits"]), rtol=0, atol=1e-4)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reference import official_models
+from reference.regenerable import drawn_images
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "official_models.json").read_text())["models"]
 
@@ -29,5 +30,5 @@ def test_the_plain_rewrite_is_the_official_network(name: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == golden["params"]
     official_models.regenerate(model).eval()
     with torch.inference_mode():
-        logits = model(official_models.images(golden["input_size"]))
+        logits = model(drawn_images(golden["input_size"]))
     torch.testing.assert_close(logits[:, :10], torch.tensor(golden["logits"]), rtol=0, atol=1e-5)

@@ -6,11 +6,10 @@ a shortcut convolution, that one sees the activated map; attention's channels ar
 patches are (row, column, channel).
 """
 
-import zlib
-
-import numpy as np
 import torch
 from torch import nn
+
+from reference.regenerable import regenerated
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 4), 50: (3, 4, 6, 4)}
 ALTERNET_MSA = {18: (0, 1, 1, 1), 34: (0, 1, 3, 2), 50: (0, 1, 3, 2)}
@@ -19,28 +18,8 @@ HEAD_DIM = 64
 
 def regenerate(model):
     """Fills a network with the weights of `_weights` in official_models.json."""
-    state = {}
-    for name, value in model.state_dict().items():
-        if not value.is_floating_point():
-            state[name] = value
-            continue
-        drawn = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(value.shape).astype(np.float32)
-        if name.endswith("running_var"):
-            drawn = 1 + 0.1 * np.abs(drawn)
-        elif name.endswith("running_mean"):
-            drawn = 0.1 * drawn
-        elif drawn.ndim <= 1:
-            drawn = 1 + 0.1 * drawn if name.endswith("weight") else 0.1 * drawn
-        else:
-            drawn = drawn / np.sqrt(np.prod(drawn.shape[1:]))
-        state[name] = torch.as_tensor(drawn, dtype=torch.float32)
-    model.load_state_dict(state)
+    model.load_state_dict(regenerated((name, value.shape) for name, value in model.state_dict().items()))
     return model
-
-
-def images(size):
-    """The input of `_input` in official_models.json."""
-    return torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32))
 
 
 def convolution(channels_in, channels_out, kernel=1, stride=1):

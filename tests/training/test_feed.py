@@ -106,8 +106,6 @@ def test_each_pass_shows_every_image_once_without_a_seam(
     for turn in range(3):
         assert sorted(seen[turn * count : (turn + 1) * count]) == sorted(chosen.tolist())
     assert len(ranks[0]) == count
-    assert ranks[0].epoch(steps) == pytest.approx(steps * batch_size * processes / count)
-    assert ranks[0].epoch(0) == 0
 
 
 def test_passes_have_orders_of_their_own() -> None:

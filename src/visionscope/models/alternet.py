@@ -6,11 +6,9 @@ rule from two numbers, and `AlterNet` assembles what the stages say from timm's 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from timm.layers.classifier import ClassifierHead
 from timm.layers.create_norm_act import get_norm_act_layer
 from timm.layers.drop import calculate_drop_path_rates
@@ -19,6 +17,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from visionscope.errors import ConfigError
+from visionscope.models.official import translate
 from visionscope.models.paper import CIFAR_100
 from visionscope.models.stages import AlterNetStage, Stage, alternate, build_stem
 
@@ -119,7 +118,7 @@ class AlterNet(ResNetV2):
             self.stages.append(built)
             channels, reduction = stage.channels, reduction * stage.stride
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": f"stages.{index}"})
-        self.num_features = self.head_hidden_size = channels
+        self.num_features = channels
         self.norm = norm_act(channels)
         self.head = ClassifierHead(channels, num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.head_hidden_size = self.head.num_features
@@ -188,47 +187,14 @@ class AlterNet(ResNetV2):
         return list(wanted)
 
 
-_OFFICIAL = (
-    (r"^layer0\.layer0\.0\.", "stem.conv."),
-    (r"\.attn\.attn\.to_out\.0\.", ".attn.proj."),
-    (r"\.attn\.attn\.to_q\.", ".attn.qkv."),
-    (r"\.attn\.pos_embedding$", ".attn.relative_position_bias_table"),
-    (r"\.bn\.", ".norm1."),
-    (r"\.shortcut\.0\.", ".downsample.conv."),
-    (r"\.conv(\d)\.0\.", r".norm\1."),
-    (r"\.conv(\d)\.2\.", r".conv\1."),
-    (r"^classifier\.0\.norm1\.", "norm."),
-    (r"^classifier\.0\.dense\.", "head.fc."),
-)
-
-
 def checkpoint_filter_fn(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A checkpoint of the official code (xxxnell/how-do-vits-work) under the names used here; others stay as they are.
-
-    There queries have a map of their own, the 1x1 maps of the attention are convolutions, and the table of relative
-    positions is a square.
 
     Args:
         state: tensors by the names of the file.
         model: for timm's signature.
     """
-    if "layer0.layer0.0.weight" not in state:
-        return state
-    changed = {}
-    for name, value in state.items():
-        if name.endswith(".to_kv.weight"):
-            continue
-        if name.endswith(".to_q.weight"):
-            value = torch.cat([value, state[name.replace(".to_q.", ".to_kv.")]])
-        if ".attn.attn." in name and value.ndim == 4:
-            value = value[:, :, 0, 0]
-        if name.endswith(".pos_embedding"):
-            value = value.reshape(-1, 1)
-        name = re.sub(r"^layer([1-4])\.", lambda match: f"stages.{int(match[1]) - 1}.blocks.", name)
-        for pattern, replacement in _OFFICIAL:
-            name = re.sub(pattern, replacement, name)
-        changed[name] = value
-    return changed
+    return translate(state)
 
 
 def _per_stage(name: str, value: Any, count: int) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ _RESNET = (
     (r"^classifier\.0\.dense\.", "fc."),
 )
 _PRERESNET = (
-    (r"^layer0\.0\.", "stem.conv."),
+    (r"^layer0\.(layer0\.)?0\.", "stem.conv."),
     (r"^layer1\.", "stages.0.blocks."),
     (r"^layer2\.", "stages.1.blocks."),
     (r"^layer3\.", "stages.2.blocks."),
@@ -47,6 +47,12 @@ _PRERESNET = (
     (r"\.conv(\d)\.2\.", r".conv\1."),
     (r"^classifier\.0\.norm1\.", "norm."),
     (r"^classifier\.0\.dense\.", "head.fc."),
+)
+_ALTERNET = (
+    *_PRERESNET,
+    (r"\.attn\.attn\.to_out\.0\.", ".attn.proj."),
+    (r"\.attn\.attn\.to_q\.", ".attn.qkv."),
+    (r"\.attn\.pos_embedding$", ".attn.relative_position_bias_table"),
 )
 _BLOCK = (
     (r"\.attn\.to_qkv\.", ".attn.qkv."),
@@ -85,11 +91,13 @@ _CONVVIT = (
 
 
 def translate(state: State) -> State:
-    """A checkpoint of the official code under the names of timm's classes; any other comes back as it is.
+    """The official code's checkpoint under the names of timm's classes and AlterNet's; any other comes back as it is.
 
     Args:
         state: tensors by the names of the file.
     """
+    if "layer0.layer0.0.weight" in state:
+        return _alternet(state)
     if "layer0.0.weight" in state and "classifier.0.dense.weight" in state:
         return _resnet(state) if "layer0.1.weight" in state else _preresnet(state)
     if "embedding.0.patch_embedding.1.weight" in state:
@@ -153,6 +161,20 @@ def _preresnet(state: State) -> State:
     changed = _renamed(state, _PRERESNET)
     changed["head.fc.weight"] = changed["head.fc.weight"][:, :, None, None]  # timm's classifier is a 1x1 convolution
     return changed
+
+
+def _alternet(state: State) -> State:
+    """There queries have a map of their own, the attention's 1x1 maps are convolutions, and its table is a square."""
+    changed = {}
+    for name, value in state.items():
+        if name.endswith(".to_kv.weight"):
+            continue
+        if name.endswith(".to_q.weight"):
+            value = torch.cat([value, state[name.replace(".to_q.", ".to_kv.")]])
+        if ".attn.attn." in name and value.ndim == 4:
+            value = value[:, :, 0, 0]
+        changed[name] = value.reshape(-1, 1) if name.endswith(".pos_embedding") else value
+    return _renamed(changed, _ALTERNET)
 
 
 def _vit(state: State) -> State:

@@ -124,14 +124,6 @@ class Feed:
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def epoch(self, step: int) -> float:
-        """Passes over the images that lie before a step, with fractions.
-
-        Args:
-            step: from 0.
-        """
-        return step * self._batch_size * self._processes / len(self)
-
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same whenever and wherever it is asked for.
 

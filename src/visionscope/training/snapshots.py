@@ -57,6 +57,7 @@ class Keeper:
         self._classes = classes
         self._writes = writes
         self._metadata = dict(metadata)
+        self._state: dict[str, Any] | None = None
 
     def path(self, name: str) -> Path:
         """The file of a moment's weights: `init`, `warmup`, `epoch-0005`, `best`, `ema` or `last`."""
@@ -125,21 +126,20 @@ class Keeper:
         Raises:
             VisionscopeError: when a state is there but can't be read for another reason than being torn.
         """
-        for name in (_RESUME, _BEFORE):
-            state = _read(self.folder / name)
-            if state:
-                for key, part in parts.items():
-                    part.load_state_dict(state[key])
-                return Position(**state["position"])
-        return None
+        state, self._state = self._state or self._read(), None
+        if not state:
+            return None
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
+        return Position(**state["position"])
 
     def step(self) -> int | None:
-        """The step that `resume` would go on from; None where it would begin."""
-        for name in (_RESUME, _BEFORE):
-            state = _read(self.folder / name)
-            if state:
-                return int(state["position"]["step"])
-        return None
+        """The step that `resume` will go on from; None where it will begin. What was read waits for `resume`."""
+        self._state = self._read()
+        return int(self._state["position"]["step"]) if self._state else None
+
+    def _read(self) -> dict[str, Any] | None:
+        return _read(self.folder / _RESUME) or _read(self.folder / _BEFORE)
 
     def last_good(self) -> str:
         """For errors: where the training can go on from."""

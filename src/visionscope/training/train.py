@@ -176,6 +176,7 @@ class _Job:
         # Other draws than the training's, the same after every epoch.
         self._again = self._feed_of(chosen, asked["seed"] + 1, max(1, _SCORE_BATCH // fabric.world_size), 0)
         self._classes = check_head(loaded, loaded.input, int(labels.max()))
+        self._tested: dict[nn.Module, Scores] = {}
 
     def _feed_of(self, chosen: Tensor, seed: int, batch_size: int, workers: int) -> Feed:
         return Feed(
@@ -243,8 +244,8 @@ class _Job:
             for tracker in trackers:
                 tracker.close()
         if average is not None:
-            keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._clean(average, self._test))))
-        scores = self._clean(network, self._test)
+            keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._final(average))))
+        scores = self._final(network)
         keeper.keep("last", network, scores=json.dumps(dataclasses.asdict(scores)))  # which says: finished
         fabric.barrier()
         if first:
@@ -253,8 +254,10 @@ class _Job:
 
     def _score(self, network: nn.Module) -> dict[str, float]:
         """The columns of the log that a network is measured for."""
-        held_out = len(self._held) > 0
-        scores = self._clean(network, self._held_images if held_out else self._test, self._held if held_out else None)
+        if len(self._held):
+            scores = self._clean(network, self._held_images, self._held)
+        else:
+            scores = self._tested[network] = self._clean(network, self._test)
         batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / _SCORE_BATCH))
         augmented = self._evaluated(network, batches)
         return {
@@ -263,6 +266,10 @@ class _Job:
             "nll": scores.nll,
             "nll_train": augmented.nll,
         }
+
+    def _final(self, network: nn.Module) -> Scores:
+        """On the test images; the last row of the log has measured that already, unless it was held-out images."""
+        return self._tested.get(network) or self._clean(network, self._test)
 
     def _clean(self, network: nn.Module, images: Images | Source, chosen: Tensor | None = None) -> Scores:
         return self._evaluated(
