@@ -9,7 +9,7 @@ patches are (row, column, channel).
 import torch
 from torch import nn
 
-from reference.regenerable import regenerated
+from .regenerable import regenerated
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 4), 50: (3, 4, 6, 4)}
 ALTERNET_MSA = {18: (0, 1, 1, 1), 34: (0, 1, 3, 2), 50: (0, 1, 3, 2)}
