@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
 from visionscope.core.objective import Objective
-from visionscope.core.types import Point, SampleLike
+from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.models.load import load_model
 from visionscope.pages import write_report
 from visionscope.running.execute import execute
@@ -214,6 +214,37 @@ def landscape(
     objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
     diagnostic = diagnostic_of("landscape", fields)
     return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+
+
+def measure(
+    name: str,
+    model: nn.Module | str,
+    images: Tensor | str | SampleLike,
+    labels: Tensor | None = None,
+    *,
+    input: InputConfig | None = None,
+    **fields: Any,
+) -> Result:
+    """Asks any diagnostic by its name: `measure("lesion", "resnet18", "photos/", mode="block")`.
+
+    Args:
+        name: as `visionscope diagnose --help` lists it.
+        model: a network, or a model spec such as `resnet18`.
+        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
+        labels: class indices (n,) of a tensor of images.
+        input: size and normalisation of a tensor of images, for what changes pixels.
+        **fields: the diagnostic's parameters.
+
+    Raises:
+        ConfigError: for a name, a field or a spec that breaks its rule.
+        NotApplicableError: when it has nothing to ask of this model or these images.
+        TraceError: when the model can't be traced.
+        DataError: when the images can't be read.
+    """
+    diagnostic = diagnostic_of(name, fields)
+    if not isinstance(diagnostic, MeasuringDiagnostic):
+        return Result(diagnostic, observed(diagnostic, model, images))
+    return Result(diagnostic, measured(diagnostic, model, images, labels, Objective(), input=input))
 
 
 def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple[Point, ...]:

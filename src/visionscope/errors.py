@@ -24,6 +24,10 @@ class StoreError(VisionscopeError):
     """A run folder can't be read or written."""
 
 
+class NotApplicableError(VisionscopeError):
+    """A diagnostic has nothing to ask of this model or these data; the others go on without it."""
+
+
 class NondeterminismError(VisionscopeError):
     """Two passes over the same sample disagree."""
 

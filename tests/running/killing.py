@@ -14,9 +14,10 @@ import torch
 from running.conftest import study_of
 from running.losses import Losses
 from visionscope.cli import main
+from visionscope.core.spans import spans_of
 from visionscope.core.types import Batch
 from visionscope.running.execute import execute
-from visionscope.running.plan import PlannedSubject, plan, spans_of
+from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
 
 IMAGES = 900

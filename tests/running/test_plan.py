@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from running.conftest import NETWORKS, study_of
+from visionscope.core.spans import span_of, spans_of
 from visionscope.errors import ConfigError
-from visionscope.running.plan import device_of, job_digest, plan, span_of, spans_of
+from visionscope.running.plan import device_of, job_digest, plan
 
 CNN, VIT = f"cnn={NETWORKS}:convolutions", f"vit={NETWORKS}:tokens"
 

@@ -157,6 +157,8 @@ class Subject:
         objective: what the model was trained to make small; None where only its feature maps are looked at.
         scopes: finds the parameters of the whole model, of each stage, each block and each kind.
         augmentation: how the images of the sample `train` were changed, in words for tables: `strong`, `weak`, `none`.
+        input: size and normalisation of the images, for what works in pixel space; None where they are unknown.
+        trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing does.
     """
 
     label: str
@@ -168,6 +170,8 @@ class Subject:
     objective: Objective | None = None
     scopes: Callable[[], Sequence[Scope]] = tuple
     augmentation: str = "none"
+    input: InputConfig | None = None
+    trace: Any = None
 
 
 class Observer(Protocol):
@@ -209,6 +213,11 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
+    Three more members are looked for, and do without where they are missing: `identity()`, what of its fields a job's
+    digest depends on; `beside`, the names of further samples that it reads (`calibration`: images of the data that
+    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many of them; and
+    `source(spec, num_classes)`, the images it reads instead of those of the study's data spec.
+
     Attributes:
         sample: which of the subject's samples it reads.
         precisions: those that its numbers can be trusted in.
@@ -225,7 +234,10 @@ class MeasuringDiagnostic(Protocol):
         """How many of the sample's first images it reads, of those that there are."""
 
     def parts(self, subject: Subject) -> Sequence[str]:
-        """The names of its parts, in the order of the table; a part is stored, resumed and shared out as one."""
+        """The names of its parts, in the order of the table; a part is stored, resumed and shared out as one.
+
+        Raises NotApplicableError where it has nothing to ask of this subject: no attention, say, or no labels.
+        """
 
     def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
         """Computes those parts and hands over each with its rows as soon as it is done.
@@ -257,6 +269,10 @@ class Line:
         hover: a text per x; empty where x and y say it all.
         kind: kind of the point that the whole curve belongs to, or None.
         filled: a density: the area below it is shaded, no point of it is marked.
+        low: lower ends of 95 % intervals, drawn as whiskers or a band instead of `error`; None where there are none.
+        high: their upper ends.
+        faint: per x, whether the point differs from nothing but chance: drawn in grey; empty where all count.
+        role: `curve`; `points`, marks that no line joins; `reference`, a thin grey line that is no measurement.
     """
 
     name: str
@@ -268,6 +284,23 @@ class Line:
     hover: tuple[str, ...] = ()
     kind: str | None = None
     filled: bool = False
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    faint: tuple[bool, ...] = ()
+    role: str = "curve"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One small image of a contact sheet.
+
+    Attributes:
+        png: the file's bytes.
+        title: under the image.
+    """
+
+    png: bytes
+    title: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -324,6 +357,7 @@ class Panel:
         group: panels of one group stand side by side with common axes.
         boundaries: abscissae where a stage begins, drawn as thin vertical lines.
         surface: a quantity over a plane, instead of curves.
+        pictures: rows of images, instead of curves: a contact sheet.
     """
 
     model: str
@@ -335,6 +369,7 @@ class Panel:
     group: str = ""
     boundaries: tuple[float, ...] = ()
     surface: Surface | None = None
+    pictures: tuple[tuple[Picture, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ class Sample:
         seed: of the order and of the augmentation; 0 or more.
         augmentation: drawn once per image from (seed, index in the source) and per mini-batch, or None for evaluation's
             resize and crop.
+        skip: how many images of the order come before the first, such as those of another sample; 0 or more.
 
     Attributes:
         source: as given.
@@ -58,16 +59,19 @@ class Sample:
         images: int | None = 256,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        skip: int = 0,
     ) -> None:
         if images is not None and images < 1:
             raise ConfigError(f"images must be 1 or more, not {images}")
-        if seed < 0:
-            raise ConfigError(f"seed must be 0 or more, not {seed}")
+        for name, value in (("seed", seed), ("skip", skip)):
+            if value < 0:
+                raise ConfigError(f"{name} must be 0 or more, not {value}")
         self.source = source
         self.input = input
         self.seed = seed
         self.augmentation = augmentation
-        self.indices: NDArray[np.int64] = sample_order(len(source), seed)[:images]
+        stop = None if images is None else skip + images
+        self.indices: NDArray[np.int64] = sample_order(len(source), seed)[skip:stop]
         self._evaluate = evaluation_transform(input)
         self._augment = frozen_transform(input, augmentation, seed) if augmentation else None
 

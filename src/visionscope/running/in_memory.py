@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.core.objective import Objective
+from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import to_table
 from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
 from visionscope.data.augmentation import STRENGTHS, paper_augmentation
@@ -20,7 +21,7 @@ from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
-from visionscope.running.plan import check_precision, scopes_of, span_of, spans_of
+from visionscope.running.plan import check_precision, further_sample, scopes_of
 from visionscope.running.store import data_text, with_leading
 from visionscope.tracing import trace, watch
 
@@ -62,19 +63,21 @@ def measured(
     model: nn.Module | str,
     images: Tensor | str | SampleLike,
     labels: Tensor | None,
-    objective: Objective,
+    objective: Objective | None,
     augmentation: str | None = None,
+    input: InputConfig | None = None,
 ) -> pa.Table:
     """The table of a measuring diagnostic.
 
     Args:
         diagnostic: the question.
         model: a network, or a model spec.
-        images: normalised images (n, c, h, w), a data spec (its training images), or a sample; as many of the first
-            of them as the diagnostic reads.
+        images: normalised images (n, c, h, w), a data spec (of the split that the diagnostic reads), or a sample; as
+            many of the first of them as the diagnostic reads.
         labels: class indices (n,) of a tensor of images.
-        objective: the loss.
-        augmentation: `strong`, `weak` or `none`, of a data spec's images; `none` by default.
+        objective: the loss, for what needs one.
+        augmentation: `strong`, `weak` or `none`, of a data spec's training images; `none` by default.
+        input: size and normalisation of images that are no data spec's, for what works in pixel space.
 
     Raises:
         VisionscopeError: for a spec or a value that breaks its rule, a model that can't be traced or differentiated,
@@ -89,21 +92,52 @@ def measured(
     if not isinstance(images, Tensor) and labels is not None:
         raise ConfigError("labels: come with the data; give them with a tensor of images only")
     if isinstance(images, str):
+        samples, data = _opened(diagnostic, images, loaded, augmentation)
         strength = augmentation or "none"
-        source = open_source(images, default_split="train", num_classes=None if loaded is None else loaded.num_classes)
-        drawn = paper_augmentation(strength, _input(loaded))
-        sample: SampleLike = Sample(source, _input(loaded), diagnostic.images(len(source)), 0, drawn)
-        data = data_text({"spec": images, "split": source.split, "augmentation": strength})
     else:
-        whole = _labelled(images, labels) if isinstance(images, Tensor) else images
-        sample = _First(whole, diagnostic.images(len(whole)))
+        samples = _shared_out(diagnostic, _labelled(images, labels) if isinstance(images, Tensor) else images)
         strength, data = _strength(images), type(images).__name__
+    known = loaded.input if loaded is not None else input
     subject = dataclasses.replace(
-        _subject(network, loaded, sample, diagnostic.sample), objective=objective, augmentation=strength
+        _subject(network, loaded, samples[diagnostic.sample], diagnostic.sample),
+        samples=samples,
+        objective=objective,
+        augmentation=strength,
+        input=known,
     )
     parts = diagnostic.parts(subject)
     rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
     return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
+
+
+def _opened(
+    diagnostic: Any, spec: str, loaded: LoadedModel | None, augmentation: str | None
+) -> tuple[dict[str, SampleLike], str]:
+    """The samples that a diagnostic reads of a data spec, and what tables call the data."""
+    classes = None if loaded is None else loaded.num_classes
+    training = diagnostic.sample == "train"
+    strength = (augmentation or "none") if training else None
+    if hasattr(diagnostic, "source"):
+        source = diagnostic.source(spec, classes)
+    else:
+        source = open_source(spec, default_split="train" if training else "test", num_classes=classes)
+    drawn = None if strength is None else paper_augmentation(strength, _input(loaded))
+    first = Sample(source, _input(loaded), diagnostic.images(len(source)), 0, drawn)
+    samples: dict[str, SampleLike] = {diagnostic.sample: first}
+    for name in getattr(diagnostic, "beside", ()):
+        samples[name] = further_sample(spec, diagnostic, name, first, classes)
+    return samples, data_text({"spec": spec, "split": source.split, "augmentation": strength})
+
+
+def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
+    """The samples that a diagnostic reads of images that were handed in."""
+    count = diagnostic.images(len(whole))
+    samples: dict[str, SampleLike] = {diagnostic.sample: _Slice(whole, 0, count)}
+    for name in getattr(diagnostic, "beside", ()):
+        if name != "calibration":
+            raise ConfigError(f"images: {diagnostic.name} reads two splits; name a data spec such as 'embedded'")
+        samples[name] = _Slice(whole, count, diagnostic.images_beside(len(whole)))
+    return samples
 
 
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
@@ -137,6 +171,7 @@ def _subject(network: nn.Module, loaded: LoadedModel | None, sample: SampleLike,
         samples={name: sample},
         precision=_precision(network),
         scopes=functools.partial(scopes_of, network, traced, shape),
+        trace=traced,
     )
 
 
@@ -199,18 +234,20 @@ class _Images:
 
 
 @dataclasses.dataclass(frozen=True)
-class _First:
-    """The first images of a sample."""
+class _Slice:
+    """Some neighbouring images of a sample."""
 
     sample: SampleLike
+    first: int
     count: int
 
     @property
     def digest(self) -> str:
-        return f"{self.sample.digest} {self.count}"
+        return f"{self.sample.digest} {self.first} {self.count}"
 
     def __len__(self) -> int:
         return self.count
 
     def batches(self, start: int, stop: int, batch_size: int) -> Iterator[Batch]:
-        return self.sample.batches(start, stop, batch_size)
+        for batch in self.sample.batches(self.first + start, self.first + stop, batch_size):
+            yield dataclasses.replace(batch, positions=batch.positions - self.first)

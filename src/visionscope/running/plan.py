@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from visionscope.core.types import SPAN, InputConfig, MeasuringDiagnostic, Point, Scope, Subject
+from visionscope.core.registry import diagnostic_names
+from visionscope.core.spans import spans_of
+from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, Scope, Subject
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
-from visionscope.errors import ConfigError, nearest
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.models.spec import parse_spec
 from visionscope.running.store import now
@@ -54,10 +56,12 @@ class PlannedSubject:
     Attributes:
         subject: the model; its sample `eval` is there if something observes.
         jobs: in the order of the study.
+        skipped: the diagnostics that have nothing to ask of it, with the reason.
     """
 
     subject: Subject
     jobs: tuple[Job, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def observing(self) -> tuple[Job, ...]:
@@ -95,14 +99,14 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
     planned: list[PlannedSubject] = []
     for text in study.models:
         subject = _plan_model(study, text, opened, device)
-        digest = subject.jobs[0].record["model"]["digest"]
         for other in planned:
-            if other.jobs[0].record["model"]["digest"] == digest:
+            if _model_digest(other) == _model_digest(subject) != "":
                 raise ConfigError(
                     f"models: {other.subject.label!r} and {subject.subject.label!r} are the same network with the same "
                     "weights; name it once"
                 )
         planned.append(subject)
+    _something_is_asked(study, planned)
     _every_name_was_found(study.points, planned)
     return tuple(planned)
 
@@ -172,17 +176,6 @@ def job_digest(
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def spans_of(images: int) -> tuple[str, ...]:
-    """The parts of a sample: fixed spans of 256 images, named by their first position and the one after the last."""
-    return tuple(f"{start:04d}-{min(start + SPAN, images):04d}" for start in range(0, images, SPAN))
-
-
-def span_of(part: str) -> tuple[int, int]:
-    """The first position of a part and the one after its last."""
-    start, stop = part.split("-")
-    return int(start), int(stop)
-
-
 def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:
     """The parameters of the whole model, of each stage, each block and each kind.
 
@@ -211,27 +204,37 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
         samples={},
         precision=study.precision,
         scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
+        input=loaded.input,
+        trace=traced,
     )
     if observed:
         subject = dataclasses.replace(
             subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
         )
     shared = _shared_record(study, loaded, traced, points, device)
-    jobs = []
+    jobs, skipped = [], []
     for diagnostic in study.diagnostics:
-        own = subject if diagnostic in observed else _measured(study, diagnostic, subject, loaded, opened)
-        (sample,) = own.samples.values()
+        own = subject
+        parts: Sequence[str] = ()
+        if diagnostic not in observed:
+            try:
+                own = _measured(study, diagnostic, subject, loaded, opened)
+                parts = diagnostic.parts(own)
+            except NotApplicableError as error:
+                skipped.append((diagnostic.name, str(error)))
+                continue
+        sample, *beside = own.samples.values()
         assert isinstance(sample, Sample)
         objective = None if own.objective is None else own.objective.identity()
         digest = job_digest(
             model=loaded.digest,
-            sample=sample.digest,
+            sample=" ".join([sample.digest, *(other.digest for other in beside)]),
             diagnostic=diagnostic,
             precision=study.precision,
             points=[point.name for point in points] if own is subject else (),
             objective=objective,
         )
-        parts = spans_of(len(sample)) if own is subject else diagnostic.parts(own)
+        parts = spans_of(len(sample)) if own is subject else parts
         record = {
             "job": digest,
             "diagnostic": diagnostic.name,
@@ -243,7 +246,9 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             "parts": list(parts),
         }
         jobs.append(Job(diagnostic=diagnostic, record=record, subject=None if own is subject else own))
-    return PlannedSubject(subject=subject, jobs=tuple(jobs))
+    left_out = [{"diagnostic": name, "reason": reason} for name, reason in skipped]
+    noted = [dataclasses.replace(job, record={**job.record, "not_applicable": left_out}) for job in jobs]
+    return PlannedSubject(subject=subject, jobs=tuple(noted), skipped=tuple(skipped))
 
 
 def _measured(
@@ -253,15 +258,51 @@ def _measured(
     loaded: LoadedModel,
     opened: Callable[..., Source],
 ) -> Subject:
-    """The subject as a measuring diagnostic gets it: with a sample of its own and, on training images, an objective."""
+    """The subject as a measuring diagnostic gets it: with samples of its own and, on training images, an objective."""
     training = diagnostic.sample == "train"
-    source = opened(default_split="train" if training else "test", num_classes=loaded.num_classes)
+    if hasattr(diagnostic, "source"):
+        source = diagnostic.source(study.data, loaded.num_classes)
+    else:
+        source = opened(default_split="train" if training else "test", num_classes=loaded.num_classes)
     augmentation = paper_augmentation(study.augmentation, loaded.input) if training else None
     sample = Sample(source, loaded.input, diagnostic.images(len(source)), study.seed, augmentation)
-    changed = dataclasses.replace(subject, samples={diagnostic.sample: sample})
+    samples = {diagnostic.sample: sample}
+    for name in getattr(diagnostic, "beside", ()):
+        samples[name] = further_sample(study.data, diagnostic, name, sample, loaded.num_classes)
+    changed = dataclasses.replace(subject, samples=samples)
     if not training:
         return changed
     return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)
+
+
+def further_sample(spec: str, diagnostic: Any, name: str, first: Sample, num_classes: int | None) -> Sample:
+    """A sample that a diagnostic reads beside its first one.
+
+    Args:
+        spec: of the data.
+        diagnostic: one with `beside`.
+        name: `calibration`, of the same source as the first sample and without any of its images; or `eval`.
+        first: its first sample.
+        num_classes: of the model's head, or None where unknown.
+    """
+    if name == "calibration":
+        count = diagnostic.images_beside(len(first.source))
+        return Sample(first.source, first.input, count, first.seed, skip=len(first))
+    source = open_source(spec, default_split="test", num_classes=num_classes)
+    return Sample(source, first.input, diagnostic.images_beside(len(source)), first.seed)
+
+
+def _model_digest(planned: PlannedSubject) -> str:
+    return str(planned.jobs[0].record["model"]["digest"]) if planned.jobs else ""
+
+
+def _something_is_asked(study: Study, planned: Sequence[PlannedSubject]) -> None:
+    """Refuses a diagnostic that has nothing to ask of any model, unless all of them were named at once."""
+    for name in study.only:
+        reasons = [reason for subject in planned for skipped, reason in subject.skipped if skipped == name]
+        alone = len(study.only) < len(diagnostic_names())
+        if len(reasons) == len(planned) and (alone or not any(subject.jobs for subject in planned)):
+            raise NotApplicableError(f"{name}: {reasons[0]}")
 
 
 def _shared_record(

@@ -1,0 +1,151 @@
+"""Shares of images with their intervals, and differences of two shares over the same images."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
+
+from visionscope.errors import ConfigError
+
+CONFIDENCE = 0.95
+_RESAMPLED = 2_000
+_AT_ONCE = 2**22  # numbers drawn at a time
+
+Flags = NDArray[np.bool_]
+Values = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much larger one mean over images is than another over the same images.
+
+    Attributes:
+        value: first minus second.
+        low: lower end of the 95 % interval.
+        high: its upper end.
+        p: chance of a difference at least as large where there is none.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def wilson(right: int, images: int) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson's score (Wilson 1927).
+
+    `(p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n)` with z = 1.96: inside [0, 1], and of some width
+    even where all images are right or none is.
+
+    Args:
+        right: images that count.
+        images: all images, n.
+
+    Raises:
+        ConfigError: for no images, or more right ones than there are.
+    """
+    if not 0 <= right <= images or images < 1:
+        raise ConfigError(f"right: must be 0 to images = {images}, of at least 1 image; got {right}")
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    share, weight = right / images, z * z / images
+    middle = share + weight / 2
+    reach = z * math.sqrt(share * (1 - share) / images + weight / (4 * images))
+    # At the ends the two terms are equal; rounding must not leave a part of them.
+    low = 0.0 if right == 0 else (middle - reach) / (1 + weight)
+    high = 1.0 if right == images else (middle + reach) / (1 + weight)
+    return low, high
+
+
+def paired_shares(first: Flags, second: Flags) -> Difference:
+    """The difference of two shares over the same images, such as accuracy damaged and clean.
+
+    p is McNemar's exact one: of the images on which the two disagree, b for the first and c for the second, two-sided
+    binomial with chance 1/2 (1 where they never disagree). The interval is Newcombe's score interval for paired
+    shares (Newcombe 1998, method 10 without the correction of phi): Wilson's intervals (l, u) of both shares are put
+    together by `d - sqrt((p1 - l1)^2 - 2 phi (p1 - l1)(u2 - p2) + (u2 - p2)^2)`, and upwards alike, where phi is the
+    correlation of the two over the images. It can hold zero where p is slightly below 0.05, and the other way round:
+    decide by p.
+
+    Args:
+        first: (n,) which images count.
+        second: (n,) which images count, for the same images.
+
+    Raises:
+        ConfigError: when they are of different numbers of images, or of none.
+    """
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ConfigError(f"second: must be of the same images as the first; got {second.shape} and {first.shape}")
+    images = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    shares = (both + only_first) / images, (both + only_second) / images
+    (low_1, high_1), (low_2, high_2) = wilson(both + only_first, images), wilson(both + only_second, images)
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    phi = (both * neither - only_first * only_second) / math.sqrt(margins) if margins else 0.0
+    value = shares[0] - shares[1]
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+
+    disagreeing = only_first + only_second
+    return Difference(
+        value=value,
+        low=max(-1.0, value - reach(shares[0] - low_1, high_2 - shares[1])),
+        high=min(1.0, value + reach(high_1 - shares[0], shares[1] - low_2)),
+        p=float(binomtest(only_first, disagreeing).pvalue) if disagreeing else 1.0,
+    )
+
+
+def paired_means(first: Values, second: Values, seed: int = 0) -> Difference:
+    """The difference of two means over the same images by the bootstrap, for values that are no yes or no.
+
+    2,000 times n images are drawn with replacement, with their pair of values. The interval is the 2.5 % and 97.5 %
+    quantiles of the drawn differences; p is twice the smaller share of them on either side of zero (ties count for
+    both sides, with one draw added, so that p is never 0).
+
+    Args:
+        first: (n,) a value per image, such as its accuracy over many corruptions.
+        second: (n,) the same of the other, for the same images.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: when they are of different numbers of images, or of none.
+    """
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ConfigError(f"second: must be of the same images as the first; got {second.shape} and {first.shape}")
+    changes = first - second
+    images = len(changes)
+    random = np.random.default_rng(seed)
+    rows = max(1, _AT_ONCE // images)
+    drawn = np.concatenate(
+        [
+            changes[random.integers(0, images, (min(rows, _RESAMPLED - done), images))].mean(1)
+            for done in range(0, _RESAMPLED, rows)
+        ]
+    )
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    sides = int((drawn <= 0).sum()), int((drawn >= 0).sum())
+    p = min(1.0, 2 * (min(sides) + 1) / (_RESAMPLED + 1))
+    return Difference(value=float(changes.mean()), low=float(low), high=float(high), p=p)
+
+
+def holm(chances: Sequence[float]) -> tuple[float, ...]:
+    """The p of several comparisons made at once, raised by Holm's rule (1979).
+
+    The i-th smallest of m, from 0, is multiplied by m - i; none may fall below a smaller one's, none exceed 1. Where
+    those below 0.05 are taken for differences, the chance of a single false one among them all stays below 0.05.
+
+    Args:
+        chances: p of each.
+    """
+    order = sorted(range(len(chances)), key=lambda index: chances[index])
+    raised = [0.0] * len(chances)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(chances) - rank) * chances[index]))
+        raised[index] = highest
+    return tuple(raised)
