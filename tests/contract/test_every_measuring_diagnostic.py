@@ -85,13 +85,11 @@ def subject(
 ) -> Subject:
     model = NETWORKS[network]().to(torch.float64 if double else torch.float32).eval()
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(images_for(name), 3, 16, 16, generator=generator, dtype=torch.float64)
-    labels = torch.randint(10, (images_for(name),), generator=generator)
+    count = images_for(name)
+    images = torch.randn(count, 3, 16, 16, generator=generator, dtype=torch.float64)
+    labels = torch.randint(10, (count,), generator=generator)
     wanted = asked(name, **fields)
-    places, further = (
-        list(range(wanted.images(images_for(name)))),
-        list(range(wanted.images(images_for(name)), images_for(name))),
-    )
+    places, rest = list(range(wanted.images(count))), list(range(wanted.images(count), count))
     if order == "within":
         groups = [places[first : first + MINI_BATCH] for first in range(0, len(places), MINI_BATCH)]
         places = [place for group in groups for place in reversed(group)]
