@@ -1,0 +1,133 @@
+"""Intervals of shares and of paired differences: closed forms, exact coverage, scipy, and the laws they obey."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, multinomial, norm
+
+from visionscope.errors import ConfigError
+from visionscope.numerics.paired import holm, paired_means, paired_shares, wilson
+
+COUNTS = st.tuples(*[st.integers(0, 12)] * 4).filter(lambda counts: sum(counts) > 0)
+
+
+def pairs(both, only_first, only_second, neither):
+    first = np.array([True] * (both + only_first) + [False] * (only_second + neither))
+    second = np.array([True] * both + [False] * only_first + [True] * only_second + [False] * neither)
+    return first, second
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 10), (1, 10), (7, 9), (50, 100), (10, 10), (9_999, 10_000)])
+def test_wilson_is_scipys(right, images):
+    theirs = binomtest(right, images).proportion_ci(method="wilson")
+    assert wilson(right, images) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_wilson_stays_inside_and_has_a_width():
+    assert wilson(0, 5)[0] == 0.0
+    assert wilson(5, 5)[1] == 1.0
+    assert wilson(0, 5)[1] > 0.3
+
+
+@pytest.mark.parametrize(("right", "images"), [(3, 2), (-1, 2), (0, 0)])
+def test_wilson_refuses_impossible_counts(right, images):
+    with pytest.raises(ConfigError, match=r"right: must be 0 to images"):
+        wilson(right, images)
+
+
+def test_mcnemar_by_hand():
+    # 1 against 7 disagreements: 2 * (C(8,0) + C(8,1)) / 2^8.
+    found = paired_shares(*pairs(10, 1, 7, 3))
+    assert found.p == pytest.approx(18 / 256)
+    assert found.value == pytest.approx(-6 / 21)
+    assert paired_shares(*pairs(4, 0, 0, 3)).p == 1.0
+
+
+@given(COUNTS)
+def test_exchanging_the_two_turns_the_difference_round(counts):
+    both, only_first, only_second, neither = counts
+    one, other = paired_shares(*pairs(*counts)), paired_shares(*pairs(both, only_second, only_first, neither))
+    assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low), abs=1e-12)
+    assert other.p == pytest.approx(one.p)
+    assert -1 <= one.low <= one.value <= one.high <= 1
+
+
+@given(COUNTS, st.integers(0, 2**32 - 1))
+def test_the_order_of_the_images_does_not_matter(counts, seed):
+    first, second = pairs(*counts)
+    order = np.random.default_rng(seed).permutation(len(first))
+    assert paired_shares(first[order], second[order]) == paired_shares(first, second)
+
+
+@pytest.mark.parametrize("chances", [(0.6, 0.15, 0.05, 0.2), (0.7, 0.12, 0.08, 0.1), (0.3, 0.3, 0.3, 0.1)])
+def test_the_interval_covers_as_often_as_it_says(chances):
+    """Exact coverage: every table of 30 images, weighted by its chance."""
+    images, covered = 30, 0.0
+    truth = chances[1] - chances[2]
+    for both in range(images + 1):
+        for only_first in range(images + 1 - both):
+            for only_second in range(images + 1 - both - only_first):
+                counts = (both, only_first, only_second, images - both - only_first - only_second)
+                weight = multinomial.pmf(counts, images, chances)
+                if weight > 1e-9:
+                    found = paired_shares(*pairs(*counts))
+                    covered += weight * (found.low <= truth <= found.high)
+    assert 0.93 < covered < 0.99
+
+
+def test_mcnemar_does_not_cry_wolf():
+    """Where there is no difference, p falls below 0.05 in at most 5 of 100 cases, whatever the number that disagree."""
+    for disagreeing in (5, 12, 40, 200):
+        false = sum(
+            binom.pmf(ones, disagreeing, 0.5)
+            for ones in range(disagreeing + 1)
+            if paired_shares(*pairs(0, ones, disagreeing - ones, 7)).p < 0.05
+        )
+        assert false <= 0.05
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval_for_many_images():
+    random = np.random.default_rng(0)
+    first, second = random.random(4_000), random.random(4_000)
+    found = paired_means(first, second)
+    changes = first - second
+    error = changes.std(ddof=1) / math.sqrt(len(changes))
+    reach = norm.ppf(0.975) * error
+    assert found.value == pytest.approx(changes.mean())
+    assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach), abs=0.1 * reach)
+    assert found.p == pytest.approx(2 * norm.sf(abs(found.value) / error), abs=0.05)
+
+
+def test_the_bootstrap_is_the_same_twice_and_sees_a_real_difference():
+    random = np.random.default_rng(1)
+    second = random.random(500)
+    first = second + 0.2 + 0.1 * random.random(500)
+    assert paired_means(first, second) == paired_means(first, second)
+    assert paired_means(first, second).p < 0.01
+    assert paired_means(second, second).p == 1.0
+
+
+def test_unequal_images_are_refused():
+    with pytest.raises(ConfigError, match=r"second: must be of the same images"):
+        paired_shares(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
+    with pytest.raises(ConfigError, match=r"second: must be of the same images"):
+        paired_means(np.ones(0), np.ones(0))
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([0.5, 0.9]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_lies_between_the_raw_p_and_bonferronis(chances):
+    raised = holm(chances)
+    for p, high in zip(chances, raised, strict=True):
+        assert p <= high <= 1.0
+        assert high <= max(p, min(1.0, len(chances) * max(q for q in chances if q <= p))) + 1e-12
+    order = np.argsort(chances, kind="stable")
+    assert all(a <= b for a, b in zip(np.array(raised)[order], np.array(raised)[order][1:], strict=False))
