@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from visionscope.api import fourier as fourier
     from visionscope.api import hessian as hessian
     from visionscope.api import landscape as landscape
+    from visionscope.api import measure as measure
     from visionscope.api import points as points
     from visionscope.api import similarity as similarity
     from visionscope.api import variance as variance
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from visionscope.data.sources import open_source as open_source
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
-    from visionscope.pages import write_report as write_report
     from visionscope.running.store import Store as Store
     from visionscope.training.train import train as train
 
@@ -33,12 +33,12 @@ _HOMES = {
     "hessian": "api",
     "landscape": "api",
     "load_model": "models.load",
+    "measure": "api",
     "open_source": "data.sources",
     "points": "api",
     "similarity": "api",
     "train": "training.train",
     "variance": "api",
-    "write_report": "pages",
 }
 
 __all__ = sorted(_HOMES)

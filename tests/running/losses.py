@@ -54,7 +54,7 @@ class Losses:
         return min(self.mini_batches * MINI_BATCH, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
-        return [f"{number:04d}" for number in range(-(-len(subject.samples["train"]) // MINI_BATCH))]
+        return [f"{number:04d}" for number in range(-(-len(subject.samples[self.sample]) // MINI_BATCH))]
 
     def cost(self, subject: Subject) -> Cost:
         return Cost(passes=MINI_BATCH, memory=self.memory, advice="take fewer mini-batches (--losses.mini_batches)")
@@ -63,7 +63,7 @@ class Losses:
         self.prepared.append(tuple(parts))
         assert subject.objective is not None
         assert torch.is_grad_enabled()
-        sample, weight = subject.samples["train"], next(subject.model.parameters())
+        sample, weight = subject.samples[self.sample], next(subject.model.parameters())
         l2 = subject.objective.l2(subject.model.named_parameters())
         draw = int(torch.randint(1000, ()))
         for part in parts:

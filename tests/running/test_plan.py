@@ -8,9 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from running.conftest import NETWORKS, study_of
+from running.losses import Losses
 from visionscope.core.spans import span_of, spans_of
-from visionscope.errors import ConfigError
+from visionscope.data.sources import open_source
+from visionscope.diagnostics.variance import Variance
+from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.running.plan import device_of, job_digest, plan
+from visionscope.running.study import Study
 
 CNN, VIT = f"cnn={NETWORKS}:convolutions", f"vit={NETWORKS}:tokens"
 
@@ -188,3 +192,76 @@ def test_spans_cover_all_images_once(images):
 
 def test_networks_are_where_the_tests_say():
     assert Path(NETWORKS).is_file()
+
+
+class OnlyTokens(Losses):
+    """Has nothing to ask of a network without the label `vit`."""
+
+    def parts(self, subject):
+        if subject.label != "vit":
+            raise NotApplicableError("it has no tokens")
+        return super().parts(subject)
+
+
+def planned_with(models, *diagnostics):
+    return plan(Study(models=models, data="embedded", diagnostics=diagnostics, images=8))
+
+
+def test_what_does_not_apply_is_listed_and_the_rest_goes_on():
+    cnn, vit = planned_with((CNN, VIT), OnlyTokens(), Variance())
+    assert cnn.skipped == (("losses", "cnn: it has no tokens"),)
+    assert [job.diagnostic.name for job in cnn.jobs] == ["variance"]
+    assert cnn.jobs[0].record["not_applicable"] == [{"diagnostic": "losses", "reason": "cnn: it has no tokens"}]
+    assert vit.skipped == ()
+    assert [job.diagnostic.name for job in vit.jobs] == ["losses", "variance"]
+
+
+def test_a_model_may_be_left_without_any_job():
+    cnn, vit = planned_with((CNN, VIT), OnlyTokens())
+    assert cnn.jobs == ()
+    assert len(vit.jobs) == 1
+
+
+def test_what_applies_to_no_model_is_refused():
+    with pytest.raises(NotApplicableError, match=r"losses of cnn: it has no tokens"):
+        planned_with((CNN,), OnlyTokens())
+
+
+class WithMore(Losses):
+    """Reads images beside its own."""
+
+    sample = "eval"
+    beside = ("calibration",)
+
+    def images_beside(self, available):
+        return 10
+
+
+class WithFewer(WithMore):
+    def images_beside(self, available):
+        return 9
+
+
+def test_a_calibration_sample_has_none_of_the_images_of_the_first():
+    (subject,) = planned_with((CNN,), WithMore())
+    samples = subject.jobs[0].subject.samples
+    assert list(samples) == ["eval", "calibration"]
+    assert len(samples["calibration"]) == 10
+    assert not set(samples["eval"].indices) & set(samples["calibration"].indices)
+    again = planned_with((CNN,), WithFewer())
+    assert again[0].jobs[0].record["job"] != subject.jobs[0].record["job"]
+
+
+class FromElsewhere(Losses):
+    """Brings its own images."""
+
+    sample = "conflict"
+
+    def source(self, spec, num_classes):
+        return open_source(f"{spec}:conflict", num_classes=num_classes)
+
+
+def test_a_diagnostic_may_bring_its_own_images():
+    (subject,) = planned_with((CNN,), FromElsewhere())
+    assert subject.jobs[0].subject.samples["conflict"].source.split == "conflict"
+    assert subject.jobs[0].record["data"]["split"] == "conflict"

@@ -62,6 +62,9 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
     from visionscope.running.plan import plan
 
     planned = plan(study)
+    for subject in planned:
+        for name, reason in subject.skipped:
+            sys.stderr.write(f"visionscope: left out: {name} of {reason}\n")
     everything = len(study.only) > 1 and study.only == diagnostic_names()
     if parsed.dry_run or (everything and not parsed.yes):
         outlooks = _outlooks(study, planned)

@@ -221,7 +221,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
                 own = _measured(study, diagnostic, subject, loaded, opened)
                 parts = diagnostic.parts(own)
             except NotApplicableError as error:
-                skipped.append((diagnostic.name, str(error)))
+                skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
                 continue
         sample, *beside = own.samples.values()
         assert isinstance(sample, Sample)
@@ -292,6 +292,10 @@ def further_sample(spec: str, diagnostic: Any, name: str, first: Sample, num_cla
     return Sample(source, first.input, diagnostic.images_beside(len(source)), first.seed)
 
 
+def _with_label(reason: str, label: str) -> str:
+    return reason if reason.startswith(f"{label}: ") else f"{label}: {reason}"
+
+
 def _model_digest(planned: PlannedSubject) -> str:
     return str(planned.jobs[0].record["model"]["digest"]) if planned.jobs else ""
 
@@ -302,7 +306,7 @@ def _something_is_asked(study: Study, planned: Sequence[PlannedSubject]) -> None
         reasons = [reason for subject in planned for skipped, reason in subject.skipped if skipped == name]
         alone = len(study.only) < len(diagnostic_names())
         if len(reasons) == len(planned) and (alone or not any(subject.jobs for subject in planned)):
-            raise NotApplicableError(f"{name}: {reasons[0]}")
+            raise NotApplicableError(f"{name} of {reasons[0]}")
 
 
 def _shared_record(
