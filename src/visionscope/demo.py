@@ -60,7 +60,10 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
     say(f"training {', '.join(minutes)} on {_DATA}, {60 * max(minutes.values()):.0f} seconds at most")
     trained = _train_side_by_side(out, minutes, seed, say)
     for name, result in trained.items():
-        say(f"{name} is right about {result.scores.top_1:.1%} of {result.scores.images} test images")
+        scores = result.scores
+        low, high = (100 * end for end in scores.top_1_interval)
+        share = f"{scores.top_1:.1%} of {scores.images} test images"
+        say(f"{name} is right about {share} (95 % interval {low:.1f} to {high:.1f} %)")
     say("looking at their feature maps")
     run = diagnose(
         [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()], _DATA, out=out, seed=seed

@@ -306,3 +306,13 @@ def test_real_photographs_give_a_stable_sample(shared: Path) -> None:
 
 
 ORDER_OF_SEED_0 = [11, 3, 2, 1, 8, 6, 0, 7, 4, 10, 5, 9]
+
+
+def test_two_samples_can_share_a_source_without_an_image_in_common() -> None:
+    source = open_source("embedded")
+    first, second = Sample(source, CONFIG, 30, 3), Sample(source, CONFIG, 20, 3, skip=30)
+    assert first.indices.tolist() + second.indices.tolist() == Sample(source, CONFIG, 50, 3).indices.tolist()
+    assert len(Sample(source, CONFIG, None, 3, skip=30)) == len(source) - 30
+    assert first.digest != Sample(source, CONFIG, 30, 3, skip=1).digest
+    with pytest.raises(ConfigError, match=r"skip must be 0 or more, not -1"):
+        Sample(source, CONFIG, 10, skip=-1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from timm.utils import accuracy
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, InputConfig
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError, DataError, VisionscopeError
-from visionscope.training.evaluation import clean_batches, evaluate
+from visionscope.training.evaluation import Scores, clean_batches, evaluate
 from visionscope.training.feed import load_images
 from visionscope.training.images import Images, decode
 
@@ -186,3 +187,9 @@ def test_the_slow_twin_knows_a_value_by_hand() -> None:
     first, among, nll = slow_scores(np.array([[0.0, math.log(3.0)], [0.0, 0.0]]), [{1: 1.0}, {1: 1.0}], 2, 1)
     assert (first, among) == (0.5, 0.5)
     assert nll == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+
+def test_an_accuracy_comes_with_wilsons_interval() -> None:
+    scores = Scores(images=10_000, top_1=0.852, top_5=0.99, nll=0.5)
+    theirs = binomtest(8_520, 10_000).proportion_ci(method="wilson")
+    assert scores.top_1_interval == pytest.approx((theirs.low, theirs.high), abs=1e-12)

@@ -84,10 +84,11 @@ def train(parsed: Namespace) -> int:
     if _rank():  # of several processes the first one speaks
         return 0
     scores = trained.scores
+    low, high = (100 * end for end in scores.top_1_interval)
     say(
         sys.stdout,
-        f"{scores.top_1:.1%} of {scores.images} test images right, {scores.top_5:.1%} among five, "
-        f"NLL {scores.nll:.3f}; weights: {trained.checkpoint}",
+        f"{scores.top_1:.1%} of {scores.images} test images right (95 % interval {low:.1f} to {high:.1f} %), "
+        f"{scores.top_5:.1%} among five, NLL {scores.nll:.3f}; weights: {trained.checkpoint}",
     )
     return 0
 

@@ -15,6 +15,7 @@ from visionscope.core.objective import Objective, logits_of
 from visionscope.core.types import Batch, InputConfig
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, VisionscopeError
+from visionscope.numerics.paired import wilson
 from visionscope.training.images import Images, labels_of, plain_reader
 
 
@@ -33,6 +34,11 @@ class Scores:
     top_1: float
     top_5: float
     nll: float
+
+    @property
+    def top_1_interval(self) -> tuple[float, float]:
+        """The 95 % interval of `top_1` (Wilson)."""
+        return wilson(round(self.top_1 * self.images), self.images)
 
 
 def evaluate(
