@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hessian": {"mini_batches": 9, "k": 1, "tolerance": 1e-2},
     "density": {"mini_batches": 3, "probes": 3, "steps": 6, "sketch": 2},
     "landscape": {"sample_size": 40, "points": 3, "draws": 1},
+    "calibration": {"fit_size": 20},
 }
 NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.
