@@ -12,7 +12,7 @@ from visionscope.core.types import Figure, Line, Panel
 from visionscope.diagnostics import _outcomes
 from visionscope.numerics import calibration as measures
 from visionscope.numerics.calibration import Interval, Share
-from visionscope.numerics.paired import Flags, wilson
+from visionscope.numerics.paired import Flags, Values, wilson
 
 _TITLES = {"none": "As the probabilities come", "temperature": "At the temperature fitted on other images"}
 
@@ -69,8 +69,8 @@ class _Pooled:
     top_5: Flags
     label: measures.Classes
     predicted: measures.Classes
-    confidence: measures.Values
-    scores: measures.Values
+    confidence: Values
+    scores: Values
     classwise_ece: float
 
     @property
@@ -231,5 +231,5 @@ def _shares(title: str, scaling: str, models: Sequence[_Pooled]) -> Panel:
     )
 
 
-def _floats(values: measures.Values) -> tuple[float, ...]:
+def _floats(values: Values) -> tuple[float, ...]:
     return tuple(map(float, values))

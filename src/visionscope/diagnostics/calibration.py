@@ -15,6 +15,7 @@ from visionscope.diagnostics import _outcomes, _reliability
 from visionscope.diagnostics._outcomes import OutcomeRow
 from visionscope.errors import ConfigError, DataError
 from visionscope.numerics import calibration as measures
+from visionscope.numerics.paired import Values
 
 _BESIDE = 5  # at most a fifth of the images serves the temperature
 _TOP = 5
@@ -174,7 +175,7 @@ class Calibration:
         self,
         subject: Subject,
         part: str,
-        logits: measures.Values,
+        logits: Values,
         labels: measures.Classes,
         *,
         scaling: str,
@@ -208,7 +209,7 @@ class Calibration:
         )
 
 
-def _logits(subject: Subject, name: str, start: int, stop: int) -> tuple[measures.Values, measures.Classes]:
+def _logits(subject: Subject, name: str, start: int, stop: int) -> tuple[Values, measures.Classes]:
     """Logits (n, classes) of some images of a sample, in float64, and their labels (n,); both have been checked."""
     found, labels, positions = [], [], []
     with _outcomes.passes(subject):
@@ -222,5 +223,5 @@ def _logits(subject: Subject, name: str, start: int, stop: int) -> tuple[measure
     return logits.double().cpu().numpy(), known.cpu().numpy()
 
 
-def _floats(values: measures.Values | measures.Classes) -> tuple[float, ...]:
+def _floats(values: Values | measures.Classes) -> tuple[float, ...]:
     return tuple(map(float, values))

@@ -114,7 +114,8 @@ def brier(log_p: Values, labels: Classes) -> Values:
     """
     missed = np.exp(log_p)
     missed[np.arange(len(labels)), labels] -= 1
-    return np.square(missed).sum(1)
+    scores: Values = np.square(missed).sum(1)
+    return scores
 
 
 def among_top(logits: ArrayLike, labels: Classes, k: int) -> Flags:
@@ -147,7 +148,7 @@ def reliability(confidence: Values, right: Flags, bins: int = BINS) -> Bins:
     place = _bins_of(confidence, bins)
     return Bins(
         images=np.bincount(place, minlength=bins),
-        confidence=np.bincount(place, confidence, bins),
+        confidence=np.bincount(place, confidence, bins).astype(np.float64),
         right=np.bincount(place[right], minlength=bins),
     )
 
@@ -186,7 +187,7 @@ def class_sums(probabilities: Values, labels: Classes, bins: int = BINS) -> NDAr
     own = place[np.arange(len(labels)), labels]
     sums = np.bincount(place.ravel(), probabilities.ravel(), classes * bins)
     hits = np.bincount(own, minlength=classes * bins)
-    return np.stack([sums, hits]).reshape(2, classes, bins)
+    return np.stack([sums, hits.astype(np.float64)]).reshape(2, classes, bins)
 
 
 def classwise_ece(sums: NDArray[np.float64], images: int) -> float:
