@@ -19,6 +19,9 @@ SHADED_KINDS = ("msa", "down")
 FEW_LINES = 6
 """Up to this many densities of one model are shaded and named in the legend."""
 
+MOST_WHISKERS = 30
+"""Up to this many intervals of a curve are drawn one by one; more become a band."""
+
 _MARGIN = 0.05
 _LEVELS = 12
 _USUAL = 0.9
@@ -57,13 +60,75 @@ def groups(figure: Figure) -> list[list[Panel]]:
     return [list(members) for _, members in itertools.groupby(figure.panels, key=_row_of)]
 
 
+def measured(panel: Panel) -> tuple[Line, ...]:
+    """The lines of a panel that show measurements: all but those of reference.
+
+    Args:
+        panel: any panel.
+    """
+    return tuple(line for line in panel.lines if line.role != "reference")
+
+
 def is_overlay(panel: Panel) -> bool:
     """Whether a panel shows several models, each line named after its own.
 
     Args:
         panel: any panel.
     """
-    return not panel.model and len(panel.lines) > 1
+    return not panel.model and len(measured(panel)) > 1
+
+
+def is_scatter(panel: Panel) -> bool:
+    """Whether a panel has a single mark per line: they are there to be compared, and say nothing apart.
+
+    Args:
+        panel: any panel.
+    """
+    lines = measured(panel)
+    return bool(lines) and not panel.model and all(line.role == "points" and len(line.x) == 1 for line in lines)
+
+
+def has_whiskers(line: Line) -> bool:
+    """Whether the intervals of a line are few enough to be drawn one by one.
+
+    Args:
+        line: any line.
+    """
+    return line.low is not None and line.high is not None and (line.role == "points" or len(line.x) <= MOST_WHISKERS)
+
+
+def edges(line: Line) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Lower and upper end of a line's intervals or bands, NaN where there is none; None without any.
+
+    Args:
+        line: any line.
+    """
+    if line.low is not None and line.high is not None:
+        return line.low, line.high
+    if line.error is None:
+        return None
+    pairs = list(zip(line.y, line.error, strict=True))
+    return tuple(y - error for y, error in pairs), tuple(y + error for y, error in pairs)
+
+
+def series_of(panels: Sequence[Panel]) -> dict[str, int]:
+    """What a model's panels show several curves of, with a number each, for dashes and marks; empty where it is one.
+
+    Args:
+        panels: one group.
+    """
+    lines = [line for panel in panels if panel.model and len(measured(panel)) > 1 for line in measured(panel)]
+    plain = [line for line in lines if line.shade is None and not line.filled]
+    return {name: place for place, name in enumerate(dict.fromkeys(line.name for line in plain))}
+
+
+def has_faint(panels: Sequence[Panel]) -> bool:
+    """Whether any point is drawn in grey.
+
+    Args:
+        panels: one group.
+    """
+    return any(any(line.faint) for panel in panels for line in panel.lines)
 
 
 def is_density(panel: Panel) -> bool:
@@ -113,11 +178,16 @@ def together(panels: Sequence[Panel]) -> Panel | None:
     Args:
         panels: one group.
     """
-    single = [len(panel.lines) == 1 and panel.model and panel.lines[0].shade is None for panel in panels]
-    if not all(single) or len({_measure(panel) for panel in panels}) > 1 or not 1 < len(panels) <= OVERLAY_LIMIT:
+    own = [measured(panel) for panel in panels]
+    single = [len(lines) == 1 and lines[0].shade is None for lines in own]
+    alike = len({_measure(panel) for panel in panels}) == 1 and len({panel.model for panel in panels}) == len(panels)
+    if not all(single) or not all(panel.model for panel in panels) or not alike:
         return None
-    lines = tuple(dataclasses.replace(panel.lines[0], name=panel.model) for panel in panels)
-    return dataclasses.replace(panels[0], model="", title="", lines=lines, boundaries=())
+    if not 1 < len(panels) <= OVERLAY_LIMIT:
+        return None
+    lines = [dataclasses.replace(some[0], name=panel.model) for some, panel in zip(own, panels, strict=True)]
+    references = dict.fromkeys(line for panel in panels for line in panel.lines if line.role == "reference")
+    return dataclasses.replace(panels[0], model="", title="", lines=(*references, *lines), boundaries=())
 
 
 def reads_overlaid(panel: Panel) -> bool:
@@ -128,9 +198,9 @@ def reads_overlaid(panel: Panel) -> bool:
     Args:
         panel: an overlay.
     """
-    whole = _span(y for line in panel.lines for y in line.y)
-    spans = [_span(line.y) for line in panel.lines]
-    if whole is None or is_density(panel):
+    whole = _span(y for line in measured(panel) for y in line.y)
+    spans = [_span(line.y) for line in measured(panel)]
+    if whole is None or is_density(panel) or any(line.low is not None for line in measured(panel)):
         return True
     return all(span is None or span[1] - span[0] >= _LEAST_SHARE * (whole[1] - whole[0]) for span in spans)
 
@@ -141,7 +211,11 @@ def apart(panel: Panel) -> list[Panel]:
     Args:
         panel: for which `is_overlay` holds.
     """
-    return [dataclasses.replace(panel, model=line.name, title=line.name, lines=(line,)) for line in panel.lines]
+    references = tuple(line for line in panel.lines if line.role == "reference")
+    return [
+        dataclasses.replace(panel, model=line.name, title=line.name, lines=(*references, line))
+        for line in measured(panel)
+    ]
 
 
 def set_apart(figure: Figure, *, only_crowded: bool) -> Figure:
@@ -153,8 +227,8 @@ def set_apart(figure: Figure, *, only_crowded: bool) -> Figure:
     """
     panels: list[Panel] = []
     for panel in figure.panels:
-        crowded = len(panel.lines) > OVERLAY_LIMIT
-        if is_overlay(panel) and (crowded or not only_crowded):
+        crowded = len(measured(panel)) > OVERLAY_LIMIT
+        if is_overlay(panel) and not is_scatter(panel) and (crowded or not only_crowded):
             panels.extend(dataclasses.replace(part, group=panel.group or panel.title) for part in apart(panel))
         else:
             panels.append(panel)
@@ -191,7 +265,7 @@ def limits(panels: Sequence[Panel]) -> Limits:
     if lines and all(map(is_density, panels)):
         high = (_span(y for line in lines for y in line.y) or (0.0, 1.0))[1]
         return Limits(x=_span(x for line in lines for x in line.x), y=(0.0, (1 + _MARGIN) * high or 1.0))
-    own_y = len(panels) > 1 and all(len(panel.lines) == 1 and panel.lines[0].kinds for panel in panels)
+    own_y = len(panels) > 1 and all(_is_own_curve(panel) for panel in panels)
     values = [value for panel in panels if panel.heat for row in panel.heat.values for value in row]
     span = _span(values)
     if span is not None and span[0] >= -1 - _ROUNDING and span[1] <= 1 + _ROUNDING:
@@ -217,9 +291,9 @@ def kinds_shaded(panels: Iterable[Panel]) -> tuple[str, ...]:
     """The kinds whose blocks have a shaded background: attention and downsampling, as in the paper's figure 8.
 
     Args:
-        panels: any panels; those with several curves are not shaded.
+        panels: any panels; those with several curves, and points that no line joins, are not shaded.
     """
-    alone = (panel.lines[0] for panel in panels if len(panel.lines) == 1)
+    alone = (panel.lines[0] for panel in panels if len(panel.lines) == 1 and panel.lines[0].role == "curve")
     kinds = [kind for line in alone for kind in line.kinds[1:] if kind in SHADED_KINDS]
     return tuple(dict.fromkeys(kinds))
 
@@ -252,6 +326,8 @@ def stage_labels(ticks: Sequence[tuple[int, str]], count: int, *, least: float) 
 def _row_of(panel: Panel) -> tuple[str, ...]:
     if panel.group:
         return (panel.group,)
+    if panel.pictures:
+        return ("", "pictures")
     return ("", "map") if panel.heat is not None else ("", *_measure(panel))
 
 
@@ -282,11 +358,13 @@ def _surface_limits(panels: Sequence[Panel]) -> Limits:
     return Limits(x=x, y=y, z=ends, levels=tuple(levels.tolist()), clipped=any(v.max() > ends[1] for v in finite))
 
 
+def _is_own_curve(panel: Panel) -> bool:
+    """Whether a panel's only curve has changes to compare within it alone; intervals ask for common axes."""
+    return len(panel.lines) == 1 and bool(panel.lines[0].kinds) and panel.lines[0].low is None
+
+
 def _edges(line: Line) -> Iterable[float]:
-    if line.error is None:
-        return line.y
-    pairs = [(y, e if math.isfinite(e) else 0.0) for y, e in zip(line.y, line.error, strict=True)]
-    return [y - e for y, e in pairs] + [y + e for y, e in pairs]
+    return [*line.y, *(end for ends in edges(line) or () for end in ends)]
 
 
 def _span(values: Iterable[float]) -> tuple[float, float] | None:

@@ -1,31 +1,46 @@
-"""Curves, bands and densities as Plotly traces."""
+"""Curves, bands, whiskers and densities as Plotly traces."""
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.types import Line, Panel
-from visionscope.report.arrange import FEW_LINES, SHADED_KINDS
-from visionscope.report.axes import plain, rounded
-from visionscope.report.style import TOKEN, mark_of, model_token, number, shade_token
+from visionscope.report.arrange import FEW_LINES, SHADED_KINDS, edges, has_whiskers, is_scatter, measured
+from visionscope.report.axes import font, plain, rounded
+from visionscope.report.style import (
+    SERIES_DASHES,
+    TOKEN,
+    KindMark,
+    mark_of,
+    model_token,
+    number,
+    series_mark,
+    shade_token,
+)
+
+FAINT = "not distinguishable from no change"
+"""What grey points are."""
 
 
-def curve_traces(panel: Panel, models: Sequence[str]) -> list[dict[str, Any]]:
-    """Each curve of a panel, after its band.
+def curve_traces(panel: Panel, models: Sequence[str], series: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+    """Each curve of a panel, after its band or its whiskers; lines of reference come first.
 
     Args:
         panel: with curves.
         models: the labels of all models of the report.
+        series: numbers of a model's curves, see `arrange.series_of`.
     """
-    data: list[dict[str, Any]] = []
-    for line in panel.lines:
+    data = [_reference_trace(line) for line in panel.lines if line.role == "reference"]
+    for line in measured(panel):
         label = panel.model or line.name
         index = models.index(label) if label in models else -1
         colour = model_token(max(index, 0)) if line.shade is None else shade_token(line.shade)
-        if line.error is not None:
+        if has_whiskers(line):
+            data.extend(_whisker_traces(line, colour, index))
+        elif edges(line) is not None:
             data.append(_band_trace(line, colour, index))
-        data.append(_line_trace(panel, line, colour, index))
+        data.append(_line_trace(panel, line, colour, index, (series or {}).get(line.name, 0)))
     return data
 
 
@@ -39,62 +54,150 @@ def kind_shading(line: Line) -> list[dict[str, Any]]:
     return shapes
 
 
-def _line_trace(panel: Panel, line: Line, colour: str, model: int) -> dict[str, Any]:
+def marks_of(line: Line, series: int) -> list[KindMark]:
+    """The mark of each point of a line, of those that get one.
+
+    Args:
+        line: any line.
+        series: its number among its model's curves in the panel.
+    """
     kinds = line.kinds or (line.kind,) * len(line.x)
-    marks = [mark_of(kind) for kind in kinds]
-    # A curve of one point carries its mark at its end alone: 25 curves with marks all along can't be read.
-    last = max((i for i, y in enumerate(line.y) if math.isfinite(y)), default=-1)
-    sizes = [8 if line.kinds else 7 * (index == last) for index in range(len(line.x))]
-    marked = bool(line.kinds or line.kind)
+    return [mark_of(kind) if kind else series_mark(series) for kind in kinds]
+
+
+def marked_places(line: Line) -> list[int]:
+    """Which points of a line get a mark.
+
+    A curve of one point carries its mark at its end alone: 25 curves with marks all along can't be read.
+
+    Args:
+        line: any line.
+    """
+    finite = [index for index, y in enumerate(line.y) if math.isfinite(y)]
+    if line.kinds or line.faint or line.role == "points" or has_whiskers(line):
+        return finite
+    return finite[-1:] if line.kind else []
+
+
+def is_faint(line: Line, index: int) -> bool:
+    """Whether a point of a line is drawn in grey.
+
+    Args:
+        line: any line.
+        index: of the point.
+    """
+    return bool(line.faint) and line.faint[index]
+
+
+def _line_trace(panel: Panel, line: Line, colour: str, model: int, series: int) -> dict[str, Any]:
+    marks, places = marks_of(line, series), set(marked_places(line))
+    single = is_scatter(panel)
+    own = [TOKEN + ("faint" if is_faint(line, index) else colour) for index in range(len(line.x))]
+    filled = [mark.filled and not is_faint(line, index) for index, mark in enumerate(marks)]
+    size = 8 if line.kinds or line.role == "points" else 7
     trace: dict[str, Any] = {
         "type": "scatter",
-        "mode": "lines+markers" if marked else "lines",
+        "mode": "lines",
         "name": html.escape(line.name),
         "meta": model,
         "x": plain(line.x),
         "y": plain(line.y),
-        "line": {"color": TOKEN + colour, "width": 1.8 if line.kinds or not line.kind else 1.4},
-        "marker": {
-            "symbol": [mark.symbol for mark in marks],
-            "size": sizes,
-            "opacity": 1,
-            "color": [TOKEN + (colour if mark.filled else "paper") for mark in marks],
-            "line": {"color": TOKEN + colour, "width": 1.5},
+        "line": {
+            "color": TOKEN + colour,
+            "width": 1.8 if line.kinds or not line.kind else 1.4,
+            "dash": SERIES_DASHES[series % len(SERIES_DASHES)][0],
         },
         "customdata": _hover(panel, line),
         "hovertemplate": "%{customdata}<extra></extra>",
         "connectgaps": False,
         "showlegend": False,
     }
-    if not marked:
-        del trace["marker"]
+    if places:
+        trace["mode"] = "markers" if line.role == "points" else "lines+markers"
+        trace["marker"] = {
+            "symbol": [mark.symbol for mark in marks],
+            "size": [size * (index in places) for index in range(len(line.x))],
+            "opacity": 1,
+            "color": [one if full else TOKEN + "paper" for one, full in zip(own, filled, strict=True)],
+            "line": {"color": own if line.faint else TOKEN + colour, "width": 1.5},
+        }
+    if single:
+        look = {"text": [html.escape(line.name)], "textposition": "top center", "textfont": font("ink", 11)}
+        trace.update(mode="markers+text", cliponaxis=False, **look)
     if line.filled and len(panel.lines) <= FEW_LINES:
         trace.update(fill="tozeroy", fillcolor=f"{TOKEN}{colour}:band")
     return trace
+
+
+def _reference_trace(line: Line) -> dict[str, Any]:
+    """A thin grey line that goes with no model."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": html.escape(line.name),
+        "meta": -1,
+        "x": plain(line.x),
+        "y": plain(line.y),
+        "line": {"color": TOKEN + "boundary", "width": 1},
+        "hovertemplate": f"{html.escape(line.name)}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _whisker_traces(line: Line, colour: str, model: int) -> list[dict[str, Any]]:
+    """The intervals as upright strokes, those of faint points in grey."""
+    low, high = edges(line) or ((), ())
+    found = []
+    for faint in (True, False):
+        places = [index for index in range(len(line.x)) if is_faint(line, index) == faint]
+        places = [index for index in places if math.isfinite(low[index]) and math.isfinite(high[index])]
+        strokes = [(rounded(line.x[i]), rounded(low[i]), rounded(high[i])) for i in places]
+        if strokes:
+            look = {"color": TOKEN + ("faint" if faint else colour), "width": 1.2}
+            found.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "meta": model,
+                    "x": [value for x, _, _ in strokes for value in (x, x, None)],
+                    "y": [value for _, one, other in strokes for value in (one, other, None)],
+                    "line": look,
+                    "hoverinfo": "skip",
+                    "showlegend": False,
+                }
+            )
+    return found
 
 
 def _hover(panel: Panel, line: Line) -> list[str]:
     texts = []
     for index, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
         head = line.hover[index] if line.hover else f"{line.name}\n{panel.x_label}: {number(x)}"
-        error = "" if line.error is None else f" ± {number(line.error[index], 2)}"
+        error = _uncertainty(line, index)
         own = [panel.model or line.name] if line.hover else []
         first, *rest = [*html.escape(head).split("\n"), f"{html.escape(panel.y_label)}: {number(y)}{error}"]
         texts.append("<br>".join([f"<b>{first}</b>", *(html.escape(name) for name in own), *rest]))
     return texts
 
 
+def _uncertainty(line: Line, index: int) -> str:
+    if line.low is None or line.high is None:
+        return "" if line.error is None else f" ± {number(line.error[index], 2)}"
+    said = f" (95 % interval {number(line.low[index])} to {number(line.high[index])})"
+    return f"{said}<br>{FAINT}" if is_faint(line, index) else said
+
+
 def _band_trace(line: Line, colour: str, model: int) -> dict[str, Any]:
     """The band as closed polygons, one per stretch without gaps."""
-    errors = line.error or ()
+    low, high = edges(line) or ((), ())
     outline_x: list[float | None] = []
     outline_y: list[float | None] = []
-    for stretch in _stretches(line, errors):
+    for stretch in _stretches(line, low, high):
         if outline_x:
             outline_x.append(None)
             outline_y.append(None)
-        upper = [(line.x[i], line.y[i] + errors[i]) for i in stretch]
-        lower = [(line.x[i], line.y[i] - errors[i]) for i in reversed(stretch)]
+        upper = [(line.x[i], high[i]) for i in stretch]
+        lower = [(line.x[i], low[i]) for i in reversed(stretch)]
         for x, y in [*upper, *lower, upper[0]]:
             outline_x.append(rounded(x))
             outline_y.append(rounded(y))
@@ -112,10 +215,10 @@ def _band_trace(line: Line, colour: str, model: int) -> dict[str, Any]:
     }
 
 
-def _stretches(line: Line, errors: Sequence[float]) -> list[list[int]]:
+def _stretches(line: Line, low: Sequence[float], high: Sequence[float]) -> list[list[int]]:
     found: list[list[int]] = [[]]
-    for index, (y, error) in enumerate(zip(line.y, errors, strict=True)):
-        if math.isfinite(y) and math.isfinite(error):
+    for index, values in enumerate(zip(line.y, low, high, strict=True)):
+        if all(map(math.isfinite, values)):
             found[-1].append(index)
         elif found[-1]:
             found.append([])

@@ -1,19 +1,31 @@
 """Plain figure descriptions drawn with Plotly: one specification per panel, shared by the page and the notebook."""
 
+import base64
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from visionscope.core.types import Figure, Panel
-from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, set_apart, spans_zero
+from visionscope.core.types import Figure, Panel, Picture
+from visionscope.report.arrange import (
+    Limits,
+    axes_of,
+    groups,
+    has_faint,
+    kinds_drawn,
+    kinds_shaded,
+    measured,
+    series_of,
+    set_apart,
+    spans_zero,
+)
 from visionscope.report.axes import axis, boundary, font, zero
-from visionscope.report.curves import curve_traces, kind_shading
+from visionscope.report.curves import FAINT, curve_traces, kind_shading
 from visionscope.report.maps import heat_axes, heat_trace
 from visionscope.report.paper import to_matplotlib
-from visionscope.report.style import TOKEN, mark_of, model_token, palette, resolve
+from visionscope.report.style import SERIES_DASHES, TOKEN, mark_of, model_token, palette, resolve, series_mark
 from visionscope.report.surfaces import contour_spec, turned_spec
 
 __all__ = ["panel_spec", "to_matplotlib", "to_plotly"]
@@ -53,7 +65,11 @@ def to_plotly(figure: Figure) -> Any:
             box = _box(row, len(rows), column, len(panels))
             if panel.surface is not None:
                 turned.append(_Turned(len(data), place, box, panel_spec(panel, models, common, turned=True)))
-            spec = panel_spec(panel, models, common)
+            if panel.pictures:
+                _place_pictures(panel, box, layout)
+                layout["annotations"].append(_heading(panel.title, box))
+                continue
+            spec = panel_spec(panel, models, common, series=series_of(panels))
             if panel.surface is not None and column:
                 # The axes and the scale are those of the first and the last in the row.
                 del spec["layout"]["yaxis"]["title"]
@@ -75,11 +91,18 @@ def models_of(figures: Sequence[Figure]) -> tuple[str, ...]:
         figures: any figures.
     """
     panels = [panel for figure in figures for panel in figure.panels]
-    names = ([panel.model] if panel.model else [line.name for line in panel.lines] for panel in panels)
+    names = ([panel.model] if panel.model else [line.name for line in measured(panel)] for panel in panels)
     return tuple(dict.fromkeys(name for some in names for name in some))
 
 
-def panel_spec(panel: Panel, models: Sequence[str], common: Limits, *, turned: bool = False) -> dict[str, Any]:
+def panel_spec(
+    panel: Panel,
+    models: Sequence[str],
+    common: Limits,
+    *,
+    turned: bool = False,
+    series: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """One panel as Plotly's JSON, with named colours (see `style.resolve`) and every text escaped.
 
     Each trace's `meta` holds the index of its model in `models`, or -1, by which the page shows and hides it.
@@ -89,6 +112,7 @@ def panel_spec(panel: Panel, models: Sequence[str], common: Limits, *, turned: b
         models: the labels of all models of the report.
         common: the panel's axes, see `arrange.axes_of`.
         turned: draws a surface in three dimensions.
+        series: numbers of a model's curves, see `arrange.series_of`.
     """
     layout: dict[str, Any] = {
         "paper_bgcolor": TOKEN + "paper",
@@ -113,11 +137,11 @@ def panel_spec(panel: Panel, models: Sequence[str], common: Limits, *, turned: b
         for key, value in own.items():
             layout[key] = {**layout[key], **value} if key.endswith("axis") else value
         return {"data": data, "layout": layout}
-    if len(panel.lines) == 1 and panel.lines[0].kinds:
+    if kinds_shaded([panel]):
         layout["shapes"] = kind_shading(panel.lines[0]) + layout["shapes"]
     if spans_zero(panel, common):
         layout["shapes"] = [*layout["shapes"], zero()]
-    return {"data": curve_traces(panel, models), "layout": layout}
+    return {"data": curve_traces(panel, models, series), "layout": layout}
 
 
 def _box(row: int, rows: int, column: int, columns: int) -> tuple[float, float, float, float]:
@@ -203,6 +227,31 @@ def _place(
         layout["shapes"].append({**shape, **renamed})
 
 
+def _place_pictures(panel: Panel, box: tuple[float, float, float, float], layout: dict[str, Any]) -> None:
+    """A contact sheet in a place of a larger figure: images with their titles below."""
+    left, right, bottom, top = box
+    columns, rows = max(map(len, panel.pictures)), len(panel.pictures)
+    width, height = (right - left) / columns, (top - bottom) / rows
+    for row, pictures in enumerate(panel.pictures):
+        for column, picture in enumerate(pictures):
+            x, y = left + column * width, top - row * height
+            paper = {"xref": "paper", "yref": "paper", "x": x}
+            size = {"y": y, "sizex": 0.94 * width, "sizey": 0.8 * height, "source": picture_source(picture)}
+            layout.setdefault("images", []).append({**paper, **size})
+            below = {"y": y - 0.8 * height, "xanchor": "left", "yanchor": "top", "showarrow": False}
+            text = {"text": html.escape(picture.title), "font": font("muted", 9)}
+            layout["annotations"].append({**paper, **below, **text})
+
+
+def picture_source(picture: Picture) -> str:
+    """A small image as a text that pages can hold.
+
+    Args:
+        picture: one of a contact sheet.
+    """
+    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+
+
 def _number(axis: int) -> str:
     return "" if axis == 1 else str(axis)
 
@@ -214,11 +263,18 @@ def _heading(title: str, box: tuple[float, float, float, float]) -> dict[str, An
 
 def _legend_entries(figure: Figure) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
-    lines = [line for panel in figure.panels if not panel.model for line in panel.lines]
-    for index, name in enumerate(dict.fromkeys(line.name for line in lines)):
-        entries.append(
-            _legend_entry(html.escape(name), {"mode": "lines", "line": {"color": TOKEN + model_token(index)}})
-        )
+    models = models_of([figure])
+    lines = [line for panel in figure.panels if not panel.model for line in measured(panel)]
+    for name in dict.fromkeys(line.name for line in lines):
+        look = {"color": TOKEN + model_token(models.index(name))}
+        entries.append(_legend_entry(html.escape(name), {"mode": "lines", "line": look}))
+    for name, place in series_of(figure.panels).items():
+        dash = {"color": TOKEN + "muted", "dash": SERIES_DASHES[place % len(SERIES_DASHES)][0]}
+        marker = {"symbol": series_mark(place).symbol, "size": 7, "color": TOKEN + "muted"}
+        entries.append(_legend_entry(html.escape(name), {"mode": "lines+markers", "line": dash, "marker": marker}))
+    if has_faint(figure.panels):
+        marker = {"symbol": "circle-open", "size": 7, "color": TOKEN + "faint"}
+        entries.append(_legend_entry(f"grey: {FAINT}", {"mode": "markers", "marker": marker}))
     for kind in kinds_drawn(figure.panels):
         mark = mark_of(kind)
         fill = TOKEN + ("muted" if mark.filled else "paper")

@@ -1,5 +1,6 @@
 """Plain figure descriptions drawn with matplotlib, in the style of a paper: PDF and 300 dpi PNG."""
 
+import io
 import math
 import textwrap
 from typing import Any
@@ -14,25 +15,44 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from visionscope.core.types import Figure, Heat, Line, Panel, Surface
 from visionscope.report.arrange import (
     FEW_LINES,
     Limits,
     axes_of,
+    edges,
     groups,
+    has_faint,
+    has_whiskers,
+    is_scatter,
     kinds_drawn,
+    kinds_shaded,
+    measured,
     scopes_named,
+    series_of,
     set_apart,
     spans_zero,
     stage_labels,
     stage_ticks,
 )
-from visionscope.report.style import mark_of, model_token, palette, paper_settings, shade_of, shade_token
+from visionscope.report.curves import FAINT, is_faint, marked_places, marks_of
+from visionscope.report.style import (
+    SERIES_DASHES,
+    mark_of,
+    model_token,
+    palette,
+    paper_settings,
+    series_mark,
+    shade_of,
+    shade_token,
+)
 
 _COLUMNS = 4
 _LABEL_WIDTH = 30
 _SIZE = {1: (3.6, 2.3), 2: (2.9, 2.1), 3: (2.3, 1.9), 4: (1.8, 1.7)}
+_SHEET, _PICTURE = 6.8, 0.75
 _FRAME = 0.12
 _LEGEND_MARK, _LEGEND_LETTER = 0.5, 0.047
 _SHADED = {"msa": "#dfe2e6", "down": "#cfe0f7"}
@@ -47,7 +67,7 @@ def to_matplotlib(figure: Figure) -> Drawing:
     figure = set_apart(figure, only_crowded=True)
     with mpl.rc_context(paper_settings()):
         rows = [row for group in groups(figure) for row in _rows(group)]
-        sizes = [_SIZE[min(len(group), _COLUMNS)] for group, _ in rows]
+        sizes = [_sheet_size(row) or _SIZE[min(len(group), _COLUMNS)] for group, row in rows]
         width = max(size[0] * min(len(group), _COLUMNS) for (group, _), size in zip(rows, sizes, strict=True))
         heights = [size[1] + 0.35 for size in sizes]
         height = sum(heights) + 0.35
@@ -67,13 +87,25 @@ def to_matplotlib(figure: Figure) -> Drawing:
     return drawing
 
 
+def _sheet_size(row: list[Panel]) -> tuple[float, float] | None:
+    """Width and height of a contact sheet in inches, from the pictures that it has; None for curves and maps."""
+    if not row[0].pictures:
+        return None
+    columns, rows = (
+        max(found) for found in zip(*((max(map(len, p.pictures)), len(p.pictures)) for p in row), strict=True)
+    )
+    width = min(_SHEET, _PICTURE * columns)
+    return width, min(_SHEET * 1.3, width / columns * rows / 0.8)
+
+
 def _rows(group: list[Panel]) -> list[tuple[list[Panel], list[Panel]]]:
     return [(group, group[start : start + _COLUMNS]) for start in range(0, len(group), _COLUMNS)]
 
 
 def _lines_of(figure: Figure) -> list[str]:
     labels = [panel.model for panel in figure.panels if panel.model]
-    return list(dict.fromkeys([*labels, *(x.name for panel in figure.panels if not panel.model for x in panel.lines)]))
+    named = (line.name for panel in figure.panels if not panel.model for line in measured(panel))
+    return list(dict.fromkeys([*labels, *named]))
 
 
 def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[str]) -> None:
@@ -84,6 +116,9 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         ax.set_visible(False)
     measure = ""
     for ax, panel in zip(axes, row, strict=False):
+        if panel.pictures:
+            _draw_pictures(ax, panel)
+            continue
         ax.set_title(_safe("\n".join(textwrap.wrap(panel.title, _LABEL_WIDTH))), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
         if panel.y_label != measure or panel.heat is not None:
@@ -94,7 +129,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         elif panel.surface is not None:
             _draw_surface(ax, panel.surface, shared[id(panel)])
         else:
-            _draw_lines(ax, panel, shared[id(panel)], models)
+            _draw_lines(ax, panel, shared[id(panel)], models, series_of(group))
     drawn = list(axes[: len(row)])
     common = shared[id(row[0])]
     if row[0].surface is not None:
@@ -125,39 +160,60 @@ def _columns_of(labels: list[str], width: float) -> int:
     return math.ceil(len(labels) / math.ceil(len(labels) / fitting))
 
 
-def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str]) -> None:
+def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str], series: dict[str, int]) -> None:
     colours = palette("light")
     if common.x is not None:
         ax.set_xlim(*common.x)
     if common.y is not None:
         ax.set_ylim(*common.y)
-    if len(panel.lines) == 1 and panel.lines[0].kinds:
+    if kinds_shaded([panel]):
         _shade_kinds(ax, panel.lines[0])
     for x in panel.boundaries:
         ax.axvline(x, color=colours["boundary"], linewidth=0.5, linestyle=":")
     if spans_zero(panel, common):
         ax.axvline(0, color=colours["muted"], linewidth=0.6)
     for line in panel.lines:
+        if line.role == "reference":
+            ax.plot(line.x, line.y, color=colours["boundary"], linewidth=0.6, zorder=1)
+            continue
         label = panel.model or line.name
         token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
-        _draw_line(ax, line, colours[token])
+        _draw_line(ax, line, colours[token], series.get(line.name, 0))
+        if is_scatter(panel):
+            place = (line.x[0], line.y[0])
+            ax.annotate(_safe(line.name), place, (0, 4), textcoords="offset points", ha="center", fontsize=6)
         if line.filled and len(panel.lines) <= FEW_LINES:
             ax.fill_between(line.x, 0, line.y, color=colours[token], alpha=0.18, linewidth=0, zorder=1)
 
 
-def _draw_line(ax: Axes, line: Line, colour: str) -> None:
-    x, y = np.array(line.x), np.array(line.y)
-    ax.plot(x, y, color=colour, zorder=2)
-    if line.error is not None:
-        error = np.array(line.error)
-        ax.fill_between(x, y - error, y + error, color=colour, alpha=0.18, linewidth=0, zorder=1)
-    finite = [index for index, value in enumerate(line.y) if math.isfinite(value) and (line.kinds or line.kind)]
-    marked = finite if line.kinds else finite[-1:]
-    for index in marked:
-        mark = mark_of(line.kinds[index] if line.kinds else line.kind)
-        fill = colour if mark.filled else "white"
-        style: dict[str, Any] = {"markersize": 3.4, "markerfacecolor": fill, "markeredgecolor": colour}
-        ax.plot(x[index], y[index], marker=mark.marker, markeredgewidth=0.7, linestyle="none", zorder=3, **style)
+def _draw_line(ax: Axes, line: Line, colour: str, series: int) -> None:
+    x, y, grey = np.array(line.x), np.array(line.y), palette("light")["faint"]
+    own = [grey if is_faint(line, index) else colour for index in range(len(x))]
+    if line.role != "points":
+        ax.plot(x, y, color=colour, linestyle=SERIES_DASHES[series % len(SERIES_DASHES)][1], zorder=2)
+    ends = edges(line)
+    if ends is not None and has_whiskers(line):
+        ax.vlines(x, *ends, colors=own, linewidth=0.7, zorder=2)
+    elif ends is not None:
+        ax.fill_between(x, *ends, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    marks = marks_of(line, series)
+    for index in marked_places(line):
+        fill = own[index] if marks[index].filled and not is_faint(line, index) else "white"
+        style: dict[str, Any] = {"markersize": 3.4, "markerfacecolor": fill, "markeredgecolor": own[index]}
+        look: dict[str, Any] = {"marker": marks[index].marker, "markeredgewidth": 0.7, "linestyle": "none"}
+        ax.plot(x[index], y[index], zorder=3, **look, **style)
+
+
+def _draw_pictures(ax: Axes, panel: Panel) -> None:
+    """A contact sheet as axes inside the panel's place."""
+    ax.set_axis_off()
+    columns, rows = max(map(len, panel.pictures)), len(panel.pictures)
+    for row, pictures in enumerate(panel.pictures):
+        for column, picture in enumerate(pictures):
+            inner = ax.inset_axes((column / columns, 1 - (row + 1) / rows, 0.94 / columns, 0.78 / rows))
+            inner.imshow(np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")), interpolation="nearest")
+            inner.set_axis_off()
+            inner.set_title(_safe(picture.title), fontsize=5, y=-0.02, va="top", pad=0)
 
 
 def _shade_kinds(ax: Axes, line: Line) -> None:
@@ -230,11 +286,23 @@ def _heat_colours() -> LinearSegmentedColormap:
 def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
-    for name in dict.fromkeys(line.name for panel in row if not panel.model for line in panel.lines):
+    for name in dict.fromkeys(line.name for panel in row if not panel.model for line in measured(panel)):
         handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name)))
     for name, shade in scopes_named(row).items():
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
-    shaded = {kind for panel in row if len(panel.lines) == 1 for kind in panel.lines[0].kinds} & set(_SHADED)
+    for name, place in series_of(row).items():
+        look: dict[str, Any] = {"linestyle": SERIES_DASHES[place % len(SERIES_DASHES)][1], "color": "#59636e"}
+        mark = series_mark(place)
+        if all(line.role == "points" for panel in row for line in measured(panel)):
+            look["linestyle"] = "none"
+        if any(marked_places(line) for panel in row for line in measured(panel) if not line.kinds and not line.kind):
+            fill = "#59636e" if mark.filled else "white"
+            look.update(marker=mark.marker, markersize=3.4, markerfacecolor=fill, markeredgewidth=0.7)
+        handles.append(Line2D([], [], label=_safe(name), **look))
+    if has_faint(row):
+        grey: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colours["faint"], "markersize": 4}
+        handles.append(Line2D([], [], marker="o", linestyle="none", label=f"grey: {FAINT}", **grey))
+    shaded = set(kinds_shaded(row))
     for kind in kinds_drawn(row):
         mark = mark_of(kind)
         fill = "#59636e" if mark.filled else "white"

@@ -60,6 +60,18 @@ KIND_MARKS: dict[str, KindMark] = {
 
 _PLAIN_MARK = KindMark(words="point", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"])
 
+SERIES_DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))
+"""How a model's several curves in one panel are told apart, in Plotly's and in matplotlib's words."""
+
+_SERIES_MARKS = (
+    _PLAIN_MARK,
+    KindMark(words="", symbol="square", marker="s", filled=False, path=_SHAPES["square"]),
+    KindMark(words="", symbol="diamond", marker="D", filled=True, path=_SHAPES["diamond"]),
+    KindMark(words="", symbol="triangle-up", marker="^", filled=False, path=_SHAPES["triangle-up"]),
+    KindMark(words="", symbol="cross", marker="P", filled=True, path=_SHAPES["cross"]),
+    KindMark(words="", symbol="pentagon", marker="p", filled=False, path=_SHAPES["pentagon"]),
+)
+
 _THEMES: dict[str, dict[str, Any]] = {
     "light": {
         "paper": "#ffffff",
@@ -68,6 +80,7 @@ _THEMES: dict[str, dict[str, Any]] = {
         "grid": "#e8ebee",
         "axis": "#aab2bb",
         "boundary": "#8b949e",
+        "faint": "#8b949e",
         "hole": "#eceff1",
         "contour": "rgba(255, 255, 255, 0.55)",
         "kind:msa": "rgba(90, 100, 112, 0.15)",
@@ -82,6 +95,7 @@ _THEMES: dict[str, dict[str, Any]] = {
         "grid": "#2a2f36",
         "axis": "#59626d",
         "boundary": "#7d8793",
+        "faint": "#8a949f",
         "hole": "#2a2f36",
         "contour": "rgba(255, 255, 255, 0.4)",
         "kind:msa": "rgba(200, 210, 222, 0.13)",
@@ -98,6 +112,15 @@ def mark_of(kind: str | None) -> KindMark:
         kind: as tables spell it, or None for a curve without one.
     """
     return KIND_MARKS.get(kind or "", _PLAIN_MARK)
+
+
+def series_mark(place: int) -> KindMark:
+    """The mark of one of several curves of a model.
+
+    Args:
+        place: its number, see `arrange.series_of`.
+    """
+    return _SERIES_MARKS[place % len(_SERIES_MARKS)]
 
 
 def shade_token(shade: float) -> str:

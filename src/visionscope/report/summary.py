@@ -11,33 +11,17 @@ from visionscope.report.curvature import density_findings, hessian_findings
 from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
 from visionscope.report.flatness import landscape_findings
 from visionscope.report.likeness import between_findings, similarity_findings
+from visionscope.report.limits import caveats, has_random_weights
 
-__all__ = ["Finding", "caveats", "findings", "has_random_weights", "main_findings"]
+__all__ = ["DIAGNOSTICS", "Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
-DIAGNOSTICS = ("fourier", "variance", "similarity", "similarity_between", "hessian", "density", "landscape")
+DIAGNOSTICS = (
+    *("fourier", "variance", "similarity", "similarity_between", "hessian", "density", "landscape"),
+    *("lesion", "frequency_noise", "fourier_heatmap", "corruption", "adversarial"),
+    *("calibration", "fit", "shape_bias", "attention"),
+)
 """The order in which the page speaks of them."""
 
-_FEW_IMAGES = 100
-
-_CAVEATS = {
-    "hessian": (
-        "Eigenvalues depend on how a network is parametrized: where a normalisation follows a layer, scaling its "
-        "weights changes every eigenvalue and not the function. Compare networks whose weights were trained alike.",
-        "NEP and APE count the few eigenvalues of largest magnitude of mini-batches of 16 images. They are not the "
-        "share of negative directions of the whole Hessian, and other sizes of mini-batches give other numbers.",
-    ),
-    "density": (
-        "The density knows where many eigenvalues lie, not single ones: its peaks are as wide as the stated standard "
-        "deviation, and its smallest masses rest on a few random vectors.",
-    ),
-    "landscape": (
-        "A step of filter-normalized directions is as long as the filters themselves: networks with large weights "
-        "take larger steps, and those of different size move in spaces of different dimension. A landscape is a cut "
-        "of two dimensions: what lies beside it is not seen.",
-        "L2 is a plain bowl around any network. Where it makes most of NLL + L2, that surface says little of the "
-        "network: look at the NLL.",
-    ),
-}
 _NEARLY = 0.7
 
 
@@ -94,62 +78,3 @@ def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
         left.remove(best)
         ranked.append(best)
     return ranked
-
-
-def has_random_weights(jobs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether any model of the run was never trained.
-
-    Args:
-        jobs: the runs' `job.json` dicts.
-    """
-    return any(str(job["model"]["weights"]).startswith("random") for job in jobs)
-
-
-def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the numbers of this very run can and can't tell.
-
-    Args:
-        tables: result rows by diagnostic.
-        jobs: the runs' `job.json` dicts.
-    """
-    said = [
-        "An interval says how far a number would move with other images of the same kind. It knows nothing of other "
-        "training runs: one network is one sample. Of 20 intervals that truly hold zero, one misses it by chance.",
-    ]
-    if any(name in tables for name in ("fourier", "variance", "similarity")):
-        said.insert(
-            0,
-            "Compare changes inside one network. Absolute values depend on the width, the normalisation and the size "
-            "of the grid: between networks, and across a change of grid, they don't compare.",
-        )
-    if "fourier" in tables:
-        said.append(
-            "High-frequency amplitude is measured relative to the mean of each map (frequency zero). A block that "
-            "only shifts that mean moves the number as well."
-        )
-    said += [text for name, texts in _CAVEATS.items() if name in tables for text in texts]
-    if "similarity" in tables:
-        said.append(
-            "Points of one stage are also close in depth, which alone makes them alike; CKA does not say which of "
-            "two representations is the better one."
-        )
-    if has_random_weights(jobs):
-        said.append("Models with random weights show what the architecture does before it has learned anything.")
-    images = [int(job["data"]["images"]) for job in jobs]
-    if images and min(images) < _FEW_IMAGES:
-        said.append(f"{min(images)} images are few: intervals are wide, and rare kinds of image are missing.")
-    return [*said, *_left_out(tables)]
-
-
-def _left_out(tables: Mapping[str, pa.Table]) -> list[str]:
-    said = []
-    for name, table in tables.items():
-        if not {"note", "point"} <= set(table.column_names) or not table.num_rows:
-            continue
-        rows = zip(*(table.column(key).to_pylist() for key in ("model", "point", "note")), strict=True)
-        noted = {(model, point) for model, point, note in rows if note}
-        if noted:
-            points = "1 point has" if len(noted) == 1 else f"{len(noted)} points have"
-            reasons = sorted({note for note in table.column("note").to_pylist() if note})
-            said.append(f"{name}: {points} no number ({'; '.join(reasons)}).")
-    return said

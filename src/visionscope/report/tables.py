@@ -23,6 +23,8 @@ _WORDS = {
 _SETTINGS = ("augmentation", "batch_norm", "weight_decay", "label_smoothing", "plane", "normalization")
 _LAST = ("parameters", "mini_batches", "eigenvalues", "unconverged", "products", "directions", "images")
 _ENDS = ("_low", "_high")
+_NEVER = ("right", "sample", "part", "start", "picture")
+_CHANCE = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,13 +33,14 @@ class Shown:
 
     Attributes:
         columns: header, meaning (shown on hover) and whether it holds numbers.
-        rows: the texts, row by row, with the label of the model of each row in front.
+        rows: the texts, row by row, with the label of the model of each row in front and, behind, whether the row
+            shows nothing but what chance could do.
         settings: under which conditions the rows were measured, one sentence for each that occurs.
         note: what must be said of the rows as a whole; "" for nothing.
     """
 
     columns: tuple[tuple[str, str, bool], ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    rows: tuple[tuple[str, tuple[str, ...], bool], ...]
     settings: tuple[str, ...]
     note: str
 
@@ -54,7 +57,7 @@ def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
         return None
     columns = sorted((key for key in table.column_names if _is_shown(key, table)), key=_LAST.__contains__)
     rows = table.to_pylist()
-    said = tuple((str(row["model"]), tuple(_cell(row, key) for key in columns)) for row in rows)
+    said = tuple((str(row["model"]), tuple(_cell(row, key) for key in columns), _by_chance(row)) for row in rows)
     return Shown(
         columns=tuple(_header(table, key) for key in columns),
         rows=said,
@@ -63,9 +66,20 @@ def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
     )
 
 
+def _by_chance(row: Mapping[str, Any]) -> bool:
+    p = row.get("p_holm")
+    return p is not None and p >= _CHANCE
+
+
 def _is_shown(key: str, table: pa.Table) -> bool:
     names = table.column_names
     if key in ("scope", "level") and set(table.column(key).to_pylist()) == {"model"}:
+        return False
+    if (
+        key in _NEVER
+        or pa.types.is_list(table.schema.field(key).type)
+        or pa.types.is_binary(table.schema.field(key).type)
+    ):
         return False
     if key in LEADING or key in _SETTINGS or key == "standard_error" or key == "deviation":
         return False

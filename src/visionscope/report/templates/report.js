@@ -7,6 +7,7 @@
   const config = { displayModeBar: false, responsive: false, scrollZoom: false };
   const numeric = new Set(["x", "y", "z", "customdata", "text"]);
   const plots = [...document.querySelectorAll(".plot")];
+  const folds = [...document.querySelectorAll("details.fold")];
   let queue = [];
   let busy = false;
 
@@ -94,13 +95,20 @@
     setTimeout(next, 0);
   }
 
-  function drawAll() {
+  const isSeen = (plot) => plot.offsetParent !== null && !plot.closest("details:not([open])");
+
+  function drawThese(chosen) {
     root.dataset.drawn = "false";
-    queue = plots.filter((plot) => plot.offsetParent !== null);
+    queue = [...new Set([...queue, ...chosen.filter(isSeen)])];
     if (!busy) {
       busy = true;
       setTimeout(next, 0);
     }
+  }
+
+  function drawAll() {
+    queue = [];
+    drawThese(plots);
   }
 
   function choose() {
@@ -146,11 +154,15 @@
 
   function openTarget() {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.matches("details.rows")) {
+    if (!target) return;
+    for (let part = target.parentElement; part; part = part.parentElement) if (part.matches("details")) part.open = true;
+    const own = target.querySelector(":scope > details.fold");
+    if (own) own.open = true;
+    if (target.matches("details.rows")) {
       target.open = true;
       fill(target);
-      target.scrollIntoView();
     }
+    target.scrollIntoView();
   }
 
   document.addEventListener("click", (event) => {
@@ -160,6 +172,7 @@
     if (button.dataset.chip) shown[button.dataset.chip] = !shown[button.dataset.chip];
     if (button.dataset.all) shown.fill(button.dataset.all === "true");
     if (button.dataset.chip || button.dataset.all) choose();
+    if (button.dataset.fold) for (const one of folds) one.open = button.dataset.fold === "open";
     if (button.dataset.viewButton) {
       const group = button.closest(".group");
       show(group, button.dataset.viewButton);
@@ -170,6 +183,7 @@
       drawAll();
     }
   });
+  for (const one of folds) one.addEventListener("toggle", () => one.open && drawThese([...one.querySelectorAll(".plot")]));
   for (const details of document.querySelectorAll("details.rows")) details.addEventListener("toggle", () => details.open && fill(details));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => dress(event.matches ? "dark" : "light"));
   addEventListener("hashchange", openTarget);
@@ -186,16 +200,20 @@
   // Paper is white and narrow: draw for it, and go back afterwards.
   let before = null;
   let turned = [];
+  let folded = [];
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
     document.body.classList.add("printing");
+    folded = folds.filter((one) => !one.open);
+    for (const one of folded) one.open = true;
     turned = groupsTurned();
     for (const group of turned) show(group, "contour");
     for (const plot of plots) if (plot.offsetParent !== null) draw(plot);
   });
   addEventListener("afterprint", () => {
     document.body.classList.remove("printing");
+    for (const one of folded) one.open = false;
     for (const group of turned) show(group, "3-D");
     dress(before);
   });
