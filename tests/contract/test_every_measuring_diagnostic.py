@@ -21,8 +21,8 @@ from visionscope.diagnostics import _outcomes
 from visionscope.errors import DataError
 from visionscope.report.figures import to_matplotlib, to_plotly
 from visionscope.running.measuring import measure
-from visionscope.running.plan import scopes_of
 from visionscope.running.store import LEADING, with_leading
+from visionscope.running.subjects import scopes_of
 from visionscope.tracing import trace, watch
 
 # Small enough to take no time, of several parts each.
@@ -30,12 +30,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hessian": {"mini_batches": 9, "k": 1, "tolerance": 1e-2},
     "density": {"mini_batches": 3, "probes": 3, "steps": 6, "sketch": 2},
     "landscape": {"sample_size": 40, "points": 3, "draws": 1},
+    "attention": {"image": 3},
+    "frequency_noise": {"frequencies": (0.3, 0.7), "width": 0.4},
     "calibration": {"fit_size": 20},
 }
 NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.
 # Networks that a diagnostic has something to ask of; all where it is not named.
-APPLIES: dict[str, tuple[str, ...]] = {}
+APPLIES: dict[str, tuple[str, ...]] = {"attention": ("tokens", "alternating")}
 NORMS = {"hessian": "train", "density": "train", "landscape": "reestimated"}
 # Where the order of images changes nothing: within mini-batches of 16, or at all.
 # What is drawn per position has no order to lose.
