@@ -1,0 +1,261 @@
+"""The published corrupted images, CIFAR-10-C, CIFAR-100-C and ImageNet-C, and AlexNet's errors on the last."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from visionscope.data.folder import FolderSource
+from visionscope.data.sources import Source
+from visionscope.errors import DataError
+
+ALEXNET_ERRORS = {
+    "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
+    "shot_noise": (0.71224, 0.85108, 0.93574, 0.98182, 0.99146),
+    "impulse_noise": (0.78374, 0.89808, 0.9487, 0.9872, 0.99548),
+    "defocus_blur": (0.65624, 0.73202, 0.85036, 0.91364, 0.94714),
+    "glass_blur": (0.64308, 0.75054, 0.88806, 0.91622, 0.93344),
+    "motion_blur": (0.5843, 0.70048, 0.82108, 0.8975, 0.92638),
+    "zoom_blur": (0.70008, 0.76992, 0.80784, 0.84198, 0.87198),
+    "snow": (0.71726, 0.88392, 0.86468, 0.9187, 0.94952),
+    "frost": (0.6139, 0.79734, 0.8879, 0.89942, 0.9343),
+    "fog": (0.67474, 0.7605, 0.84378, 0.8726, 0.945),
+    "brightness": (0.4514, 0.48502, 0.54048, 0.62166, 0.7244),
+    "contrast": (0.64548, 0.7615, 0.88874, 0.9776, 0.9927),
+    "elastic_transform": (0.52596, 0.70116, 0.55686, 0.64076, 0.80554),
+    "pixelate": (0.52218, 0.5462, 0.73728, 0.87092, 0.91262),
+    "jpeg_compression": (0.51002, 0.54718, 0.57294, 0.65458, 0.74778),
+}
+"""Error of AlexNet on ImageNet-C per type and severity (hendrycks/robustness, issue 10)."""
+
+_SEVERITIES = 5
+_GROUPS = ("", "blur", "digital", "noise", "weather")
+_LOOKED_AT = 64  # images of an array whose bytes identify it
+
+
+class ArraySet:
+    """CIFAR-10-C or CIFAR-100-C: an array of 8-bit images for each type, severity after severity, and their labels.
+
+    `TYPE.npy` has the shape (5 n, row, column, 3), `labels.npy` (5 n,), five times the same n labels.
+
+    Args:
+        root: the folder.
+        types: which are wanted.
+        num_classes: classes that the model knows, or None where labels are not asked for.
+
+    Raises:
+        DataError: for a missing file, a wrong shape, and labels that don't fit.
+    """
+
+    is_tree = False
+
+    def __init__(self, root: Path, types: Sequence[str], num_classes: int | None) -> None:
+        self._arrays = {kind: _array(root, kind) for kind in types}
+        first, *others = types
+        shape = self._arrays[first].shape
+        for kind in types:
+            array = self._arrays[kind]
+            if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or len(array) % _SEVERITIES:
+                raise DataError(
+                    f"corruption.folder: {root / kind}.npy must hold 8-bit images (5 n, height, width, 3), severity "
+                    f"after severity; it holds {array.dtype} {array.shape}"
+                )
+        for kind in others:
+            if self._arrays[kind].shape != shape:
+                raise DataError(
+                    f"corruption.folder: {root / kind}.npy must be shaped as {first}.npy, {shape}; "
+                    f"it is {self._arrays[kind].shape}"
+                )
+        self._labels = np.asarray(_array(root, "labels"))
+        self._check_labels(root, shape[0], num_classes)
+        self._root = root
+
+    def source(self, kind: str, severity: int) -> Source:
+        """The images of one type and severity."""
+        count = len(self._labels) // _SEVERITIES
+        first = (severity - 1) * count
+        array = self._arrays[kind][first : first + count]
+        return ArraySource(f"{self._root / kind}.npy", str(severity), array, self._labels[:count])
+
+    def fingerprint(self) -> str:
+        """Identifies the set by shapes, labels and the bytes of 64 images of each array.
+
+        Other images that change go unnoticed here; the table's column `sample` tells them apart.
+        """
+        digest = hashlib.sha256(self._labels.astype("<i8").tobytes())
+        for kind, array in self._arrays.items():
+            digest.update(f"{kind} {array.shape} ".encode())
+            digest.update(array[:: max(1, len(array) // _LOOKED_AT)].tobytes())
+        return digest.hexdigest()
+
+    def _check_labels(self, root: Path, images: int, num_classes: int | None) -> None:
+        labels, place = self._labels, root / "labels.npy"
+        if labels.shape != (images,) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"corruption.folder: {place} must hold {images} whole numbers, a label for each image; "
+                f"it holds {labels.dtype} {labels.shape}"
+            )
+        if not (labels.reshape(_SEVERITIES, -1) == labels[: images // _SEVERITIES]).all():
+            raise DataError(f"corruption.folder: {place} must be five times the same labels, once for each severity")
+        if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
+            raise DataError(
+                f"corruption.folder: labels must be 0 to the classes of the model's head ({num_classes}) less 1; "
+                f"{place} holds {labels.min()} to {labels.max()}"
+            )
+
+
+class ArraySource:
+    """The images of one type and severity in an array.
+
+    Args:
+        spec: the array's file.
+        split: the severity.
+        images: (image, row, column, 3).
+        labels: (image,).
+    """
+
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, spec: str, split: str, images: NDArray[np.uint8], labels: NDArray[Any]) -> None:
+        self.spec, self.split = spec, split
+        self._images, self._labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def image(self, index: int) -> Image.Image:
+        """The image."""
+        return Image.fromarray(np.ascontiguousarray(self._images[index]))
+
+    def label(self, index: int) -> int | None:
+        """Its class index."""
+        return int(self._labels[index])
+
+    def name(self, index: int) -> str:
+        """File, severity and number."""
+        return f"{self.spec} severity {self.split} image {index}"
+
+    def content(self, index: int) -> bytes:
+        """Its pixels, row by row in RGB."""
+        return bytes(self._images[index].tobytes())
+
+
+class FolderSet:
+    """ImageNet-C: `TYPE/SEVERITY/CLASS/*.JPEG`, or the same inside the folders blur, digital, noise and weather.
+
+    Args:
+        root: the folder.
+        types: which are wanted.
+        severities: which are wanted.
+        num_classes: classes that the model knows, or None where labels are not asked for.
+
+    Raises:
+        DataError: for a missing folder or file, and classes that the model doesn't know.
+    """
+
+    is_tree = True
+
+    def __init__(self, root: Path, types: Sequence[str], severities: Sequence[int], num_classes: int | None) -> None:
+        self._num_classes = num_classes
+        self._places = {kind: _type_folder(root, kind) for kind in types}
+        self._severities = tuple(severities)
+        whole: dict[str, list[str]] | None = None
+        digest = hashlib.sha256()
+        for kind, place in self._places.items():
+            for severity in severities:
+                files = _files(place / str(severity))
+                whole = whole or files
+                _compare(files, whole, place / str(severity))
+                for name, inside in files.items():
+                    path = place / str(severity) / name / inside[0] if inside else place
+                    digest.update(f"{kind} {severity} {name} {inside} {path.stat().st_size} ".encode())
+        self._digest = digest.hexdigest()
+        if not whole or not any(whole.values()):
+            raise DataError(f"corruption.folder: no class folders with images in {self._places[types[0]]}/1")
+        source = self.source(types[0], self._severities[0])
+        unknown = [source.name(index) for index in range(len(source)) if source.label(index) is None]
+        if unknown:
+            raise DataError(
+                f"corruption.folder: labels must be classes of this model's head of {num_classes}; "
+                f"{Path(unknown[0]).parent.name} is none"
+            )
+
+    def source(self, kind: str, severity: int) -> Source:
+        """The images of one type and severity."""
+        place = self._places[kind] / str(severity)
+        return FolderSource(str(place), place, None, num_classes=self._num_classes)
+
+    def fingerprint(self) -> str:
+        """Identifies the set by the names of all files and the size of the first of each class.
+
+        A file whose content alone changes may go unnoticed here; the table's column `sample` tells it apart.
+        """
+        return self._digest
+
+
+def open_published(
+    folder: str, types: Sequence[str], severities: Sequence[int], num_classes: int | None
+) -> ArraySet | FolderSet:
+    """Opens a published set and checks that all that is asked of it is there, without reading the images.
+
+    Args:
+        folder: where it lies.
+        types: which are wanted.
+        severities: which are wanted.
+        num_classes: classes that the model knows, or None where labels are not asked for.
+
+    Raises:
+        DataError: for a missing file or folder, a wrong shape, and labels that don't fit.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"corruption.folder: must be a folder that is there; got {folder!r}")
+    if any(root.glob("*.npy")):
+        return ArraySet(root, types, num_classes)
+    return FolderSet(root, types, severities, num_classes)
+
+
+def _array(root: Path, name: str) -> NDArray[Any]:
+    path = root / f"{name}.npy"
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"corruption.folder: there is no {path}; name a folder that has it, or fewer types") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"corruption.folder: {path} can't be read as an array: {reason}") from error
+    return found
+
+
+def _type_folder(root: Path, kind: str) -> Path:
+    for group in _GROUPS:
+        if (root / group / kind).is_dir():
+            return root / group / kind
+    raise DataError(
+        f"corruption.folder: there is no {root / kind} (nor in {', '.join(_GROUPS[1:])}), and no {kind}.npy; name a "
+        "folder that has it, or fewer types"
+    )
+
+
+def _files(place: Path) -> dict[str, list[str]]:
+    """The names of the files in each class folder."""
+    if not place.is_dir():
+        raise DataError(f"corruption.folder: there is no {place}; name a folder that has it, or fewer severities")
+    classes = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith("."))
+    return {name: sorted(file for file in os.listdir(place / name) if not file.startswith(".")) for name in classes}
+
+
+def _compare(files: dict[str, list[str]], whole: dict[str, list[str]], place: Path) -> None:
+    for name in sorted({*files, *whole}):
+        own, other = set(files.get(name, ())), set(whole.get(name, ()))
+        if own != other:
+            odd = min(own ^ other)
+            raise DataError(
+                f"corruption.folder: every type and severity must hold the same files; {place} "
+                f"{'lacks' if odd in other else 'alone has'} {name}/{odd}"
+            )
