@@ -25,6 +25,7 @@ _HELP = {
     "device": "auto, cpu, cuda, cuda:1, ...",
     "precision": "fp32, fp64 or bf16",
     "random_weights": "seed of random weights instead of pretrained ones",
+    "n_forward": "passes with dropout whose mean is the prediction, from 2 on; for what asks for predictions alone",
     "size": "height and width in pixels instead of the model's own",
     "mean": "per channel, of pixels in [0, 1], instead of the model's own",
     "std": "per channel instead of the model's own",
@@ -36,7 +37,7 @@ _HELP = {
     "out": "run folder; the same command resumes it",
 }
 _TEXTS = ("data", "only", "device", "precision", "points", "augmentation", "decays", "out")
-_INTEGERS = ("images", "batch", "seed", "random_weights")
+_INTEGERS = ("images", "batch", "seed", "random_weights", "n_forward")
 _FLOATS = ("label_smoothing", "weight_decay")
 _REQUIRED = ("models", "data")
 
@@ -64,7 +65,9 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
         models: whether models are named as positional arguments.
     """
     if models:
-        parser.add_argument("models", nargs="+", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
+        parser.add_argument(
+            "models", nargs="+", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE[,FILE...]]"
+        )
     defaults = {field.name: field.default for field in dataclasses.fields(Study)}
     types: dict[str, dict[str, Any]] = {
         **{name: {"type": str} for name in _TEXTS},

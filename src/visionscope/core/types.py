@@ -158,7 +158,8 @@ class Subject:
         scopes: finds the parameters of the whole model, of each stage, each block and each kind.
         augmentation: how the images of the sample `train` were changed, in words for tables: `strong`, `weak`, `none`.
         input: size and normalisation of the images, for what works in pixel space; None where they are unknown.
-        trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing does.
+        trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing does, and of ensembles.
+        fraction: share of the training images that it was trained on, where its checkpoint says it, else None.
     """
 
     label: str
@@ -172,6 +173,7 @@ class Subject:
     augmentation: str = "none"
     input: InputConfig | None = None
     trace: Any = None
+    fraction: float | None = None
 
 
 class Observer(Protocol):
@@ -213,10 +215,11 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
-    Three more members are looked for, and do without where they are missing: `identity()`, what of its fields a job's
+    Four more members are looked for, and do without where they are missing: `identity()`, what of its fields a job's
     digest depends on; `beside`, the names of further samples that it reads (`calibration`: images of the data that
-    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many of them; and
-    `source(spec, num_classes)`, the images it reads instead of those of the study's data spec.
+    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many of them;
+    `source(spec, num_classes)`, the images it reads instead of those of the study's data spec; and `ensembles`, true
+    for what asks for predictions alone, of an ensemble, too.
 
     Attributes:
         sample: which of the subject's samples it reads.

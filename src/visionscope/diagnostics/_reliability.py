@@ -14,7 +14,7 @@ from visionscope.numerics import calibration as measures
 from visionscope.numerics.calibration import Interval, Share
 from visionscope.numerics.paired import Flags, Values, wilson
 
-_TITLES = {"none": "As the probabilities come", "temperature": "At the temperature fitted on other images"}
+_TITLES = {"none": "As the probabilities come", "temperature": "At the fitted temperature"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,11 @@ def figure(table: pa.Table) -> Figure:
         table: rows of one or more models, with the column `model`.
     """
     pooled = list(_pooled(table))
-    panels = []
-    for scaling, title in _TITLES.items():
-        some = [one for one in pooled if one.first["scaling"] == scaling]
-        panels.append(_diagram(title, scaling, some))
-        panels.append(_shares(title, scaling, some))
+    panels = [
+        draw(title, [some for some in pooled if some.first["scaling"] == scaling])
+        for draw in (_diagram, _shares)
+        for scaling, title in _TITLES.items()
+    ]
     counts = sorted({len(some.right) for some in pooled})
     fitted = sorted({some.first["fit_images"] for some in pooled})
     bins = sorted({some.first["bins"] for some in pooled})
@@ -184,7 +184,7 @@ def _share(name: str, share: Share) -> dict[str, float | None]:
     return {name: share.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _diagram(title: str, scaling: str, models: Sequence[_Pooled]) -> Panel:
+def _diagram(title: str, models: Sequence[_Pooled]) -> Panel:
     even = Line(name="as confident as right", x=(0.0, 1.0), y=(0.0, 1.0), role="reference")
     return Panel(
         model="",
@@ -192,7 +192,7 @@ def _diagram(title: str, scaling: str, models: Sequence[_Pooled]) -> Panel:
         x_label="mean confidence",
         y_label="accuracy",
         lines=(even, *(_curve(some) for some in models)),
-        group=f"calibration {scaling}",
+        group="reliability",
     )
 
 
@@ -210,7 +210,7 @@ def _curve(some: _Pooled) -> Line:
     )
 
 
-def _shares(title: str, scaling: str, models: Sequence[_Pooled]) -> Panel:
+def _shares(title: str, models: Sequence[_Pooled]) -> Panel:
     lines = []
     for some in models:
         bins, count = some.bins, int(some.first["bins"])
@@ -223,11 +223,11 @@ def _shares(title: str, scaling: str, models: Sequence[_Pooled]) -> Panel:
         )
     return Panel(
         model="",
-        title=f"{title}: images by confidence",
+        title=title,
         x_label="confidence (middle of the bin)",
         y_label="share of images",
         lines=tuple(lines),
-        group=f"images by confidence {scaling}",
+        group="images by confidence",
     )
 
 

@@ -40,6 +40,7 @@ class Checkpoint:
         input: size, mean, std, interpolation and crop, as far as the metadata say them.
         blocks: what was changed in the architecture, as `surgery.change_blocks` does it.
         layer_norm_eps: of its layer normalisations, where it is another than the architecture's own.
+        fraction: share of the training images that the network was trained on, from the metadata of `train`, or None.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Checkpoint:
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     blocks: tuple[BlockChange, ...] = ()
     layer_norm_eps: float | None = None
+    fraction: float | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -76,7 +78,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ConfigError(f"checkpoint {path}: it holds no tensors by parameter name")
     try:
         classes = int(metadata["num_classes"]) if "num_classes" in metadata else None
-        arguments, config = (json.loads(metadata.get(key, "{}")) for key in ("arguments", "input"))
+        arguments, config, asked = (json.loads(metadata.get(key, "{}")) for key in ("arguments", "input", "asked"))
+        fraction = float(asked["fraction"]) if "fraction" in asked else None
         input_parts = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
         blocks = read_changes(metadata.get("blocks", "[]"))
         epsilon = float(metadata["layer_norm_eps"]) if "layer_norm_eps" in metadata else official.layer_norm_eps(state)
@@ -91,6 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         input=input_parts,
         blocks=blocks,
         layer_norm_eps=epsilon,
+        fraction=fraction,
     )
 
 

@@ -45,6 +45,7 @@ class LoadedModel:
         input: how it wants its images.
         num_classes: size of its head, or None where it doesn't say.
         digest: sha256 over the architecture and the names, types, shapes and bytes of its state.
+        fraction: share of the training images that it was trained on, as the checkpoint says it, or None.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class LoadedModel:
     input: InputConfig
     num_classes: int | None
     digest: str
+    fraction: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,8 @@ def load_model(
             fit, or an input configuration with a part missing or out of range.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
+    if spec.others:
+        raise ConfigError(f"{spec.label}: names {1 + len(spec.others)} files, an ensemble; one network is needed here")
     given = given_parts(size, mean, std)
     builder = _BUILDERS[spec.source]
     stored = read_checkpoint(spec.checkpoint) if spec.checkpoint else None
@@ -144,6 +148,7 @@ def load_model(
         input=input_config(spec.text, {**built.parts, **stored_parts, **given}),
         num_classes=built.num_classes,
         digest=state_digest(built.model, built.architecture),
+        fraction=stored.fraction if stored else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from visionscope.errors import ConfigError, nearest
 
-GRAMMAR = "[LABEL=]SPEC[?KEY=VALUE&...][@FILE]"
+GRAMMAR = "[LABEL=]SPEC[?KEY=VALUE&...][@FILE[,FILE...]]"
 SOURCES = ("timm", "torchvision", "hf")
 
 _LABEL = re.compile(r"([^=?@/:]+)=(.*)", re.DOTALL)
@@ -29,6 +29,7 @@ class ModelSpec:
         name: the name within the source; for `file` it is `path/to/file.py:factory`.
         arguments: keyword arguments of the architecture.
         checkpoint: a file of weights, or None.
+        others: the files of an ensemble's further members.
     """
 
     label: str
@@ -36,11 +37,13 @@ class ModelSpec:
     name: str
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: Path | None = None
+    others: tuple[Path, ...] = ()
 
     @property
     def text(self) -> str:
         """The spec without its label, in full; `parse_spec` reads it back."""
-        checkpoint = "" if self.checkpoint is None else f"@{self.checkpoint}"
+        files = () if self.checkpoint is None else (self.checkpoint, *self.others)
+        checkpoint = f"@{','.join(map(str, files))}" if files else ""
         return f"{self.name if self.source == 'file' else f'{self.source}:{self.name}'}{self.query}{checkpoint}"
 
     @property
@@ -51,12 +54,14 @@ class ModelSpec:
 
 
 def parse_spec(text: str) -> ModelSpec:
-    """Takes a model spec `[LABEL=]SPEC[?KEY=VALUE&...][@FILE]` apart; looks at no file and imports no library.
+    """Takes a spec `[LABEL=]SPEC[?KEY=VALUE&...][@FILE[,FILE...]]` apart; looks at no file and imports no library.
 
     SPEC is a timm name (`resnet50` or `timm:resnet50`), `torchvision:NAME`, `hf:NAME` (a name on the Hugging Face hub,
     a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal; anything else is a
     string. The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
-    Without LABEL the label is the spec's name with its arguments and, after `@`, the checkpoint's stem.
+    Several files, between commas, are the members of an ensemble.
+    Without LABEL the label is the spec's name with its arguments and, after `@`, the checkpoint's stem or the number of
+    files.
 
     Args:
         text: the spec.
@@ -68,14 +73,22 @@ def parse_spec(text: str) -> ModelSpec:
     label, rest = (found[1].strip(), found[2]) if found else ("", text.strip())
     rest, at, checkpoint = rest.partition("@")
     name, mark, query = rest.partition("?")
-    if at and not checkpoint:
+    files = checkpoint.split(",")
+    if at and not all(files):
         raise ConfigError(f"model spec {text!r}: a checkpoint's file must follow '@'; the form is {GRAMMAR}")
     if not name:
         raise ConfigError(f"model spec {text!r}: the name of a model is missing; the form is {GRAMMAR}")
     source, name = _source(name, text)
     arguments = _arguments(query, text) if mark else {}
-    path = Path(checkpoint).expanduser() if at else None
-    spec = ModelSpec(label=label, source=source, name=name, arguments=arguments, checkpoint=path)
+    path, *others = [Path(file).expanduser() if at else None for file in files]
+    spec = ModelSpec(
+        label=label,
+        source=source,
+        name=name,
+        arguments=arguments,
+        checkpoint=path,
+        others=tuple(filter(None, others)),
+    )
     return spec if found else dataclasses.replace(spec, label=_default_label(spec))
 
 
@@ -125,4 +138,6 @@ def _default_label(spec: ModelSpec) -> str:
         name = path.parent.name if path.name == "config.json" and path.parent.name else path.name
     prefix = f"{spec.source}:" if spec.source in ("torchvision", "hf") else ""
     checkpoint = "" if spec.checkpoint is None else f"@{spec.checkpoint.stem}"
+    if spec.others:
+        checkpoint = f"@{1 + len(spec.others)} files"
     return f"{prefix}{name}{spec.query}{checkpoint}"

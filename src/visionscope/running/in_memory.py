@@ -21,8 +21,9 @@ from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
-from visionscope.running.plan import check_precision, further_sample, scopes_of
+from visionscope.running.plan import check_precision, further_sample
 from visionscope.running.store import data_text, with_leading
+from visionscope.running.subjects import scopes_of
 from visionscope.tracing import trace, watch
 
 _IMAGES = 256

@@ -10,21 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from torch import nn
 
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
-from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, Scope, Subject
+from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
-from visionscope.errors import ConfigError, NotApplicableError, nearest
-from visionscope.models.load import LoadedModel, load_model
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.models.ensemble import load_subject
+from visionscope.models.load import LoadedModel
 from visionscope.models.spec import parse_spec
 from visionscope.running.store import now
 from visionscope.running.study import Study
-from visionscope.tracing import Trace, trace, watch
-from visionscope.tracing.scopes import find_scopes
+from visionscope.running.subjects import check_ensemble, subject_of
 
 _PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
@@ -176,53 +175,36 @@ def job_digest(
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:
-    """The parameters of the whole model, of each stage, each block and each kind.
-
-    Args:
-        model: the network, where it is.
-        traced: its trace.
-        input: size and channels of its images.
-    """
-    weight = next(model.parameters(), torch.empty(0))
-    return find_scopes(model, traced, torch.zeros(2, len(input.mean), *input.size).to(weight.device, weight.dtype))
-
-
 def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: torch.device) -> PlannedSubject:
-    loaded = load_model(text, random_weights=study.random_weights, size=study.size, mean=study.mean, std=study.std)
-    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
-    example = torch.zeros(2, len(loaded.input.mean), *loaded.input.size)
-    traced = trace(loaded.model, example, points_needed=bool(observed or study.points))
-    points = _chosen(traced, study.points, loaded.label)
-    if study.precision == "fp64":
-        loaded.model.double()
-    subject = Subject(
-        label=loaded.label,
-        model=loaded.model,
-        points=points,
-        watch=functools.partial(watch, loaded.model, traced, points=points),
-        samples={},
-        precision=study.precision,
-        scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
-        input=loaded.input,
-        trace=traced,
+    loaded = load_subject(
+        text,
+        n_forward=study.n_forward,
+        seed=study.seed,
+        random_weights=study.random_weights,
+        size=study.size,
+        mean=study.mean,
+        std=study.std,
     )
+    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
+    subject = subject_of(study, loaded, points_needed=bool(observed or study.points))
+    points = subject.points
     if observed:
         subject = dataclasses.replace(
             subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
         )
-    shared = _shared_record(study, loaded, traced, points, device)
+    shared = _shared_record(study, loaded, subject, device)
     jobs, skipped = [], []
     for diagnostic in study.diagnostics:
         own = subject
         parts: Sequence[str] = ()
-        if diagnostic not in observed:
-            try:
+        try:
+            check_ensemble(diagnostic, subject)
+            if diagnostic not in observed:
                 own = _measured(study, diagnostic, subject, loaded, opened)
                 parts = diagnostic.parts(own)
-            except NotApplicableError as error:
-                skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
-                continue
+        except NotApplicableError as error:
+            skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
+            continue
         sample, *beside = own.samples.values()
         assert isinstance(sample, Sample)
         objective = None if own.objective is None else own.objective.identity()
@@ -309,9 +291,7 @@ def _something_is_asked(study: Study, planned: Sequence[PlannedSubject]) -> None
             raise NotApplicableError(f"{name} of {reasons[0]}")
 
 
-def _shared_record(
-    study: Study, loaded: LoadedModel, traced: Trace, points: tuple[Point, ...], device: torch.device
-) -> dict[str, Any]:
+def _shared_record(study: Study, loaded: LoadedModel, subject: Subject, device: torch.device) -> dict[str, Any]:
     model = {
         "label": loaded.label,
         "spec": loaded.spec.text,
@@ -325,8 +305,11 @@ def _shared_record(
         "precision": study.precision,
         "device": str(device),
         "batch": study.batch,
-        "points": [dataclasses.asdict(point) for point in points],
-        "unwatched": [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched],
+        "points": [dataclasses.asdict(point) for point in subject.points],
+        "unwatched": [
+            {"name": missing.name, "reason": missing.reason}
+            for missing in (subject.trace.unwatched if subject.trace is not None else ())
+        ],
         "times": {"planned": now()},
         "versions": versions(),
     }
@@ -354,16 +337,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:
-    if not names:
-        return tuple(traced.points)
-    known = [point.name for point in traced.all_points]
-    points = tuple(point for point in traced.all_points if point.name in names)
-    if not points:
-        raise ConfigError(f"points: {label} has none called {names[0]!r}.{nearest(names[0], known)}")
-    return points
 
 
 def _every_name_was_found(names: tuple[str, ...], planned: Sequence[PlannedSubject]) -> None:

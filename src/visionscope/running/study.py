@@ -20,7 +20,7 @@ class Study:
     """All that a run needs; a YAML file and command-line flags both become one of these.
 
     Attributes:
-        models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE]`.
+        models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE[,FILE...]]`; several files are an ensemble.
         data: a data spec, `SPEC[:split]`.
         diagnostics: instances of the diagnostics; their fields are their parameters.
         images: how many images of the data are looked at.
@@ -29,6 +29,7 @@ class Study:
         device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...; no part of a job's identity.
         precision: `fp32`, `fp64`, or `bf16` (autocast).
         random_weights: seed of random weights instead of pretrained ones.
+        n_forward: forward passes with dropout, whose mean probabilities are the prediction; 1 leaves dropout off.
         size: height and width of the input in pixels instead of the model's own.
         mean: per channel instead of the model's own.
         std: per channel instead of the model's own.
@@ -53,6 +54,7 @@ class Study:
     device: str = "auto"
     precision: str = "fp32"
     random_weights: int | None = None
+    n_forward: int = 1
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -69,7 +71,7 @@ class Study:
         _require(bool(self.data), "data", "name the images, such as 'embedded' or a folder of class folders", self.data)
         _require(bool(self.out), "out", "name a run folder", self.out)
         _require(bool(self.diagnostics), "only", "name at least one diagnostic", ())
-        for name in ("images", "batch"):
+        for name in ("images", "batch", "n_forward"):
             _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         for name in ("seed", "random_weights"):
             value = getattr(self, name)

@@ -1,0 +1,102 @@
+"""From a loaded model to the subject of a study: traced, with its points, in its precision."""
+
+import dataclasses
+import functools
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+
+from visionscope.core.types import InputConfig, Point, Scope, Subject
+from visionscope.errors import ConfigError, NotApplicableError, nearest
+from visionscope.models.ensemble import Ensemble
+from visionscope.models.load import LoadedModel
+from visionscope.running.study import Study
+from visionscope.tracing import Trace, trace, watch
+from visionscope.tracing.scopes import find_scopes
+
+
+def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Subject:
+    """The model with its points, without samples; an ensemble, whose members have each their own, has no points.
+
+    Args:
+        study: tells the points and the precision.
+        loaded: the model.
+        points_needed: whether a network without any is refused.
+
+    Raises:
+        ConfigError: when none of the study's points is there.
+        TraceError: when the model can't be traced.
+    """
+    subject = Subject(
+        label=loaded.label,
+        model=loaded.model,
+        points=(),
+        watch=_unwatched,
+        samples={},
+        precision=study.precision,
+        input=loaded.input,
+        fraction=loaded.fraction,
+    )
+    if isinstance(loaded.model, Ensemble):
+        return _typed(study, subject)
+    example = torch.zeros(2, len(loaded.input.mean), *loaded.input.size)
+    traced = trace(loaded.model, example, points_needed=points_needed)
+    points = _chosen(traced, study.points, loaded.label)
+    subject = dataclasses.replace(
+        subject,
+        points=points,
+        watch=functools.partial(watch, loaded.model, traced, points=points),
+        scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
+        trace=traced,
+    )
+    return _typed(study, subject)
+
+
+def _typed(study: Study, subject: Subject) -> Subject:
+    if study.precision == "fp64":
+        subject.model.double()
+    return subject
+
+
+def _unwatched(callback: Any) -> AbstractContextManager[None]:
+    raise NotImplementedError("an ensemble has no points")
+
+
+def check_ensemble(diagnostic: Any, subject: Subject) -> None:
+    """Refuses what looks inside a network, for an ensemble.
+
+    Args:
+        diagnostic: any.
+        subject: any.
+
+    Raises:
+        NotApplicableError: when it is an ensemble and the diagnostic asks for more than predictions.
+    """
+    if subject.trace is None and not getattr(diagnostic, "ensembles", False):
+        raise NotApplicableError(
+            "looks inside one network, and this is an ensemble, of which only predictions are told"
+        )
+
+
+def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:
+    """The parameters of the whole model, of each stage, each block and each kind.
+
+    Args:
+        model: the network, where it is.
+        traced: its trace.
+        input: size and channels of its images.
+    """
+    weight = next(model.parameters(), torch.empty(0))
+    return find_scopes(model, traced, torch.zeros(2, len(input.mean), *input.size).to(weight.device, weight.dtype))
+
+
+def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:
+    if not names:
+        return tuple(traced.points)
+    known = [point.name for point in traced.all_points]
+    points = tuple(point for point in traced.all_points if point.name in names)
+    if not points:
+        raise ConfigError(f"points: {label} has none called {names[0]!r}.{nearest(names[0], known)}")
+    return points
