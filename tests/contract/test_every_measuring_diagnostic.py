@@ -31,8 +31,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "density": {"mini_batches": 3, "probes": 3, "steps": 6, "sketch": 2},
     "landscape": {"sample_size": 40, "points": 3, "draws": 1},
     "attention": {"image": 3},
+    "lesion": {"mode": "branch"},
     "frequency_noise": {"frequencies": (0.3, 0.7), "width": 0.4},
+    "fourier_heatmap": {"half_size": 1, "step": 1, "sample_size": 300},
     "calibration": {"fit_size": 20},
+    "fit": {"sample_size": 280},
 }
 NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.

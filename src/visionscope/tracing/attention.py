@@ -1,0 +1,384 @@
+"""Reading the attention of a model: the probabilities of each msa branch in every pass, and where its tokens lie."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from visionscope.core.types import Kind, Point
+from visionscope.errors import TraceError
+from visionscope.tracing.axes import Axes, Axis, fresh
+from visionscope.tracing.record import Frame, Node, Recorder, function_name
+from visionscope.tracing.sums import Sum, find_sums
+from visionscope.tracing.tokens import Tokens, UnplacedError, tokens_of
+from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, _Watcher, refuse_wrapped, shadow
+
+_FORMS = {"scaled_dot_product_attention": "fused", "multi_head_attention_forward": "multi_head", "softmax": "softmax"}
+_MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attention:
+    """One attention of one branch: a branch may have several, such as one for each direction of stripes.
+
+    Attributes:
+        point: the residual sum that its output goes to.
+        path: of the innermost module call that runs it.
+        call: which call of that module within the pass.
+        number: which candidate of its form within the call.
+        form: `fused`, `multi_head` or `softmax`; empty where there is none to be read.
+        pattern: the axes of the probabilities as the left side of an einops pattern.
+        target: the right side: (batch, windows, heads, queries, keys).
+        sizes: of the named parts.
+        queries: where the queries lie; None where that is not known.
+        keys: where the keys lie.
+        note: why it can't be read or placed; empty where it can.
+    """
+
+    point: Point
+    path: str = ""
+    call: int = 0
+    number: int = 0
+    form: str = ""
+    pattern: str = ""
+    target: str = ""
+    sizes: tuple[tuple[str, int], ...] = ()
+    queries: Tokens | None = None
+    keys: Tokens | None = None
+    note: str = ""
+
+    @property
+    def heads(self) -> int:
+        """Number of heads; 0 where it can't be read."""
+        return math.prod(size for name, size in self.sizes if name.startswith("n")) if self.pattern else 0
+
+
+Callback = Callable[[Attention, Tensor], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """A call that may be an attention: its output, its place in the pass, the axes of its operands."""
+
+    node: Node
+    frame: Frame
+    number: int
+    form: str
+    queries: Axes | None
+    keys: Axes | None
+    heads: int
+    last: bool
+
+
+class _AttentionRecorder(Recorder):
+    """Counts candidates per module call, as the reader will."""
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        super().__init__(model, images)
+        self.seen: list[_Seen] = []
+        self._numbers: dict[tuple[Frame, str], int] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Notes a candidate beside what every recorder notes."""
+        form = _FORMS.get(function_name(func))
+        if form is None or not self._stack:
+            return super().__torch_function__(func, types, args, kwargs)
+        frame, given = self._stack[-1], kwargs or {}
+        number = self._numbers.get((frame, form), -1) + 1
+        self._numbers[frame, form] = number
+        operands = [self._axes(value) for value in _operands(args, given)]
+        result = super().__torch_function__(func, types, args, kwargs)
+        for _, node in self._find(result)[:1]:
+            last = form != "softmax" or _axis_of_softmax(args, given) in {-1, len(node.shape) - 1}
+            heads = int(_MULTI_HEAD.bind(*args, **given).arguments["num_heads"]) if form == "multi_head" else 0
+            self.seen.append(_Seen(node, frame, number, form, operands[0], operands[1], heads, last))
+        return result
+
+    def _axes(self, value: Any) -> Axes | None:
+        found = self._find(value)
+        return found[0][1].axes if found else None
+
+
+def _operands(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Queries and keys of a fused or multi-head attention; of a softmax its input, twice."""
+    names = iter(("query", "key"))
+    listed = [*args[:2], *(kwargs[name] for name in names if name in kwargs)]
+    return (listed[0] if listed else kwargs.get("input")), (listed[1] if len(listed) > 1 else None)
+
+
+def _axis_of_softmax(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    return kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else None
+
+
+def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Attention, ...]:
+    """The attentions of a model's msa points, in model order, by one more dry run.
+
+    Where tokens lie is followed through the views and permutations between the image and the queries, so windows,
+    shifted ones, dilated grids of tokens, and keys on a coarser grid are placed without knowing the architecture.
+
+    Args:
+        model: the network that was traced.
+        found: its trace.
+        example: images of the size to be used; only shape, type and device matter.
+
+    Returns:
+        At least one per msa point; `note` says what can't be read.
+    """
+    refuse_wrapped(model)
+    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
+    meta = found.device == "meta"
+    images = images.to("meta") if meta else images
+    with _undisturbed(model):
+        copy = shadow(model, "meta" if meta else None)
+        recorder = _AttentionRecorder(copy, images)
+        with torch.no_grad(), recorder:
+            copy(images)
+    sums = find_sums(recorder.record)
+    stops = {one.node for one in sums}
+    by_point: dict[str, list[Attention]] = {point.name: [] for point in found.points if point.kind is Kind.MSA}
+    for one in sums:
+        point = _point_of(one, found)
+        if point is None or point.name not in by_point:
+            continue
+        inside = _inside(one, stops)
+        for seen in recorder.seen:
+            if seen.node in inside and (seen.form != "softmax" or _is_of_product(seen.node, inside)):
+                by_point[point.name].append(_placed(seen, point, (example.shape[-2], example.shape[-1])))
+    missing = "it has no softmax over the product of queries and keys"
+    points = {point.name: point for point in found.points}
+    return tuple(
+        attention
+        for name, attentions in by_point.items()
+        for attention in attentions or [Attention(point=points[name], note=missing)]
+    )
+
+
+def _point_of(one: Sum, found: Trace) -> Point | None:
+    """The default point of a residual sum: the sum itself, or its call's result where an activation follows."""
+    frame = one.node.frame
+    for point in found.points:
+        site = found.sites[point.name]
+        if frame is None or (site.path, site.call) != (frame.path, frame.call):
+            continue
+        if (site.role == "sum" and site.number == one.node.ordinal) or (
+            site.role == "output" and point.kind is one.kind
+        ):
+            return point
+    return None
+
+
+def _inside(one: Sum, stops: set[Node]) -> set[Node]:
+    """The nodes of a branch, back to the stream that it starts from or another residual sum."""
+    inside: set[Node] = set()
+    waiting = [one.branch]
+    while waiting:
+        current = waiting.pop()
+        if current in inside or current.alias is one.root or current.alias in stops:
+            continue
+        inside.add(current)
+        waiting.extend(current.parents)
+    return inside
+
+
+def _is_of_product(node: Node, inside: set[Node]) -> bool:
+    """Whether a softmax is over the product of two activations of the same branch, with its shape and its size."""
+    seen: set[Node] = set()
+    waiting = list(node.parents)
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in inside:
+            continue
+        if current.operation == "product":
+            return current.shape[-1] == node.shape[-1] and math.prod(current.shape) == math.prod(node.shape)
+        seen.add(current)
+        waiting.extend(current.parents)
+    return False
+
+
+def _placed(seen: _Seen, point: Point, image: tuple[int, int]) -> Attention:
+    attention = Attention(point, seen.frame.path, seen.frame.call, seen.number, seen.form)
+    try:
+        leading, queries, keys, before_keys = _axes_of(seen)
+        pattern, target, sizes = _patterns(leading)
+        return dataclasses.replace(
+            attention,
+            pattern=pattern,
+            target=target,
+            sizes=sizes,
+            queries=tokens_of(queries, leading, point.grid, image),
+            keys=tokens_of(keys, before_keys, point.grid, image),
+        )
+    except UnplacedError as error:
+        return dataclasses.replace(attention, note=str(error))
+
+
+def _axes_of(seen: _Seen) -> tuple[Axes, Axis, Axis, Axes]:
+    """Of the probabilities: the axes in front, of the queries and of the keys, and those in front of the keys."""
+    if not seen.last:
+        raise UnplacedError("its softmax is not over the last axis")
+    if seen.form == "softmax":
+        axes = seen.node.axes
+        if axes is None or len(axes) < 3:
+            raise UnplacedError("its tokens could not be followed back to the image")
+        return axes[:-2], axes[-2], axes[-1], axes[:-2]
+    if seen.queries is None or seen.keys is None or len(seen.queries) < 3:
+        raise UnplacedError("its queries or keys could not be followed back to the image")
+    if seen.form == "multi_head":  # (tokens, batch, channels), whatever the module takes
+        leading = (seen.queries[1], fresh("c", seen.heads))
+        return leading, seen.queries[0], seen.keys[0], (seen.keys[1],)
+    return seen.queries[:-2], seen.queries[-2], seen.keys[-2], seen.keys[:-2]
+
+
+def _patterns(leading: Axes) -> tuple[str, str, tuple[tuple[str, int], ...]]:
+    """How probabilities (..., queries, keys) become (batch, windows, heads, queries, keys)."""
+    names: dict[str, list[str]] = {"b": [], "w": [], "n": []}
+    sizes: dict[str, int] = {}
+    groups = []
+    for axis in leading:
+        group = []
+        for digit in axis.digits:
+            role = {"b": "b", "h": "w", "w": "w", "c": "n"}.get(digit.role)
+            whole = role != "b" or (not names["b"] and digit.size == TRACE_BATCH)
+            if role is None or not whole or axis.prefix:
+                raise UnplacedError("which images and heads its probabilities belong to could not be followed")
+            name = "b" if role == "b" else f"{role}{len(names[role])}"
+            names[role].append(name)
+            sizes[name] = digit.size
+            group.append(name)
+        groups.append(f"({' '.join(group)})" if group else "1")
+    if not names["b"]:
+        raise UnplacedError("which images its probabilities belong to could not be followed")
+    sizes.pop("b")
+    target = f"b ({' '.join(names['w'])}) ({' '.join(names['n'])}) q k"
+    return f"{' '.join(groups)} q k", target, tuple(sorted(sizes.items()))
+
+
+class _Reader(_Watcher):
+    """Finds each attention again by its place in the pass and hands over its probabilities."""
+
+    def __init__(self, model: nn.Module, found: Trace, attentions: Sequence[Attention], callback: Callback) -> None:
+        super().__init__(model, found, (), lambda point, maps: None)
+        self._attentions = {(one.path, one.call, one.form, one.number): one for one in attentions if not one.note}
+        self._wanted = len(self._attentions)
+        self._hand_over = callback
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._numbers: dict[tuple[str, int, str], int] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        form = _FORMS.get(function_name(func))
+        if form is None or not self._stack:
+            return func(*args, **kwargs)
+        call = self._stack[-1]
+        number = self._numbers.get((call.path, call.number, form), -1) + 1
+        self._numbers[call.path, call.number, form] = number
+        attention = self._attentions.get((call.path, call.number, form, number))
+        if attention is None:
+            return func(*args, **kwargs)
+        if form == "fused":
+            result, probabilities = _fused(*args, **kwargs)
+        elif form == "multi_head":
+            result, probabilities = _multi_head(func, args, kwargs)
+        else:
+            result = probabilities = func(*args, **kwargs)
+        self._delivered += 1
+        self._hand_over(attention, _arranged(attention, probabilities))
+        return result
+
+
+def _arranged(attention: Attention, probabilities: Tensor) -> Tensor:
+    assert attention.queries is not None
+    assert attention.keys is not None
+    traced = (attention.queries.count, attention.keys.count)
+    if tuple(probabilities.shape[-2:]) != traced:
+        raise TraceError(
+            f"{attention.point.name}: its attention is {tuple(probabilities.shape[-2:])} where the trace saw {traced}"
+        )
+    arranged: Tensor = rearrange(probabilities, f"{attention.pattern} -> {attention.target}", **dict(attention.sizes))
+    return arranged
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`F.scaled_dot_product_attention` as its documentation writes it out, in at least float32."""
+    if enable_gqa:
+        key, value = (one.repeat_interleave(query.shape[-3] // one.shape[-3], -3) for one in (key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        high = torch.promote_types(query.dtype, torch.float32)
+        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        scores = (query.to(high) * factor) @ key.to(high).transpose(-2, -1)
+        if is_causal:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(hidden, -math.inf)
+        if attn_mask is not None:
+            shown = attn_mask.dtype == torch.bool
+            scores = scores.masked_fill(~attn_mask, -math.inf) if shown else scores + attn_mask
+        probabilities = scores.softmax(-1)
+        kept = F.dropout(probabilities, dropout_p) if dropout_p else probabilities
+        return (kept @ value.to(high)).to(value.dtype), probabilities
+
+
+def _multi_head(func: Any, args: Any, kwargs: Any) -> tuple[Any, Tensor]:
+    """The multi-head attention of torch, asked for the weights of each head."""
+    asked = _MULTI_HEAD.bind(*args, **kwargs)
+    asked.apply_defaults()
+    wanted, averaged = asked.arguments["need_weights"], asked.arguments["average_attn_weights"]
+    asked.arguments.update(need_weights=True, average_attn_weights=False)
+    output, probabilities = func(*asked.args, **asked.kwargs)
+    shown = probabilities.mean(1) if averaged else probabilities
+    return (output, shown if wanted else None), probabilities
+
+
+@contextmanager
+def read_attention(
+    model: nn.Module, found: Trace, attentions: Sequence[Attention], callback: Callback
+) -> Iterator[None]:
+    """A context in which every pass of the model hands the probabilities of each attention to the callback.
+
+    Fused attention is written out inside, as softmax(q k^T scale + mask) v, so the model's output is the same within
+    rounding; what a fused kernel would have computed is not run. No setting of the model or of a library is changed
+    but the fast path of nn.MultiheadAttention, which is restored on leaving like the hooks, also after an error.
+
+    Args:
+        model: the network that was traced.
+        found: its trace.
+        attentions: of `find_attention`; those with a note are passed over.
+        callback: called with an attention and its probabilities (batch, windows, heads, queries, keys), prefix tokens
+            first, in model order; windows is 1 where all tokens see each other.
+
+    Raises:
+        TraceError: inside, where a pass does something else than its trace said.
+    """
+    refuse_wrapped(model)
+    reader = _Reader(model, found, attentions, callback)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    handles = [
+        register_module_forward_pre_hook(reader._enter_module),
+        register_module_forward_hook(reader._leave_module, always_call=True),
+    ]
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with reader:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for handle in handles:
+            handle.remove()
