@@ -17,7 +17,7 @@ from visionscope.report.finding import MODELS_DIFFER, Finding, joined
 from visionscope.report.limits import caveats, caveats_of
 from visionscope.report.sections import diagnostic_of, place_of, section
 from visionscope.report.style import number, palette, shade_of
-from visionscope.report.summary import findings, has_random_weights, main_findings
+from visionscope.report.summary import THEMES, findings, has_random_weights, main_findings
 from visionscope.report.tables import SUFFIX, shown_table
 
 _DIGITS = 6
@@ -122,17 +122,9 @@ def _render(
     )
 
 
-_THEMES = (
-    (("fourier", "variance", "similarity", "attention"), "what each block does to the feature maps"),
-    (("hessian", "density", "landscape"), "how the loss curves"),
-    (("lesion", "frequency_noise", "fourier_heatmap", "corruption", "adversarial"), "what breaks it"),
-    (("calibration", "fit", "shape_bias"), "how far to trust it"),
-)
-
-
 def _heading(tables: Mapping[str, pa.Table]) -> str:
     """What the page is about, by the diagnostics that it has."""
-    said = [words for names, words in _THEMES if any(name in tables for name in names)] or [_THEMES[0][1]]
+    said = [words for names, words in THEMES if any(name in tables for name in names)] or [THEMES[0][1]]
     text = joined(said) if len(said) < 3 else f"{', '.join(said[:-1])}, and {said[-1]}"
     return text[0].upper() + text[1:]
 

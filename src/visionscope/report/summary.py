@@ -8,10 +8,15 @@ import pyarrow as pa
 
 from visionscope.report.changes import QUANTITIES, change_findings
 from visionscope.report.curvature import density_findings, hessian_findings
+from visionscope.report.damage import lesion_findings, noise_findings
 from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
 from visionscope.report.flatness import landscape_findings
 from visionscope.report.likeness import between_findings, similarity_findings
 from visionscope.report.limits import caveats, has_random_weights
+from visionscope.report.looking import attention_findings
+from visionscope.report.robustness import adversarial_findings, corruption_findings
+from visionscope.report.tables import SUFFIX
+from visionscope.report.trust import calibration_findings
 
 __all__ = ["DIAGNOSTICS", "Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
@@ -22,7 +27,39 @@ DIAGNOSTICS = (
 )
 """The order in which the page speaks of them."""
 
+THEMES = (
+    (
+        ("fourier", "variance", "similarity", "similarity_between", "attention"),
+        "what each block does to the feature maps",
+    ),
+    (("hessian", "density", "landscape"), "how the loss curves"),
+    (("lesion", "frequency_noise", "fourier_heatmap", "corruption", "adversarial"), "what breaks it"),
+    (("calibration", "fit", "shape_bias"), "how far to trust it"),
+)
+"""What belongs together, and how the page's heading calls it."""
+
+_FEW_DIAGNOSTICS = 4
+
+_FROM_ROWS_AND_SUMMARY = {
+    "hessian": hessian_findings,
+    "landscape": landscape_findings,
+    "lesion": lesion_findings,
+    "frequency_noise": noise_findings,
+    "corruption": corruption_findings,
+    "adversarial": adversarial_findings,
+    "calibration": calibration_findings,
+}
+_FROM_SUMMARY = {"density": density_findings, "attention": attention_findings}
 _NEARLY = 0.7
+
+
+def theme_of(diagnostic: str) -> str:
+    """What a diagnostic is about.
+
+    Args:
+        diagnostic: its name.
+    """
+    return next((words for names, words in THEMES if diagnostic in names), "")
 
 
 def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -40,35 +77,50 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
         found.extend(similarity_findings(tables["similarity"]))
     if "similarity_between" in tables:
         found.extend(between_findings(tables["similarity_between"]))
-    if {"hessian", "hessian_summary"} <= tables.keys():
-        found.extend(hessian_findings(tables["hessian"], tables["hessian_summary"]))
-    if "density_summary" in tables:
-        found.extend(density_findings(tables["density_summary"]))
-    if {"landscape", "landscape_summary"} <= tables.keys():
-        found.extend(landscape_findings(tables["landscape"], tables["landscape_summary"]))
+    for name, sentences in _FROM_ROWS_AND_SUMMARY.items():
+        if {name, name + SUFFIX} <= tables.keys():
+            found.extend(sentences(tables[name], tables[name + SUFFIX]))
+    for name, of_summary in _FROM_SUMMARY.items():
+        if name + SUFFIX in tables:
+            found.extend(of_summary(tables[name + SUFFIX]))
     order = list(dict.fromkeys(job["model"]["label"] for job in jobs))
-    return sorted(found, key=lambda one: order.index(one.model) if one.model in order else len(order))
+    return sorted(
+        found,
+        key=lambda one: (
+            order.index(one.model) if one.model in order else len(order),
+            DIAGNOSTICS.index(one.diagnostic),
+        ),
+    )
 
 
-def main_findings(found: Sequence[Finding], count: int = 3) -> list[Finding]:
-    """The sentences that say most: each model is heard first, then each diagnostic and kind in turn.
+def main_findings(found: Sequence[Finding], count: int | None = None) -> list[Finding]:
+    """The sentences that say most: each model is heard first, then each theme, diagnostic and kind in turn.
 
-    What two models clearly differ in comes before all. Sentences that claim no direction come only where there are too
-    few of the others, and those on branches that do nothing only where there is nothing else.
+    What two models clearly differ in comes before all, the strongest of each diagnostic, for at most half of the
+    places. Sentences that claim no direction come only where there are too few of the others, and those on branches
+    that do nothing only where there is nothing else.
 
     Args:
         found: from `findings`.
-        count: how many at most.
+        count: how many at most; by default 3, or 6 where there are many diagnostics.
     """
+    if count is None:
+        count = 3 if len({one.diagnostic for one in found}) <= _FEW_DIAGNOSTICS else 6
     left = [one for one in found if one.verdict != UNCHANGED] or list(found)
-    ranked = [one for one in left if one.verdict == MODELS_DIFFER][:1]
+    differing = sorted((one for one in left if one.verdict == MODELS_DIFFER), key=lambda one: -one.strength)
+    strongest_of = {one.diagnostic: one for one in reversed(differing)}
+    ranked = [one for one in differing if one is strongest_of[one.diagnostic]][: max(1, count // 2)]
     left = [one for one in left if one not in ranked]
     while left and len(ranked) < count:
         heard = {one.model for one in ranked}
         pool = [one for one in left if one.model and one.model not in heard] or left
         pool = [one for one in pool if one.strength > 0] or [one for one in pool if one.verdict != UNKNOWN] or pool
-        uses = {name: sum(one.diagnostic == name for one in ranked) for name in DIAGNOSTICS}
-        diagnostic = min((one.diagnostic for one in pool), key=lambda name: (uses[name], DIAGNOSTICS.index(name)))
+        uses = Counter(one.diagnostic for one in ranked)
+        themes = Counter(theme_of(one.diagnostic) for one in ranked)
+        diagnostic = min(
+            (one.diagnostic for one in pool),
+            key=lambda name: (uses[name], themes[theme_of(name)], DIAGNOSTICS.index(name)),
+        )
         pool = [one for one in pool if one.diagnostic == diagnostic]
         # Among nearly as strong sentences, one on a kind that has not had its say.
         strongest = max(one.strength for one in pool)

@@ -1,0 +1,334 @@
+"""Accuracies image by image: what a model loses, which of two loses more, and the words for both."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from visionscope.numerics.paired import Difference, Values, holm, paired_means
+from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, joined, weights_remark
+from visionscope.report.style import number
+
+SIGNIFICANT = 0.05
+POINTS = "percentage points"
+MOST_PAIRS = 3
+"""Of more pairs of models than these, those of smallest p are told."""
+
+_LEAST_P = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """All images of one model under all conditions.
+
+    Attributes:
+        label: with a word on random weights.
+        sample: the images' digest.
+        settings: what two models must have in common to be compared.
+        values: (n,) per condition, a value of each image, such as whether it is right.
+    """
+
+    label: str
+    sample: str
+    settings: Mapping[str, Any]
+    values: Mapping[tuple[Any, ...], Values]
+
+    def mean(self, conditions: Sequence[tuple[Any, ...]]) -> Values:
+        """(n,) the mean over conditions, image by image."""
+        found: Values = np.mean([self.values[key] for key in conditions], axis=0, dtype=np.float64)
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Number:
+    """What two models are compared in.
+
+    Attributes:
+        name: in sentences.
+        value: of a model, a number per image.
+        unit: of differences; percentage points are told of shares.
+    """
+
+    name: str
+    value: Callable[[Measured], Values]
+    unit: str = POINTS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """The difference of two models in one number.
+
+    Attributes:
+        first: the model that the difference is counted from.
+        second: the other.
+        what: which number.
+        unit: of the difference.
+        difference: first less second.
+        p: raised by Holm's rule for all pairs and numbers that were compared.
+    """
+
+    first: Measured
+    second: Measured
+    what: str
+    unit: str
+    difference: Difference
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than chance could make."""
+        return self.p < SIGNIFICANT
+
+
+def measured_models(table: pa.Table, keys: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Measured]:
+    """Which images each model gets right under each condition.
+
+    Args:
+        table: rows of `OutcomeRow`'s kind with the leading columns.
+        keys: the columns that name the condition.
+        settings: the columns that two models must have in common to be compared; the value of the last row counts.
+
+    Returns:
+        By the names that `finding.grouped` gives.
+    """
+    # Late, because it loads torch, which the page itself does without.
+    from visionscope.diagnostics._outcomes import pooled
+
+    found = {}
+    for name, rows in grouped(table, table.column_names).items():
+        own = pooled(table.filter(_is_of(table, rows[0])), keys)
+        found[name] = Measured(
+            label=name + weights_remark(rows),
+            sample=next(iter(own.values())).sample,
+            settings={key: rows[-1][key] for key in settings},
+            values={key[2:]: some.right.astype(np.float64) for key, some in own.items()},
+        )
+    return found
+
+
+def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> list[tuple[Compared, ...]]:
+    """Each two models in each number, paired over images; p is raised by Holm's rule over all of them.
+
+    Args:
+        models: those of the same images and settings are compared.
+        numbers: what they are compared in.
+
+    Returns:
+        For each pair, in the order of their smallest p, its comparisons.
+    """
+    pairs = [
+        (first, second)
+        for first, second in itertools.combinations(models, 2)
+        if first.sample == second.sample and first.settings == second.settings
+    ]
+    found = [
+        (first, second, asked, paired_means(asked.value(first), asked.value(second)))
+        for first, second in pairs
+        for asked in numbers
+    ]
+    raised = holm([difference.p for *_, difference in found])
+    told = [
+        Compared(first=first, second=second, what=asked.name, unit=asked.unit, difference=difference, p=p)
+        for (first, second, asked, difference), p in zip(found, raised, strict=True)
+    ]
+    size = len(numbers)
+    by_pair = [tuple(told[start : start + size]) for start in range(0, len(told), size)]
+    return sorted(by_pair, key=lambda some: min(one.p for one in some))
+
+
+def not_compared(diagnostic: str, serial: Iterator[int], models: Sequence[Measured]) -> Iterator[Finding]:
+    """Says which pairs of models are not compared, a sentence for each reason.
+
+    Args:
+        diagnostic: the table's name.
+        serial: numbers for anchors.
+        models: those asked about.
+    """
+    reasons: dict[str, list[str]] = {}
+    for first, second in itertools.combinations(models, 2):
+        differing = [key for key, value in first.settings.items() if second.settings.get(key) != value]
+        if first.sample != second.sample:
+            reasons.setdefault("they saw different images", []).append(f"{first.label} with {second.label}")
+        elif differing:
+            reasons.setdefault(f"they differ in {joined(differing)}", []).append(f"{first.label} with {second.label}")
+    for reason, names in reasons.items():
+        headline = f"{capital(joined(names))} can't be compared: {reason}."
+        yield Finding(
+            anchor=f"rows-{diagnostic}-{next(serial)}",
+            diagnostic=diagnostic,
+            model="",
+            kind="",
+            verdict=UNKNOWN,
+            headline=headline,
+            brief=headline,
+            detail="",
+            columns=("model", "sample", *models[0].settings),
+            rows=tuple((one.label, one.sample, *one.settings.values()) for one in models),
+            strength=0.0,
+        )
+
+
+def between(
+    diagnostic: str,
+    serial: Iterator[int],
+    pairs: Sequence[tuple[Compared, ...]],
+    say: Callable[[Compared], str],
+) -> Iterator[Finding]:
+    """A sentence for each pair of models, with all comparisons of the pair in its rows.
+
+    Args:
+        diagnostic: the table's name.
+        serial: numbers for anchors.
+        pairs: from `compared`.
+        say: what one comparison says, without a full stop, whether or not it is clear.
+    """
+    for some in pairs[:MOST_PAIRS]:
+        clear = [one for one in some if one.clear]
+        headline = capital("; ".join(map(say, clear or some))) + "."
+        texts = [
+            f"{capital(one.what)}: difference {difference_text(one.difference, one.unit)}, {chance(one.p)}"
+            for one in some
+        ]
+        rest = [f"{capital(say(one))}." for one in some if clear and not one.clear]
+        columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
+        yield Finding(
+            anchor=f"rows-{diagnostic}-{next(serial)}",
+            diagnostic=diagnostic,
+            model="",
+            kind="",
+            verdict=MODELS_DIFFER if clear else UNKNOWN,
+            headline=headline,
+            brief=headline,
+            detail=" ".join([*rest, f"{'; '.join(texts)}."]),
+            columns=columns,
+            rows=tuple(
+                (
+                    one.what,
+                    one.first.label,
+                    one.second.label,
+                    *_in_units(one.difference, one.unit),
+                    one.unit,
+                    one.p,
+                )
+                for one in some
+            ),
+            strength=1.0 + max((min(1.0, abs(one.difference.value)) for one in clear), default=-1.0),
+        )
+
+
+def about(
+    diagnostic: str,
+    serial: Iterator[int],
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    statement: str,
+    *,
+    detail: Sequence[str] = (),
+    columns: Sequence[str],
+    strength: float,
+    verdict: str = "described",
+    shown: Sequence[Mapping[str, Any]] | None = None,
+) -> Finding:
+    """A sentence on one model.
+
+    Args:
+        diagnostic: the table's name.
+        serial: numbers for anchors.
+        name: of the model, see `finding.grouped`.
+        rows: the rows counted.
+        statement: without a full stop, and without the model's name.
+        detail: further sentences.
+        columns: of the rows, those that are shown; what a table lacks is left out.
+        strength: see `Finding`.
+        verdict: see `Finding`.
+        shown: the rows to show, where they are not those counted.
+    """
+    listed = rows if shown is None else shown
+    own = tuple(key for key in columns if key in listed[0])
+    headline = f"In {name}{weights_remark(rows)}, {statement}."
+    return Finding(
+        anchor=f"rows-{diagnostic}-{next(serial)}",
+        diagnostic=diagnostic,
+        model=str(rows[0]["model"]),
+        kind="",
+        verdict=verdict,
+        headline=headline,
+        brief=f"{capital(statement)}." if name == rows[0]["model"] else headline,
+        detail=" ".join(text for text in detail if text),
+        columns=own,
+        rows=tuple(tuple(row[key] for key in own) for row in listed),
+        strength=strength,
+    )
+
+
+def is_clear(row: Mapping[str, Any]) -> bool:
+    """Whether a row's change is more than chance could make, all conditions of the model considered.
+
+    Args:
+        row: of a summary of `ChangeRow`'s kind.
+    """
+    p = row["p_holm"]
+    return p is not None and p < SIGNIFICANT
+
+
+def change_text(row: Mapping[str, Any]) -> str:
+    """A row's change in accuracy with its interval.
+
+    Args:
+        row: of a summary of `ChangeRow`'s kind.
+    """
+    ends = f"95 % interval {number(row['change_low'])} to {number(row['change_high'])}"
+    return f"{number(row['change'])} percentage points ({ends})"
+
+
+def share_text(row: Mapping[str, Any], name: str) -> str:
+    """A share in percent with its interval, where it has one.
+
+    Args:
+        row: with the columns `name`, `name_low` and `name_high`.
+        name: of the column.
+    """
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None or low is None or high is None:
+        return f"{number(None if value is None else 100 * value)} %"
+    return f"{number(100 * value)} % (95 % interval {number(100 * low)} to {number(100 * high)} %)"
+
+
+def difference_text(one: Difference, unit: str = POINTS) -> str:
+    """A difference with its interval.
+
+    Args:
+        one: from `numerics.paired`.
+        unit: percentage points are told of shares.
+    """
+    value, low, high = map(number, _in_units(one, unit))
+    return f"{value} {unit} (95 % interval {low} to {high})"
+
+
+def chance(p: float) -> str:
+    """'p < 0.001' or 'p = 0.03'."""
+    return f"p < {_LEAST_P}" if p < _LEAST_P else f"p = {number(p, 2)}"
+
+
+def capital(text: str) -> str:
+    """With a capital in front, unless it begins with a name of a model or a unit.
+
+    Args:
+        text: a sentence.
+    """
+    first = text.split(" ", 1)[0]
+    return text if any(sign in first for sign in "_./0123456789") else text[:1].upper() + text[1:]
+
+
+def _in_units(one: Difference, unit: str) -> tuple[float, float, float]:
+    factor = 100.0 if unit == POINTS else 1.0
+    return factor * one.value, factor * one.low, factor * one.high
+
+
+def _is_of(table: pa.Table, row: Mapping[str, Any]) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.and_(pc.equal(table["model"], row["model"]), pc.equal(table["job"], row["job"]))

@@ -1,0 +1,131 @@
+"""Sentences on how far a network can be trusted: its confidence, its fit, shapes against textures."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from visionscope.numerics.paired import paired_means
+from visionscope.report.compare import (
+    SIGNIFICANT,
+    Compared,
+    Measured,
+    Number,
+    about,
+    between,
+    chance,
+    compared,
+    difference_text,
+    not_compared,
+    share_text,
+)
+from visionscope.report.finding import UNKNOWN, Finding, grouped, weights_remark
+from visionscope.report.style import number
+
+_CALIBRATION = (
+    *("scaling", "temperature", "images", "fit_images", "bins", "accuracy", "confidence"),
+    *("signed_ece", "signed_ece_low", "signed_ece_high", "ece", "ece_low", "ece_high"),
+    *("nll", "nll_low", "nll_high", "brier"),
+)
+_NLL, _SURE = "NLL", "mean confidence less accuracy"
+
+
+def calibration_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
+    """For each model whether it is over- or under-confident and what a temperature changes; models compared.
+
+    The signed calibration error is the mean over images of confidence less correctness: two models differ in it by a
+    mean of differences image by image, as in their NLL.
+
+    Args:
+        table: what was said of every image, with the leading columns.
+        summary: what it comes to.
+    """
+    serial = itertools.count(1)
+    values = {scaling: _per_image(table, scaling) for scaling in ("none", "temperature")}
+    for name, rows in grouped(summary, summary.column_names).items():
+        by_scaling = {row["scaling"]: row for row in rows}
+        yield _confidence(serial, name, by_scaling, [known[name] for known in values.values() if name in known])
+    models = list(values["none"].values())
+
+    def say(one: Compared) -> str:
+        pair = f"{one.first.label} or {one.second.label}"
+        if one.what == _NLL:
+            if not one.clear:
+                return f"whether {pair} has the lower NLL can't be told"
+            low, high = (one.first, one.second) if one.difference.value < 0 else (one.second, one.first)
+            return f"{low.label} has a lower NLL than {high.label}"
+        if not one.clear:
+            return f"whether {pair} is more confident for its accuracy can't be told"
+        high, low = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
+        return f"{high.label} is more confident for its accuracy than {low.label}"
+
+    numbers = [
+        Number(name=_SURE, value=lambda one: one.values[_SURE,]),
+        Number(name=_NLL, value=lambda one: one.values[_NLL,], unit="nat"),
+    ]
+    yield from between("calibration", serial, compared(models, numbers), say)
+    yield from not_compared("calibration", serial, models)
+
+
+def _per_image(table: pa.Table, scaling: str) -> dict[str, Measured]:
+    """Cross-entropy and confidence less correctness of every image, by model."""
+    # Late, because it loads torch, which the page itself does without.
+    from visionscope.diagnostics._outcomes import flags
+
+    found = {}
+    columns = ("start", "images", "sample", "scaling", "right", "confidence", "cross_entropy")
+    for name, rows in grouped(table, columns).items():
+        own = sorted((row for row in rows if row["scaling"] == scaling), key=lambda row: int(row["start"]))
+        if own:
+            right = np.concatenate([flags(row["right"], row["images"]) for row in own])
+            confidence, nll = (
+                np.concatenate([np.array(row[key]) for row in own]) for key in ("confidence", "cross_entropy")
+            )
+            found[name] = Measured(
+                label=name + weights_remark(rows),
+                sample=str(own[0]["sample"]),
+                settings={},
+                values={(_NLL,): nll, (_SURE,): confidence - right},
+            )
+    return found
+
+
+def _confidence(
+    serial: Iterator[int], name: str, rows: Mapping[str, Mapping[str, Any]], values: Sequence[Measured]
+) -> Finding:
+    row = rows["none"]
+    low, high = row["signed_ece_low"], row["signed_ece_high"]
+    error = f"confidence exceeds accuracy by {_points(row, 'signed_ece')}"
+    if low > 0:
+        said, verdict = f"the network is over-confident: {error}", "described"
+    elif high < 0:
+        less = f"confidence falls short of accuracy by {_points(row, 'signed_ece', -1)}"
+        said, verdict = f"the network is under-confident: {less}", "described"
+    else:
+        said, verdict = f"whether the network is over- or under-confident can't be told: {error}", UNKNOWN
+    ece = f"ECE {share_text(row, 'ece')} over {row['images']} images; NLL {number(row['nll'])} nat"
+    detail = [f"{ece}, Brier score {number(row['brier'])}."]
+    scaled = rows.get("temperature")
+    if scaled is not None and len(values) == 2:
+        changed = paired_means(values[1].values[_NLL,], values[0].values[_NLL,])
+        fitted = f"a temperature of {number(scaled['temperature'])}, fitted on {scaled['fit_images']} other images"
+        numbers = f"{difference_text(changed, 'nat')}, {chance(changed.p)}"
+        if changed.p >= SIGNIFICANT:
+            effect = f"changes NLL by no more than chance could ({numbers})"
+        else:
+            effect = f"{'lowers' if changed.value < 0 else 'raises'} NLL ({numbers})"
+        detail.append(f"{fitted[0].upper()}{fitted[1:]}, {effect}; ECE is then {share_text(scaled, 'ece')}.")
+    return about(
+        "calibration", serial, name, list(rows.values()), said,
+        detail=detail, columns=_CALIBRATION, verdict=verdict,
+        strength=0.6 if verdict == "described" else 0.0,
+    )  # fmt: skip
+
+
+def _points(row: Mapping[str, Any], name: str, sign: int = 1) -> str:
+    """A difference of shares with its interval, upside down where its sign is said in words."""
+    value, *ends = (100 * sign * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    low, high = sorted(ends)
+    return f"{number(value)} percentage points (95 % interval {number(low)} to {number(high)})"
