@@ -90,6 +90,7 @@ class Corruption:
     row: ClassVar[type] = CorruptionRow
     sample: ClassVar[str] = "eval"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    ensembles: ClassVar[bool] = True
 
     folder: str = ""
     types: tuple[str, ...] = tuple(TYPES)
