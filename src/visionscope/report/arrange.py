@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from visionscope.core.types import Figure, Heat, Line, Panel
+from visionscope.report.lines import edges, is_scatter, measured
 
 OVERLAY_LIMIT = 6
 """Up to this many models share one pair of axes; beyond it each gets its own."""
@@ -18,9 +19,6 @@ SHADED_KINDS = ("msa", "down")
 
 FEW_LINES = 6
 """Up to this many densities of one model are shaded and named in the legend."""
-
-MOST_WHISKERS = 30
-"""Up to this many intervals of a curve are drawn one by one; more become a band."""
 
 _MARGIN = 0.05
 _LEVELS = 12
@@ -60,15 +58,6 @@ def groups(figure: Figure) -> list[list[Panel]]:
     return [list(members) for _, members in itertools.groupby(figure.panels, key=_row_of)]
 
 
-def measured(panel: Panel) -> tuple[Line, ...]:
-    """The lines of a panel that show measurements: all but those of reference.
-
-    Args:
-        panel: any panel.
-    """
-    return tuple(line for line in panel.lines if line.role != "reference")
-
-
 def is_overlay(panel: Panel) -> bool:
     """Whether a panel shows several models, each line named after its own.
 
@@ -76,59 +65,6 @@ def is_overlay(panel: Panel) -> bool:
         panel: any panel.
     """
     return not panel.model and len(measured(panel)) > 1
-
-
-def is_scatter(panel: Panel) -> bool:
-    """Whether a panel has a single mark per line: they are there to be compared, and say nothing apart.
-
-    Args:
-        panel: any panel.
-    """
-    lines = measured(panel)
-    return bool(lines) and not panel.model and all(line.role == "points" and len(line.x) == 1 for line in lines)
-
-
-def has_whiskers(line: Line) -> bool:
-    """Whether the intervals of a line are few enough to be drawn one by one.
-
-    Args:
-        line: any line.
-    """
-    return line.low is not None and line.high is not None and (line.role == "points" or len(line.x) <= MOST_WHISKERS)
-
-
-def edges(line: Line) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Lower and upper end of a line's intervals or bands, NaN where there is none; None without any.
-
-    Args:
-        line: any line.
-    """
-    if line.low is not None and line.high is not None:
-        return line.low, line.high
-    if line.error is None:
-        return None
-    pairs = list(zip(line.y, line.error, strict=True))
-    return tuple(y - error for y, error in pairs), tuple(y + error for y, error in pairs)
-
-
-def series_of(panels: Sequence[Panel]) -> dict[str, int]:
-    """What a model's panels show several curves of, with a number each, for dashes and marks; empty where it is one.
-
-    Args:
-        panels: one group.
-    """
-    lines = [line for panel in panels if panel.model and len(measured(panel)) > 1 for line in measured(panel)]
-    plain = [line for line in lines if line.shade is None and not line.filled]
-    return {name: place for place, name in enumerate(dict.fromkeys(line.name for line in plain))}
-
-
-def has_faint(panels: Sequence[Panel]) -> bool:
-    """Whether any point is drawn in grey.
-
-    Args:
-        panels: one group.
-    """
-    return any(any(line.faint) for panel in panels for line in panel.lines)
 
 
 def is_density(panel: Panel) -> bool:
@@ -190,6 +126,15 @@ def together(panels: Sequence[Panel]) -> Panel | None:
     return dataclasses.replace(panels[0], model="", title="", lines=(*references, *lines), boundaries=())
 
 
+def titles_differ(panels: Sequence[Panel]) -> bool:
+    """Whether overlays need their titles to be told apart.
+
+    Args:
+        panels: any panels.
+    """
+    return len({panel.title for panel in panels if is_overlay(panel)}) > 1
+
+
 def reads_overlaid(panel: Panel) -> bool:
     """Whether every curve of an overlay fills enough of the common axis to show its own ups and downs.
 
@@ -205,16 +150,18 @@ def reads_overlaid(panel: Panel) -> bool:
     return all(span is None or span[1] - span[0] >= _LEAST_SHARE * (whole[1] - whole[0]) for span in spans)
 
 
-def apart(panel: Panel) -> list[Panel]:
+def apart(panel: Panel, *, titled: bool = False) -> list[Panel]:
     """One panel per model of an overlay, each with its own vertical axis: changes are compared within a model.
 
     Args:
         panel: for which `is_overlay` holds.
+        titled: keep the panel's title behind the model's name.
     """
     references = tuple(line for line in panel.lines if line.role == "reference")
     return [
-        dataclasses.replace(panel, model=line.name, title=line.name, lines=(*references, line))
+        dataclasses.replace(panel, model=line.name, title=title if titled else line.name, lines=(*references, line))
         for line in measured(panel)
+        for title in [f"{line.name}: {panel.title}"]
     ]
 
 
@@ -226,10 +173,13 @@ def set_apart(figure: Figure, *, only_crowded: bool) -> Figure:
         only_crowded: leave overlays of up to `OVERLAY_LIMIT` models as they are.
     """
     panels: list[Panel] = []
+    titled = titles_differ(figure.panels)
     for panel in figure.panels:
         crowded = len(measured(panel)) > OVERLAY_LIMIT
         if is_overlay(panel) and not is_scatter(panel) and (crowded or not only_crowded):
-            panels.extend(dataclasses.replace(part, group=panel.group or panel.title) for part in apart(panel))
+            panels.extend(
+                dataclasses.replace(part, group=panel.group or panel.title) for part in apart(panel, titled=titled)
+            )
         else:
             panels.append(panel)
     return dataclasses.replace(figure, panels=tuple(panels))

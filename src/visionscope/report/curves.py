@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.types import Line, Panel
-from visionscope.report.arrange import FEW_LINES, SHADED_KINDS, edges, has_whiskers, is_scatter, measured
+from visionscope.report.arrange import FEW_LINES, SHADED_KINDS
 from visionscope.report.axes import font, plain, rounded
+from visionscope.report.lines import edges, has_whiskers, is_scatter, measured
 from visionscope.report.style import (
     SERIES_DASHES,
     TOKEN,

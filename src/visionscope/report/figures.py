@@ -9,20 +9,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from visionscope.core.types import Figure, Panel, Picture
-from visionscope.report.arrange import (
-    Limits,
-    axes_of,
-    groups,
-    has_faint,
-    kinds_drawn,
-    kinds_shaded,
-    measured,
-    series_of,
-    set_apart,
-    spans_zero,
-)
+from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, kinds_shaded, set_apart, spans_zero
 from visionscope.report.axes import axis, boundary, font, zero
 from visionscope.report.curves import FAINT, curve_traces, kind_shading
+from visionscope.report.lines import has_faint, measured, series_of, title_of
 from visionscope.report.maps import heat_axes, heat_trace
 from visionscope.report.paper import to_matplotlib
 from visionscope.report.style import SERIES_DASHES, TOKEN, mark_of, model_token, palette, resolve, series_mark
@@ -67,7 +57,7 @@ def to_plotly(figure: Figure) -> Any:
                 turned.append(_Turned(len(data), place, box, panel_spec(panel, models, common, turned=True)))
             if panel.pictures:
                 _place_pictures(panel, box, layout)
-                layout["annotations"].append(_heading(panel.title, box))
+                layout["annotations"].append(_heading(title_of(panel), box))
                 continue
             spec = panel_spec(panel, models, common, series=series_of(panels))
             if panel.surface is not None and column:
@@ -76,7 +66,7 @@ def to_plotly(figure: Figure) -> Any:
             if panel.surface is not None and column < len(panels) - 1:
                 spec["data"][0]["showscale"] = False
             _place(spec, place, box, data, layout)
-            layout["annotations"].append(_heading(panel.title, box))
+            layout["annotations"].append(_heading(title_of(panel), box))
     if turned:
         layout["updatemenus"] = [_switch(turned, data, layout["shapes"])]
         layout["legend"] = {"orientation": "h", "y": -0.06}

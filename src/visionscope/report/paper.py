@@ -22,22 +22,17 @@ from visionscope.report.arrange import (
     FEW_LINES,
     Limits,
     axes_of,
-    edges,
     groups,
-    has_faint,
-    has_whiskers,
-    is_scatter,
     kinds_drawn,
     kinds_shaded,
-    measured,
     scopes_named,
-    series_of,
     set_apart,
     spans_zero,
     stage_labels,
     stage_ticks,
 )
 from visionscope.report.curves import FAINT, is_faint, marked_places, marks_of
+from visionscope.report.lines import edges, has_faint, has_whiskers, is_scatter, measured, series_of, title_of
 from visionscope.report.style import (
     SERIES_DASHES,
     mark_of,
@@ -119,7 +114,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         if panel.pictures:
             _draw_pictures(ax, panel)
             continue
-        ax.set_title(_safe("\n".join(textwrap.wrap(panel.title, _LABEL_WIDTH))), loc="left")
+        ax.set_title(_safe("\n".join(textwrap.wrap(title_of(panel), _LABEL_WIDTH))), loc="left")
         ax.set_xlabel(_safe(panel.x_label))
         if panel.y_label != measure or panel.heat is not None:
             ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
@@ -292,10 +287,11 @@ def _legend(row: list[Panel], models: list[str]) -> list[Any]:
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
     for name, place in series_of(row).items():
         look: dict[str, Any] = {"linestyle": SERIES_DASHES[place % len(SERIES_DASHES)][1], "color": "#59636e"}
-        mark = series_mark(place)
-        if all(line.role == "points" for panel in row for line in measured(panel)):
+        own = [line for panel in row for line in measured(panel) if line.name == name]
+        mark = next((mark_of(kind) for line in own for kind in (line.kind, *line.kinds) if kind), series_mark(place))
+        if all(line.role == "points" for line in own):
             look["linestyle"] = "none"
-        if any(marked_places(line) for panel in row for line in measured(panel) if not line.kinds and not line.kind):
+        if any(map(marked_places, own)):
             fill = "#59636e" if mark.filled else "white"
             look.update(marker=mark.marker, markersize=3.4, markerfacecolor=fill, markeredgewidth=0.7)
         handles.append(Line2D([], [], label=_safe(name), **look))

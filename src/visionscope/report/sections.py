@@ -10,20 +10,18 @@ from visionscope.report.arrange import (
     apart,
     axes_of,
     groups,
-    has_faint,
     is_density,
     is_overlay,
-    is_scatter,
     kinds_drawn,
     kinds_shaded,
-    measured,
     reads_overlaid,
     scopes_named,
-    series_of,
+    titles_differ,
     together,
 )
 from visionscope.report.curves import FAINT, marked_places
 from visionscope.report.figures import panel_spec, picture_source
+from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
 from visionscope.report.summary import DIAGNOSTICS
 from visionscope.report.surfaces import aspect, remarks
@@ -101,9 +99,11 @@ def _series(group: list[Panel]) -> list[dict[str, Any]]:
     for name, place in series_of(group).items():
         own = [line for line in lines if line.name == name]
         joined = any(line.role == "curve" for line in own)
-        marked = any(marked_places(line) and not line.kinds and not line.kind for line in own)
+        kinds = [kind for line in own for kind in (line.kind, *line.kinds) if kind]
+        mark = mark_of(kinds[0]) if kinds else series_mark(place)
         dash = _STROKES[place % len(_STROKES)]
-        shown.append({"name": name, "dash": dash, "line": joined, "mark": series_mark(place) if marked else None})
+        marked = any(map(marked_places, own))
+        shown.append({"name": name, "dash": dash, "line": joined, "mark": mark if marked else None})
     return shown
 
 
@@ -119,7 +119,8 @@ def _views(group: list[Panel], title: str) -> dict[str, list[Panel]]:
         return {"contour": group, TURNED: group}
     if any(panel.pictures or is_scatter(panel) for panel in group):
         return {"whole": group}
-    beside = [part for panel in group for part in (apart(panel) if is_overlay(panel) else [panel])]
+    titled = titles_differ(group)
+    beside = [part for panel in group for part in (apart(panel, titled=titled) if is_overlay(panel) else [panel])]
     overlays = group if all(not panel.model and panel.lines for panel in group) else [together(group)]
     known = [panel for panel in overlays if panel is not None]
     if not any(map(is_overlay, known)) or max(len(measured(panel)) for panel in known) > OVERLAY_LIMIT:
@@ -139,7 +140,7 @@ def _cards(
         own = [index for index, label in enumerate(models) if label in (panel.model, panel.x_label, panel.y_label)]
         if panel.pictures:
             rows = [[(picture_source(one), one.title) for one in row] for row in panel.pictures]
-            sheet = {"title": panel.title, "measure": "", "models": own, "map": False, "pictures": rows}
+            sheet = {"title": title_of(panel), "measure": "", "models": own, "map": False, "pictures": rows}
             cards.append({**sheet, "columns": max(map(len, rows))})
             continue
         is_map = panel.heat is not None or panel.surface is not None
@@ -148,7 +149,7 @@ def _cards(
         if not is_map:
             # Said above the axes, where it is not cut off on a phone.
             del spec["layout"]["yaxis"]["title"]
-        card = {"index": len(panels), "title": panel.title, "measure": measure, "models": own, "map": is_map}
+        card = {"index": len(panels), "title": title_of(panel), "measure": measure, "models": own, "map": is_map}
         cards.append(card)
         share = 1.0 if panel.heat is not None else aspect(common)
         panels.append({**spec, "turned": turned, "aspect": share if is_map else 0})

@@ -8,15 +8,16 @@ import pyarrow as pa
 
 from visionscope.report.changes import QUANTITIES, change_findings
 from visionscope.report.curvature import density_findings, hessian_findings
-from visionscope.report.damage import lesion_findings, noise_findings
 from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
 from visionscope.report.flatness import landscape_findings
+from visionscope.report.lesions import lesion_findings
 from visionscope.report.likeness import between_findings, similarity_findings
 from visionscope.report.limits import caveats, has_random_weights
 from visionscope.report.looking import attention_findings
+from visionscope.report.noise import heatmap_findings, noise_findings
 from visionscope.report.robustness import adversarial_findings, corruption_findings
 from visionscope.report.tables import SUFFIX
-from visionscope.report.trust import calibration_findings
+from visionscope.report.trust import calibration_findings, shape_findings
 
 __all__ = ["DIAGNOSTICS", "Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
@@ -45,9 +46,11 @@ _FROM_ROWS_AND_SUMMARY = {
     "landscape": landscape_findings,
     "lesion": lesion_findings,
     "frequency_noise": noise_findings,
+    "fourier_heatmap": heatmap_findings,
     "corruption": corruption_findings,
     "adversarial": adversarial_findings,
     "calibration": calibration_findings,
+    "shape_bias": shape_findings,
 }
 _FROM_SUMMARY = {"density": density_findings, "attention": attention_findings}
 _NEARLY = 0.7

@@ -30,6 +30,8 @@ _CALIBRATION = (
     *("nll", "nll_low", "nll_high", "brier"),
 )
 _NLL, _SURE = "NLL", "mean confidence less accuracy"
+_CUES = "decisions for the shape less those for the texture"
+_EVEN = 0.5
 
 
 def calibration_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
@@ -129,3 +131,70 @@ def _points(row: Mapping[str, Any], name: str, sign: int = 1) -> str:
     value, *ends = (100 * sign * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     low, high = sorted(ends)
     return f"{number(value)} percentage points (95 % interval {number(low)} to {number(high)})"
+
+
+def shape_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
+    """For each model whether it goes by shape or by texture; for pairs of models which goes by shape more.
+
+    Two models are compared in decisions for the shape less decisions for the texture over the same images, all images
+    counted: their shares among decisions for either cue rest on different images.
+
+    Args:
+        table: decisions with the leading columns.
+        summary: what they come to.
+    """
+    serial = itertools.count(1)
+    for name, rows in grouped(summary, summary.column_names).items():
+        whole = next(row for row in rows if row["shape_class"] == "all")
+        yield _shape(serial, name, whole, rows)
+    models = list(_decisions(table).values())
+
+    def say(one: Compared) -> str:
+        if not one.clear:
+            return f"whether {one.first.label} or {one.second.label} goes by shape more can't be told"
+        more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
+        return f"{more.label} goes by shape more than {less.label}"
+
+    numbers = [Number(name=_CUES, value=lambda one: one.values[_CUES,])]
+    yield from between("shape_bias", serial, compared(models, numbers), say)
+    yield from not_compared("shape_bias", serial, models)
+
+
+def _shape(serial: Iterator[int], name: str, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Finding:
+    decided = row["shape"] + row["texture"]
+    verdict, strength = UNKNOWN, 0.0
+    if not decided:
+        said = f"none of {row['images']} images is decided for its shape or its texture"
+    else:
+        share = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
+        numbers = f"{share_text(share, 'shape_bias')} of {decided} decisions for either are for the shape"
+        if row["low"] > _EVEN or row["high"] < _EVEN:
+            more, less = ("shape", "texture") if row["low"] > _EVEN else ("texture", "shape")
+            said, verdict, strength = f"{more} decides more often than {less}: {numbers}", "described", 0.5
+        else:
+            said = f"whether shape or texture decides more often can't be told: {numbers}"
+    detail = [f"{row['other']} of {row['images']} images are decided for neither; {row['decision']}."]
+    return about(
+        "shape_bias", serial, name, rows, said, detail=detail, strength=strength, verdict=verdict,
+        columns=("shape_class", "shape_bias", "low", "high", "shape", "texture", "other", "images"),
+    )  # fmt: skip
+
+
+def _decisions(table: pa.Table) -> dict[str, Measured]:
+    """Of every image 1 for the shape, -1 for the texture, 0 for neither, by model."""
+    from visionscope.diagnostics._outcomes import flags
+
+    found = {}
+    for name, rows in grouped(table, ("start", "images", "sample", "right", "texture", "decision")).items():
+        own = sorted(rows, key=lambda row: int(row["start"]))
+        shape, texture = (
+            np.concatenate([flags(row[key], row["images"]) for row in own]).astype(np.float64)
+            for key in ("right", "texture")
+        )
+        found[name] = Measured(
+            label=name + weights_remark(rows),
+            sample=str(own[0]["sample"]),
+            settings={"decision": own[0]["decision"]},
+            values={(_CUES,): shape - texture},
+        )
+    return found

@@ -1,7 +1,7 @@
-"""Sentences on what a network can do without, and on which frequencies of noise break it."""
+"""Sentences on what a network can do without: units removed, early and late, of one kind and of another."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,32 +10,26 @@ from scipy.stats import spearmanr
 from visionscope.numerics.paired import Values, holm, paired_means
 from visionscope.report.compare import (
     SIGNIFICANT,
-    Compared,
     Measured,
-    Number,
     about,
-    between,
     chance,
     change_text,
-    compared,
     difference_text,
     is_clear,
     measured_models,
-    not_compared,
 )
 from visionscope.report.finding import UNKNOWN, Finding, grouped, joined
 from visionscope.report.style import number
 
 _CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
 _UNITS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how")
-_NOISE = ("frequency", "low", "high", "noise", "eps", "energy", "space", "rms")
 _LEAST_UNITS = 5
 _WORST = 3
 _MODES = {
     "branch": "the branch of one block",
     "conv": "one convolution",
     "block": "one whole block",
-    "pair": "two units at once",
+    "pairs": "one branch or of two at once",
 }
 
 
@@ -147,92 +141,6 @@ def _kinds_at_ends(
         columns=("unit", "kind", "stage", "depth", *_CHANGES),
         verdict="described" if clear else UNKNOWN, strength=0.6 if clear else 0.0,
     )  # fmt: skip
-
-
-def noise_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
-    """For each model where noise costs most, high against low frequencies; for pairs of models which loses more where.
-
-    High and low are the outer thirds of the rings that were asked. All comparisons are paired over images.
-
-    Args:
-        table: outcomes with the leading columns.
-        summary: what they come to.
-    """
-    serial = itertools.count(1)
-    outcomes = measured_models(table, ("frequency",), ("noise", "eps", "energy", "space", "coverage"))
-    for name, rows in grouped(summary, summary.column_names).items():
-        yield _worst_rings(serial, name, [row for row in rows if row["frequency"] is not None], outcomes[name])
-    models = list(outcomes.values())
-    common = [key for key in models[0].values if key != (None,) and all(key in one.values for one in models)]
-    low, high = _thirds(sorted(common))
-    if not low:
-        return
-    names = {f"high ({_range(high)})": high, f"low ({_range(low)})": low}
-    numbers = [
-        Number(
-            name=f"loss under noise of {words} frequencies",
-            value=_loss(keys),
-        )
-        for words, keys in names.items()
-    ]
-    pairs = compared(models, numbers)
-
-    def say(one: Compared) -> str:
-        words = one.what.removeprefix("loss ")
-        if not one.clear:
-            return f"whether {one.first.label} or {one.second.label} loses more {words} can't be told"
-        more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
-        return f"{words} {more.label} loses more accuracy than {less.label}"
-
-    yield from between("frequency_noise", serial, pairs, say)
-    yield from not_compared("frequency_noise", serial, models)
-
-
-def _loss(keys: Sequence[tuple[Any, ...]]) -> Callable[[Measured], Values]:
-    return lambda one: one.values[None,] - one.mean(keys)
-
-
-def _worst_rings(serial: Iterator[int], name: str, rows: Sequence[Mapping[str, Any]], outcomes: Measured) -> Finding:
-    ordered = sorted(rows, key=lambda row: float(row["change"]))
-    worst = ordered[0]
-    quiet = [row for row in rows if not is_clear(row)]
-    where = f"around {number(worst['frequency'], 2)} pi rad/pixel"
-    if is_clear(worst):
-        statement = f"noise {where} costs most: accuracy changes by {change_text(worst)}"
-    else:
-        statement = (
-            f"noise of no frequency changes accuracy by more than chance could; the most is {change_text(worst)}"
-        )
-    detail = []
-    low, high = _thirds(sorted((row["frequency"],) for row in rows))
-    strength = 0.3 if is_clear(worst) else 0.0
-    if low:
-        one = paired_means(outcomes.mean(high), outcomes.mean(low))
-        numbers = f"accuracy under high less low: {difference_text(one)}, {chance(one.p)}"
-        ranges = f"high frequencies ({_range(high)})", f"low ones ({_range(low)})"
-        if one.p < SIGNIFICANT:
-            words = " more than ".join(ranges if one.value < 0 else ranges[::-1])
-            detail.append(f"It suffers from {words}: {numbers}.")
-            strength = 0.7
-        else:
-            detail.append(f"Whether {ranges[0]} or {ranges[1]} hurt more can't be told: {numbers}.")
-    if quiet and is_clear(worst):
-        detail.append(f"{len(quiet)} of {len(rows)} rings make no difference that can be told from chance.")
-    return about(
-        "frequency_noise", serial, name, sorted(rows, key=lambda row: float(row["frequency"])), statement,
-        detail=detail, columns=(*_NOISE, *_CHANGES), strength=strength,
-        verdict="described" if is_clear(worst) else UNKNOWN,
-    )  # fmt: skip
-
-
-def _thirds(keys: Sequence[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    size = len(keys) // 3
-    return (list(keys[:size]), list(keys[-size:])) if size else ([], [])
-
-
-def _range(keys: Sequence[tuple[Any, ...]]) -> str:
-    values = [f"{key[0]:g}" for key in keys]
-    return f"{values[0]} pi" if len(values) == 1 else f"{values[0]} to {values[-1]} pi"
 
 
 def _unit(row: Mapping[str, Any]) -> str:
