@@ -7,6 +7,8 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -17,7 +19,7 @@ from visionscope.core.types import Kind
 from visionscope.errors import TraceError
 from visionscope.models.windows import LocalAttention
 from visionscope.tracing import trace
-from visionscope.tracing.attention import find_attention, read_attention
+from visionscope.tracing.attention import _fused, find_attention, read_attention
 
 
 def vit(**changes):
@@ -243,6 +245,38 @@ def test_a_dilated_grid_of_tokens_is_placed_where_its_tokens_come_from():
     assert windows * tokens == 16 * 16
 
 
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_written_out_it_is_torch_s_own_attention(data):
+    """Any shape, mask, scale, causality and type; each row is a distribution."""
+    sizes = st.integers(1, 5)
+    batch, heads, queries, keys, width = (data.draw(sizes) for _ in range(5))
+    seed = data.draw(st.integers(0, 2**16))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype) * 3
+
+    given_to = {"scale": data.draw(st.sampled_from([None, 0.1, 2.0]))}
+    kind = data.draw(st.sampled_from(["none", "bool", "bias", "causal"]))
+    if kind == "bool":
+        shown = drawn(queries, keys) > 0
+        shown[:, 0] = True  # a query that may look at nothing has no distribution
+        given_to["attn_mask"] = shown
+    elif kind == "bias":
+        given_to["attn_mask"] = drawn(heads, queries, keys)
+    elif kind == "causal":
+        given_to["is_causal"] = True
+    tensors = drawn(batch, heads, queries, width), drawn(batch, heads, keys, width), drawn(batch, heads, keys, width)
+    output, probabilities = _fused(*tensors, **given_to)
+    close = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
+    torch.testing.assert_close(output, F.scaled_dot_product_attention(*tensors, **given_to), **close)
+    assert probabilities.shape == (batch, heads, queries, keys)
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(batch, heads, queries, dtype=dtype), **close)
+    assert bool((probabilities >= 0).all())
+
+
 def test_nothing_is_left_behind():
     model, images = Mixed(OnTokens("module"), OnTokens("fused")).eval(), torch.randn(2, 3, 6, 8)
     found = trace(model, images)
@@ -289,9 +323,9 @@ def test_dropout_in_attention_drops_what_is_used_and_not_what_is_told(dtype):
     # One head without an axis of its own.
     assert attentions[0].heads == 1
     told = []
-    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-        with read_attention(model, found, attentions[:1], lambda one, p: told.append(p)):
-            outputs = [model(images) for _ in range(2)]
+    autocast = torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16)
+    with torch.no_grad(), autocast, read_attention(model, found, attentions[:1], lambda one, p: told.append(p)):
+        outputs = [model(images) for _ in range(2)]
     assert torch.equal(told[0], told[1])
     assert told[0].shape == (2, 1, 1, 12, 12)
     assert not torch.equal(*outputs)

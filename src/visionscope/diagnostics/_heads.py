@@ -113,7 +113,10 @@ def figure(table: pa.Table, map_point: str = "") -> Figure:
     if unread:
         said.append(f"{unread} attention{'s' if unread > 1 else ''} could not be read; the table says why.")
     return Figure(
-        name="attention", title="Self-attention", caption=" ".join(said), panels=(*distances, *further, *maps)
+        name="attention",
+        title="Self-attention",
+        caption=" ".join(said),
+        panels=(*distances, *(panel for panel in further if panel.lines), *maps),
     )
 
 
