@@ -65,8 +65,17 @@ def _block(point: Point | None) -> str:
     if point is None:
         return HEAD
     path = point.name.partition("+")[0]
-    numbered = None if point.kind is Kind.DOWN else _NUMBERED.match(path)
-    return numbered[0] if numbered else path or point.name
+    return (block_path(path) if point.kind is not Kind.DOWN else "") or path or point.name
+
+
+def block_path(path: str) -> str:
+    """A module path up to its last number, which names the block that the module belongs to; "" without a number.
+
+    Args:
+        path: of any module.
+    """
+    numbered = _NUMBERED.match(path)
+    return numbered[0] if numbered else ""
 
 
 class _FirstUse(TorchFunctionMode):

@@ -1,0 +1,137 @@
+"""What removals come to and how they are drawn: changes of accuracy against depth, maps over pairs of units."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.core.grouping import images_text, rows_by_model, stage_boundaries, stage_ticks
+from visionscope.core.table import column
+from visionscope.core.types import Figure, Heat, Panel
+from visionscope.diagnostics import _perturbed
+from visionscope.diagnostics._outcomes import ChangeRow
+
+KEYS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how")
+_SAID = {
+    "branch": "the branch of one residual sum, which then gives its skip operand",
+    "block": "the branches of all residual sums of one block, which then give their skip operands",
+    "conv": (
+        "one k x k convolution, k > 1, inside a block, replaced by the identity (subsampled where it is strided, "
+        "channels filled with zeros or cut)"
+    ),
+    "pairs": "the branches of two residual sums, which then give their skip operands (on the diagonal: of one)",
+}
+
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class LesionSummaryRow(ChangeRow):
+    """What a network's accuracy is without one unit, or two."""
+
+    unit: str = column("what was taken out: a branch's point, or a module")
+    other_unit: str = column("the second unit of a pair, later in the pass; else empty")
+    mode: str = column("branch, conv, block or pairs (of branches)")
+    kind: str = column("what the unit does; of a pair the first one")
+    stage: int = column("of the unit; of a pair the first one's")
+    depth: float = column("of the unit's residual sum, 0 to 1; of a pair the first one's")
+    how: str = column("what stood in its place")
+
+
+def summary(table: pa.Table) -> pa.Table:
+    """A row per model and removal, with the leading columns of the table.
+
+    Args:
+        table: rows of lesions.
+    """
+    return _perturbed.summary(table, LesionSummaryRow, KEYS, lambda row: not row["unit"])
+
+
+def figure(table: pa.Table) -> Figure:
+    """Changes against depth, a panel per model; for pairs a map of changes and one of interactions per model.
+
+    Args:
+        table: rows of one or more models, with the column `model`.
+    """
+    changes = summary(table)
+    models = rows_by_model(changes)
+    panels: list[Panel] = []
+    for model, rows in models.items():
+        panels += _maps(model, rows) if rows[0]["mode"] == "pairs" else [_panel(model, rows)]
+    modes = list(dict.fromkeys(row["mode"] for rows in models.values() for row in rows))
+    return Figure(
+        name="lesion",
+        title="Accuracy lost without one unit",
+        caption=_caption(modes, images_text(changes)),
+        panels=tuple(panels),
+    )
+
+
+def _panel(model: str, rows: Sequence[Row]) -> Panel:
+    ordered = sorted(rows, key=lambda row: float(row["depth"]))
+    line = dataclasses.replace(
+        _perturbed.change_line(model, ordered, "depth"),
+        kinds=tuple(row["kind"] for row in ordered),
+        hover=tuple(_hover(row) for row in ordered),
+    )
+    return Panel(
+        model=model,
+        title=model,
+        x_label="normalized depth",
+        y_label="change in accuracy (percentage points)",
+        lines=(line,),
+        boundaries=stage_boundaries([row["depth"] for row in ordered], [row["stage"] for row in ordered]),
+    )
+
+
+def _hover(row: Row) -> str:
+    return (
+        f"{row['unit']} ({row['kind']}): {row['change']:+.2f} pp "
+        f"({row['change_low']:+.2f} to {row['change_high']:+.2f}), accuracy {100 * row['accuracy']:.2f} %, "
+        f"p {row['p_holm']:.2g}; {row['how']}"
+    )
+
+
+def _maps(model: str, rows: Sequence[Row]) -> list[Panel]:
+    """The change without each pair, and how much it differs from the sum of the two single changes."""
+    single = {row["unit"]: row for row in rows if not row["other_unit"]}
+    names = tuple(single)
+    change: dict[tuple[str, str], float] = {}
+    beyond: dict[tuple[str, str], float] = {}
+    for row in rows:
+        one, other = row["unit"], row["other_unit"] or row["unit"]
+        apart = single[one]["change"] + single[other]["change"]
+        for pair in ((one, other), (other, one)):
+            change[pair] = row["change"]
+            beyond[pair] = row["change"] - apart if one != other else math.nan
+    ticks = stage_ticks([row["stage"] for row in single.values()])
+    return [
+        Panel(
+            model=model,
+            title=f"{model}: {title}",
+            x_label="unit",
+            y_label="unit",
+            heat=Heat(
+                values=tuple(tuple(values[one, other] for other in names) for one in names),
+                names_x=names,
+                names_y=names,
+                ticks=ticks,
+            ),
+            group=title,
+        )
+        for title, values in (
+            ("change without both (pp)", change),
+            ("change without both less the sum of the two (pp)", beyond),
+        )
+    ]
+
+
+def _caption(modes: Sequence[str], images: str) -> str:
+    what = "; or ".join(_SAID[mode] for mode in modes)
+    drawn = (
+        " Bars: 95 % intervals, paired over images; grey: p (McNemar, Holm over the removals of a model) of 0.05 or"
+        " more. Vertical lines: a stage begins."
+    )
+    return f"Change in accuracy over {images} without {what}.{'' if list(modes) == ['pairs'] else drawn}"

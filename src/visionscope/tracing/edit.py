@@ -1,0 +1,237 @@
+"""The units of a model that can be taken out of its passes: residual branches, convolutions, whole blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visionscope.core.types import Kind, Point
+from visionscope.tracing.scopes import block_path
+from visionscope.tracing.watch import Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Addition:
+    """A residual sum that gives its skip operand alone.
+
+    Attributes:
+        path: of the innermost module whose call runs it.
+        call: which call of that module.
+        number: which addition within that call.
+        skip: which operand is the skip, 0 or 1.
+        function: name of the addition's function.
+    """
+
+    path: str
+    call: int
+    number: int
+    skip: int
+    function: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """What is taken out of a pass.
+
+    Attributes:
+        sums: residual sums that give their skip operand.
+        modules: paths of convolutions that give their input, brought to the size of their result.
+    """
+
+    sums: tuple[Addition, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    def __or__(self, other: Edit) -> Edit:
+        """Both."""
+        return Edit(
+            tuple(dict.fromkeys((*self.sums, *other.sums))), tuple(dict.fromkeys((*self.modules, *other.modules)))
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Something that can be taken out.
+
+    Attributes:
+        name: the branch's point, the convolution's or the block's module path.
+        kind: what it does; `block` where its branches differ.
+        stage: of its residual sum.
+        depth: of its residual sum, 0 to 1; of a block the last one's.
+        how: what stands in its place, in words for tables.
+        edit: that takes it out.
+    """
+
+    name: str
+    kind: Kind
+    stage: int
+    depth: float
+    how: str
+    edit: Edit
+
+
+def branch_units(found: Trace) -> tuple[Unit, ...]:
+    """The residual branches in the order of the pass, each left out by handing on the skip operand of its sum.
+
+    LayerScale, DropPath and whatever else acts on the branch go with it, a projection on the skip stays. Sums that
+    can't be watched (`found.unwatched`: of class tokens alone, say) are none of them.
+
+    Args:
+        found: the model's trace.
+    """
+    return tuple(
+        Unit(
+            name=point.name,
+            kind=point.kind,
+            stage=point.stage,
+            depth=point.depth,
+            how="skip operand",
+            edit=Edit(sums=(addition,)),
+        )
+        for point, addition in _sums(found)
+    )
+
+
+def block_units(found: Trace) -> tuple[Unit, ...]:
+    """The blocks in the order of the pass, each left out by handing on the skip operands of all its residual sums.
+
+    A block is the module, numbered within a sequence, that encloses the sums: `blocks.3` for those of both
+    `blocks.3` and `blocks.3.mlp`.
+
+    Args:
+        found: the model's trace.
+    """
+    groups: dict[str, list[tuple[Point, Addition]]] = {}
+    for point, addition in _sums(found):
+        groups.setdefault(block_path(addition.path) or addition.path or point.name, []).append((point, addition))
+    units = []
+    for name, sums in groups.items():
+        kinds = {point.kind for point, _ in sums}
+        last = sums[-1][0]
+        units.append(
+            Unit(
+                name=name,
+                kind=last.kind if len(kinds) == 1 else Kind.BLOCK,
+                stage=last.stage,
+                depth=last.depth,
+                how="skip operand" if len(sums) == 1 else f"skip operands of {len(sums)} sums",
+                edit=Edit(sums=tuple(addition for _, addition in sums)),
+            )
+        )
+    return tuple(units)
+
+
+def convolution_units(model: nn.Module, found: Trace) -> tuple[Unit, ...]:
+    """The k x k convolutions, k > 1, inside blocks, each replaced by its input.
+
+    A block is what `block_units` calls so, or, in a model without residual sums, the module of a point. A strided
+    convolution is replaced by every stride-th row and column, one without padding by the middle of its input; new
+    channels are zeros, split evenly around the old ones as in option A of He et al. 2016, and channels too many are cut
+    off from both ends alike.
+
+    Args:
+        model: the network.
+        found: its trace.
+    """
+    inside: list[tuple[str, str, Point]] = [
+        (block_path(addition.path), addition.path, point) for point, addition in _sums(found)
+    ] or [
+        (found.sites[point.name].path, found.sites[point.name].path, point)
+        for point in found.points
+        if found.sites[point.name].role == "output" and point.kind is not Kind.STEM
+    ]
+    units = []
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d) or max(module.kernel_size) == 1:
+            continue
+        point = _nearest(path, inside)
+        if point is not None:
+            units.append(
+                Unit(
+                    name=path,
+                    kind=Kind.CONV,
+                    stage=point.stage,
+                    depth=point.depth,
+                    how=_replacement(module),
+                    edit=Edit(modules=(path,)),
+                )
+            )
+    return tuple(units)
+
+
+def _sums(found: Trace) -> list[tuple[Point, Addition]]:
+    sums = []
+    for point in found.all_points:
+        site = found.sites[point.name]
+        if site.role == "branch":
+            sums.append((point, Addition(site.path, site.call, site.number, 1 - site.place[0], site.function)))
+    return sums
+
+
+def _nearest(path: str, inside: Iterable[tuple[str, str, Point]]) -> Point | None:
+    """The point of the innermost module around a path that has one, of those in the same block."""
+    best: tuple[int, Point] | None = None
+    for block, own, point in inside:
+        if not block or not _encloses(block, path):
+            continue
+        common = len(own) if _encloses(own, path) else 0
+        if best is None or common > best[0]:
+            best = (common, point)
+    return None if best is None else best[1]
+
+
+def _encloses(outer: str, path: str) -> bool:
+    return path == outer or path.startswith(f"{outer}.")
+
+
+def _replacement(module: nn.Conv2d) -> str:
+    steps = tuple(module.stride)
+    how = "identity" if max(steps) == 1 else f"subsampled {steps[0]}x{steps[1]}"
+    given, made = module.in_channels, module.out_channels
+    if given == made:
+        return how
+    return f"{how}, {given} channels {'zero-padded' if made > given else 'cut'} to {made}"
+
+
+def skip_of(addition: Addition, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """What a residual sum gives without its branch: the skip operand, where and as the sum would lie in memory.
+
+    Nothing that the model overwrites later is shared with the operand, and an addition in place leaves the skip in the
+    tensor that it was to change.
+
+    Args:
+        addition: which operand is the skip.
+        func: the addition.
+        args: its arguments.
+        kwargs: its keyword arguments.
+    """
+    skip = args[addition.skip]
+    in_place = func.__name__.endswith("_")
+    if in_place and addition.skip == 0:
+        return skip  # type: ignore[no-any-return]
+    if addition.skip == 1 and "alpha" in kwargs:
+        skip = skip * kwargs["alpha"]
+    result: Tensor = func(*args, **kwargs)
+    return result.copy_(skip)
+
+
+def pixels_of(x: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """A map in the size of another: every stride-th row and column around the middle, channels filled up or cut.
+
+    Args:
+        x: (batch, channel, height, width).
+        shape: (channel, height, width) of the result.
+        stride: steps along height and width.
+    """
+    for axis, wanted, step in ((2, shape[1], stride[0]), (3, shape[2], stride[1])):
+        there = x.shape[axis]
+        first = (there - (wanted - 1) * step - 1) // 2
+        places = (torch.arange(wanted, device=x.device) * step + first).clamp(0, there - 1)
+        x = x.index_select(axis, places)
+    missing = shape[0] - x.shape[1]
+    before = int(missing / 2)
+    return F.pad(x, (0, 0, 0, 0, before, missing - before))
