@@ -84,7 +84,7 @@ def input_of(subject: Subject) -> InputConfig:
 
 
 def outcomes(
-    subject: Subject, name: str, part: str, changed: Callable[[Batch], Iterable[Tensor]]
+    subject: Subject, name: str, part: str, changed: Callable[[Batch], Iterable[Tensor]], batch_size: int | None = None
 ) -> list[dict[str, Any]]:
     """The columns of an `OutcomeRow` for each condition of a span; an image is read once for all of them.
 
@@ -93,13 +93,14 @@ def outcomes(
         name: of the sample.
         part: the span.
         changed: from a batch, its images under each condition, in the same order for every batch.
+        batch_size: images at a time, where it matters to what is changed; the usual one by default.
     """
     start, stop = span_of(part)
     right: list[list[Tensor]] = []
     losses: list[list[Tensor]] = []
     # One context around all passes: autocast keeps its weights in bfloat16 instead of rounding them for each.
     with passes(subject):
-        for batch in batches(subject, name, start, stop):
+        for batch in batches(subject, name, start, stop, batch_size):
             assert batch.labels is not None
             for place, images in enumerate(changed(batch)):
                 # Convolutions are faster so, and the first one hands the layout on to all others.

@@ -65,13 +65,29 @@ def unit_noise(kind: str, seed: int, positions: Sequence[int], shape: tuple[int,
         (positions, *shape), float32, on the CPU.
     """
     count = math.prod(shape)
-    drawn = [np.random.Philox(key=np.array([seed, position], dtype=np.uint64)) for position in positions]
+    drawn = _generators(seed, positions)
     if kind == "gaussian":
         values = np.stack([np.random.Generator(bits).standard_normal(count, dtype=np.float32) for bits in drawn])
         return torch.from_numpy(values).reshape(-1, *shape)
     words = np.stack([bits.random_raw(-(-count // 64)) for bits in drawn]).astype("<u8")
     flags = np.unpackbits(words.view(np.uint8), axis=1, count=count)
     return torch.from_numpy(flags).to(torch.float32).mul_(2).sub_(1).reshape(-1, *shape)
+
+
+def uniform_noise(seed: int, positions: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Numbers between -1 and 1, each image's from (seed, position) alone, like `unit_noise`.
+
+    Args:
+        seed: 0 to 2^64 - 1.
+        positions: of the images.
+        shape: of one image.
+
+    Returns:
+        (positions, *shape), float32, on the CPU.
+    """
+    count = math.prod(shape)
+    drawn = [np.random.Generator(bits).random(count, dtype=np.float32) for bits in _generators(seed, positions)]
+    return torch.from_numpy(np.stack(drawn)).mul_(2).sub_(1).reshape(-1, *shape)
 
 
 def in_ring(spectrum: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
@@ -123,6 +139,11 @@ def canonical(size: tuple[int, int], frequency: tuple[int, int]) -> tuple[int, i
     """
     row, column = frequency
     return min(_wrapped(size, (row, column)), _wrapped(size, (-row, -column)))
+
+
+def _generators(seed: int, positions: Sequence[int]) -> list[np.random.Philox]:
+    """One per image, whose key is (seed, position): no two keys share a stream."""
+    return [np.random.Philox(key=np.array([seed, position], dtype=np.uint64)) for position in positions]
 
 
 def _wrapped(size: tuple[int, int], frequency: tuple[int, int]) -> tuple[int, int]:
