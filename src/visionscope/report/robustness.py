@@ -113,7 +113,7 @@ def adversarial_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
                 "adversarial", serial, name, own, f"{attack.upper()} leaves an accuracy of {told}",
                 detail=detail, columns=("attack", "eps", *_COLUMNS), strength=0.5 if clear else 0.0,
             )  # fmt: skip
-    outcomes = measured_models(table, ("attack", "eps"))
+    outcomes = measured_models(table, ("attack", "eps"), ("library",))
     models = list(outcomes.values())
     common = [key for key in models[0].values if key[1] and all(key in one.values for one in models)]
     if not common:

@@ -17,7 +17,7 @@ from visionscope.report.looking import attention_findings
 from visionscope.report.noise import heatmap_findings, noise_findings
 from visionscope.report.robustness import adversarial_findings, corruption_findings
 from visionscope.report.tables import SUFFIX
-from visionscope.report.trust import calibration_findings, shape_findings
+from visionscope.report.trust import calibration_findings, fit_findings, shape_findings
 
 __all__ = ["DIAGNOSTICS", "Finding", "caveats", "findings", "has_random_weights", "main_findings"]
 
@@ -50,6 +50,7 @@ _FROM_ROWS_AND_SUMMARY = {
     "corruption": corruption_findings,
     "adversarial": adversarial_findings,
     "calibration": calibration_findings,
+    "fit": fit_findings,
     "shape_bias": shape_findings,
 }
 _FROM_SUMMARY = {"density": density_findings, "attention": attention_findings}

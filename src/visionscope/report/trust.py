@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.stats import spearmanr
 
-from visionscope.numerics.paired import paired_means
+from visionscope.core.types import MINI_BATCH
+from visionscope.numerics.paired import Difference, paired_means, paired_shares
 from visionscope.report.compare import (
     SIGNIFICANT,
     Compared,
@@ -15,13 +18,15 @@ from visionscope.report.compare import (
     Number,
     about,
     between,
+    capital,
     chance,
     compared,
     difference_text,
+    measured_models,
     not_compared,
     share_text,
 )
-from visionscope.report.finding import UNKNOWN, Finding, grouped, weights_remark
+from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, interval, weights_remark
 from visionscope.report.style import number
 
 _CALIBRATION = (
@@ -32,6 +37,13 @@ _CALIBRATION = (
 _NLL, _SURE = "NLL", "mean confidence less accuracy"
 _CUES = "decisions for the shape less those for the texture"
 _EVEN = 0.5
+_TARGETS = ("data", "augmentation", "targets", "label_smoothing")
+_FIT = (
+    *("nll_train", "nll_train_se", "error", "error_low", "error_high", "nll_test", "fraction"),
+    *("train_images", "test_images", "augmentation", "targets", "label_smoothing"),
+)
+_FEW_MODELS = 3
+"""Of more models than these an ordering is spoken of."""
 
 
 def calibration_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
@@ -131,6 +143,121 @@ def _points(row: Mapping[str, Any], name: str, sign: int = 1) -> str:
     value, *ends = (100 * sign * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     low, high = sorted(ends)
     return f"{number(value)} percentage points (95 % interval {number(low)} to {number(high)})"
+
+
+def fit_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
+    """For each model its training loss beside its test error; whether networks that fit better also err less.
+
+    Test errors are compared image by image; training losses are compared by intervals that are apart, which is
+    stricter than an interval of their difference.
+
+    Args:
+        table: losses and outcomes with the leading columns.
+        summary: what they come to.
+    """
+    serial = itertools.count(1)
+    named = [(name, rows[0]) for name, rows in grouped(summary, summary.column_names).items()]
+    for name, row in named:
+        yield _fit(serial, name, row)
+    right = measured_models(table.filter(pc.equal(table["split"], "eval")), ("split",))
+    for first, second in itertools.combinations(named, 2):
+        alike = all(first[1][key] == second[1][key] for key in _TARGETS)
+        pair = [right[first[0]], right[second[0]]]
+        if alike and pair[0].sample == pair[1].sample:
+            yield _two_fits(serial, first, second, pair)
+    if len(named) > _FEW_MODELS:
+        yield _ordering(serial, [row for _, row in named])
+
+
+def _fit(serial: Iterator[int], name: str, row: Mapping[str, Any]) -> Finding:
+    said = f"NLL_train is {number(row['nll_train'])}{_plus_minus(row)} nat and the test error {_error(row)}"
+    images = f"{row['train_images']} training images ({row['augmentation']} augmentation, targets: {row['targets']})"
+    detail = [f"Over {images} and {row['test_images']} test images, where NLL is {number(row['nll_test'])} nat."]
+    return about("fit", serial, name, [row], said, detail=detail, columns=_FIT, strength=0.2)
+
+
+def _two_fits(
+    serial: Iterator[int],
+    first: tuple[str, Mapping[str, Any]],
+    second: tuple[str, Mapping[str, Any]],
+    right: Sequence[Measured],
+) -> Finding:
+    """Whether the network of smaller training loss has the smaller test error."""
+    (low, row), (high, other) = sorted((first, second), key=lambda pair: float(pair[1]["nll_train"]))
+    labels = {name: one.label for (name, _), one in zip((first, second), right, strict=True)}
+    by_name = dict(zip((first[0], second[0]), right, strict=True))
+    errors = paired_shares(by_name[high].mean([("eval",)]) > _EVEN, by_name[low].mean([("eval",)]) > _EVEN)
+    ends = [_fit_interval(one) for one in (row, other)]
+    fits = ends[0] is not None and ends[1] is not None and ends[0][1] < ends[1][0]
+    errs = errors.p < SIGNIFICANT
+    fits_text = f"{labels[low]} fits its training images better than {labels[high]}"
+    if not fits:
+        said, verdict = f"whether {fits_text} can't be told", UNKNOWN
+    elif not errs:
+        said, verdict = f"{fits_text}, but which errs less on test images can't be told", UNKNOWN
+    elif errors.value < 0:
+        said, verdict = f"{fits_text}, and errs less on test images", MODELS_DIFFER
+    else:
+        said, verdict = f"{fits_text}, and yet errs more on test images", MODELS_DIFFER
+    losses = f"NLL_train {number(row['nll_train'])}{_plus_minus(row)} against {number(other['nll_train'])}"
+    detail = f"{losses}{_plus_minus(other)} nat; accuracy {difference_text(_turned(errors))} more, {chance(errors.p)}."
+    headline = f"{capital(said)}."
+    columns = ("model", *_FIT)
+    return Finding(
+        anchor=f"rows-fit-{next(serial)}",
+        diagnostic="fit",
+        model="",
+        kind="",
+        verdict=verdict,
+        headline=headline,
+        brief=headline,
+        detail=detail,
+        columns=columns,
+        rows=tuple(tuple(one[key] for key in columns) for one in (row, other)),
+        strength=1.0 + abs(errors.value) if verdict == MODELS_DIFFER else 0.0,
+    )
+
+
+def _ordering(serial: Iterator[int], rows: Sequence[Mapping[str, Any]]) -> Finding:
+    """Whether networks in the order of their training loss are in the order of their error, too."""
+    found = spearmanr([row["nll_train"] for row in rows], [row["error"] for row in rows])
+    rho, p = float(found.statistic), float(found.pvalue)
+    numbers = f"rank correlation {number(rho, 2)}, {chance(p)}, over {len(rows)} networks"
+    said = f"the {'smaller' if rho > 0 else 'larger'} NLL_train, the smaller the test error ({numbers})"
+    if not p < SIGNIFICANT:
+        said = f"whether a smaller NLL_train goes with a smaller test error can't be told ({numbers})"
+    ordered = sorted(rows, key=lambda row: float(row["nll_train"]))
+    headline = f"{capital(said)}."
+    columns = ("model", *_FIT)
+    return Finding(
+        anchor=f"rows-fit-{next(serial)}",
+        diagnostic="fit",
+        model="",
+        kind="",
+        verdict="described" if p < SIGNIFICANT else UNKNOWN,
+        headline=headline,
+        brief=headline,
+        detail=f"By NLL_train: {', '.join(str(row['model']) for row in ordered)}.",
+        columns=columns,
+        rows=tuple(tuple(one[key] for key in columns) for one in ordered),
+        strength=abs(rho) if p < SIGNIFICANT else 0.0,
+    )
+
+
+def _turned(one: Difference) -> Difference:
+    return Difference(value=-one.value, low=-one.high, high=-one.low, p=one.p)
+
+
+def _fit_interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    return interval(row["nll_train"], row["nll_train_se"], -(-row["train_images"] // MINI_BATCH) - 1)
+
+
+def _plus_minus(row: Mapping[str, Any]) -> str:
+    return "" if row["nll_train_se"] is None else f" ± {number(row['nll_train_se'], 2)}"
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    return f"{number(row['error'])} % (95 % interval {number(row['error_low'])} to {number(row['error_high'])} %)"
 
 
 def shape_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
