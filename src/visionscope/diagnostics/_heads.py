@@ -108,7 +108,7 @@ def figure(table: pa.Table, map_point: str = "") -> Figure:
     if any("windows" in row["reach"] for rows in read.values() for row in rows):
         said.append("Attention within windows can't reach further than the window.")
     if maps:
-        said.append("Maps: attention of the one image, a map per head, each with its own colours.")
+        said.append("Maps: attention of the one image as a share of its largest value, a map per head.")
     unread = sum(row["note"] != "" for rows in models.values() for row in rows)
     if unread:
         said.append(f"{unread} attention{'s' if unread > 1 else ''} could not be read; the table says why.")
@@ -193,7 +193,9 @@ def _map_panels(model: str, rows: list[dict[str, Any]], point: str) -> list[Pane
 
 def _heat(row: dict[str, Any]) -> Heat:
     width = row["map_width"]
-    lines = [tuple(row["map"][first : first + width]) for first in range(0, len(row["map"]), width)]
+    largest = max(row["map"])  # a share of hundreds of places would be dark next to 1
+    shares = [value / largest for value in row["map"]]
+    lines = [tuple(shares[first : first + width]) for first in range(0, len(shares), width)]
     return Heat(
         values=tuple(reversed(lines)),
         names_x=tuple(f"column {place}" for place in range(width)),
