@@ -118,7 +118,8 @@ def corrupt(pixels: Pixels, positions: Sequence[int], kind: str, severity: int, 
     """
     transform = _transform(kind, severity)
     damaged = np.empty_like(pixels)
-    with torch.random.fork_rng(devices=()):
+    with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tensors and numpy arrays are mixed in the library's ways of old
         for place, (image, position) in enumerate(zip(pixels, positions, strict=True)):
             # The seed comes last, for only there may numpy split a large integer into several words without a clash.
             words = np.random.SeedSequence((position, list(TYPES).index(kind), severity, seed))
