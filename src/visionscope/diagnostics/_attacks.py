@@ -143,8 +143,9 @@ def auto_attack(network: AttackedNetwork, pixels: Tensor, labels: Tensor, eps: f
         attack = _imported("pyautoattack").AutoAttack(network, eps=eps, seed=seed, device=pixels.device)
         for part in (attack.apgd_targeted, attack.fab):
             part.n_target_classes = min(_TARGETS, classes - 1)
-        found: Tensor = attack.run_standard_evaluation(pixels, labels, batch_size=len(pixels))[0]
-    return found.detach()
+        # It works in float32 whatever it is given; the normalisation makes of that what the network takes.
+        found: Tensor = attack.run_standard_evaluation(pixels.float(), labels, batch_size=len(pixels))[0]
+    return found.detach().to(pixels)
 
 
 def _imported(name: str) -> Any:

@@ -50,7 +50,8 @@ class Pixels:
         """
         config = input_of(subject)
         like = next(subject.model.parameters(), torch.empty(0))
-        return cls(*(torch.tensor(values).to(like)[:, None, None] for values in (config.mean, config.std)))
+        mean, std = (torch.tensor(values, dtype=torch.float64).to(like) for values in (config.mean, config.std))
+        return cls(mean[:, None, None], std[:, None, None])
 
     def of_images(self, images: Tensor) -> Tensor:
         """Pixels of [0, 1]; what rounding put beside it is taken back.
