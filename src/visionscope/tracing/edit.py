@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -128,27 +128,23 @@ def block_units(found: Trace) -> tuple[Unit, ...]:
 def convolution_units(model: nn.Module, found: Trace) -> tuple[Unit, ...]:
     """The k x k convolutions, k > 1, inside blocks, each replaced by its input.
 
-    A block is what `block_units` calls so, or, in a model without residual sums, the module of a point. A strided
-    convolution is replaced by every stride-th row and column, one without padding by the middle of its input; new
-    channels are zeros, split evenly around the old ones as in option A of He et al. 2016, and channels too many are cut
-    off from both ends alike.
+    A block is what `block_units` calls so. A model without residual sums has points where its blocks end: there every
+    convolution up to the last point counts. A strided convolution is replaced by every stride-th row and column, one
+    without padding by the middle of its input; new channels are zeros, split evenly around the old ones as in option A
+    of He et al. 2016, and channels too many are cut off from both ends alike.
 
     Args:
         model: the network.
         found: its trace.
     """
-    inside: list[tuple[str, str, Point]] = [
-        (block_path(addition.path), addition.path, point) for point, addition in _sums(found)
-    ] or [
-        (found.sites[point.name].path, found.sites[point.name].path, point)
-        for point in found.points
-        if found.sites[point.name].role == "output" and point.kind is not Kind.STEM
-    ]
+    sums = [(point, addition.path) for point, addition in _sums(found)]
+    order = [path for path, _ in model.named_modules()]
+    ends = [(point, found.sites[point.name].path) for point in found.points]
     units = []
     for path, module in model.named_modules():
         if not isinstance(module, nn.Conv2d) or max(module.kernel_size) == 1:
             continue
-        point = _nearest(path, inside)
+        point = _around(path, sums) if sums else _ahead(order.index(path), ends, order)
         if point is not None:
             units.append(
                 Unit(
@@ -172,16 +168,24 @@ def _sums(found: Trace) -> list[tuple[Point, Addition]]:
     return sums
 
 
-def _nearest(path: str, inside: Iterable[tuple[str, str, Point]]) -> Point | None:
-    """The point of the innermost module around a path that has one, of those in the same block."""
+def _around(path: str, sums: Sequence[tuple[Point, str]]) -> Point | None:
+    """Of the sums in the same block as a module, that in the innermost module around it, else the block's first."""
     best: tuple[int, Point] | None = None
-    for block, own, point in inside:
-        if not block or not _encloses(block, path):
+    for point, own in sums:
+        if not own or not _encloses(block_path(own) or own, path):
             continue
         common = len(own) if _encloses(own, path) else 0
         if best is None or common > best[0]:
             best = (common, point)
     return None if best is None else best[1]
+
+
+def _ahead(place: int, ends: Sequence[tuple[Point, str]], order: Sequence[str]) -> Point | None:
+    """The first point whose module is around a module or comes after it."""
+    for point, end in ends:
+        if end in order and (_encloses(end, order[place]) or order.index(end) >= place):
+            return point
+    return None
 
 
 def _encloses(outer: str, path: str) -> bool:
