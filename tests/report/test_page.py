@@ -149,7 +149,9 @@ def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
         if job["model"]["label"] == "vit_nano":
             job["data"]["input"] = {"size": [160, 192]}
     text = visible(build_report(tmp_path, {}, jobs, []).read_text(encoding="utf-8"))
-    assert "160 × 192 fp32 vit_nano fourier, variance, similarity embedded:test 256 0 224 × 224 fp32 resnet_nano" in text
+    assert (
+        "160 × 192 fp32 vit_nano fourier, variance, similarity embedded:test 256 0 224 × 224 fp32 resnet_nano" in text
+    )
 
 
 @pytest.mark.usefixtures("only_page")

@@ -155,7 +155,7 @@ def not_compared(diagnostic: str, serial: Iterator[int], models: Sequence[Measur
         elif differing:
             reasons.setdefault(f"they differ in {joined(differing)}", []).append(f"{first.label} with {second.label}")
     for reason, names in reasons.items():
-        headline = f"{capital(joined(names))} can't be compared: {reason}."
+        headline = f"{joined(names)} can't be compared: {reason}."
         yield Finding(
             anchor=f"rows-{diagnostic}-{next(serial)}",
             diagnostic=diagnostic,
@@ -187,12 +187,13 @@ def between(
     """
     for some in pairs[:MOST_PAIRS]:
         clear = [one for one in some if one.clear]
-        headline = capital("; ".join(map(say, clear or some))) + "."
+        names = (some[0].first.label, some[0].second.label)
+        headline = capital("; ".join(map(say, clear or some)), names) + "."
         texts = [
             f"{capital(one.what)}: difference {difference_text(one.difference, one.unit)}, {chance(one.p)}"
             for one in some
         ]
-        rest = [f"{capital(say(one))}." for one in some if clear and not one.clear]
+        rest = [f"{capital(say(one), names)}." for one in some if clear and not one.clear]
         columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
         yield Finding(
             anchor=f"rows-{diagnostic}-{next(serial)}",
@@ -313,14 +314,25 @@ def chance(p: float) -> str:
     return f"p < {_LEAST_P}" if p < _LEAST_P else f"p = {number(p, 2)}"
 
 
-def capital(text: str) -> str:
-    """With a capital in front, unless it begins with a name of a model or a unit.
+def capital(text: str, names: Sequence[str] = ()) -> str:
+    """With a capital in front, unless it begins with the name of a model.
 
     Args:
         text: a sentence.
+        names: the labels of models that it speaks of.
     """
-    first = text.split(" ", 1)[0]
-    return text if any(sign in first for sign in "_./0123456789") else text[:1].upper() + text[1:]
+    return text if text.startswith(tuple(names)) else text[:1].upper() + text[1:]
+
+
+def no_difference(quiet: int, total: int, what: str) -> str:
+    """How many of several conditions make no difference that chance could not make.
+
+    Args:
+        quiet: how many.
+        total: of how many.
+        what: they are, in the plural.
+    """
+    return f"{quiet} of {total} {what} make{'s' * (quiet == 1)} no difference that can be told from chance."
 
 
 def _in_units(one: Difference, unit: str) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from visionscope.report.compare import (
     difference_text,
     is_clear,
     measured_models,
+    no_difference,
 )
 from visionscope.report.finding import UNKNOWN, Finding, grouped, joined
 from visionscope.report.style import number
@@ -69,8 +70,7 @@ def _worst_units(serial: Iterator[int], name: str, mode: str, rows: Sequence[Map
         statement = f"no removal of {what} lowers accuracy by more than chance could"
         detail = [f"The largest change is that of {_unit(ordered[0])}: {change_text(ordered[0])}."]
     if quiet and clear:
-        verb = "makes" if len(quiet) == 1 else "make"
-        detail.append(f"{len(quiet)} of {len(rows)} removals {verb} no difference that can be told from chance.")
+        detail.append(no_difference(len(quiet), len(rows), "removals"))
     elif clear:
         detail.append(f"All {len(rows)} removals make a difference that chance could not.")
     return about(

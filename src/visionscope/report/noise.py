@@ -20,6 +20,7 @@ from visionscope.report.compare import (
     difference_text,
     is_clear,
     measured_models,
+    no_difference,
     not_compared,
 )
 from visionscope.report.finding import UNKNOWN, Finding, grouped
@@ -80,7 +81,7 @@ def heatmap_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
             )
         quiet = sum(not is_clear(row) for row in rows)
         detail = [_high_and_low(outcomes[name], low, high, _LOW_VECTORS, _HIGH_VECTORS)[0]] if low and high else []
-        detail.append(f"{quiet} of {len(rows)} vectors make no difference that can be told from chance.")
+        detail.append(no_difference(quiet, len(rows), "vectors"))
         yield about(
             "fourier_heatmap", serial, name, ordered, said, detail=detail, columns=(*_VECTOR, *_CHANGES),
             strength=0.3 if clear else 0.0, verdict="described" if clear else UNKNOWN,
@@ -138,7 +139,7 @@ def _worst_rings(serial: Iterator[int], name: str, rows: Sequence[Mapping[str, A
         detail.append(told)
         strength = max(strength, 0.7 * is_told)
     if quiet and is_clear(worst):
-        detail.append(f"{len(quiet)} of {len(rows)} rings make no difference that can be told from chance.")
+        detail.append(no_difference(len(quiet), len(rows), "rings"))
     return about(
         "frequency_noise", serial, name, sorted(rows, key=lambda row: float(row["frequency"])), statement,
         detail=detail, columns=(*_RING, *_CHANGES), strength=strength,

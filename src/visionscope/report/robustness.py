@@ -110,7 +110,7 @@ def adversarial_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
             if not clear:
                 detail.append("That is no more than chance could do.")
             yield about(
-                "adversarial", serial, name, own, f"{attack.upper()} leaves an accuracy of {told}",
+                "adversarial", serial, name, own, f"{_attack(attack)} leaves an accuracy of {told}",
                 detail=detail, columns=("attack", "eps", *_COLUMNS), strength=0.5 if clear else 0.0,
             )  # fmt: skip
     outcomes = measured_models(table, ("attack", "eps"), ("library",))
@@ -128,13 +128,17 @@ def adversarial_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
     least = min(common, key=lambda key: float(key[1]))[1]
     numbers = [
         Number(
-            name=f"under {key[0].upper()} at eps {_eps({'eps': key[1]})}", value=operator.methodcaller("mean", [key])
+            name=f"under {_attack(key[0])} at eps {_eps({'eps': key[1]})}", value=operator.methodcaller("mean", [key])
         )
         for key in common
         if key[1] == least
     ]
     yield from between("adversarial", serial, compared(models, numbers), say)
     yield from not_compared("adversarial", serial, models)
+
+
+def _attack(name: str) -> str:
+    return {"autoattack": "AutoAttack"}.get(name, name.upper())
 
 
 def _eps(row: Mapping[str, Any]) -> str:

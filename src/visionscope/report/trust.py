@@ -200,8 +200,9 @@ def _two_fits(
     else:
         said, verdict = f"{fits_text}, and yet errs more on test images", MODELS_DIFFER
     losses = f"NLL_train {number(row['nll_train'])}{_plus_minus(row)} against {number(other['nll_train'])}"
-    detail = f"{losses}{_plus_minus(other)} nat; accuracy {difference_text(_turned(errors))} more, {chance(errors.p)}."
-    headline = f"{capital(said)}."
+    gain = f"difference in accuracy {difference_text(_turned(errors))}, {chance(errors.p)}"
+    detail = f"{losses}{_plus_minus(other)} nat; {gain}."
+    headline = f"{capital(said, list(labels.values()))}."
     columns = ("model", *_FIT)
     return Finding(
         anchor=f"rows-fit-{next(serial)}",

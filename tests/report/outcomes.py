@@ -1,0 +1,186 @@
+"""Invented outcomes, image by image, as the diagnostics of damage and trust store them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from report import samples
+from visionscope.core.types import Figure
+from visionscope.diagnostics._outcomes import bits
+from visionscope.diagnostics.adversarial import Adversarial
+from visionscope.diagnostics.attention import AttentionHeads
+from visionscope.diagnostics.calibration import Calibration
+from visionscope.diagnostics.corruption import Corruption
+from visionscope.diagnostics.fit import Fit
+from visionscope.diagnostics.fourier_heatmap import FourierHeatmap
+from visionscope.diagnostics.frequency_noise import FrequencyNoise
+from visionscope.diagnostics.lesion import Lesion
+from visionscope.diagnostics.shape_bias import ShapeBias
+
+IMAGES = 400
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """One invented model: of its clean right images, how many percentage points each condition loses."""
+
+    label: str
+    clean: float = 80.0
+    losses: Mapping[object, float] = dataclasses.field(default_factory=dict)
+    sample: str = "5a5a5a5a5a5a"
+    weights: str = "trained"
+    kinds: Mapping[object, str] = dataclasses.field(default_factory=dict)
+    spread: int = 0
+
+    def right(self, loss: float = 0.0) -> np.ndarray:
+        """(IMAGES,) the first are right; a loss turns the last of them wrong, `spread` of them only swap places."""
+        flags = np.zeros(IMAGES, dtype=bool)
+        flags[: round(IMAGES * (self.clean - loss) / 100)] = True
+        if loss and self.spread:
+            flags[: self.spread] = False
+            flags[-self.spread :] = True
+        return flags
+
+
+def table(diagnostic: object, rows: Sequence[dict[str, object]]) -> dict[str, pa.Table]:
+    """Rows and summary of a diagnostic."""
+    made = samples.as_table(diagnostic.row, rows)
+    return {diagnostic.name: made, f"{diagnostic.name}_summary": diagnostic.summary(made)}
+
+
+def figure(diagnostic: object, found: Mapping[str, pa.Table]) -> Figure:
+    """What a diagnostic draws of its rows."""
+    return diagnostic.figure(found[diagnostic.name])
+
+
+def _row(model: Damaged, loss: float = 0.0) -> dict[str, object]:
+    leading = samples.leading(samples.vit(model.label, weights=model.weights, blocks=1))
+    own = {"part": "0000-0256", "sample": model.sample, "start": 0, "images": IMAGES}
+    return {**leading, **own, "right": bits(model.right(loss)), "nll": 1.0 + loss / 50}
+
+
+def lesions(models: Sequence[Damaged]) -> dict[str, pa.Table]:
+    """`losses` by (stage, number) of branches, `kinds` with the same keys."""
+    rows = []
+    for model in models:
+        intact = {"unit": "", "kind": "", "stage": 0, "depth": 0.0, "how": "nothing removed"}
+        rows.append({**_row(model), **intact, "other_unit": "", "mode": "branch"})
+        for place, ((stage, number), loss) in enumerate(model.losses.items()):
+            kind = model.kinds.get((stage, number), "conv")
+            own = {"unit": f"layers.{stage}.{number}+{kind}", "other_unit": "", "mode": "branch", "kind": kind}
+            depth = place / max(1, len(model.losses) - 1)
+            rows.append({**_row(model, loss), **own, "stage": stage, "depth": depth, "how": "skip operand"})
+    return table(Lesion(), rows)
+
+
+def noise(models: Sequence[Damaged], *, eps: Sequence[float] = ()) -> dict[str, pa.Table]:
+    """`losses` by frequency; `eps` of each model, 0.7 by default."""
+    rows = []
+    for model, strength in zip(models, eps or (0.7,) * len(models), strict=True):
+        none = {"frequency": None, "low": None, "high": None, "noise": "none", "eps": 0.0, "energy": "none"}
+        rows.append({**_row(model), **none, "space": "none", "share": 0.0, "coverage": 0.9, "rms": 0.0})
+        for frequency, loss in model.losses.items():
+            ring = {"frequency": frequency, "low": frequency - 0.05, "high": frequency + 0.05}
+            how = {"noise": "sign", "eps": strength, "energy": "equal_eps", "space": "normalised"}
+            rows.append({**_row(model, loss), **ring, **how, "share": 0.1, "coverage": 0.9, "rms": 0.2})
+    return table(FrequencyNoise(), rows)
+
+
+def heatmap(models: Sequence[Damaged]) -> dict[str, pa.Table]:
+    """`losses` by frequency (i, j) on images of 32 x 32."""
+    rows = []
+    for model in models:
+        for (i, j), loss in {(None, None): 0.0, **model.losses}.items():
+            at = {
+                "row_frequency": i,
+                "column_frequency": j,
+                "height": 32,
+                "width": 32,
+                "norm": 0.0 if i is None else 4.0,
+            }
+            rows.append({**_row(model, loss), **at})
+    return table(FourierHeatmap(), rows)
+
+
+def corruptions(models: Sequence[Damaged], *, origin: str = "torch-uncertainty 0.9") -> dict[str, pa.Table]:
+    """`losses` by type, the same at severities 1 and 5."""
+    rows = []
+    for model in models:
+        cells = {("", 0): 0.0, **{(kind, severity): loss for kind, loss in model.losses.items() for severity in (1, 5)}}
+        for (kind, severity), loss in cells.items():
+            own = {"corruption": kind, "severity": severity, "origin": origin, "paired": True, "picture": ""}
+            rows.append({**_row(model, loss), **own})
+    return table(Corruption(), rows)
+
+
+def attacks(models: Sequence[Damaged]) -> dict[str, pa.Table]:
+    """`losses` by (attack, eps)."""
+    rows = []
+    for model in models:
+        for (attack, eps), loss in {("none", 0.0): 0.0, **model.losses}.items():
+            how = {"steps": 1, "step": eps, "begins": "image", "library": "none" if attack == "none" else "kept 1.0"}
+            rows.append({**_row(model, loss), "attack": attack, "eps": eps, **how})
+    return table(Adversarial(), rows)
+
+
+def calibrations(
+    models: Sequence[Damaged], *, confidence: Sequence[float], scaled: Sequence[float]
+) -> dict[str, pa.Table]:
+    """Every image as confident as said, before and after the temperature."""
+    rows = []
+    for model, *levels in zip(models, confidence, scaled, strict=True):
+        right = model.right()
+        for (scaling, temperature), level in zip((("none", 1.0), ("temperature", 1.5)), levels, strict=True):
+            noisy = level + 0.02 * np.sin(np.arange(IMAGES))
+            own = {"scaling": scaling, "temperature": temperature, "fit_images": 100, "bins": 10, "classes": 10}
+            nll = np.where(right, -np.log(noisy), -np.log((1 - noisy) / 9))
+            per_image = {"confidence": noisy, "cross_entropy": nll, "brier": (1 - noisy) ** 2}
+            per_image |= {"label": np.zeros(IMAGES), "predicted": np.where(right, 0.0, 1.0)}
+            by_class = {"class_probability": (1.0,) * 100, "class_images": (1.0,) * 100, "top_5": bits(right)}
+            lists = {name: tuple(map(float, values)) for name, values in per_image.items()}
+            rows.append({**_row(model), **own, **lists, **by_class})
+    return table(Calibration(), rows)
+
+
+def fits(models: Sequence[Damaged], *, nll: Sequence[float]) -> dict[str, pa.Table]:
+    """NLL_train as said, with a small spread; test errors from `clean`."""
+    rows = []
+    for model, level in zip(models, nll, strict=True):
+        for split, middle in (("train", level), ("eval", 1.0)):
+            values = middle + 0.1 * np.sin(np.arange(IMAGES))
+            own = {"split": split, "augmentation": "strong" if split == "train" else "none", "targets": "labels"}
+            more = {"label_smoothing": 0.0, "fraction": None, "cross_entropy": tuple(map(float, values))}
+            rows.append({**_row(model), **own, **more, "sample": f"{split}-{model.sample}"[:12]})
+    return table(Fit(), rows)
+
+
+def conflicts(models: Sequence[Damaged], *, shape: Sequence[int], texture: Sequence[int]) -> dict[str, pa.Table]:
+    """The first images are decided for their shape, the last for their texture."""
+    rows = []
+    for model, shapes, textures in zip(models, shape, texture, strict=True):
+        place = np.arange(IMAGES)
+        own = {"right": bits(place < shapes), "texture": bits(place >= IMAGES - textures)}
+        how = {"shapes": bytes([index % 2 for index in range(IMAGES)]).hex()}
+        rows.append(
+            {**_row(model), **own, **how, "classes": ("cat", "dog"), "decision": "between the classes of the head"}
+        )
+    return table(ShapeBias(), rows)
+
+
+def attentions(labels: Sequence[str], *, distances: Sequence[float], deviation: float = 40.0) -> dict[str, pa.Table]:
+    """Two heads at each point, a pixel to either side of the mean."""
+    rows = []
+    for label in labels:
+        for place, distance in enumerate(distances):
+            for head, value in ((0, distance - 1), (1, distance + 1), (None, distance)):
+                leading = samples.leading(samples.vit(label, blocks=1, weights="trained"))
+                where = {"point": f"blocks.{place}+msa", "stage": 1, "depth": place / max(1, len(distances) - 1)}
+                look = {"head": head, "heads": 2, "reach": "global", "tokens": 65, "prefix_tokens": 1}
+                measures = {"distance": value, "entropy": 3.0, "entropy_share": 0.7, "diversity": 0.4}
+                spread = {f"{name}_deviation": deviation for name in ("distance", "entropy", "diversity")}
+                rest = {"diagonal": 45.3, "uniform_distance": 16.0, "image": None, "map": (), "map_width": 0}
+                own = {"part": "0000-0256", "images": 256, "map_of": "", "note": ""}
+                rows.append({**leading, **where, **look, **measures, **spread, **rest, **own})
+    return table(AttentionHeads(), rows)
