@@ -74,6 +74,7 @@ class Adversarial:
     version: ClassVar[int] = 1
     row: ClassVar[type] = AdversarialRow
     sample: ClassVar[str] = "eval"
+    ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
     attacks: tuple[str, ...] = ("fgsm", "pgd")

@@ -71,6 +71,7 @@ class FourierHeatmap:
     version: ClassVar[int] = 1
     row: ClassVar[type] = FourierHeatmapRow
     sample: ClassVar[str] = "eval"
+    ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
     half_size: int = 16

@@ -93,6 +93,7 @@ class FrequencyNoise:
     version: ClassVar[int] = 1
     row: ClassVar[type] = FrequencyNoiseRow
     sample: ClassVar[str] = "eval"
+    ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
     frequencies: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
