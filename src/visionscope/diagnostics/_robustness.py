@@ -261,11 +261,15 @@ def _caption(jobs: Sequence[_Cells], *, shown: bool) -> str:
         return "Nothing to show: the clean images are not done."
     images = sorted({len(cells.clean.right) for cells in jobs})
     origins = sorted({cells.origin for cells in jobs})
+    made = (
+        ""
+        if origins == ["published"]
+        else " (ImageNet-C's parameters, some changed, at every size: not comparable with numbers on published sets)"
+    )
     text = (
-        f"Share of {' or '.join(map(str, images))} images whose top class is right. Images: {', '.join(origins)}"
-        f"{'' if origins == ['published'] else ' (not comparable with numbers on the published sets)'}. Lines: mean "
-        "over types with 95 % intervals (bootstrap over images; Wilson for the clean ones). Robustness is the mean "
-        "over all types and severities."
+        f"Share of {' or '.join(map(str, images))} images whose top class is right. "
+        f"Images: {', '.join(origins)}{made}. Lines: mean over types with 95 % intervals (bootstrap over images, "
+        "Wilson's for the clean ones). Robustness is the mean over all types and severities."
     )
     return text + (" Contact sheet: one image at the size that the network sees, shrunk where large." if shown else "")
 

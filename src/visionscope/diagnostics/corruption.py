@@ -61,8 +61,9 @@ class Corruption:
     As in Park & Kim (2022) it is the mean of 75 accuracies, no mCE and not normalised by AlexNet. Images are read from
     a published set, or made on the fly by torch-uncertainty from the pixels that the network would see, after resizing
     and cropping, rounded to 8 bits. What it draws depends on the seed, the image's position, type and severity. Some of
-    its parameters differ from the published ones (a plain motion blur, stronger glass blur, other brightness), so that
-    only published sets are comparable with the literature; the column `origin` says which it was.
+    its parameters differ from the published ones (a plain motion blur, stronger glass blur, other brightness), and they
+    are ImageNet-C's at every size: small images suffer far more than in CIFAR-10-C (a blur over 10 pixels to each side
+    is most of 32). So only published sets are comparable with the literature; the column `origin` says which it was.
 
     Published images come at the size after cropping, so that they are resized to the network's size, where that is
     another, and not cropped again. The same images are taken of each type and severity. They are compared with the
