@@ -77,27 +77,37 @@ class OnTokens(nn.Module):
             assert weights.shape == (batch, count, count)
             return output.transpose(0, 1)
         q, k, v = self.qkv(tokens).reshape(batch, count, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        if self.form == "fused":
-            y = F.scaled_dot_product_attention(q, k, v)
-        elif self.form == "causal":
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3)
-        elif self.form == "masked":
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=torch.eye(count, dtype=torch.bool).roll(1, 0))
-        elif self.form == "grouped":
-            y = F.scaled_dot_product_attention(q, k[:, :1], v[:, :1], enable_gqa=True)
-        elif self.form == "talking":
-            scores = self.talk((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            y = scores.softmax(-1) @ v
-        elif self.form == "merged":
+        if self.form == "merged":
             q, k, v = (one.flatten(0, 1) for one in (q, k, v))
             y = torch.bmm(F.softmax(torch.bmm(q, k.mT) * 0.5, dim=2), v).reshape(batch, 2, count, 4)
-        elif self.form == "channels":
-            y = (v @ (q.mT @ k).softmax(-1)).reshape(batch, 2, count, 4)
-        elif self.form == "linear":
-            y = q @ (k.softmax(-2).mT @ v)
-        elif self.form == "over queries":
-            y = (q @ k.mT).softmax(-2) @ v
+        else:
+            y = WRITTEN[self.form](self, q, k, v)
         return y.transpose(1, 2).reshape(batch, count, 8)
+
+    def talking(self, q, k, v):
+        scores = self.talk((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.talk(scores.softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v
+
+    def gated(self, q, k, v):
+        gate = self.talk.bias.sigmoid().reshape(2, 1, 1)
+        return (gate * (q @ k.mT).softmax(-1) + (1 - gate) / k.shape[-2]) @ v
+
+
+def rolled(count):
+    return torch.eye(count, dtype=torch.bool).roll(1, 0)
+
+
+WRITTEN = {
+    "fused": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v),
+    "causal": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3),
+    "masked": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=rolled(k.shape[-2])),
+    "grouped": lambda self, q, k, v: F.scaled_dot_product_attention(q, k[:, :1], v[:, :1], enable_gqa=True),
+    "talking": OnTokens.talking,
+    "gated": OnTokens.gated,
+    "channels": lambda self, q, k, v: v @ (q.mT @ k).softmax(-1),
+    "linear": lambda self, q, k, v: q @ (k.softmax(-2).mT @ v),
+    "over queries": lambda self, q, k, v: (q @ k.mT).softmax(-2) @ v,
+}
 
 
 def read(model, images):
@@ -155,6 +165,7 @@ def test_every_way_to_write_attention_is_read(form):
         ("channels", "its tokens come from channels, not from places"),
         ("linear", "it has no softmax over the product of queries and keys"),
         ("over queries", "its softmax is not over the last axis"),
+        ("gated", "its probabilities are changed after the softmax"),
     ],
 )
 def test_what_is_no_attention_between_places_is_noted(form, note):
@@ -351,6 +362,7 @@ FAMILIES = {
     "hiera_tiny_224": "",
     "nest_tiny": "",
     "mobilevit_xxs": "",
+    "convit_tiny": "its probabilities are changed after the softmax",
     "xcit_nano_12_p16_224": "its tokens come from channels, not from places",
     "coat_tiny": "it has no softmax over the product of queries and keys",
     "volo_d1_224": "it has no softmax over the product of queries and keys",

@@ -16,12 +16,14 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from visionscope.core.types import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing.axes import Axes, Axis, fresh
+from visionscope.tracing.operations import is_alias
 from visionscope.tracing.record import Frame, Node, Recorder, function_name
 from visionscope.tracing.sums import Sum, find_sums
 from visionscope.tracing.tokens import Tokens, UnplacedError, tokens_of
 from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, _Watcher, refuse_wrapped, shadow
 
 _FORMS = {"scaled_dot_product_attention": "fused", "multi_head_attention_forward": "multi_head", "softmax": "softmax"}
+_MIXES_HEADS = ("linear", "conv 1x1")
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
 
@@ -103,15 +105,12 @@ class _AttentionRecorder(Recorder):
         return result
 
     def _axes(self, value: Any) -> Axes | None:
-        found = self._find(value)
-        return found[0][1].axes if found else None
+        return next((node.axes for _, node in self._find(value)), None)
 
 
-def _operands(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Queries and keys of a fused or multi-head attention; of a softmax its input, twice."""
-    names = iter(("query", "key"))
-    listed = [*args[:2], *(kwargs[name] for name in names if name in kwargs)]
-    return (listed[0] if listed else kwargs.get("input")), (listed[1] if len(listed) > 1 else None)
+def _operands(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """Queries and keys of a fused or multi-head attention."""
+    return [args[place] if len(args) > place else kwargs.get(name) for place, name in enumerate(("query", "key"))]
 
 
 def _axis_of_softmax(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -133,16 +132,15 @@ def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Att
         At least one per msa point; `note` says what can't be read.
     """
     refuse_wrapped(model)
-    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
-    meta = found.device == "meta"
-    images = images.to("meta") if meta else images
+    device = "meta" if found.device == "meta" else None
+    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=device or example.device)
     with _undisturbed(model):
-        copy = shadow(model, "meta" if meta else None)
+        copy = shadow(model, device)
         recorder = _AttentionRecorder(copy, images)
         with torch.no_grad(), recorder:
             copy(images)
     sums = find_sums(recorder.record)
-    stops = {one.node for one in sums}
+    stops, image = {one.node for one in sums}, (example.shape[-2], example.shape[-1])
     by_point: dict[str, list[Attention]] = {point.name: [] for point in found.points if point.kind is Kind.MSA}
     for one in sums:
         point = _point_of(one, found)
@@ -151,13 +149,16 @@ def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Att
         inside = _inside(one, stops)
         for seen in recorder.seen:
             if seen.node in inside and (seen.form != "softmax" or _is_of_product(seen.node, inside)):
-                by_point[point.name].append(_placed(seen, point, (example.shape[-2], example.shape[-1])))
+                attention = _placed(seen, point, image)
+                if _is_changed(seen, inside):
+                    attention = dataclasses.replace(attention, note="its probabilities are changed after the softmax")
+                by_point[point.name].append(attention)
     missing = "it has no softmax over the product of queries and keys"
-    points = {point.name: point for point in found.points}
     return tuple(
         attention
-        for name, attentions in by_point.items()
-        for attention in attentions or [Attention(point=points[name], note=missing)]
+        for point in found.points
+        if point.name in by_point
+        for attention in by_point[point.name] or [Attention(point, note=missing)]
     )
 
 
@@ -200,6 +201,20 @@ def _is_of_product(node: Node, inside: set[Node]) -> bool:
             return current.shape[-1] == node.shape[-1] and math.prod(current.shape) == math.prod(node.shape)
         seen.add(current)
         waiting.extend(current.parents)
+    return False
+
+
+def _is_changed(seen: _Seen, inside: set[Node]) -> bool:
+    """Whether anything but a mixing of heads happens between a softmax and the product with the values."""
+    if seen.form != "softmax":
+        return False
+    carried = {seen.node}
+    for node in sorted(inside, key=lambda node: node.index):
+        if node.operation == "product" or not carried.intersection(node.parents):
+            continue
+        if not is_alias(node.name) and node.operation not in _MIXES_HEADS:
+            return True
+        carried.add(node)
     return False
 
 
