@@ -18,6 +18,7 @@ MOST_PAIRS = 3
 """Of more pairs of models than these, those of smallest p are told."""
 
 _LEAST_P = 1e-3
+_DECIMALS = 9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,17 +184,16 @@ def between(
         diagnostic: the table's name.
         serial: numbers for anchors.
         pairs: from `compared`.
-        say: what one comparison says, without a full stop, whether or not it is clear.
+        say: what a comparison says that is clear, without a full stop.
     """
     for some in pairs[:MOST_PAIRS]:
         clear = [one for one in some if one.clear]
         names = (some[0].first.label, some[0].second.label)
-        headline = capital("; ".join(map(say, clear or some)), names) + "."
-        texts = [
-            f"{capital(one.what)}: difference {difference_text(one.difference, one.unit)}, {chance(one.p)}"
-            for one in some
-        ]
-        rest = [f"{capital(say(one), names)}." for one in some if clear and not one.clear]
+        unclear = " or ".join(one.what for one in some if not one.clear)
+        apart = f"{joined(names)} can't be told apart in {unclear}."
+        headline = f"{capital('; '.join(map(say, clear)), names)}." if clear else apart
+        texts = [f"{one.what}: difference {difference_text(one.difference, one.unit)}, {chance(one.p)}" for one in some]
+        rest = [f"They can't be told apart in {unclear}."] if clear and unclear else []
         columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
         yield Finding(
             anchor=f"rows-{diagnostic}-{next(serial)}",
@@ -203,7 +203,7 @@ def between(
             verdict=MODELS_DIFFER if clear else UNKNOWN,
             headline=headline,
             brief=headline,
-            detail=" ".join([*rest, f"{'; '.join(texts)}."]),
+            detail=" ".join([*rest, f"{capital('; '.join(texts))}."]),
             columns=columns,
             rows=tuple(
                 (
@@ -216,7 +216,7 @@ def between(
                 )
                 for one in some
             ),
-            strength=1.0 + max((min(1.0, abs(one.difference.value)) for one in clear), default=-1.0),
+            strength=_strength(clear),
         )
 
 
@@ -335,9 +335,18 @@ def no_difference(quiet: int, total: int, what: str) -> str:
     return f"{quiet} of {total} {what} make{'s' * (quiet == 1)} no difference that can be told from chance."
 
 
+def _strength(clear: Sequence[Compared]) -> float:
+    """From 1 where anything is clear; differences of shares go before others, the larger the earlier."""
+    if not clear:
+        return 0.0
+    return 1.0 + max((abs(one.difference.value) for one in clear if one.unit == POINTS), default=0.0)
+
+
 def _in_units(one: Difference, unit: str) -> tuple[float, float, float]:
+    """Value and interval; what rounding leaves of zero is zero."""
     factor = 100.0 if unit == POINTS else 1.0
-    return factor * one.value, factor * one.low, factor * one.high
+    value, low, high = (round(factor * part, _DECIMALS) for part in (one.value, one.low, one.high))
+    return value, low, high
 
 
 def _is_of(table: pa.Table, row: Mapping[str, Any]) -> Any:

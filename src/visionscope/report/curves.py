@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.types import Line, Panel
-from visionscope.report.arrange import FEW_LINES, SHADED_KINDS
+from visionscope.report.arrange import FEW_LINES, OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.axes import font, plain, rounded
 from visionscope.report.lines import edges, has_whiskers, is_scatter, measured
 from visionscope.report.style import (
@@ -92,10 +92,13 @@ def is_faint(line: Line, index: int) -> bool:
 
 def _line_trace(panel: Panel, line: Line, colour: str, model: int, series: int) -> dict[str, Any]:
     marks, places = marks_of(line, series), set(marked_places(line))
-    single = is_scatter(panel)
+    # Beyond that many models, colours repeat.
+    named = is_scatter(panel) and len(measured(panel)) > OVERLAY_LIMIT
     own = [TOKEN + ("faint" if is_faint(line, index) else colour) for index in range(len(line.x))]
     filled = [mark.filled and not is_faint(line, index) for index, mark in enumerate(marks)]
     size = 8 if line.kinds or line.role == "points" else 7
+    if series and line.role == "points":
+        size = 5
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines",
@@ -122,7 +125,7 @@ def _line_trace(panel: Panel, line: Line, colour: str, model: int, series: int) 
             "color": [one if full else TOKEN + "paper" for one, full in zip(own, filled, strict=True)],
             "line": {"color": own if line.faint else TOKEN + colour, "width": 1.5},
         }
-    if single:
+    if named:
         look = {"text": [html.escape(line.name)], "textposition": "top center", "textfont": font("ink", 11)}
         trace.update(mode="markers+text", cliponaxis=False, **look)
     if line.filled and len(panel.lines) <= FEW_LINES:

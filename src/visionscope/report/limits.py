@@ -76,8 +76,8 @@ _CAVEATS: dict[str, tuple[str, ...]] = {
         "with another's.",
     ),
     "attention": (
-        "Attention weights say where values come from, not which of them change the outcome. Distances are in "
-        "positions of the grid; grids of different size, and windows, limit how far a head can look.",
+        "Attention weights say where values come from, not which of them change the outcome. Windows and coarse "
+        "grids limit how far, and how finely, a head can look: compare with what looking everywhere alike would give.",
     ),
 }
 _CAVEATS["similarity_between"] = _CAVEATS["similarity"]

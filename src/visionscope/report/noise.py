@@ -107,8 +107,6 @@ def _between(
 
     def say(one: Compared) -> str:
         under = one.what.removeprefix("loss ")
-        if not one.clear:
-            return f"whether {one.first.label} or {one.second.label} loses more {under} can't be told"
         more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
         return f"{under} {more.label} loses more accuracy than {less.label}"
 
@@ -135,7 +133,9 @@ def _worst_rings(serial: Iterator[int], name: str, rows: Sequence[Mapping[str, A
     low, high = _thirds(sorted((row["frequency"],) for row in rows))
     strength = 0.3 if is_clear(worst) else 0.0
     if low:
-        told, is_told = _high_and_low(outcomes, low, high, f"low ones ({_range(low)})", f"high ones ({_range(high)})")
+        told, is_told = _high_and_low(
+            outcomes, low, high, f"low frequencies ({_range(low)})", f"high frequencies ({_range(high)})"
+        )
         detail.append(told)
         strength = max(strength, 0.7 * is_told)
     if quiet and is_clear(worst):

@@ -20,6 +20,7 @@ from PIL import Image
 from visionscope.core.types import Figure, Heat, Line, Panel, Surface
 from visionscope.report.arrange import (
     FEW_LINES,
+    OVERLAY_LIMIT,
     Limits,
     axes_of,
     groups,
@@ -174,7 +175,7 @@ def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str], serie
         label = panel.model or line.name
         token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
         _draw_line(ax, line, colours[token], series.get(line.name, 0))
-        if is_scatter(panel):
+        if is_scatter(panel) and len(measured(panel)) > OVERLAY_LIMIT:
             place = (line.x[0], line.y[0])
             ax.annotate(_safe(line.name), place, (0, 4), textcoords="offset points", ha="center", fontsize=6)
         if line.filled and len(panel.lines) <= FEW_LINES:

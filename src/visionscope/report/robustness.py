@@ -24,6 +24,7 @@ from visionscope.report.style import number
 
 _COLUMNS = ("images", "accuracy", "accuracy_low", "accuracy_high", "change", "change_low", "change_high", "p_holm")
 _ALL = "all"
+_LEFT = "accuracy "
 _WORST = 3
 
 
@@ -48,12 +49,8 @@ def corruption_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]
 
     def say(one: Compared) -> str:
         if one.what == "robustness":
-            if not one.clear:
-                return f"whether {one.first.label} or {one.second.label} is more robust to corruptions can't be told"
             more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
             return f"{more.label} is more robust to corruptions than {less.label}"
-        if not one.clear:
-            return f"whether {one.first.label} or {one.second.label} loses more to corruptions can't be told"
         more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
         return f"{more.label} loses more accuracy to corruptions than {less.label}"
 
@@ -104,9 +101,11 @@ def adversarial_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
     for name, rows in grouped(summary, summary.column_names).items():
         for attack in dict.fromkeys(row["attack"] for row in rows if row["change"] is not None and row["eps"]):
             own = sorted((row for row in rows if row["attack"] == attack), key=lambda row: float(row["eps"]))
-            told = joined([f"{share_text(row, 'accuracy')} at eps {_eps(row)}" for row in own])
+            told = joined([f"{number(100 * row['accuracy'])} % at eps {_eps(row)}" for row in own])
             clear = [row for row in own if is_clear(row)]
-            detail = [f"Against clean images, at the smallest eps: {change_text(own[0])}."]
+            detail = [
+                f"At the smallest eps: {share_text(own[0], 'accuracy')}, against clean images {change_text(own[0])}."
+            ]
             if not clear:
                 detail.append("That is no more than chance could do.")
             yield about(
@@ -120,19 +119,14 @@ def adversarial_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
         return
 
     def say(one: Compared) -> str:
-        if not one.clear:
-            return f"whether {one.first.label} or {one.second.label} keeps more accuracy {one.what} can't be told"
         more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
-        return f"{more.label} keeps more accuracy {one.what} than {less.label}"
+        return f"{more.label} keeps more accuracy {one.what.removeprefix(_LEFT)} than {less.label}"
 
     least = min(common, key=lambda key: float(key[1]))[1]
-    numbers = [
-        Number(
-            name=f"under {_attack(key[0])} at eps {_eps({'eps': key[1]})}", value=operator.methodcaller("mean", [key])
-        )
-        for key in common
-        if key[1] == least
-    ]
+    keys = [key for key in common if key[1] == least]
+    attacks = joined([_attack(key[0]) for key in keys])
+    name = f"{_LEFT}under {attacks} at eps {_eps({'eps': least})}"
+    numbers = [Number(name=name, value=operator.methodcaller("mean", keys))]
     yield from between("adversarial", serial, compared(models, numbers), say)
     yield from not_compared("adversarial", serial, models)
 

@@ -64,14 +64,9 @@ def calibration_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding
     models = list(values["none"].values())
 
     def say(one: Compared) -> str:
-        pair = f"{one.first.label} or {one.second.label}"
         if one.what == _NLL:
-            if not one.clear:
-                return f"whether {pair} has the lower NLL can't be told"
             low, high = (one.first, one.second) if one.difference.value < 0 else (one.second, one.first)
             return f"{low.label} has a lower NLL than {high.label}"
-        if not one.clear:
-            return f"whether {pair} is more confident for its accuracy can't be told"
         high, low = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
         return f"{high.label} is more confident for its accuracy than {low.label}"
 
@@ -173,7 +168,7 @@ def _fit(serial: Iterator[int], name: str, row: Mapping[str, Any]) -> Finding:
     said = f"NLL_train is {number(row['nll_train'])}{_plus_minus(row)} nat and the test error {_error(row)}"
     images = f"{row['train_images']} training images ({row['augmentation']} augmentation, targets: {row['targets']})"
     detail = [f"Over {images} and {row['test_images']} test images, where NLL is {number(row['nll_test'])} nat."]
-    return about("fit", serial, name, [row], said, detail=detail, columns=_FIT, strength=0.2)
+    return about("fit", serial, name, [row], said, detail=detail, columns=_FIT, strength=0.0)
 
 
 def _two_fits(
@@ -278,8 +273,6 @@ def shape_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
     models = list(_decisions(table).values())
 
     def say(one: Compared) -> str:
-        if not one.clear:
-            return f"whether {one.first.label} or {one.second.label} goes by shape more can't be told"
         more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
         return f"{more.label} goes by shape more than {less.label}"
 

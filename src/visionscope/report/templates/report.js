@@ -8,6 +8,7 @@
   const numeric = new Set(["x", "y", "z", "customdata", "text"]);
   const plots = [...document.querySelectorAll(".plot")];
   const folds = [...document.querySelectorAll("details.fold")];
+  const tables = [...document.querySelectorAll("details.table")];
   let queue = [];
   let busy = false;
 
@@ -205,7 +206,7 @@
     before = root.dataset.theme;
     root.dataset.theme = "light";
     document.body.classList.add("printing");
-    folded = folds.filter((one) => !one.open);
+    folded = [...folds, ...tables].filter((one) => !one.open);
     for (const one of folded) one.open = true;
     turned = groupsTurned();
     for (const group of turned) show(group, "contour");
