@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import visionscope
 from visionscope.config import study_from
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.types import MeasuringDiagnostic
@@ -86,3 +87,12 @@ def test_what_can_never_work_is_one_line(files: list[Path]) -> None:
     plain = study_from({"models": [f"vit_nano@{files[0]}"], "data": "embedded", "only": "calibration", "n_forward": 2})
     with pytest.raises(ConfigError, match=r"vit_nano@0: n_forward: needs a network with dropout"):
         plan(plain)
+
+
+def test_in_memory_they_are_measured_alike(files: list[Path]) -> None:
+    spec = f"vit_nano@{files[0]},{files[1]}"
+    found = visionscope.measure("calibration", spec, "embedded", sample_size=10, fit_size=4)
+    assert found.table["weights"].to_pylist()[0] == "mean of 2 checkpoints: 0.safetensors, 1.safetensors"
+    for name in ("fourier", "density"):
+        with pytest.raises(NotApplicableError, match="looks inside one network, and this is an ensemble"):
+            visionscope.measure(name, spec, "embedded")

@@ -18,12 +18,13 @@ from visionscope.data.augmentation import STRENGTHS, paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError
-from visionscope.models.load import LoadedModel, load_model
+from visionscope.models.ensemble import Ensemble, load_subject
+from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision, further_sample
 from visionscope.running.store import data_text, with_leading
-from visionscope.running.subjects import scopes_of
+from visionscope.running.subjects import check_ensemble, scopes_of, unwatched
 from visionscope.tracing import trace, watch
 
 _IMAGES = 256
@@ -47,7 +48,8 @@ def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | Sam
         sample: SampleLike = Sample(open_source(images), _input(loaded), _IMAGES, 0)
     else:
         sample = _Images(images) if isinstance(images, Tensor) else images
-    subject = _subject(network, loaded, sample, "eval")
+    subject = _subject(network, loaded, sample, "eval", points_needed=True)
+    check_ensemble(diagnostic, subject)
     reduced = diagnostic.observer(subject.points)
     for part in spans_of(len(sample)):
         observer = diagnostic.observer(subject.points)
@@ -106,6 +108,7 @@ def measured(
         augmentation=strength,
         input=known,
     )
+    check_ensemble(diagnostic, subject)
     parts = diagnostic.parts(subject)
     rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
     return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
@@ -144,7 +147,7 @@ def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
     if isinstance(model, nn.Module):
         return model, None
-    loaded = load_model(model)
+    loaded = load_subject(model)
     return loaded.model, loaded
 
 
@@ -157,20 +160,30 @@ def _input(loaded: LoadedModel | None) -> InputConfig:
     return loaded.input
 
 
-def _subject(network: nn.Module, loaded: LoadedModel | None, sample: SampleLike, name: str) -> Subject:
+def _subject(
+    network: nn.Module, loaded: LoadedModel | None, sample: SampleLike, name: str, *, points_needed: bool = False
+) -> Subject:
+    subject = Subject(
+        label=loaded.label if loaded is not None else type(network).__name__,
+        model=network,
+        points=(),
+        watch=unwatched,
+        samples={name: sample},
+        precision=_precision(network),
+        fraction=None if loaded is None else loaded.fraction,
+    )
+    if isinstance(network, Ensemble):
+        return subject
     weight = next(network.parameters(), torch.empty(0))
     example = next(iter(sample.batches(0, min(2, len(sample)), 2))).images
-    traced = trace(network, example.to(weight.device, weight.dtype), points_needed=name == "eval")
+    traced = trace(network, example.to(weight.device, weight.dtype), points_needed=points_needed)
     channels, height, width = example.shape[1:]
     # Of the input, scopes need no more than the shape.
     shape = InputConfig(size=(height, width), mean=(0.0,) * channels, std=(1.0,) * channels)
-    return Subject(
-        label=loaded.label if loaded is not None else type(network).__name__,
-        model=network,
+    return dataclasses.replace(
+        subject,
         points=tuple(traced.points),
         watch=functools.partial(watch, network, traced),
-        samples={name: sample},
-        precision=_precision(network),
         scopes=functools.partial(scopes_of, network, traced, shape),
         trace=traced,
     )

@@ -33,7 +33,7 @@ def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Sub
         label=loaded.label,
         model=loaded.model,
         points=(),
-        watch=_unwatched,
+        watch=unwatched,
         samples={},
         precision=study.precision,
         input=loaded.input,
@@ -60,7 +60,12 @@ def _typed(study: Study, subject: Subject) -> Subject:
     return subject
 
 
-def _unwatched(callback: Any) -> AbstractContextManager[None]:
+def unwatched(callback: Any) -> AbstractContextManager[None]:
+    """The `watch` of a subject without points.
+
+    Args:
+        callback: is never called.
+    """
     raise NotImplementedError("an ensemble has no points")
 
 
