@@ -129,6 +129,15 @@ def test_autoattack_stays_in_its_ball_and_beats_pgd():
     assert int(rows["autoattack"].right, 16).bit_count() <= int(rows["pgd"].right, 16).bit_count()
 
 
+def test_what_works_in_float32_is_answered_in_float32():
+    given = subject()
+    network = AttackedNetwork(given, Pixels.of(given))
+    pixels = given.samples["eval"].pixels
+    with torch.no_grad():
+        assert network(pixels.float()).dtype == torch.float32
+        assert torch.allclose(network(pixels.float()).double(), network(pixels), atol=1e-5)
+
+
 def test_autoattack_needs_four_classes():
     given = subject()
     given.model.body = nn.Sequential(nn.Flatten(1), nn.Linear(3 * 12 * 9, 3)).double()

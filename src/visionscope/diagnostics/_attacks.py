@@ -36,12 +36,12 @@ class AttackedNetwork(nn.Module):
         self.training = False
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits (batch, classes).
+        """Logits (batch, classes), in the pixels' own type: AutoAttack works in float32, whatever the network does.
 
         Args:
             pixels: (batch, channel, height, width) in [0, 1].
         """
-        return predict(self._subject, self._pixels.normalised(pixels))
+        return predict(self._subject, self._pixels.normalised(pixels)).to(pixels.dtype)
 
 
 @contextlib.contextmanager
@@ -143,7 +143,6 @@ def auto_attack(network: AttackedNetwork, pixels: Tensor, labels: Tensor, eps: f
         attack = _imported("pyautoattack").AutoAttack(network, eps=eps, seed=seed, device=pixels.device)
         for part in (attack.apgd_targeted, attack.fab):
             part.n_target_classes = min(_TARGETS, classes - 1)
-        # It works in float32 whatever it is given; the normalisation makes of that what the network takes.
         found: Tensor = attack.run_standard_evaluation(pixels.float(), labels, batch_size=len(pixels))[0]
     return found.detach().to(pixels)
 

@@ -298,8 +298,8 @@ def _caption(rows: Sequence[dict[str, Any]], images: str) -> str:
     kind = "+eps or -eps per number" if first["noise"] == "sign" else "Gaussian"
     added = "normalised images" if first["space"] == "normalised" else "pixels of [0, 1]"
     energy = (
-        f"a larger ring holds more of it (rms {min(row['rms'] for row in rows):.2f} to "
-        f"{max(row['rms'] for row in rows):.2f} in normalised units)"
+        f"a ring of more frequencies holds more of it (rms {min(row['rms'] for row in rows):.2f} to "
+        f"{max(row['rms'] for row in rows):.2f} in normalised units; on small images it jumps from ring to ring)"
         if first["energy"] == "equal_eps"
         else f"scaled to one rms in all rings ({first['rms']:.2f} in normalised units)"
     )
