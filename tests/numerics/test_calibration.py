@@ -209,6 +209,13 @@ def test_no_error_depends_on_the_order_or_on_the_batches(cases: list[tuple[float
     assert adaptive[0] == pytest.approx(adaptive[1], abs=LIMIT)
 
 
+def test_a_cut_through_images_of_one_confidence_takes_their_common_share() -> None:
+    """Of 20 images of confidence 0.5, half of them right, no bin of 2 has an error, in whatever order they come."""
+    confidence, right = np.full(20, 0.5), np.arange(20) < 10
+    assert ours.adaptive_ece(confidence, right) == ours.adaptive_ece(confidence, right[::-1]) == 0
+    assert ours.adaptive_ece(confidence, np.arange(20) < 15) == pytest.approx(0.25, abs=LIMIT)
+
+
 def test_a_calibrated_generator_has_no_error_in_the_limit() -> None:
     """|confidence - accuracy| of a bin is that of a mean of m: at most E|.| = sqrt(2/pi) sqrt(c (1 - c) / m) summed.
 
