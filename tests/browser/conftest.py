@@ -11,7 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from report import curvature, samples
+from report import curvature, outcomes, samples
 from visionscope.report.page import build_report
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -127,6 +127,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             curved = [replace(one, levels=(*one.levels, *stages)) for one in curvature.vit_and_resnet()]
             tables = curvature.tables(curved)
             return tables, curvature.jobs(curved), curvature.figures(tables)
+        if name == "everything":
+            return outcomes.everything()
         models = sets[name]
         tables = {**samples.tables(models), "similarity_between": samples.between_table(models[0], models[1])}
         return tables, samples.jobs(models), samples.figures(models)

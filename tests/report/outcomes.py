@@ -1,13 +1,15 @@
 """Invented outcomes, image by image, as the diagnostics of damage and trust store them."""
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from report import samples
-from visionscope.core.types import Figure
+from visionscope.core.types import Figure, Panel, Picture
 from visionscope.diagnostics._outcomes import bits
 from visionscope.diagnostics.adversarial import Adversarial
 from visionscope.diagnostics.attention import AttentionHeads
@@ -184,3 +186,41 @@ def attentions(labels: Sequence[str], *, distances: Sequence[float], deviation: 
                 own = {"part": "0000-0256", "images": 256, "map_of": "", "note": ""}
                 rows.append({**leading, **where, **look, **measures, **spread, **rest, **own})
     return table(AttentionHeads(), rows)
+
+
+def sheet() -> Panel:
+    """A contact sheet of two rows."""
+    stored = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 80, 40)).save(stored, "PNG")
+    pictures = tuple(
+        tuple(Picture(png=stored.getvalue(), title=f"{kind} {s}") for s in (1, 5)) for kind in ("fog", "snow")
+    )
+    return Panel(model="", title="Contact sheet", x_label="", y_label="", pictures=pictures)
+
+
+def everything() -> tuple[dict[str, pa.Table], list[dict[str, object]], list[Figure]]:
+    """Tables, jobs and figures of two models in nearly all diagnostics, more than a page shows unfolded."""
+    models = [samples.vit(blocks=2), samples.resnet(blocks=(1, 1))]
+    names = [model.label for model in models]
+    rings = [dict(zip((0.1, 0.5, 0.9), costs, strict=True)) for costs in ((30.0, 5.0, 0.25), (0.25, 5.0, 30.0))]
+    damaged = [Damaged(label=name, losses=losses) for name, losses in zip(names, rings, strict=True)]
+    units = {(1, 0): 20.0, (1, 1): 0.25}
+    kinds = {"fog": 20.0, "snow": 5.0}
+    found = {
+        Lesion: lesions([Damaged(label=name, losses=units, kinds={(1, 0): "msa", (1, 1): "mlp"}) for name in names]),
+        FrequencyNoise: noise(damaged),
+        Corruption: corruptions([Damaged(label=name, losses=kinds) for name in names]),
+        Adversarial: attacks([Damaged(label=name, losses={("pgd", 1.0): 20.0, ("pgd", 2.0): 40.0}) for name in names]),
+        Calibration: calibrations(damaged, confidence=(0.95, 0.6), scaled=(0.8, 0.8)),
+        Fit: fits(damaged, nll=(1.0, 1.5)),
+        ShapeBias: conflicts(damaged, shape=(150, 60), texture=(50, 140)),
+        AttentionHeads: attentions(names[:1], distances=(6, 9, 12)),
+    }
+    tables = {**samples.tables(models), **{name: one for some in found.values() for name, one in some.items()}}
+    drawn = [figure(kind(), some) for kind, some in found.items()]
+    for place, one in enumerate(drawn):
+        if one.name == "corruption":
+            drawn[place] = dataclasses.replace(one, panels=(*one.panels, sheet()))
+    left_out = [{"diagnostic": "attention", "reason": f"{names[1]}: has no self-attention"}]
+    jobs = [{**job, "not_applicable": left_out * (job["model"]["label"] == names[1])} for job in samples.jobs(models)]
+    return tables, jobs, [*samples.figures(models), *drawn]

@@ -65,8 +65,8 @@ def test_ends_of_stages_compare_attention_with_what_is_beside_it() -> None:
         label="net", kinds=kinds, losses={(stage, number): values[stage][number] for stage, number in kinds}
     )
     (one,) = [one for one in findings(outcomes.lesions([model]), []) if "stages" in one.headline]
-    assert "at the beginning of its 2 stages that have both removing mlp costs more than removing msa" in one.headline
-    assert "at the end of its 2 stages that have both removing msa costs more than removing mlp" in one.headline
+    assert "at the beginning of its 2 stages that have both, removing mlp costs more than removing msa" in one.headline
+    assert "at the end of its 2 stages that have both, removing msa costs more than removing mlp" in one.headline
     assert "End: accuracy without msa less that without mlp: −17.5 percentage points" in one.detail
     assert len(one.rows) == 8
 

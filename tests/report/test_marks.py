@@ -154,7 +154,8 @@ def test_figures_of_damage_draw_both_ways(count: int) -> None:
     width, height = drawing.get_size_inches()
     left, bottom, right, top = drawing.get_tightbbox().extents
     assert min(left, bottom) >= 0
-    assert (right, top) <= (width, height)
+    assert right <= width
+    assert top <= height
 
 
 def test_tables_show_shares_in_percent_conventions_once_and_chance_in_grey() -> None:

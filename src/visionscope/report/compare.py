@@ -192,7 +192,7 @@ def between(
         unclear = " or ".join(one.what for one in some if not one.clear)
         apart = f"{joined(names)} can't be told apart in {unclear}."
         headline = f"{capital('; '.join(map(say, clear)), names)}." if clear else apart
-        texts = [f"{one.what}: difference {difference_text(one.difference, one.unit)}, {chance(one.p)}" for one in some]
+        texts = [f"{one.what} {difference_text(one.difference, one.unit)}, {chance(one.p)}" for one in some]
         rest = [f"They can't be told apart in {unclear}."] if clear and unclear else []
         columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
         yield Finding(
@@ -203,7 +203,7 @@ def between(
             verdict=MODELS_DIFFER if clear else UNKNOWN,
             headline=headline,
             brief=headline,
-            detail=" ".join([*rest, f"{capital('; '.join(texts))}."]),
+            detail=" ".join([*rest, f"{names[0]} less {names[1]}: {'; '.join(texts)}."]),
             columns=columns,
             rows=tuple(
                 (

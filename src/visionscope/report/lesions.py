@@ -130,9 +130,9 @@ def _kinds_at_ends(
         numbers = f"accuracy without msa less that without {kinds}: {difference_text(one)}, {chance(p)}"
         if p < SIGNIFICANT:
             more, less = ("msa", kinds) if one.value < 0 else (kinds, "msa")
-            said.append(f"at the {place} {stages} removing {more} costs more than removing {less}")
+            said.append(f"at the {place} {stages}, removing {more} costs more than removing {less}")
         else:
-            said.append(f"at the {place} {stages} msa and {kinds} can't be told apart")
+            said.append(f"at the {place} {stages}, msa and {kinds} can't be told apart")
         detail.append(f"{place[0].upper()}{place[1:]}: {numbers}.")
     chosen = list({row["unit"]: row for pairs in (firsts, lasts) for pair in pairs for row in pair}.values())
     clear = min(raised) < SIGNIFICANT

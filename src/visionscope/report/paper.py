@@ -116,7 +116,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
             _draw_pictures(ax, panel)
             continue
         ax.set_title(_safe("\n".join(textwrap.wrap(title_of(panel), _LABEL_WIDTH))), loc="left")
-        ax.set_xlabel(_safe(panel.x_label))
+        ax.set_xlabel(_safe("\n".join(textwrap.wrap(panel.x_label, _LABEL_WIDTH))))
         if panel.y_label != measure or panel.heat is not None:
             ax.set_ylabel(_safe("\n".join(textwrap.wrap(panel.y_label, _LABEL_WIDTH))))
         measure = panel.y_label

@@ -47,7 +47,7 @@ _SHARES = (
     *("accuracy", "top_5", "confidence", "acc_90", "unc_90", "freq_90", "ece", "signed_ece", "adaptive_ece"),
     *("classwise_ece", "iou", "iou_90", "shape_bias", "share", "coverage", "mce"),
 )
-_NEVER = ("p", *"right", "sample", "part", "start", "picture")
+_NEVER = ("p", "right", "sample", "part", "start", "picture")
 _CHANCE = 0.05
 
 
@@ -147,6 +147,8 @@ def _header(table: pa.Table, key: str) -> tuple[str, str, bool]:
 
 def _cell(row: Mapping[str, Any], key: str) -> str:
     value = row[key]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, float):
         return "\u2013" if value is None else f"{value:,}".replace(",", "\u202f") if type(value) is int else str(value)
     factor = 100.0 if key in _SHARES else 1.0
