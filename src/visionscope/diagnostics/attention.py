@@ -22,14 +22,14 @@ _COPIES = 4  # of the largest attention's probabilities at a time: scores, proba
 class AttentionHeads:
     """Attention of msa points, head by head: mean attention distance, entropy and head diversity.
 
-    Mean attention distance is sum_k p_qk |x_q - x_k| in pixels of the input, averaged over the queries of the grid and
+    Mean attention distance is `sum_k p_qk |x_q - x_k|` in pixels of the input, averaged over the grid's queries and
     over images (Dosovitskiy et al. 2021, Fig. 7 and 11; Raghu et al. 2021, Fig. 1). Prefix tokens lie nowhere: they ask
     nothing here, and what is given to them is left out and the rest divided by its sum. Inside windows, positions are
     those in the window. Shifted windows that wrap around the image's edge are measured as they lie in the rolled map;
     the model's mask keeps what comes from the other edge apart. Keys on a coarser grid lie at the centre of what they
     cover. Padding counts neither as query nor, for distances, as key.
 
-    Entropy is -sum_k p_qk log p_qk over all keys, prefix tokens included. Diversity of a head is the mean over the
+    Entropy is `-sum_k p_qk log p_qk` over all keys, prefix tokens included. Diversity of a head is the mean over the
     other heads and all queries of 1 - cosine similarity of their distributions; Chen et al. 2022 (The Principle of
     Diversity) compare whole flattened maps, in which queries that look sharply outweigh the others.
 

@@ -71,7 +71,7 @@ class Corruption:
     names, where both have files); elsewhere changes are not told.
 
     Attributes:
-        folder: a published set: TYPE.npy and labels.npy (CIFAR-10-C, CIFAR-100-C) or TYPE/SEVERITY/CLASS/*.JPEG
+        folder: a published set: TYPE.npy and labels.npy (CIFAR-10-C, CIFAR-100-C) or `TYPE/SEVERITY/CLASS/*.JPEG`
             (ImageNet-C); empty makes the images on the fly.
         types: which of the 15, as the published sets name them.
         severities: which of 1 to 5.
