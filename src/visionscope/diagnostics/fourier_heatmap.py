@@ -219,8 +219,8 @@ def _map(model: str, rows: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(
         model=model,
         title=f"{model}: error in % ({100 * (1 - clean):.1f} without noise)",
-        x_label=f"horizontal frequency, {horizontal[0]:d} to {horizontal[-1]:d} per width",
-        y_label=f"vertical frequency, {vertical[0]:d} to {vertical[-1]:d} per height",
+        x_label=f"periods per width, {horizontal[0]:d} to {horizontal[-1]:d}",
+        y_label=f"periods per height, {vertical[0]:d} to {vertical[-1]:d}",
         heat=heat,
         group="fourier_heatmap",
     )
