@@ -26,7 +26,7 @@ from visionscope.data.sources import open_source
 from visionscope.diagnostics.corruption import Corruption
 
 ROUNDS = 2
-IMAGES = 64
+IMAGES = 32
 COST_IMAGES = {32: 32, 224: 2}
 INPUT = InputConfig(size=(32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 _GOAL = 1.10  # of the forward passes, in the process that holds the network
