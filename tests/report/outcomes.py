@@ -106,13 +106,15 @@ def heatmap(models: Sequence[Damaged]) -> dict[str, pa.Table]:
     return table(FourierHeatmap(), rows)
 
 
-def corruptions(models: Sequence[Damaged], *, origin: str = "torch-uncertainty 0.9") -> dict[str, pa.Table]:
+def corruptions(
+    models: Sequence[Damaged], *, origin: str = "torch-uncertainty 0.9", paired: bool = True
+) -> dict[str, pa.Table]:
     """`losses` by type, the same at severities 1 and 5."""
     rows = []
     for model in models:
         cells = {("", 0): 0.0, **{(kind, severity): loss for kind, loss in model.losses.items() for severity in (1, 5)}}
         for (kind, severity), loss in cells.items():
-            own = {"corruption": kind, "severity": severity, "origin": origin, "paired": True, "picture": ""}
+            own = {"corruption": kind, "severity": severity, "origin": origin, "paired": paired, "picture": ""}
             rows.append({**_row(model, loss), **own})
     return table(Corruption(), rows)
 

@@ -148,6 +148,15 @@ def test_robustness_is_the_mean_over_types_and_the_origin_is_told() -> None:
     assert not [one for one in published if "on the fly" in one.text]
 
 
+def test_published_sets_without_their_clean_images_are_compared_in_robustness_alone() -> None:
+    models = [Damaged(label=label, losses={"fog": loss}) for label, loss in (("net", 40.0), ("other", 5.0))]
+    found = findings(outcomes.corruptions(models, origin="published", paired=False), [])
+    assert not [one for one in found if "Against clean images" in one.text]
+    (pair,) = between(found)
+    assert pair.headline == "other is more robust to corruptions than net."
+    assert [row[0] for row in pair.rows] == ["robustness"]
+
+
 def test_attacks_say_what_is_left_at_each_strength() -> None:
     weak = Damaged(label="weak", losses={("fgsm", 1.0): 20.0, ("pgd", 1.0): 30.0, ("pgd", 4.0): 80.0})
     strong = Damaged(label="strong", losses={("fgsm", 1.0): 2.0, ("pgd", 1.0): 3.0, ("pgd", 4.0): 40.0})

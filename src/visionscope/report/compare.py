@@ -27,7 +27,7 @@ class Measured:
 
     Attributes:
         label: with a word on random weights.
-        sample: the images' digest.
+        sample: the images' digest, with the spans that are there: a model that is half done saw other images.
         settings: what two models must have in common to be compared.
         values: (n,) per condition, a value of each image, such as whether it is right.
     """
@@ -103,11 +103,21 @@ def measured_models(table: pa.Table, keys: Sequence[str], settings: Sequence[str
         own = pooled(table.filter(_is_of(table, rows[0])), keys)
         found[name] = Measured(
             label=name + weights_remark(rows),
-            sample=next(iter(own.values())).sample,
+            sample=images_of(rows),
             settings={key: rows[-1][key] for key in settings},
             values={key[2:]: some.right.astype(np.float64) for key, some in own.items()},
         )
     return found
+
+
+def images_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Names the images that rows tell of: two models that saw the same ones are compared image by image.
+
+    Args:
+        rows: of `OutcomeRow`'s kind, of one model.
+    """
+    spans = sorted({(row["start"], row["images"]) for row in rows})
+    return " ".join([str(rows[0]["sample"]), *(f"{start}+{images}" for start, images in spans)])
 
 
 def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> list[tuple[Compared, ...]]:

@@ -54,10 +54,11 @@ def corruption_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]
         more, less = (one.first, one.second) if one.difference.value > 0 else (one.second, one.first)
         return f"{more.label} loses more accuracy to corruptions than {less.label}"
 
-    numbers = [
-        Number(name="robustness", value=lambda one: one.mean(common)),
-        Number(name="loss against clean images", value=lambda one: one.values[clean] - one.mean(common)),
-    ]
+    numbers = [Number(name="robustness", value=lambda one: one.mean(common))]
+    if all(table.column("paired").to_pylist()):
+        # Else the clean images are others, or as many others.
+        loss = Number(name="loss against clean images", value=lambda one: one.values[clean] - one.mean(common))
+        numbers.append(loss)
     yield from between("corruption", serial, compared(models, numbers), say)
     yield from not_compared("corruption", serial, models)
 

@@ -22,6 +22,7 @@ from visionscope.report.compare import (
     chance,
     compared,
     difference_text,
+    images_of,
     measured_models,
     not_compared,
     share_text,
@@ -94,7 +95,7 @@ def _per_image(table: pa.Table, scaling: str) -> dict[str, Measured]:
             )
             found[name] = Measured(
                 label=name + weights_remark(rows),
-                sample=str(own[0]["sample"]),
+                sample=images_of(own),
                 settings={},
                 values={(_NLL,): nll, (_SURE,): confidence - right},
             )
@@ -157,8 +158,8 @@ def fit_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
     right = measured_models(table.filter(pc.equal(table["split"], "eval")), ("split",))
     for first, second in itertools.combinations(named, 2):
         alike = all(first[1][key] == second[1][key] for key in _TARGETS)
-        pair = [right[first[0]], right[second[0]]]
-        if alike and pair[0].sample == pair[1].sample:
+        pair = [right[name] for name, _ in (first, second) if name in right]
+        if alike and len(pair) == 2 and pair[0].sample == pair[1].sample:
             yield _two_fits(serial, first, second, pair)
     if len(named) > _FEW_MODELS:
         yield _ordering(serial, [row for _, row in named])
@@ -314,7 +315,7 @@ def _decisions(table: pa.Table) -> dict[str, Measured]:
         )
         found[name] = Measured(
             label=name + weights_remark(rows),
-            sample=str(own[0]["sample"]),
+            sample=images_of(own),
             settings={"decision": own[0]["decision"]},
             values={(_CUES,): shape - texture},
         )
