@@ -40,9 +40,7 @@ class Images:
 
 def subject(labels=None, precision="fp32"):
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    return Subject(
-        label="m", model=model, points=(), watch=None, samples={"eval": Images(labels)}, precision=precision
-    )
+    return Subject(label="m", model=model, points=(), watch=None, samples={"eval": Images(labels)}, precision=precision)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=600))
