@@ -5,7 +5,7 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,8 +85,22 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
         group = parser.add_argument_group(f"parameters of {name}")
         hints, texts = typing.get_type_hints(chosen), meanings(chosen)
         for field in dataclasses.fields(chosen):
-            text = texts.get(field.name, "")
-            group.add_argument(f"--{name}.{field.name}", type=hints[field.name], default=field.default, help=text)
+            text, hint = texts.get(field.name, ""), hints[field.name]
+            if typing.get_origin(hint) is tuple:
+                hint, text = _by_comma(typing.get_args(hint)[0]), f"{text} By comma."
+            group.add_argument(f"--{name}.{field.name}", type=hint, default=field.default, help=text)
+
+
+def _by_comma(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads `a,b`, or `[a, b]` as YAML has it; what is no number stays text, and is refused with the field's name."""
+
+    def read(given: Any) -> tuple[Any, ...]:
+        if not isinstance(given, str):
+            return tuple(given)
+        items = [item.strip().strip("'\"") for item in given.strip().strip("[]()").split(",")]
+        return tuple(item if kind is str else yaml.safe_load(item) for item in items if item)
+
+    return read
 
 
 def study_from_flags(parsed: Namespace) -> Study:

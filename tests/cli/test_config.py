@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from visionscope.config import Parser, add_study_flags, study_from, study_from_file, study_from_flags, study_text
 from visionscope.core.objective import Objective
+from visionscope.diagnostics.corruption import Corruption
 from visionscope.diagnostics.fourier import Fourier
 from visionscope.diagnostics.hessian import Hessian
 from visionscope.diagnostics.landscape import Landscape
@@ -246,3 +247,14 @@ def test_bad_flags(flags, message):
     with pytest.raises(ConfigError, match=message) as caught:
         from_flags(*flags.split())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1,3", "[1, 3]", " 1 , 3 "])
+def test_lists_are_written_with_commas(text: str) -> None:
+    study = from_flags("resnet18", "--data", "embedded", "--only", "corruption", "--corruption.severities", text)
+    assert study.diagnostics == (Corruption(severities=(1, 3)),)
+
+
+def test_an_item_of_a_list_is_checked_as_the_field_is() -> None:
+    with pytest.raises(ConfigError, match=r"corruption.severities: must be an integer; got 'one'"):
+        from_flags("resnet18", "--data", "embedded", "--only", "corruption", "--corruption.severities", "1,one")
