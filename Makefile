@@ -21,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## train two small networks, look inside them, write a report (minutes on two cores)
+demo: $(STAMP)  ## train three small networks, look inside them, write a report (minutes on two cores)
 	$(BIN)/visionscope demo
 
 test: $(STAMP)  ## the fast tests

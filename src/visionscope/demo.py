@@ -15,6 +15,7 @@ import torch
 
 from visionscope.api import diagnose
 from visionscope.report.summary import findings, main_findings
+from visionscope.running.study import DEFAULT_DIAGNOSTICS
 from visionscope.training.train import Trained, train
 
 MINUTES: Mapping[str, float] = dict.fromkeys(("resnet_nano", "alternet_nano", "vit_nano"), 2.4)
@@ -23,6 +24,12 @@ _DATA = "embedded"
 _EPOCHS = 12.0
 _LEARNING_RATES = {"resnet_nano": 4e-3, "alternet_nano": 2e-3, "vit_nano": 1e-3}
 _SAY_EVERY = 30.0  # seconds
+_ASKED: Mapping[str, Mapping[str, int]] = {
+    "lesion": {"sample_size": 512},
+    "frequency_noise": {"sample_size": 512},
+    "calibration": {},
+    "shape_bias": {"sample_size": 1000},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,10 +71,9 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
         low, high = (100 * end for end in scores.top_1_interval)
         share = f"{scores.top_1:.1%} of {scores.images} test images"
         say(f"{name} is right about {share} (95 % interval {low:.1f} to {high:.1f} %)")
-    say("looking at their feature maps")
-    run = diagnose(
-        [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()], _DATA, out=out, seed=seed
-    )
+    say("looking at their feature maps, at what breaks them, and at how far they can be trusted")
+    specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
+    run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], **_ASKED)
     # The page's own tables, so that these are its own sentences.
     tables = {path.stem: pq.read_table(path) for path in sorted((Path(out) / "tables").glob("*.parquet"))}
     chosen = main_findings(findings(tables, run.store.jobs()))

@@ -19,7 +19,7 @@ def test_the_demo_prints_findings_that_stand_on_its_page(tmp_path: Path) -> None
     shown = demo(str(tmp_path), minutes=dict.fromkeys(MINUTES, 0.1), say=lines.append)
     page = html.unescape(shown.page.read_text(encoding="utf-8"))
     assert shown.page == tmp_path / "report.html"
-    assert len(shown.findings) == 3
+    assert len(shown.findings) == 6
     assert all(finding.split(". ")[0] in page for finding in shown.findings)
     assert all(0 < accuracy < 1 for accuracy in shown.accuracies.values())
     assert any(line.startswith("vit_nano is right about ") for line in lines)
