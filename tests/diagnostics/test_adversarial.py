@@ -30,6 +30,14 @@ def attacked(given, attack, eps, batch_size=40, **fields):
 
 
 @needs_foolbox
+def test_another_version_of_the_library_makes_another_identity(monkeypatch):
+    before = Adversarial().identity()
+    assert before["libraries"][0].startswith("foolbox ")
+    monkeypatch.setattr(_attacks, "version", lambda name: "99.0")
+    assert Adversarial().identity() != before
+
+
+@needs_foolbox
 @pytest.mark.parametrize("attack", ["fgsm", "pgd"])
 @pytest.mark.parametrize("eps", [0.5, 8.0, 255.0])
 def test_no_pixel_changes_by_more_than_eps_or_leaves_its_range(attack, eps):

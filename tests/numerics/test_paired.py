@@ -110,6 +110,32 @@ def test_the_bootstrap_is_the_same_twice_and_sees_a_real_difference():
     assert paired_means(second, second).p == 1.0
 
 
+@pytest.mark.parametrize("counts", [(4, 5, 0, 3), (10, 1, 7, 3), (2, 3, 9, 0)])
+def test_exchanging_yes_and_no_is_mcnemars_test(counts):
+    first, second = pairs(*counts)
+    assert paired_means(first * 1.0, second * 1.0).p == pytest.approx(paired_shares(first, second).p)
+
+
+def test_exchanging_by_draws_agrees_with_all_exchanges():
+    first, second = pairs(5, 5, 14, 3)
+    assert paired_means(first * 1.0, second * 1.0).p == pytest.approx(paired_shares(first, second).p, abs=0.02)
+
+
+def test_a_sure_difference_withstands_any_number_of_comparisons():
+    first, second = pairs(0, 200, 0, 200)
+    p = paired_means(first * 1.0, second * 1.0).p
+    assert p < 1e-9
+    assert max(holm([p] * 1_000)) < 0.05
+    # 14 of 14 that differ are one in 8,192: of 2,000 draws hardly one.
+    few = paired_means(*(some * 1.0 for some in pairs(0, 14, 0, 200))).p
+    assert 2**-14 < few < 2 / 2_001
+
+
+def test_exchanging_does_not_cry_wolf_where_few_images_differ():
+    """The bootstrap finds a difference in 5 images that changed one way alone, which chance makes once in 16."""
+    assert paired_means(*(some * 1.0 for some in pairs(0, 5, 0, 995))).p == pytest.approx(1 / 16)
+
+
 def test_unequal_images_are_refused():
     with pytest.raises(ConfigError, match=r"second: must be of the same images"):
         paired_shares(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
@@ -131,3 +157,13 @@ def test_holm_keeps_the_order_and_lies_between_the_raw_p_and_bonferronis(chances
         assert high <= max(p, min(1.0, len(chances) * max(q for q in chances if q <= p))) + 1e-12
     order = np.argsort(chances, kind="stable")
     assert all(a <= b for a, b in zip(np.array(raised)[order], np.array(raised)[order][1:], strict=False))
+
+
+def test_few_values_are_drawn_as_many_are():
+    """Two ways to the same distribution: values that repeat, and the same with what tells them apart."""
+    random = np.random.default_rng(2)
+    first, second = random.integers(0, 3, 900) / 2, random.integers(0, 2, 900).astype(float)
+    apart = first + 1e-9 * np.arange(900)
+    few, many = paired_means(first, second), paired_means(apart, second)
+    reach = few.high - few.low
+    assert (many.low, many.high) == pytest.approx((few.low, few.high), abs=0.08 * reach)

@@ -1,7 +1,9 @@
+import pyarrow.compute as pc
 import pytest
 
 from report import outcomes
 from report.outcomes import Damaged
+from visionscope.diagnostics.fit import Fit
 from visionscope.report.finding import MODELS_DIFFER, UNKNOWN
 from visionscope.report.summary import Finding, findings
 
@@ -64,7 +66,35 @@ def test_an_ordering_of_several_networks() -> None:
     nets = [Damaged(label=f"net_{index}", clean=80.0 - 5 * index) for index in range(6)]
     found = findings(outcomes.fits(nets, nll=[1.0 + 0.3 * index for index in range(6)]), [])
     (one,) = [one for one in found if "rank correlation" in one.headline]
-    assert one.headline.startswith("The smaller NLL_train, the smaller the test error (rank correlation 1.0, p < 0.001")
+    assert one.headline.startswith(
+        "The smaller NLL_train, the smaller the test error (rank correlation 1.0, p = 0.0028"
+    )
+
+
+def test_four_networks_in_a_perfect_order_are_no_law() -> None:
+    nets = [Damaged(label=f"net_{index}", clean=80.0 - 5 * index) for index in range(4)]
+    found = findings(outcomes.fits(nets, nll=[1.0 + 0.3 * index for index in range(4)]), [])
+    (one,) = [one for one in found if "rank correlation" in one.headline]
+    assert "can't be told (rank correlation 1.0, p = 0.083, over 4 networks)" in one.headline
+
+
+def test_many_pairs_of_test_errors_are_compared_by_holms_rule() -> None:
+    """A difference of 8 of 400 images, all one way: clear alone, not as one of 15 comparisons."""
+    nets = [Damaged(label="net", clean=80.0), Damaged(label="other", clean=78.0)]
+    alone = findings(outcomes.fits(nets, nll=(1.0, 1.5)), [])
+    assert any(one.headline.endswith("and errs less on test images.") for one in alone)
+    many = [*nets, *(Damaged(label=f"net_{index}", clean=80.0) for index in range(4))]
+    found = findings(outcomes.fits(many, nll=[1.0, 1.5, *(2.0 + index for index in range(4))]), [])
+    (one,) = [one for one in found if one.headline.startswith("net fits its training images better than other")]
+    assert "p = 0.12" in one.detail
+    assert one.verdict == UNKNOWN
+
+
+def test_a_fit_of_which_half_is_done_has_no_panels() -> None:
+    tables = outcomes.fits(NETS, nll=(1.0, 1.5))
+    part = tables["fit"].filter(pc.equal(tables["fit"]["split"], "train"))
+    assert outcomes.figure(Fit(), {"fit": part}).panels == ()
+    assert findings({"fit": part, "fit_summary": Fit().summary(part)}, []) == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +129,7 @@ def test_attention_that_looks_farther_or_not() -> None:
         "the last attention looks farther than the first: 6.00 pixels far (everywhere alike would be 16.0)"
         in one.headline
     )
-    assert "Distance grows with depth (rank correlation 1.0, p < 0.001, over 6 points)." in one.detail
+    assert "Distance grows with depth (rank correlation 1.0, p = 0.0028, over 6 points)." in one.detail
     assert "Of all heads, head 0 of blocks.0+msa (5.00 pixels) looks least far" in one.detail
     assert len(one.rows) == 18
     (still,) = findings(outcomes.attentions(["vit"], distances=[10, 10.01], deviation=40_000.0), [])

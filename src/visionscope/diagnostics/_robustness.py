@@ -35,7 +35,7 @@ class RobustnessRow:
     change_low: float | None = column("lower end of its 95 % interval, paired over images", "percentage points")
     change_high: float | None = column("upper end of its 95 % interval, paired over images", "percentage points")
     p: float | None = column(
-        "chance of such a change where there is none (McNemar, exact; bootstrap for means over cells)"
+        "chance of such a change where there is none (McNemar, exact; for means over cells images' values exchanged)"
     )
     p_holm: float | None = column("p raised by Holm's rule for all cells of the model, for all types, or alone")
     error: float = column("1 - accuracy")

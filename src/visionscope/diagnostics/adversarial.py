@@ -103,6 +103,11 @@ class Adversarial:
         if not 0 <= self.seed < _SEEDS:
             raise ConfigError(f"adversarial.seed: must be at least 0 and below 2^31; got {self.seed}")
 
+    def identity(self) -> dict[str, Any]:
+        """The fields, with the libraries that make the attacks and their versions, as the rows name them."""
+        made = [_attacks.library_of(attack) for attack in self.attacks if not _attacks.missing(attack)]
+        return {**dataclasses.asdict(self), "libraries": made}
+
     def images(self, available: int) -> int:
         """As many as asked, or as there are.
 

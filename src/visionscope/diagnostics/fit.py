@@ -176,6 +176,9 @@ class Fit:
                 _panel(known, "fraction", "error", title="Error by training images"),
                 _panel(known, "fraction", "nll_train", title="Training loss by training images"),
             ]
+        if not found:
+            caption = "Nothing to show: of no network both the training and the test images are done."
+            return Figure(name="fit", title="Training loss and test error", caption=caption, panels=())
         train, test = (_counts(found, name) for name in ("train_images", "test_images"))
         changed = " or ".join(sorted({some.augmentation for _, some in found}))
         return Figure(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from scipy.stats import spearmanr
 
 from visionscope.numerics.paired import Values, holm, paired_means
+from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import (
     SIGNIFICANT,
     Measured,
@@ -80,12 +80,7 @@ def _worst_units(serial: Iterator[int], name: str, mode: str, rows: Sequence[Map
 
 
 def _by_depth(serial: Iterator[int], name: str, mode: str, rows: Sequence[Mapping[str, Any]]) -> Finding:
-    changes, depths = [row["change"] for row in rows], [row["depth"] for row in rows]
-    if len(set(changes)) == 1 or len(set(depths)) == 1:
-        rho, p = 0.0, 1.0
-    else:
-        found = spearmanr(depths, changes)
-        rho, p = float(found.statistic), float(found.pvalue)
+    rho, p = rank_correlation([row["depth"] for row in rows], [row["change"] for row in rows])
     what = _MODES.get(mode, mode)
     numbers = f"rank correlation of the change with depth {number(rho, 2)}, {chance(p)}, over {len(rows)} units"
     if p < SIGNIFICANT:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from scipy.stats import spearmanr
 
+from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import SIGNIFICANT, about, chance
 from visionscope.report.finding import NO_CLEAR_CHANGE, UNKNOWN, Finding, grouped, interval, joined, span, verdict_of
 from visionscope.report.style import number
@@ -67,8 +67,7 @@ def _distances(
 
 
 def _trend(points: Sequence[Mapping[str, Any]]) -> str:
-    found = spearmanr([row["depth"] for row in points], [row["distance"] for row in points])
-    rho, p = float(found.statistic), float(found.pvalue)
+    rho, p = rank_correlation([row["depth"] for row in points], [row["distance"] for row in points])
     numbers = f"rank correlation {number(rho, 2)}, {chance(p)}, over {len(points)} points"
     if not p < SIGNIFICANT:
         return f"No trend of distance with depth that can be told ({numbers})."

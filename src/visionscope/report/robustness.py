@@ -55,8 +55,8 @@ def corruption_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]
         return f"{more.label} loses more accuracy to corruptions than {less.label}"
 
     numbers = [Number(name="robustness", value=lambda one: one.mean(common))]
-    if all(table.column("paired").to_pylist()):
-        # Else the clean images are others, or as many others.
+    if all(table.column("paired").to_pylist()) and all(clean in one.values for one in models):
+        # Else the clean images are others, or as many others, or not done.
         loss = Number(name="loss against clean images", value=lambda one: one.values[clean] - one.mean(common))
         numbers.append(loss)
     yield from between("corruption", serial, compared(models, numbers), say)

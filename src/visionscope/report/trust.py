@@ -1,5 +1,6 @@
 """Sentences on how far a network can be trusted: its confidence, its fit, shapes against textures."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import spearmanr
 
 from visionscope.core.types import MINI_BATCH
-from visionscope.numerics.paired import Difference, paired_means, paired_shares
+from visionscope.numerics.paired import Difference, holm, paired_means, paired_shares
+from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import (
     SIGNIFICANT,
     Compared,
@@ -144,8 +145,9 @@ def _points(row: Mapping[str, Any], name: str, sign: int = 1) -> str:
 def fit_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
     """For each model its training loss beside its test error; whether networks that fit better also err less.
 
-    Test errors are compared image by image; training losses are compared by intervals that are apart, which is
-    stricter than an interval of their difference.
+    Test errors are compared image by image, p raised by Holm's rule over all pairs; training losses are compared by
+    intervals that are apart, which is stricter than an interval of their difference. Pairs and orderings are of
+    networks whose training images and targets were made alike.
 
     Args:
         table: losses and outcomes with the leading columns.
@@ -156,13 +158,27 @@ def fit_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
     for name, row in named:
         yield _fit(serial, name, row)
     right = measured_models(table.filter(pc.equal(table["split"], "eval")), ("split",))
-    for first, second in itertools.combinations(named, 2):
-        alike = all(first[1][key] == second[1][key] for key in _TARGETS)
-        pair = [right[name] for name, _ in (first, second) if name in right]
-        if alike and len(pair) == 2 and pair[0].sample == pair[1].sample:
-            yield _two_fits(serial, first, second, pair)
-    if len(named) > _FEW_MODELS:
-        yield _ordering(serial, [row for _, row in named])
+    known = sorted((pair for pair in named if pair[0] in right), key=lambda pair: float(pair[1]["nll_train"]))
+    pairs = [
+        (low, high)
+        for low, high in itertools.combinations(known, 2)
+        if _alike(low[1]) == _alike(high[1]) and right[low[0]].sample == right[high[0]].sample
+    ]
+    hits = {name: one.mean([("eval",)]) > _EVEN for name, one in right.items()}
+    errors = [paired_shares(hits[high], hits[low]) for (low, _), (high, _) in pairs]
+    raised = holm([one.p for one in errors])
+    for (low, high), one, p in zip(pairs, errors, raised, strict=True):
+        labels = (right[low[0]].label, right[high[0]].label)
+        yield _two_fits(serial, labels, (low[1], high[1]), dataclasses.replace(one, p=p))
+    for key in dict.fromkeys(_alike(row) for _, row in named):
+        rows = [row for _, row in named if _alike(row) == key]
+        if len(rows) > _FEW_MODELS:
+            yield _ordering(serial, rows)
+
+
+def _alike(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two networks must have in common for their training losses to be compared."""
+    return tuple(row[key] for key in _TARGETS)
 
 
 def _fit(serial: Iterator[int], name: str, row: Mapping[str, Any]) -> Finding:
@@ -174,19 +190,16 @@ def _fit(serial: Iterator[int], name: str, row: Mapping[str, Any]) -> Finding:
 
 def _two_fits(
     serial: Iterator[int],
-    first: tuple[str, Mapping[str, Any]],
-    second: tuple[str, Mapping[str, Any]],
-    right: Sequence[Measured],
+    labels: tuple[str, str],
+    rows: tuple[Mapping[str, Any], Mapping[str, Any]],
+    errors: Difference,
 ) -> Finding:
-    """Whether the network of smaller training loss has the smaller test error."""
-    (low, row), (high, other) = sorted((first, second), key=lambda pair: float(pair[1]["nll_train"]))
-    labels = {name: one.label for (name, _), one in zip((first, second), right, strict=True)}
-    by_name = dict(zip((first[0], second[0]), right, strict=True))
-    errors = paired_shares(by_name[high].mean([("eval",)]) > _EVEN, by_name[low].mean([("eval",)]) > _EVEN)
+    """Whether the network of smaller training loss, the first, has the smaller test error."""
+    row, other = rows
     ends = [_fit_interval(one) for one in (row, other)]
     fits = ends[0] is not None and ends[1] is not None and ends[0][1] < ends[1][0]
     errs = errors.p < SIGNIFICANT
-    fits_text = f"{labels[low]} fits its training images better than {labels[high]}"
+    fits_text = f"{labels[0]} fits its training images better than {labels[1]}"
     if not fits:
         said, verdict = f"whether {fits_text} can't be told", UNKNOWN
     elif not errs:
@@ -198,7 +211,7 @@ def _two_fits(
     losses = f"NLL_train {number(row['nll_train'])}{_plus_minus(row)} against {number(other['nll_train'])}"
     gain = f"difference in accuracy {difference_text(_turned(errors))}, {chance(errors.p)}"
     detail = f"{losses}{_plus_minus(other)} nat; {gain}."
-    headline = f"{capital(said, list(labels.values()))}."
+    headline = f"{capital(said, labels)}."
     columns = ("model", *_FIT)
     return Finding(
         anchor=f"rows-fit-{next(serial)}",
@@ -210,15 +223,14 @@ def _two_fits(
         brief=headline,
         detail=detail,
         columns=columns,
-        rows=tuple(tuple(one[key] for key in columns) for one in (row, other)),
+        rows=tuple(tuple(one[key] for key in columns) for one in rows),
         strength=1.0 + abs(errors.value) if verdict == MODELS_DIFFER else 0.0,
     )
 
 
 def _ordering(serial: Iterator[int], rows: Sequence[Mapping[str, Any]]) -> Finding:
     """Whether networks in the order of their training loss are in the order of their error, too."""
-    found = spearmanr([row["nll_train"] for row in rows], [row["error"] for row in rows])
-    rho, p = float(found.statistic), float(found.pvalue)
+    rho, p = rank_correlation([row["nll_train"] for row in rows], [row["error"] for row in rows])
     numbers = f"rank correlation {number(rho, 2)}, {chance(p)}, over {len(rows)} networks"
     said = f"the {'smaller' if rho > 0 else 'larger'} NLL_train, the smaller the test error ({numbers})"
     if not p < SIGNIFICANT:
