@@ -75,7 +75,7 @@ def test_noise_names_the_worst_ring_and_compares_its_ends() -> None:
     model = Damaged(label="net", losses=losses(0.25, 2, 3, 4, 5, 6, 20, 40, 30))
     (one,) = findings(outcomes.noise([model]), [])
     assert one.headline.startswith("In net, noise around 0.80 pi rad/pixel costs most: accuracy changes by −40.0")
-    assert "hurt more than low frequencies (0.1 to 0.3 pi): accuracy under high less low: −28.2" in one.detail
+    assert "hurt more than low frequencies (0.1 to 0.3 pi): accuracy under high minus under low: −28.2" in one.detail
     assert "1 of 9 rings makes no difference" in one.detail
     assert [row[0] for row in one.rows] == list(RINGS)
 
@@ -121,6 +121,18 @@ def test_many_networks_are_raised_together_and_few_pairs_told() -> None:
     found = between(findings(outcomes.noise(models), []))
     assert len(found) == 3
     assert all(one.verdict == MODELS_DIFFER for one in found)
+    assert {found[0].rows[0][1], found[0].rows[0][2]} == {"net_0", "net_4"}, "those that differ most come first"
+    assert "other pairs" not in found[0].detail
+    assert found[-1].detail.endswith("7 other pairs of models differ less clearly: see the figure.")
+
+
+def test_noise_and_fourier_vectors_have_one_place_among_the_main_findings() -> None:
+    rings = [Damaged(label=f"net_{index}", losses=losses(*(5.0 + 20 * index,) * 9)) for index in range(2)]
+    vectors = {(0, 2): 2.0, (2, 4): 2.0, (14, 0): 10.0, (16, 16): 10.0}
+    places = [Damaged(label=f"net_{i}", losses={key: loss + 20 * i for key, loss in vectors.items()}) for i in range(2)]
+    found = findings(outcomes.noise(rings) | outcomes.heatmap(places), [])
+    assert len(between(found)) == 2
+    assert [one.verdict for one in main_findings(found, 4)[:2]].count(MODELS_DIFFER) == 1
 
 
 def test_fourier_vectors() -> None:
@@ -128,7 +140,8 @@ def test_fourier_vectors() -> None:
     model = Damaged(label="net", losses=vectors)
     (one,) = findings(outcomes.heatmap([model]), [])
     assert "the Fourier vector of (16, 16) periods per height and width costs most" in one.headline
-    assert "High frequency (above 2 pi / 3) hurt more than low frequency (up to pi / 3)" in one.detail
+    words = "Vectors of high frequency (above 2 pi / 3) hurt more than vectors of low frequency (up to pi / 3)"
+    assert words in one.detail
 
 
 def test_robustness_is_the_mean_over_types_and_the_origin_is_told() -> None:

@@ -15,7 +15,7 @@ from visionscope.report.style import number
 SIGNIFICANT = 0.05
 POINTS = "percentage points"
 MOST_PAIRS = 3
-"""Of more pairs of models than these, those of smallest p are told."""
+"""Of more pairs of models than these, those that differ most clearly are told."""
 
 _LEAST_P = 1e-3
 _DECIMALS = 9
@@ -128,7 +128,8 @@ def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> list[tupl
         numbers: what they are compared in.
 
     Returns:
-        For each pair, in the order of their smallest p, its comparisons.
+        For each pair its comparisons, the pair that differs most clearly first: by its smallest p, and where several
+        are as small, by its largest difference in widths of the interval.
     """
     pairs = [
         (first, second)
@@ -147,7 +148,7 @@ def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> list[tupl
     ]
     size = len(numbers)
     by_pair = [tuple(told[start : start + size]) for start in range(0, len(told), size)]
-    return sorted(by_pair, key=lambda some: min(one.p for one in some))
+    return sorted(by_pair, key=lambda some: (min(one.p for one in some), -max(map(_in_widths, some))))
 
 
 def not_compared(diagnostic: str, serial: Iterator[int], models: Sequence[Measured]) -> Iterator[Finding]:
@@ -196,7 +197,8 @@ def between(
         pairs: from `compared`.
         say: what a comparison says that is clear, without a full stop.
     """
-    for some in pairs[:MOST_PAIRS]:
+    told, left = pairs[:MOST_PAIRS], len(pairs[MOST_PAIRS:])
+    for some in told:
         clear = [one for one in some if one.clear]
         names = (some[0].first.label, some[0].second.label)
         unclear = " or ".join(one.what for one in some if not one.clear)
@@ -204,6 +206,10 @@ def between(
         headline = f"{capital('; '.join(map(say, clear)), names)}." if clear else apart
         texts = [f"{one.what} {difference_text(one.difference, one.unit)}, {chance(one.p)}" for one in some]
         rest = [f"They can't be told apart in {unclear}."] if clear and unclear else []
+        texts[-1] += "."
+        if left and some is told[-1]:
+            others = "1 other pair of models differs" if left == 1 else f"{left} other pairs of models differ"
+            texts[-1] += f" {others} less clearly: see the figure."
         columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
         yield Finding(
             anchor=f"rows-{diagnostic}-{next(serial)}",
@@ -213,7 +219,7 @@ def between(
             verdict=MODELS_DIFFER if clear else UNKNOWN,
             headline=headline,
             brief=headline,
-            detail=" ".join([*rest, f"{names[0]} less {names[1]}: {'; '.join(texts)}."]),
+            detail=" ".join([*rest, f"{names[0]} minus {names[1]}: {'; '.join(texts)}"]),
             columns=columns,
             rows=tuple(
                 (
@@ -342,6 +348,8 @@ def no_difference(quiet: int, total: int, what: str) -> str:
         total: of how many.
         what: they are, in the plural.
     """
+    if not quiet:
+        return f"All {total} {what} make a difference that chance could not."
     return f"{quiet} of {total} {what} make{'s' * (quiet == 1)} no difference that can be told from chance."
 
 
@@ -350,6 +358,12 @@ def _strength(clear: Sequence[Compared]) -> float:
     if not clear:
         return 0.0
     return 1.0 + max((abs(one.difference.value) for one in clear if one.unit == POINTS), default=0.0)
+
+
+def _in_widths(one: Compared) -> float:
+    """How large a difference is against its interval."""
+    width = one.difference.high - one.difference.low
+    return abs(one.difference.value) / width if width > 0 else 0.0
 
 
 def _in_units(one: Difference, unit: str) -> tuple[float, float, float]:

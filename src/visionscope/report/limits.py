@@ -67,8 +67,9 @@ _CAVEATS: dict[str, tuple[str, ...]] = {
         "Temperature scaling is fitted on images that the measures don't see; it changes no decision.",
     ),
     "fit": (
-        "Training loss is measured on augmented images, with the network as it is at test time. A few networks make "
-        "an ordering, not a law: they differ in more than in how well they fit.",
+        "Training loss is measured on augmented images, with the network as it is at test time. All networks see the "
+        "augmentation that the caption names; one that was trained under another is at a disadvantage. A few networks "
+        "make an ordering, not a law: they differ in more than in how well they fit.",
     ),
     "shape_bias": (
         "Only decisions for the shape or for the texture count; a network that answers neither most of the time has a "

@@ -80,7 +80,7 @@ def heatmap_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
                 f"no single Fourier vector changes accuracy by more than chance could; the most is {change_text(worst)}"
             )
         quiet = sum(not is_clear(row) for row in rows)
-        detail = [_high_and_low(outcomes[name], low, high, _LOW_VECTORS, _HIGH_VECTORS)[0]] if low and high else []
+        detail = [_vectors(outcomes[name], low, high)] if low and high else []
         detail.append(no_difference(quiet, len(rows), "vectors"))
         yield about(
             "fourier_heatmap", serial, name, ordered, said, detail=detail, columns=(*_VECTOR, *_CHANGES),
@@ -150,11 +150,15 @@ def _worst_rings(serial: Iterator[int], name: str, rows: Sequence[Mapping[str, A
 def _high_and_low(one: Measured, low: Keys, high: Keys, low_words: str, high_words: str) -> tuple[str, bool]:
     """Whether a network suffers more from high or from low frequencies, and whether that can be told."""
     difference = paired_means(one.mean(high), one.mean(low))
-    numbers = f"accuracy under high less low: {difference_text(difference)}, {chance(difference.p)}"
+    numbers = f"accuracy under high minus under low: {difference_text(difference)}, {chance(difference.p)}"
     if difference.p >= SIGNIFICANT:
         return f"Whether {high_words} or {low_words} hurt more can't be told: {numbers}.", False
     worse, better = (high_words, low_words) if difference.value < 0 else (low_words, high_words)
     return f"{worse[0].upper()}{worse[1:]} hurt more than {better}: {numbers}.", True
+
+
+def _vectors(one: Measured, low: Keys, high: Keys) -> str:
+    return _high_and_low(one, low, high, f"vectors of {_LOW_VECTORS}", f"vectors of {_HIGH_VECTORS}")[0]
 
 
 def _outer(keys: Sequence[tuple[int, int]], sizes: Mapping[str, Any]) -> tuple[Keys, Keys]:

@@ -40,6 +40,7 @@ THEMES = (
 """What belongs together, and how the page's heading calls it."""
 
 _FEW_DIAGNOSTICS = 4
+_SAME_QUESTION = {"fourier_heatmap": "frequency_noise"}
 
 _FROM_ROWS_AND_SUMMARY = {
     "hessian": hessian_findings,
@@ -100,9 +101,9 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
 def main_findings(found: Sequence[Finding], count: int | None = None) -> list[Finding]:
     """The sentences that say most: each model is heard first, then each theme, diagnostic and kind in turn.
 
-    What two models clearly differ in comes before all, the strongest of each diagnostic, for at most half of the
-    places. Sentences that claim no direction come only where there are too few of the others, and those on branches
-    that do nothing only where there is nothing else.
+    What two models clearly differ in comes before all, the strongest of each question, for at most half of the places;
+    noise of one band and Fourier vectors ask the same. Sentences that claim no direction come only where there are too
+    few of the others, and those on branches that do nothing only where there is nothing else.
 
     Args:
         found: from `findings`.
@@ -112,8 +113,8 @@ def main_findings(found: Sequence[Finding], count: int | None = None) -> list[Fi
         count = 3 if len({one.diagnostic for one in found}) <= _FEW_DIAGNOSTICS else 6
     left = [one for one in found if one.verdict != UNCHANGED] or list(found)
     differing = sorted((one for one in left if one.verdict == MODELS_DIFFER), key=lambda one: -one.strength)
-    strongest_of = {one.diagnostic: one for one in reversed(differing)}
-    ranked = [one for one in differing if one is strongest_of[one.diagnostic]][: max(1, count // 2)]
+    strongest_of = {_question(one): one for one in reversed(differing)}
+    ranked = [one for one in differing if one is strongest_of[_question(one)]][: max(1, count // 2)]
     left = [one for one in left if one not in ranked]
     while left and len(ranked) < count:
         heard = {one.model for one in ranked}
@@ -134,3 +135,7 @@ def main_findings(found: Sequence[Finding], count: int | None = None) -> list[Fi
         left.remove(best)
         ranked.append(best)
     return ranked
+
+
+def _question(one: Finding) -> str:
+    return _SAME_QUESTION.get(one.diagnostic, one.diagnostic)
