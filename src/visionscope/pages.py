@@ -108,22 +108,25 @@ def _told_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Observers share their sample; a measuring diagnostic has its own, and is compared with its like.
     """
+    measuring = {
+        name: isinstance(diagnostic_class(name), MeasuringDiagnostic) for name in {job["diagnostic"] for job in jobs}
+    }
     renamed = []
     for job in jobs:
-        known = [other for other in jobs if _same_label(job, other)]
+        known = [
+            other
+            for other in jobs
+            if job["model"]["label"] == other["model"]["label"]
+            and (
+                job["diagnostic"] == other["diagnostic"]
+                or not (measuring[job["diagnostic"]] or measuring[other["diagnostic"]])
+            )
+        ]
         alike = [_facts(other) for other in known]
         differing = [fact for place, fact in enumerate(_facts(job)) if any(facts[place] != fact for facts in alike)]
         label = f"{job['model']['label']}{' (' if differing else ''}{', '.join(differing)}{')' if differing else ''}"
         renamed.append({**job, "model": {**job["model"], "label": label}})
     return renamed
-
-
-def _same_label(job: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    measuring = [
-        isinstance(diagnostic_class(name), MeasuringDiagnostic) for name in (job["diagnostic"], other["diagnostic"])
-    ]
-    comparable = job["diagnostic"] == other["diagnostic"] if any(measuring) else True
-    return comparable and job["model"]["label"] == other["model"]["label"]
 
 
 def _facts(job: Mapping[str, Any]) -> tuple[str, ...]:
