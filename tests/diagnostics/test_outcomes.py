@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from visionscope.core.table import LEADING, column, to_table
-from visionscope.core.types import Batch, Subject
+from visionscope.core.types import Batch, InputConfig, Subject
+from visionscope.data.embedded import EmbeddedSource
+from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._outcomes import OutcomeRow, bits, changes, check_labels, flags, pooled, score
 from visionscope.errors import DataError, NotApplicableError
@@ -79,10 +81,27 @@ def test_a_label_that_the_head_does_not_have_is_named():
 
 def test_images_without_labels_are_refused_at_once():
     check_labels(subject(torch.tensor([0, 1, 2, 0])), "eval")
-    with pytest.raises(NotApplicableError, match=r"m: needs labels"):
+    with pytest.raises(NotApplicableError, match=r"m: needs labels; the images have none .* head has 3"):
         check_labels(subject(), "eval")
     with pytest.raises(DataError, match=r"labels: image 2 or one after it"):
         list(_outcomes.batches(subject(), "eval", 2, 4))
+
+
+class LateGap(EmbeddedSource):
+    """The last image has no label that the model knows."""
+
+    def label(self, index):
+        return None if index == 1_999 else super().label(index)
+
+
+@pytest.mark.parametrize(
+    "source", [EmbeddedSource("embedded", "test", num_classes=1000), LateGap("embedded", "test")], ids=["all", "one"]
+)
+def test_labels_that_the_head_does_not_have_are_told_with_both_numbers_of_classes(source):
+    config = InputConfig(size=(2, 2), mean=(0.5,) * 3, std=(0.5,) * 3)
+    some = dataclasses.replace(subject(), samples={"eval": Sample(source, config, None)})
+    with pytest.raises(NotApplicableError, match=r"the images' are of 10 classes, the model's head has 3"):
+        check_labels(some, "eval")
 
 
 def test_bf16_is_autocast_and_takes_no_gradient():

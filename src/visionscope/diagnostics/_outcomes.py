@@ -1,5 +1,6 @@
 """Which images a network gets right, clean or changed: kept per image, so that every difference is a paired one."""
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor
 from visionscope.core.objective import logits_of
 from visionscope.core.table import LEADING, column
 from visionscope.core.types import Batch, SampleLike, Subject
+from visionscope.data.sample import Sample
 from visionscope.errors import DataError, NotApplicableError
 from visionscope.numerics.paired import Difference, Flags, holm, paired_shares, wilson
 
@@ -99,18 +101,35 @@ def sample_text(sample: SampleLike) -> str:
 def check_labels(subject: Subject, name: str) -> None:
     """Refuses data without labels that the model knows, before anything is computed.
 
+    All labels of a sample are looked at, where that needs no image to be read; else the first one.
+
     Args:
         subject: with its sample.
         name: of the sample.
 
     Raises:
-        NotApplicableError: when the first image has none.
+        NotApplicableError: when an image has none.
+        DataError: when a label can't be read.
     """
     sample = subject.samples[name]
-    if next(iter(sample.batches(0, 1, 1))).labels is None:
+    if isinstance(sample, Sample):
+        missing = any(sample.source.label(int(index)) is None for index in sample.indices)
+        known = len(sample.source.classes)
+    else:
+        missing, known = next(iter(sample.batches(0, 1, 1))).labels is None, 0
+    if missing:
+        have = f"the images' are of {known} classes" if known else "the images have none that the model knows"
         raise NotApplicableError(
-            f"{subject.label}: needs labels, and the images' do not match the classes of the model's head"
+            f"{subject.label}: needs labels; {have}, the model's head has {_classes(subject, name)}"
         )
+
+
+def _classes(subject: Subject, name: str) -> int:
+    """How many classes the head has; the model itself is left alone."""
+    like = next(subject.model.parameters(), torch.empty(0))
+    images = next(iter(subject.samples[name].batches(0, 1, 1))).images.to(like)
+    with passes(subject):
+        return logits_of(copy.deepcopy(subject.model).eval()(images)).shape[1]
 
 
 def batches(subject: Subject, name: str, start: int, stop: int, batch_size: int | None = None) -> Iterator[Batch]:
