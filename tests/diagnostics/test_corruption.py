@@ -310,6 +310,7 @@ def test_the_identity_is_of_the_content(tmp_path):
         Corruption(folder=one, **wanted).identity() == Corruption(folder=one, **wanted, reference="alexnet").identity()
     )
     assert Corruption().identity()["maker"].startswith("torch-uncertainty")
+    assert {"torch-uncertainty", "kornia", "numpy"} <= Corruption().identity()["libraries"].keys()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -48,6 +49,16 @@ SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIZE = 16  # pixels a side; motion blur mirrors 15 pixels at the edge
 
 _NEEDED = ("torch_uncertainty", "torch_uncertainty_assets", "lightning", "kornia", "cv2")
+_MAKERS = (
+    "torch-uncertainty",
+    "torch-uncertainty-assets",
+    "kornia",
+    "opencv-python",
+    "opencv-python-headless",
+    "numpy",
+    "pillow",
+    "scipy",
+)
 _MODULE = "torch_uncertainty.transforms.corruption"
 _WORKERS = 8
 
@@ -67,6 +78,15 @@ def maker() -> str:
             f"{missing[0]} is not installed): pip install 'visionscope[corruptions]'"
         )
     return f"torch-uncertainty {importlib.metadata.version('torch-uncertainty')}"
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what computes the corruptions, for a job's identity."""
+    found = {}
+    for name in _MAKERS:
+        with suppress(importlib.metadata.PackageNotFoundError):  # OpenCV goes by several names
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def to_pixels(images: Tensor, input: InputConfig) -> Pixels:

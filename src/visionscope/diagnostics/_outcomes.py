@@ -68,6 +68,22 @@ class Pooled:
     nll: float
 
 
+def first_images(name: str, asked: int, available: int) -> int:
+    """As many images as asked, or as there are.
+
+    Args:
+        name: of the diagnostic, for the error.
+        asked: at least 1.
+        available: in the sample.
+
+    Raises:
+        DataError: when there are none.
+    """
+    if not available:
+        raise DataError(f"{name}: needs at least one image; the data have none")
+    return min(asked, available)
+
+
 def bits(right: Tensor | Flags) -> str:
     """Flags as hexadecimal digits, the first flag foremost; the last digit is filled up with zeros.
 

@@ -12,8 +12,8 @@ from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Panel, Subject
 from visionscope.diagnostics import _attacks, _perturbed
-from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels
-from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
+from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.numerics.noise import uniform_noise
 
 ATTACKS = tuple(_attacks.LIBRARIES)
@@ -117,9 +117,7 @@ class Adversarial:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("adversarial: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images.

@@ -10,8 +10,9 @@ import torch
 from visionscope.core.spans import spans_of
 from visionscope.core.types import SPAN, Cost, Figure, Kind, Subject
 from visionscope.diagnostics import _heads, _outcomes
+from visionscope.diagnostics._outcomes import first_images
 from visionscope.diagnostics._reading import AttentionRow, Reading
-from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.tracing.attention import Attention, find_attention
 
 _PASSES = 1.5  # of a bare forward pass: what a batch of a small transformer takes with its attention written out
@@ -76,9 +77,7 @@ class AttentionHeads:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("attention: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images, and the one image whose maps are wanted.

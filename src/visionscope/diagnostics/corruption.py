@@ -22,6 +22,7 @@ from visionscope.data.corruptions import (
     TYPES,
     CorruptionWorkers,
     Pixels,
+    libraries,
     maker,
     to_images,
     to_pixels,
@@ -29,8 +30,8 @@ from visionscope.data.corruptions import (
 from visionscope.data.published_corruptions import open_published
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes, _robustness
-from visionscope.diagnostics._outcomes import OutcomeRow
-from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
+from visionscope.diagnostics._outcomes import OutcomeRow, first_images
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 
 REFERENCES = ("none", "alexnet")
 CLEAN = ("", 0)
@@ -142,6 +143,7 @@ class Corruption:
             fields["folder"] = open_published(self.folder, self.types, self.severities, None).fingerprint()
         else:
             fields["maker"] = maker()
+            fields["libraries"] = libraries()
         return fields
 
     def images(self, available: int) -> int:
@@ -153,9 +155,7 @@ class Corruption:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("corruption: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images, or of a published set the clean images and each type and severity.

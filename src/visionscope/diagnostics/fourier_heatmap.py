@@ -13,8 +13,8 @@ from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Heat, Panel, Subject
 from visionscope.diagnostics import _perturbed
-from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels
-from visionscope.errors import ConfigError, DataError
+from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
+from visionscope.errors import ConfigError
 from visionscope.numerics.noise import SEEDS, canonical, fourier_vector, unit_noise
 
 _KEYS = ("row_frequency", "column_frequency", "height", "width", "norm")
@@ -98,9 +98,7 @@ class FourierHeatmap:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("fourier_heatmap: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images.

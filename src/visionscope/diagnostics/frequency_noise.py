@@ -15,8 +15,8 @@ from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Panel, Subject
 from visionscope.diagnostics import _perturbed
-from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels
-from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
+from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.numerics.noise import SEEDS, Mask, in_ring, ring_edges, ring_mask, unit_noise
 
 _CHOICES = {"noise": ("sign", "gaussian"), "energy": ("equal_eps", "equal_energy"), "space": ("normalised", "pixel")}
@@ -141,9 +141,7 @@ class FrequencyNoise:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("frequency_noise: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images.

@@ -14,7 +14,8 @@ from visionscope.data import published
 from visionscope.diagnostics import _planes, _surfaces
 from visionscope.diagnostics._curvature import objective_of
 from visionscope.diagnostics._evaluation import Evaluation
-from visionscope.errors import ConfigError, DataError, nearest
+from visionscope.diagnostics._outcomes import first_images
+from visionscope.errors import ConfigError, nearest
 from visionscope.numerics.directions import NORMALIZATIONS, Direction
 from visionscope.tracing.plane import PlaneModel, batch_norms
 from visionscope.tracing.second_order import check_passes
@@ -152,9 +153,7 @@ class Landscape:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("landscape: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """A part per row of the grid, per further draw, and one for the places of checkpoints.

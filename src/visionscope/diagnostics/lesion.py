@@ -14,7 +14,7 @@ from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.diagnostics import _outcomes, _removals
-from visionscope.diagnostics._outcomes import OutcomeRow
+from visionscope.diagnostics._outcomes import OutcomeRow, first_images
 from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
 from visionscope.tracing.edit import Unit, block_units, branch_units, convolution_units
 from visionscope.tracing.replay import Replay
@@ -89,9 +89,7 @@ class Lesion:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("lesion: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images.

@@ -14,7 +14,7 @@ from visionscope.core.table import LEADING, column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Line, Panel, Subject
 from visionscope.data import conflict
 from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics._outcomes import OutcomeRow
+from visionscope.diagnostics._outcomes import OutcomeRow, first_images
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.paired import Flags, wilson
 
@@ -114,9 +114,7 @@ class ShapeBias:
         Raises:
             DataError: when there are none.
         """
-        if not available:
-            raise DataError("shape_bias: needs at least one image; the data have none")
-        return min(self.sample_size, available)
+        return first_images(self.name, self.sample_size, available)
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 images.
