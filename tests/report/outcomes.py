@@ -82,10 +82,18 @@ def noise(models: Sequence[Damaged], *, eps: Sequence[float] = ()) -> dict[str, 
     rows = []
     for model, strength in zip(models, eps or (0.7,) * len(models), strict=True):
         none = {"frequency": None, "low": None, "high": None, "noise": "none", "eps": 0.0, "energy": "none"}
-        rows.append({**_row(model), **none, "space": "none", "share": 0.0, "coverage": 0.9, "rms": 0.0})
+        rows.append(
+            {**_row(model), **none, "space": "none", "eps_in_pixels": 0.0, "share": 0.0, "coverage": 0.9, "rms": 0.0}
+        )
         for frequency, loss in model.losses.items():
             ring = {"frequency": frequency, "low": frequency - 0.05, "high": frequency + 0.05}
-            how = {"noise": "sign", "eps": strength, "energy": "equal_eps", "space": "normalised"}
+            how = {
+                "noise": "sign",
+                "eps": strength,
+                "eps_in_pixels": strength / 4,
+                "energy": "equal_eps",
+                "space": "normalised",
+            }
             rows.append({**_row(model, loss), **ring, **how, "share": 0.1, "coverage": 0.9, "rms": 0.2})
     return table(FrequencyNoise(), rows)
 

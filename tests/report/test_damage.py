@@ -110,7 +110,7 @@ def test_networks_that_lose_alike_are_not_told_apart() -> None:
 def test_networks_with_other_images_or_settings_are_not_compared() -> None:
     one, other = Damaged(label="a", losses=losses(*range(9))), Damaged(label="b", losses=losses(*range(9)))
     (said,) = between(findings(outcomes.noise([one, other], eps=(0.7, 0.5)), []))
-    assert said.headline == "a with b can't be compared: they differ in eps."
+    assert said.headline == "a with b can't be compared: they differ in eps_in_pixels."
     elsewhere = Damaged(label="b", losses=losses(*range(9)), sample="ffffffffffff")
     (said,) = between(findings(outcomes.noise([one, elsewhere]), []))
     assert said.headline == "a with b can't be compared: they saw different images."

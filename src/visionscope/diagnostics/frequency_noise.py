@@ -20,11 +20,12 @@ from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.numerics.noise import SEEDS, Mask, in_ring, ring_edges, ring_mask, unit_noise
 
 _CHOICES = {"noise": ("sign", "gaussian"), "energy": ("equal_eps", "equal_energy"), "space": ("normalised", "pixel")}
-_KEYS = ("frequency", "low", "high", "noise", "eps", "energy", "space", "share", "coverage")
+_KEYS = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "share", "coverage")
+_DIGITS = 6  # of a product that must come out the same for two networks
 _CLEAN: dict[str, Any] = {
     **dict.fromkeys(("frequency", "low", "high")),
     **dict.fromkeys(("noise", "energy", "space"), "none"),
-    **dict.fromkeys(("eps", "share", "rms"), 0.0),
+    **dict.fromkeys(("eps", "eps_in_pixels", "share", "rms"), 0.0),
 }
 
 
@@ -37,6 +38,9 @@ class FrequencyNoiseRow(OutcomeRow):
     high: float | None = column("upper end, outside unless it is 1 or more", "pi rad/pixel")
     noise: str = column("sign: +eps or -eps per number; gaussian; none for the clean images")
     eps: float = column("standard deviation of the noise before the ring is cut out, in units of `space`")
+    eps_in_pixels: float = column(
+        "eps in pixels of [0, 1], mean over channels; of networks that normalise alike the same"
+    )
     energy: str = column("equal_eps: as the ring leaves it; equal_energy: scaled to rms eps sqrt(width) in each ring")
     space: str = column("normalised: added to the model's images; pixel: in pixels of [0, 1], not clipped either")
     share: float = column("share of the plane's frequencies that the ring holds")
@@ -53,6 +57,9 @@ class FrequencyNoiseSummaryRow(ChangeRow):
     high: float = column("upper end, outside unless it is 1 or more", "pi rad/pixel")
     noise: str = column("sign or gaussian")
     eps: float = column("standard deviation of the noise before the ring is cut out, in units of `space`")
+    eps_in_pixels: float = column(
+        "eps in pixels of [0, 1], mean over channels; of networks that normalise alike the same"
+    )
     energy: str = column("equal_eps or equal_energy")
     space: str = column("normalised or pixel")
     share: float = column("share of the plane's frequencies that the ring holds")
@@ -81,7 +88,8 @@ class FrequencyNoise:
         noise: sign, +eps or -eps as in the authors' example, or gaussian.
         eps: standard deviation of the noise before the ring is cut out.
         energy: equal_eps (the paper) or equal_energy.
-        space: normalised, added to what the model is given (the authors' example), or pixel, in pixels of [0, 1].
+        space: normalised, added to what the model is given (the authors' example), or pixel, in pixels of [0, 1], for
+            networks that normalise differently.
         seed: of the noise.
         sample_size: how many images.
 
@@ -90,7 +98,7 @@ class FrequencyNoise:
     """
 
     name: ClassVar[str] = "frequency_noise"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = FrequencyNoiseRow
     sample: ClassVar[str] = "eval"
     ensembles: ClassVar[bool] = True
@@ -244,6 +252,9 @@ class _Noise:
             for mask, share in zip(masks, self._shares, strict=True)
         ]
         self._std = _perturbed.Pixels.of(subject).std if asked.space == "pixel" else None
+        std = _perturbed.input_of(subject).std
+        unit = 1.0 if asked.space == "pixel" else sum(std) / len(std)
+        self._eps_in_pixels = round(asked.eps * unit, _DIGITS)
 
     def added(self, batch: Batch) -> Iterator[Tensor]:
         """The images as they are, then with the noise of each ring."""
@@ -272,6 +283,7 @@ class _Noise:
             high=min(1.0, high),
             noise=asked.noise,
             eps=asked.eps,
+            eps_in_pixels=self._eps_in_pixels,
             energy=asked.energy,
             space=asked.space,
             share=self._shares[place - 1],

@@ -44,8 +44,8 @@ _CAVEATS: dict[str, tuple[str, ...]] = {
         "A network is asked about noise that it was not trained on; how much depends on the strength, on the space "
         "that the noise is added in and on the size of the images, which the table states. At equal eps a ring of "
         "higher frequencies is larger and holds more noise energy; only equal energy compares frequencies with each "
-        "other. Two networks at the same frequency get the same noise in pixels only where they normalise alike, or "
-        "where the noise is added to pixels.",
+        "other. Networks that normalise differently get noise of different strength in pixels (eps_in_pixels) and are "
+        "not compared; noise that is added to pixels (--frequency_noise.space pixel) is the same for all.",
     ),
     "fourier_heatmap": (
         "Each place is one Fourier basis vector of fixed norm, added to every image: a picture of which directions "

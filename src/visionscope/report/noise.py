@@ -27,7 +27,7 @@ from visionscope.report.finding import UNKNOWN, Finding, grouped
 from visionscope.report.style import number
 
 _CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
-_RING = ("frequency", "low", "high", "noise", "eps", "energy", "space", "rms")
+_RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")
 _VECTOR = ("row_frequency", "column_frequency", "height", "width", "norm")
 
 _LOW_VECTORS, _HIGH_VECTORS = "low frequency (up to pi / 3)", "high frequency (above 2 pi / 3)"
@@ -45,7 +45,7 @@ def noise_findings(table: pa.Table, summary: pa.Table) -> Iterator[Finding]:
         summary: what they come to.
     """
     serial = itertools.count(1)
-    outcomes = measured_models(table, ("frequency",), ("noise", "eps", "energy", "space", "coverage"))
+    outcomes = measured_models(table, ("frequency",), ("noise", "eps_in_pixels", "energy", "space", "coverage"))
     for name, rows in grouped(summary, summary.column_names).items():
         yield _worst_rings(serial, name, [row for row in rows if row["frequency"] is not None], outcomes[name])
     models = list(outcomes.values())

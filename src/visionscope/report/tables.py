@@ -39,7 +39,21 @@ _SETTINGS = ("augmentation", "batch_norm", "weight_decay", "label_smoothing", "p
 _LAST = ("parameters", "mini_batches", "eigenvalues", "unconverged", "products", "directions", "images")
 _ENDS = ("_low", "_high")
 _CONVENTIONS = (
-    *("noise", "eps", "energy", "space", "coverage", "height", "width", "norm", "step", "begins", "library", "origin"),
+    *(
+        "noise",
+        "eps",
+        "eps_in_pixels",
+        "energy",
+        "space",
+        "coverage",
+        "height",
+        "width",
+        "norm",
+        "step",
+        "begins",
+        "library",
+        "origin",
+    ),
     *("mode", "how", "paired", "bins", "fit_images", "decision", "targets", "fraction", "reach", "tokens"),
 )
 _OUTCOME = ("accuracy", "change", "nll", "p_holm")
