@@ -43,7 +43,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.
 # Networks that a diagnostic has something to ask of; all where it is not named.
+_PREDICTIONS = ("adversarial", "calibration", "corruption", "fit", "fourier_heatmap", "frequency_noise", "shape_bias")
 APPLIES: dict[str, tuple[str, ...]] = {
+    # What takes predictions alone is asked of one network: convolutions, BatchNorm and attention.
+    **dict.fromkeys(_PREDICTIONS, ("alternating",)),
     "attention": ("tokens", "alternating"),
     # Its own tests skip, saying so, where the extra is missing.
     **({} if find_spec("torch_uncertainty") else {"corruption": ()}),
