@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from visionscope.core.types import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing.axes import Axes, Axis, fresh
 from visionscope.tracing.operations import is_alias
-from visionscope.tracing.record import Frame, Node, Recorder, function_name
+from visionscope.tracing.record import Frame, Node, Recorder, function_name, module_calls
 from visionscope.tracing.sums import Sum, find_sums
 from visionscope.tracing.tokens import Tokens, UnplacedError, tokens_of
 from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, _Watcher, refuse_wrapped, shadow
@@ -384,16 +383,5 @@ def read_attention(
     """
     refuse_wrapped(model)
     reader = _Reader(model, found, attentions, callback)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    handles = [
-        register_module_forward_pre_hook(reader._enter_module),
-        register_module_forward_hook(reader._leave_module, always_call=True),
-    ]
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with reader:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for handle in handles:
-            handle.remove()
+    with module_calls(reader._enter_module, reader._leave_module), reader:
+        yield

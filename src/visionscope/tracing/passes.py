@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from visionscope.errors import TraceError
 from visionscope.tracing.edit import Addition, Edit, pixels_of, skip_of
 from visionscope.tracing.operations import ADDITIONS
-from visionscope.tracing.record import is_addition, tensors_in
+from visionscope.tracing.record import is_addition, module_calls, tensors_in
 
 _NUMBERS = (bool, int, float, str, type(None))
 
@@ -153,19 +152,8 @@ class Pass(TorchFunctionMode):
         Args:
             images: for the model.
         """
-        fused = torch.backends.mha.get_fastpath_enabled()
-        handles = [
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, always_call=True),
-        ]
-        try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            with self._stubbed(), self:
-                return self._learned.model(images)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
-            for handle in handles:
-                handle.remove()
+        with module_calls(self._enter, self._leave), self._stubbed(), self:
+            return self._learned.model(images)
 
     def spoiled(self) -> set[int]:
         """The results that were handed out and have been overwritten since."""

@@ -1,7 +1,8 @@
 """One pass over a model, written down: every operation on something computed from the images, every module call."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -221,6 +222,27 @@ class Recorder(TorchFunctionMode):
                 outputs.append((place, self._nodes[tensor]))
         frame.outputs = tuple(outputs)
         frame.stop = len(self.record.nodes)
+
+
+@contextmanager
+def module_calls(enter: Callable[..., None], leave: Callable[..., None]) -> Iterator[None]:
+    """A context in which every call of a module is told, and nn.MultiheadAttention takes no fused path.
+
+    Hooks and path are as before on leaving, also after an error.
+
+    Args:
+        enter: called with the module and its arguments before each call.
+        leave: called with the module, its arguments and its result after each, None where the call raised.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for handle in handles:
+            handle.remove()
 
 
 def is_addition(name: str, args: Any) -> bool:

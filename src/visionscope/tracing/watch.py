@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from visionscope.core.types import Point
@@ -18,7 +17,7 @@ from visionscope.errors import TraceError, nearest
 from visionscope.tracing.axes import Arrangement
 from visionscope.tracing.discover import Site, Unwatched, discover
 from visionscope.tracing.operations import ADDITIONS
-from visionscope.tracing.record import Record, is_addition, record_pass, tensors_in
+from visionscope.tracing.record import Record, is_addition, module_calls, record_pass, tensors_in
 
 TRACE_BATCH = 2
 Callback = Callable[[Point, Tensor], None]
@@ -288,16 +287,5 @@ def watch(model: nn.Module, found: Trace, callback: Callback, points: Sequence[P
     """
     refuse_wrapped(model)
     watcher = _Watcher(model, found, found.points if points is None else points, callback)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    handles = [
-        register_module_forward_pre_hook(watcher._enter_module),
-        register_module_forward_hook(watcher._leave_module, always_call=True),
-    ]
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with watcher:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for handle in handles:
-            handle.remove()
+    with module_calls(watcher._enter_module, watcher._leave_module), watcher:
+        yield
