@@ -139,7 +139,10 @@ def test_long_parts_and_long_runs_are_announced(tmp_path, capsys, monkeypatch):
     assert main(["diagnose", CNN, *SMALL, "--only", "variance", "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     assert "cnn: one part takes more than 10 minutes" in capsys.readouterr().out
     monkeypatch.setattr(studies, "ASK_SECONDS", 1e-6)
-    line = refused(capsys, "diagnose", CNN, *SMALL, "--only", "all", "--out", str(tmp_path / "run"))
+    assert main(["diagnose", CNN, *SMALL, "--only", "all", "--out", str(tmp_path / "run")]) == 2
+    *left_out, line = capsys.readouterr().err.splitlines()
+    assert "visionscope: left out: attention of cnn: has no self-attention (no point of kind msa)" in left_out
+    assert all(said.startswith("visionscope: left out: ") for said in left_out)
     assert "only: all takes about" in line
     assert "add --yes" in line
     assert not (tmp_path / "run").exists()

@@ -185,8 +185,8 @@ def test_the_two_sides_have_axes_of_their_own_also_as_small_multiples() -> None:
     assert {common.x for common in axes_of(beside)} == {(-80.0, 0.0), (0.0, 80.0)}
     labels = [(ax.get_title(loc="left"), ax.get_ylabel()) for ax in to_matplotlib(figure).axes if ax.get_visible()]
     # Each row's first panel names its measure, and so does the first of the other side.
-    assert labels[0] == ("net_0", "density among the negative")
-    assert labels[7] == ("net_0", "density among the positive")
+    assert labels[0] == ("net_0: negative", "density among the negative")
+    assert labels[7] == ("net_0: positive", "density among the positive")
 
 
 def test_a_line_at_zero_where_a_density_spans_it() -> None:
