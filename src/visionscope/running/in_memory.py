@@ -22,7 +22,8 @@ from visionscope.models.ensemble import Ensemble, load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
-from visionscope.running.plan import check_precision, further_sample
+from visionscope.running.plan import check_precision
+from visionscope.running.samples import samples_of
 from visionscope.running.store import data_text, with_leading
 from visionscope.running.subjects import check_ensemble, scopes_of, unwatched
 from visionscope.tracing import trace, watch
@@ -118,19 +119,19 @@ def _opened(
     diagnostic: Any, spec: str, loaded: LoadedModel | None, augmentation: str | None
 ) -> tuple[dict[str, SampleLike], str]:
     """The samples that a diagnostic reads of a data spec, and what tables call the data."""
-    classes = None if loaded is None else loaded.num_classes
+    samples = samples_of(
+        diagnostic,
+        spec,
+        functools.partial(open_source, spec),
+        _input(loaded),
+        num_classes=None if loaded is None else loaded.num_classes,
+        seed=0,
+        augmentation=augmentation or "none",
+    )
     training = diagnostic.sample == "train"
     strength = (augmentation or "none") if training else None
-    if hasattr(diagnostic, "source"):
-        source = diagnostic.source(spec, classes)
-    else:
-        source = open_source(spec, default_split="train" if training else "test", num_classes=classes)
-    drawn = None if strength is None else paper_augmentation(strength, _input(loaded))
-    first = Sample(source, _input(loaded), diagnostic.images(len(source)), 0, drawn)
-    samples: dict[str, SampleLike] = {diagnostic.sample: first}
-    for name in getattr(diagnostic, "beside", ()):
-        samples[name] = further_sample(spec, diagnostic, name, first, classes)
-    return samples, data_text({"spec": spec, "split": source.split, "augmentation": strength})
+    split = samples[diagnostic.sample].source.split
+    return dict(samples), data_text({"spec": spec, "split": split, "augmentation": strength})
 
 
 def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:

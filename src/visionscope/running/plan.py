@@ -14,13 +14,13 @@ import torch
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
-from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.models.spec import parse_spec
+from visionscope.running.samples import samples_of
 from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.running.subjects import check_ensemble, subject_of
@@ -241,37 +241,19 @@ def _measured(
     opened: Callable[..., Source],
 ) -> Subject:
     """The subject as a measuring diagnostic gets it: with samples of its own and, on training images, an objective."""
-    training = diagnostic.sample == "train"
-    if hasattr(diagnostic, "source"):
-        source = diagnostic.source(study.data, loaded.num_classes)
-    else:
-        source = opened(default_split="train" if training else "test", num_classes=loaded.num_classes)
-    augmentation = paper_augmentation(study.augmentation, loaded.input) if training else None
-    sample = Sample(source, loaded.input, diagnostic.images(len(source)), study.seed, augmentation)
-    samples = {diagnostic.sample: sample}
-    for name in getattr(diagnostic, "beside", ()):
-        samples[name] = further_sample(study.data, diagnostic, name, sample, loaded.num_classes)
+    samples = samples_of(
+        diagnostic,
+        study.data,
+        opened,
+        loaded.input,
+        num_classes=loaded.num_classes,
+        seed=study.seed,
+        augmentation=study.augmentation,
+    )
     changed = dataclasses.replace(subject, samples=samples)
-    if not training:
+    if diagnostic.sample != "train":
         return changed
     return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)
-
-
-def further_sample(spec: str, diagnostic: Any, name: str, first: Sample, num_classes: int | None) -> Sample:
-    """A sample that a diagnostic reads beside its first one.
-
-    Args:
-        spec: of the data.
-        diagnostic: one with `beside`.
-        name: `calibration`, of the same source as the first sample and without any of its images; or `eval`.
-        first: its first sample.
-        num_classes: of the model's head, or None where unknown.
-    """
-    if name == "calibration":
-        count = diagnostic.images_beside(len(first.source))
-        return Sample(first.source, first.input, count, first.seed, skip=len(first))
-    source = open_source(spec, default_split="test", num_classes=num_classes)
-    return Sample(source, first.input, diagnostic.images_beside(len(source)), first.seed)
 
 
 def _with_label(reason: str, label: str) -> str:
