@@ -68,19 +68,20 @@ class Pooled:
     nll: float
 
 
-def first_images(name: str, asked: int, available: int) -> int:
+def first_images(name: str, asked: int, available: int, kind: str = "image") -> int:
     """As many images as asked, or as there are.
 
     Args:
         name: of the diagnostic, for the error.
         asked: at least 1.
         available: in the sample.
+        kind: what they are, for the error.
 
     Raises:
         DataError: when there are none.
     """
     if not available:
-        raise DataError(f"{name}: needs at least one image; the data have none")
+        raise DataError(f"{name}: needs at least one {kind}; the data have none")
     return min(asked, available)
 
 

@@ -18,7 +18,7 @@ from visionscope.core.types import MINI_BATCH, SPAN, Batch, Cost, Figure, Line, 
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._curvature import objective_of
 from visionscope.diagnostics._outcomes import OutcomeRow
-from visionscope.errors import ConfigError, DataError
+from visionscope.errors import ConfigError
 from visionscope.numerics.paired import Values, wilson
 
 
@@ -97,7 +97,7 @@ class Fit:
         Raises:
             DataError: when there are none.
         """
-        return _most(self.sample_size, available, "training")
+        return _outcomes.first_images(self.name, self.sample_size, available, "training image")
 
     def images_beside(self, available: int) -> int:
         """As many test images as asked, or as there are.
@@ -108,7 +108,7 @@ class Fit:
         Raises:
             DataError: when there are none.
         """
-        return _most(self.test_size, available, "test")
+        return _outcomes.first_images(self.name, self.test_size, available, "test image")
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """Spans of 256 training images, then spans of 256 test images.
@@ -237,12 +237,6 @@ def _top_classes(batch: Batch) -> Tensor:
     if batch.shares is None or batch.partners is None:
         return batch.labels
     return torch.where(batch.shares >= 0.5, batch.labels, batch.partners)
-
-
-def _most(wanted: int, available: int, kind: str) -> int:
-    if not available:
-        raise DataError(f"fit: needs at least one {kind} image; the data have none")
-    return min(wanted, available)
 
 
 def _groups(table: pa.Table) -> list[list[dict[str, Any]]]:
