@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from visionscope.numerics.paired import Difference, Values, holm, paired_means
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, joined, weights_remark
+from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, across_models, grouped, joined, weights_remark
 from visionscope.report.style import number
 
 SIGNIFICANT = 0.05
@@ -168,14 +168,11 @@ def not_compared(diagnostic: str, serial: Iterator[int], models: Sequence[Measur
             reasons.setdefault(f"they differ in {joined(differing)}", []).append(f"{first.label} with {second.label}")
     for reason, names in reasons.items():
         headline = f"{joined(names)} can't be compared: {reason}."
-        yield Finding(
-            anchor=f"rows-{diagnostic}-{next(serial)}",
-            diagnostic=diagnostic,
-            model="",
-            kind="",
+        yield across_models(
+            f"rows-{diagnostic}-{next(serial)}",
+            diagnostic,
+            headline,
             verdict=UNKNOWN,
-            headline=headline,
-            brief=headline,
             detail="",
             columns=("model", "sample", *models[0].settings),
             rows=tuple((one.label, one.sample, *one.settings.values()) for one in models),
@@ -211,14 +208,11 @@ def between(
             others = "1 other pair of models differs" if left == 1 else f"{left} other pairs of models differ"
             texts[-1] += f" {others} less clearly: see the figure."
         columns = ("number", "first", "second", "difference", "low", "high", "unit", "p_holm")
-        yield Finding(
-            anchor=f"rows-{diagnostic}-{next(serial)}",
-            diagnostic=diagnostic,
-            model="",
-            kind="",
+        yield across_models(
+            f"rows-{diagnostic}-{next(serial)}",
+            diagnostic,
+            headline,
             verdict=MODELS_DIFFER if clear else UNKNOWN,
-            headline=headline,
-            brief=headline,
             detail=" ".join([*rest, f"{names[0]} minus {names[1]}: {'; '.join(texts)}"]),
             columns=columns,
             rows=tuple(

@@ -55,6 +55,44 @@ class Finding:
         return f"{self.headline} {self.detail}".strip()
 
 
+def across_models(
+    anchor: str,
+    diagnostic: str,
+    headline: str,
+    *,
+    verdict: str,
+    detail: str,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+    strength: float,
+) -> Finding:
+    """A sentence on several models, which is the same in full and in brief.
+
+    Args:
+        anchor: see `Finding`, as for the others.
+        diagnostic: the table's name.
+        headline: the sentence.
+        verdict: see `Finding`.
+        detail: further sentences.
+        columns: the names of the columns of `rows`.
+        rows: those counted.
+        strength: see `Finding`.
+    """
+    return Finding(
+        anchor=anchor,
+        diagnostic=diagnostic,
+        model="",
+        kind="",
+        verdict=verdict,
+        headline=headline,
+        brief=headline,
+        detail=detail,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        strength=strength,
+    )
+
+
 def interval(
     value: float | None, error: float | None, degrees: int, *, comparisons: int = 1
 ) -> tuple[float, float] | None:

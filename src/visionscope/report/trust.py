@@ -28,7 +28,7 @@ from visionscope.report.compare import (
     not_compared,
     share_text,
 )
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, interval, weights_remark
+from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, across_models, grouped, interval, weights_remark
 from visionscope.report.style import number
 
 _CALIBRATION = (
@@ -213,17 +213,14 @@ def _two_fits(
     detail = f"{losses}{_plus_minus(other)} nat; {gain}."
     headline = f"{capital(said, labels)}."
     columns = ("model", *_FIT)
-    return Finding(
-        anchor=f"rows-fit-{next(serial)}",
-        diagnostic="fit",
-        model="",
-        kind="",
+    return across_models(
+        f"rows-fit-{next(serial)}",
+        "fit",
+        headline,
         verdict=verdict,
-        headline=headline,
-        brief=headline,
         detail=detail,
         columns=columns,
-        rows=tuple(tuple(one[key] for key in columns) for one in rows),
+        rows=[tuple(one[key] for key in columns) for one in rows],
         strength=1.0 + abs(errors.value) if verdict == MODELS_DIFFER else 0.0,
     )
 
@@ -238,17 +235,14 @@ def _ordering(serial: Iterator[int], rows: Sequence[Mapping[str, Any]]) -> Findi
     ordered = sorted(rows, key=lambda row: float(row["nll_train"]))
     headline = f"{capital(said)}."
     columns = ("model", *_FIT)
-    return Finding(
-        anchor=f"rows-fit-{next(serial)}",
-        diagnostic="fit",
-        model="",
-        kind="",
+    return across_models(
+        f"rows-fit-{next(serial)}",
+        "fit",
+        headline,
         verdict="described" if p < SIGNIFICANT else UNKNOWN,
-        headline=headline,
-        brief=headline,
         detail=f"By NLL_train: {', '.join(str(row['model']) for row in ordered)}.",
         columns=columns,
-        rows=tuple(tuple(one[key] for key in columns) for one in ordered),
+        rows=[tuple(one[key] for key in columns) for one in ordered],
         strength=abs(rho) if p < SIGNIFICANT else 0.0,
     )
 
