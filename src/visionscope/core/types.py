@@ -48,6 +48,8 @@ class Point:
         layout: the tensor's axes as an einops pattern over b, c, h, w, such as `b (h w) c`.
         prefix_tokens: class, distillation and register tokens in front of the grid's tokens.
         operations: all operations seen in the branch, by name.
+        follows: name of the default point that holds the very stream that the branch received, which is what a change
+            at this point is measured from; "" where no point holds it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Point:
     layout: str
     prefix_tokens: int
     operations: tuple[str, ...] = ()
+    follows: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

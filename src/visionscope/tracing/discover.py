@@ -236,11 +236,12 @@ def _staged(drafts: Sequence[_Draft]) -> list[tuple[Point, Site]]:
             stage += 1
             area = height * width
         depth = index / max(len(drafts) - 1, 1)
-        points.append((_point(draft, stage, depth), draft.site))
+        follows = drafts[index - 1].name if index else ""
+        points.append((_point(draft, stage, depth, follows), draft.site))
     return points
 
 
-def _point(draft: _Draft, stage: int, depth: float) -> Point:
+def _point(draft: _Draft, stage: int, depth: float, follows: str) -> Point:
     how = draft.site.arrangement
     return Point(
         name=draft.name,
@@ -252,16 +253,18 @@ def _point(draft: _Draft, stage: int, depth: float) -> Point:
         layout=how.pattern,
         prefix_tokens=how.prefix,
         operations=draft.operations,
+        follows=follows,
     )
 
 
 def _between(points: Sequence[tuple[Point, Site]], further: Sequence[_Draft]) -> list[tuple[Point, Site]]:
-    """Further points take stage and depth from the default point of the same sum."""
+    """Further points take stage and depth from the default point of the same sum; a branch follows no stream."""
     known = {(site.path, site.call, site.number): point for point, site in points if site.role == "sum"}
     by_path = {point.name: point for point, _ in points}
     result = []
     for draft in further:
         near = known.get((draft.site.path, draft.site.call, draft.site.number)) or by_path.get(draft.site.path)
         if near is not None:
-            result.append((_point(draft, near.stage, near.depth), draft.site))
+            follows = near.follows if draft.site.role == "sum" else ""
+            result.append((_point(draft, near.stage, near.depth, follows), draft.site))
     return result
