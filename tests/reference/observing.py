@@ -10,7 +10,8 @@ from visionscope.core.table import from_table, to_table
 from visionscope.core.types import Kind, Point
 
 
-def make_points(grids, stages=None, kinds=None, channels=4):
+def make_points(grids, stages=None, kinds=None, channels=4, follows=None):
+    """Points p0, p1, ..., each of which follows the one before unless `follows` says otherwise."""
     count = len(grids)
     return tuple(
         Point(
@@ -22,6 +23,7 @@ def make_points(grids, stages=None, kinds=None, channels=4):
             channels=channels,
             layout="b c h w",
             prefix_tokens=0,
+            follows=follows[index] if follows else f"p{index - 1}" if index else "",
         )
         for index, grid in enumerate(grids)
     )

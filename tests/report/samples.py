@@ -101,13 +101,22 @@ def _place(spot: Spot) -> dict[str, object]:
     return {"point": spot.name, "kind": spot.kind, "stage": spot.stage, "depth": spot.depth, **grid}
 
 
+def _followed(spots: list[Spot], index: int) -> dict[str, object]:
+    """The points of an invented model follow each other."""
+    name = spots[index - 1].name if index else ""
+    refused = spots[index].fourier is None
+    note = "" if not refused else f"another grid than {name}" if name else "no point holds what it received"
+    return {"follows": name, "change_note": note}
+
+
 def _wobble(model: Invented, index: int) -> float:
     return model.wobble * math.sin(1.7 * index + len(model.label))
 
 
 def fourier_rows(model: Invented) -> list[dict[str, object]]:
     rows, level = [], -2.0
-    for index, spot in enumerate(model.spots()):
+    spots = model.spots()
+    for index, spot in enumerate(spots):
         change = None if spot.fourier is None else spot.fourier + _wobble(model, index) * (spot.fourier != 0)
         level = level + change if change is not None else level + 0.9 * (index > 0)
         half = spot.grid // 2
@@ -118,6 +127,7 @@ def fourier_rows(model: Invented) -> list[dict[str, object]]:
                 {
                     **leading(model),
                     **_place(spot),
+                    **_followed(spots, index),
                     "images": model.images,
                     "labelling": "true",
                     "profile": "diagonal",
@@ -136,12 +146,13 @@ def fourier_rows(model: Invented) -> list[dict[str, object]]:
 
 def variance_rows(model: Invented) -> list[dict[str, object]]:
     rows, level = [], 0.6
-    for index, spot in enumerate(model.spots()):
+    spots = model.spots()
+    for index, spot in enumerate(spots):
         change = None if spot.variance is None else 0.3 * (spot.variance + _wobble(model, index) * (spot.variance != 0))
         level = max(0.05, level + change) if change is not None else 0.5
         known = {"change": change, "change_error": None if change is None or model.error is None else model.error / 4}
         own = {"images": model.images, "variance": level, "standard_error": 0.02, **known, "note": ""}
-        rows.append({**leading(model), **_place(spot), **own})
+        rows.append({**leading(model), **_place(spot), **_followed(spots, index), **own})
     return rows
 
 

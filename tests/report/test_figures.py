@@ -13,6 +13,7 @@ from visionscope.report.arrange import (
     apart,
     groups,
     is_overlay,
+    kinds_shaded,
     limits,
     reads_overlaid,
     stage_labels,
@@ -75,11 +76,20 @@ def test_kinds_differ_in_shape_and_in_both_libraries() -> None:
 
 
 def test_background_is_shaded_up_to_the_point_of_attention() -> None:
-    panel = one_panel(curve(), model="m")
+    panel = one_panel(curve(starts=(math.nan, 0.0, 0.5)), model="m")
     (box,) = [
         shape for shape in panel_spec(panel, ["m"], limits([panel]))["layout"]["shapes"] if shape["type"] == "rect"
     ]
     assert (box["x0"], box["x1"], box["fillcolor"]) == (0.0, 0.5, "@@kind:msa")
+
+
+def test_background_begins_where_the_branch_did_and_nowhere_else() -> None:
+    kinds, x = ("stem", "mlp", "msa", "msa"), (0.0, 0.25, 0.5, 1.0)
+    panel = one_panel(curve(x=x, y=(1.0,) * 4, kinds=kinds, starts=(math.nan, 0.0, 0.0, math.nan)), model="m")
+    shapes = panel_spec(panel, ["m"], limits([panel]))["layout"]["shapes"]
+    assert [(box["x0"], box["x1"]) for box in shapes if box["type"] == "rect"] == [(0.0, 0.5)]
+    assert kinds_shaded([panel]) == ("msa",)
+    assert kinds_shaded([one_panel(curve(kinds=kinds, x=x, y=(1.0,) * 4), model="m")]) == ()
 
 
 def test_a_curve_of_one_point_is_marked_at_its_end_and_coloured_by_depth() -> None:

@@ -96,6 +96,29 @@ def test_points_after_a_change_of_grid_are_not_counted() -> None:
     assert len(sentence(found, "fourier", "conv").rows) == 13
 
 
+def test_modules_between_blocks_are_counted_in_no_sentence() -> None:
+    kinds = ("stem", "conv", "block", "conv", "block")
+    found = found_for(samples.vit(kinds=kinds, stages=(0, 1, 1, 1, 1), changes={"conv": 0.1, "block": -0.3}))
+    assert {one.kind for one in found if one.diagnostic in ("fourier", "variance")} == {"conv"}
+    assert len(sentence(found, "variance", "conv").rows) == 2
+
+
+def test_what_moved_is_measured_from_the_point_that_is_followed() -> None:
+    """Two branches of one stream: the second one's detail is not compared with the first one's."""
+    model = samples.vit(blocks=1, changes={"msa": 2.0, "mlp": math.log(1.5)}, wobble=0.0)
+    table = samples.tables([model])["fourier"]
+    stem = table.to_pylist()[0]["point"]
+    level = {row["point"]: row["log_amplitude"] for row in table.to_pylist() if row["high_frequency"]}[stem]
+    rows = [
+        {**row, "follows": stem, "log_amplitude": level + math.log(1.5) if row["high_frequency"] else 1.5}
+        if row["kind"] == "mlp"
+        else row
+        for row in table.to_pylist()
+    ]
+    one = sentence(findings({"fourier": pa.Table.from_pylist(rows, table.schema)}, []), "fourier", "mlp")
+    assert "The detail itself grew by 50 %; the mean hardly changed" in one.detail
+
+
 def test_high_frequency_rows_alone_are_counted() -> None:
     table = samples.tables([samples.vit()])["fourier"]
     rows = [{**row, "change": 9.0 if not row["high_frequency"] else row["change"]} for row in table.to_pylist()]
@@ -220,9 +243,7 @@ def test_points_that_begin_a_stage_are_mentioned() -> None:
     table = samples.tables([samples.resnet()])["variance"]
     rows = [{**row, "kind": "conv" if row["kind"] == "down" else row["kind"]} for row in table.to_pylist()]
     one = sentence(findings({"variance": pa.Table.from_pylist(rows, table.schema)}, []), "variance", "conv")
-    assert one.detail.endswith(
-        "3 more of its points can't be compared with the one before (another grid or number of channels)."
-    )
+    assert one.detail.endswith("3 more of its points have no change (another grid).")
 
 
 def test_random_weights_travel_with_every_sentence() -> None:

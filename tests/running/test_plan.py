@@ -41,7 +41,7 @@ BASE: dict[str, Any] = {
     "sample": "s",
     "diagnostic": Question(),
     "precision": "fp32",
-    "points": ["stem", "blocks.0+msa"],
+    "points": [("stem", ""), ("blocks.0+msa", "stem")],
 }
 
 
@@ -54,7 +54,8 @@ BASE: dict[str, Any] = {
         {"diagnostic": Question(bins=6)},
         {"diagnostic": NewerQuestion()},
         {"precision": "bf16"},
-        {"points": ["stem"]},
+        {"points": [("stem", "")]},
+        {"points": [("stem", ""), ("blocks.0+msa", "")]},
     ],
 )
 def test_digest_changes_with_what_the_numbers_depend_on(change):
@@ -64,7 +65,7 @@ def test_digest_changes_with_what_the_numbers_depend_on(change):
 def test_digest_is_the_same_on_every_machine():
     spelt_out = (
         '{"diagnostic": "question", "fields": {"bins": 5, "labelling": "true"}, "model": "m", "objective": null, '
-        '"points": ["stem", "blocks.0+msa"], "precision": "fp32", "sample": "s", "version": 1}'
+        '"points": [["stem", ""], ["blocks.0+msa", "stem"]], "precision": "fp32", "sample": "s", "version": 1}'
     )
     assert job_digest(**BASE) == hashlib.sha256(spelt_out.encode()).hexdigest()
 

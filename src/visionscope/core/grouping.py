@@ -82,12 +82,15 @@ def depth_line(
 
     Args:
         name: of the curve.
-        rows: of one model, in its order, with `depth`, `kind`, `point` and `standard_error`.
+        rows: of one model, in its order, with `depth`, `kind`, `point` and `standard_error`; where points are steps
+            of a network, `follows` names the one before.
         value: the column drawn.
         comparable: columns in which two points must agree for the curve to run from one to the other.
         said: what hovering over a row's point tells.
     """
+    depths = {row["point"]: row["depth"] for row in rows}
     x: list[float] = []
+    starts: list[float] = []
     y: list[float] = []
     errors: list[float] = []
     kinds: list[str] = []
@@ -95,18 +98,28 @@ def depth_line(
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and any(before[key] != row[key] for key in comparable):
             x.append((before["depth"] + row["depth"]) / 2)
+            starts.append(math.nan)
             y.append(math.nan)
             errors.append(0.0)
             kinds.append(row["kind"])
             hover.append("")
         x.append(row["depth"])
+        starts.append(depths.get(row.get("follows"), math.nan))
         y.append(row[value])
         errors.append(row["standard_error"] or 0.0)
         kinds.append(row["kind"])
         hover.append(said(row))
     known = any(row["standard_error"] is not None for row in rows)
     error = tuple(errors) if known else None
-    return Line(name=name, x=tuple(x), y=tuple(y), error=error, kinds=tuple(kinds), hover=tuple(hover))
+    return Line(
+        name=name,
+        x=tuple(x),
+        y=tuple(y),
+        error=error,
+        kinds=tuple(kinds),
+        hover=tuple(hover),
+        starts=tuple(starts),
+    )
 
 
 def images_text(table: pa.Table) -> str:

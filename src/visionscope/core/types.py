@@ -279,6 +279,8 @@ class Line:
         high: their upper ends.
         faint: per x, whether the point differs from nothing but chance: drawn in grey; empty where all count.
         role: `curve`; `points`, marks that no line joins; `reference`, a thin grey line that is no measurement.
+        starts: per x, the abscissa of the point that holds what this one's branch received, NaN where none does; empty
+            where the points are no steps.
     """
 
     name: str
@@ -294,6 +296,7 @@ class Line:
     high: tuple[float, ...] | None = None
     faint: tuple[bool, ...] = ()
     role: str = "curve"
+    starts: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.following import Before, before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Line, Panel, Point
@@ -38,9 +39,11 @@ class FourierRow:
     delta_log_amplitude: float | None = column("log-amplitude minus that at frequency 0, mean", "natural log")
     standard_error: float | None = column("of the mean over images", "natural log")
     log_amplitude: float | None = column("log-amplitude itself, not relative to that at frequency 0", "natural log")
-    change: float | None = column("delta_log_amplitude minus that of the previous point of equal grid", "natural log")
+    follows: str = column("the point that holds what the branch received; empty where none does")
+    change: float | None = column("delta_log_amplitude minus that of the point it follows", "natural log")
     change_error: float | None = column("standard error of the mean paired difference over images", "natural log")
     high_frequency: bool = column("whether this is the last half-diagonal frequency below Nyquist")
+    change_note: str = column("why there is no change")
     note: str = column("why there is no value")
 
 
@@ -57,7 +60,7 @@ class FourierState:
     )
     squares: tuple[float, ...] = column("sum of its squares")
     change_images: int = column("images in the sums of changes")
-    change_sums: tuple[float, ...] = column("sum of paired differences from the previous point", "natural log")
+    change_sums: tuple[float, ...] = column("sum of paired differences from the point it follows", "natural log")
     change_squares: tuple[float, ...] = column("sum of their squares")
 
 
@@ -69,7 +72,8 @@ class Fourier:
     is theirs. Unlike the notebook: the mean is over a sample, not one image; prefix tokens are dropped by what the
     trace says, not by model name; frequencies are the true ones (the notebook's linspace(0, 1) calls the last bin
     1.0 pi where a 14 x 14 map has 0.857 pi); grids may be odd or not square. Values compare between points of equal
-    grid only; the mean of a map enters all of them, as frequency 0.
+    grid only; the mean of a map enters all of them, as frequency 0. A change is measured from the stream that the
+    branch received (`visionscope.core.following`).
 
     Attributes:
         labelling: `true`, or `paper` to label the half-diagonal from 0 to 1 as the notebook does.
@@ -80,7 +84,7 @@ class Fourier:
     """
 
     name: ClassVar[str] = "fourier"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     row: ClassVar[type] = FourierRow
     state_row: ClassVar[type] = FourierState
 
@@ -139,12 +143,11 @@ class FourierObserver:
         profiles = ("diagonal", "radial") if settings.radial else ("diagonal",)
         self._series = [(index, profile) for profile in profiles for index in range(len(points))]
         self._index = {(self._points[index].name, profile): i for i, (index, profile) in enumerate(self._series)}
-        widths, previous = [], []
-        for place, (index, profile) in enumerate(self._series):
-            grid = self._points[index].grid
-            widths.append(_width(grid, profile))
-            previous.append(place - 1 if index > 0 and self._points[index - 1].grid == grid else None)
-        self._sums = ImageSums(widths, previous)
+        self._before = before(self._points)
+        widths = [_width(self._points[index].grid, profile) for index, profile in self._series]
+        places: dict[tuple[int | None, str], int] = {one: place for place, one in enumerate(self._series)}
+        followed = [places.get((self._before[index].index, profile)) for index, profile in self._series]
+        self._sums = ImageSums(widths, followed)
 
     def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
         """Takes the maps of one point.
@@ -234,9 +237,9 @@ class FourierObserver:
         by_point = sorted(range(len(self._series)), key=lambda series: self._series[series][0])
         for series in by_point:
             index, profile = self._series[series]
-            yield from self._rows_of(self._points[index], profile, totals[series])
+            yield from self._rows_of(self._points[index], self._before[index], profile, totals[series])
 
-    def _rows_of(self, point: Point, profile: str, sums: Sums) -> Iterator[FourierRow]:
+    def _rows_of(self, point: Point, other: Before, profile: str, sums: Sums) -> Iterator[FourierRow]:
         count = _width(point.grid, profile)
         labelling = self._settings.labelling if profile == "diagonal" else "true"
         head = (
@@ -251,7 +254,7 @@ class FourierObserver:
         )
         if not count:
             note = f"grid {_grid_text(point.grid)} is too small"
-            yield FourierRow(*head, profile, None, None, None, None, None, None, False, note)
+            yield FourierRow(*head, profile, None, None, None, None, point.follows, None, None, False, note, note)
             return
         axis = spectrum.frequencies(point.grid, count)
         if labelling == "paper":
@@ -268,7 +271,8 @@ class FourierObserver:
                 )
             itself = None if mean is None or level is None else level + mean
             last = profile == "diagonal" and k == count - 1
-            yield FourierRow(*head, profile, frequency, mean, error, itself, change, change_error, last, note)
+            moved = (point.follows, change, change_error, last, other.note)
+            yield FourierRow(*head, profile, frequency, mean, error, itself, *moved, note)
 
 
 def _width(grid: tuple[int, int], profile: str) -> int:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.following import before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Panel, Point
@@ -33,10 +34,10 @@ class VarianceRow:
     images: int = column("images in the mean")
     variance: float | None = column("unbiased variance over positions, mean over channels and images", "feature units²")
     standard_error: float | None = column("of the mean over images", "feature units²")
-    change: float | None = column(
-        "variance minus that of the previous point of equal grid and channels", "feature units²"
-    )
+    follows: str = column("the point that holds what the branch received; empty where none does")
+    change: float | None = column("variance minus that of the point it follows", "feature units²")
     change_error: float | None = column("standard error of the mean paired difference over images", "feature units²")
+    change_note: str = column("why there is no change")
     note: str = column("why there is no value")
 
 
@@ -50,7 +51,7 @@ class VarianceState:
     total: float = column("sum of variances", "feature units²")
     squares: float = column("sum of their squares")
     change_images: int = column("images in the sums of changes")
-    change_total: float = column("sum of paired differences from the previous point", "feature units²")
+    change_total: float = column("sum of paired differences from the point it follows", "feature units²")
     change_squares: float = column("sum of their squares")
 
 
@@ -59,12 +60,12 @@ class Variance:
     """Feature-map variance: over positions, per channel and image, unbiased; then the mean over channels and images.
 
     As in the authors' notebook (torch.var over height and width), over a sample instead of one batch. The change is
-    measured image by image from the previous point where that has the same grid and channels: the stem counts as what
-    the first block of a plain transformer changes.
+    measured image by image from the stream that the branch received, where a point of the same grid and channels holds
+    it (`visionscope.core.following`): the stem counts as what the first block of a plain transformer changes.
     """
 
     name: ClassVar[str] = "variance"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     row: ClassVar[type] = VarianceRow
     state_row: ClassVar[type] = VarianceState
 
@@ -107,12 +108,8 @@ class VarianceObserver:
         """
         self._points = tuple(points)
         self._index = {point.name: index for index, point in enumerate(points)}
-        previous: list[int | None] = []
-        for index, point in enumerate(points):
-            before = points[index - 1] if index else None
-            same = before is not None and (before.grid, before.channels) == (point.grid, point.channels)
-            previous.append(index - 1 if same else None)
-        self._sums = ImageSums([1] * len(points), previous)
+        self._before = before(points)
+        self._sums = ImageSums([1] * len(points), [one.index for one in self._before])
 
     def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
         """Takes the maps of one point.
@@ -185,11 +182,13 @@ class VarianceObserver:
 
     def rows(self) -> Iterator[VarianceRow]:
         """A row per point, in model order."""
-        for point, sums in zip(self._points, self._sums.totals(), strict=True):
+        for point, other, sums in zip(self._points, self._before, self._sums.totals(), strict=True):
             mean, error = mean_and_error(sums.images, sums.total[0], sums.squares[0])
             change, change_error = mean_and_error(sums.change_images, sums.change_total[0], sums.change_squares[0])
             head = (point.name, str(point.kind), point.stage, point.depth, *point.grid, point.channels, sums.images)
-            yield VarianceRow(*head, mean, error, change, change_error, _note(point, sums.images))
+            note = _note(point, sums.images)
+            moved = (point.follows, change, change_error, other.note)
+            yield VarianceRow(*head, mean, error, *moved, note)
 
 
 def _too_small(point: Point) -> bool:

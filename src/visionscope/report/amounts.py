@@ -51,7 +51,7 @@ def measured(what: str, mean: float, ends: tuple[float, float] | None, level: fl
 def what_moved(rows: Sequence[Mapping[str, Any]], counted: Sequence[Mapping[str, Any]]) -> str:
     """Whether the detail itself changed or the mean that it is measured against.
 
-    The mean over the counted points of the change of ln A(high) and of ln A(0) from the point before; their
+    The mean over the counted points of the change of ln A(high) and of ln A(0) from the point it follows; their
     difference is the mean change of the log-amplitude relative to frequency 0.
 
     Args:
@@ -67,12 +67,10 @@ def what_moved(rows: Sequence[Mapping[str, Any]], counted: Sequence[Mapping[str,
             high[row["point"]] = row.get("log_amplitude")
         if row["frequency"] == 0:
             zero[row["point"]] = row.get("log_amplitude")
-    order = list(dict.fromkeys(row["point"] for row in rows))
     moves: list[tuple[float, float]] = []
     for row in counted:
-        place = order.index(row["point"])
-        ends = [(known.get(row["point"]), known.get(order[place - 1])) for known in (high, zero)]
-        if place == 0 or any(value is None or not math.isfinite(value) for pair in ends for value in pair):
+        ends = [(known.get(row["point"]), known.get(row["follows"])) for known in (high, zero)]
+        if any(value is None or not math.isfinite(value) for pair in ends for value in pair):
             return ""
         moves.append((ends[0][0] - ends[0][1], ends[1][0] - ends[1][1]))  # type: ignore[operator]
     if not moves:

@@ -244,8 +244,17 @@ def kinds_shaded(panels: Iterable[Panel]) -> tuple[str, ...]:
         panels: any panels; those with several curves, and points that no line joins, are not shaded.
     """
     alone = (panel.lines[0] for panel in panels if len(panel.lines) == 1 and panel.lines[0].role == "curve")
-    kinds = [kind for line in alone for kind in line.kinds[1:] if kind in SHADED_KINDS]
-    return tuple(dict.fromkeys(kinds))
+    return tuple(dict.fromkeys(kind for line in alone for _, _, kind in shaded_steps(line)))
+
+
+def shaded_steps(line: Line) -> list[tuple[float, float, str]]:
+    """From where to where a curve's background is shaded, and for which kind: a branch's step.
+
+    Args:
+        line: a curve; one whose points are no steps of a network is not shaded.
+    """
+    steps = zip(line.starts, line.x, line.kinds, strict=False)
+    return [(start, x, kind) for start, x, kind in steps if kind in SHADED_KINDS and math.isfinite(start)]
 
 
 def stage_ticks(heat: Heat) -> tuple[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]]:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.types import Kind
 from visionscope.report.amounts import LEAST_PERCENT, measured, percent, what_moved
 from visionscope.report.finding import (
     NO_CLEAR_CHANGE,
@@ -54,9 +56,11 @@ QUANTITIES = (
     Quantity(diagnostic="variance", words="the variance of the feature maps", value="variance", columns=()),
 )
 
-_COLUMNS = ("point", "kind", "stage", "depth", "grid_height", "grid_width", "images", "change", "change_error")
+_COLUMNS = ("point", "kind", "stage", "depth", "grid_height", "grid_width", "images")
+_CHANGE = ("follows", "change", "change_error", "change_note")
 _SHOWN = (
     "point",
+    "follows",
     "stage",
     "depth",
     "grid",
@@ -98,10 +102,10 @@ _EXACT = 1e-7
 def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
     """One sentence for each model and kind: at how many points the quantity falls, rises, or can't be told to move.
 
-    A point counts where its `change` - this point minus the one before it on the same grid, a paired mean over
-    images - exists; its 95 % interval is Student's t with images - 1 degrees of freedom. The interval of the mean
-    over points takes the mean of the points' standard errors: the points share their images, and for any correlation
-    between them the true error is no larger.
+    A point counts where its `change` - this point minus the one it follows, a paired mean over images - exists, but
+    for plain modules between blocks (kind `block`); its 95 % interval is Student's t with images - 1 degrees of
+    freedom. The interval of the mean over points takes the mean of the points' standard errors: the points share their
+    images, and for any correlation between them the true error is no larger.
 
     Args:
         table: result rows of the diagnostic, with the leading columns.
@@ -109,18 +113,26 @@ def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
     """
     serial = 0
     optional = [name for name in quantity.optional if name in table.column_names]
-    for name, rows in grouped(table, (*_COLUMNS, *quantity.columns, *optional, quantity.value)).items():
+    for name, rows in grouped(table, (*_COLUMNS, *_CHANGE, *quantity.columns, *optional, quantity.value)).items():
         here = [row for row in rows if row.get("high_frequency", True)]
         staged = region_names(rows)
         label = name + weights_remark(rows)
         for kind in _ordered({row["kind"] for row in here}):
             members = [row for row in here if row["kind"] == kind]
             known = [row for row in members if row["change"] is not None and math.isfinite(row["change"])]
-            if known:
+            if known and kind != Kind.BLOCK:
                 serial += 1
                 anchor = f"rows-{quantity.diagnostic}-{serial}"
                 moved = what_moved(rows, known) if optional else ""
-                one = _finding(anchor, label, known, len(members) - len(known), quantity, staged=staged, moved=moved)
+                one = _finding(
+                    anchor,
+                    label,
+                    known,
+                    [row for row in members if row not in known],
+                    quantity,
+                    staged=staged,
+                    moved=moved,
+                )
                 yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
 
 
@@ -130,7 +142,14 @@ def _ordered(kinds: set[str]) -> list[str]:
 
 
 def _finding(
-    anchor: str, label: str, rows: list[dict[str, Any]], apart: int, quantity: Quantity, *, staged: bool, moved: str
+    anchor: str,
+    label: str,
+    rows: list[dict[str, Any]],
+    apart: list[dict[str, Any]],
+    quantity: Quantity,
+    *,
+    staged: bool,
+    moved: str,
 ) -> Finding:
     ends = [interval(row["change"], row["change_error"], row["images"] - 1) for row in rows]
     verdicts = [_verdict(row, quantity, pair) for row, pair in zip(rows, ends, strict=True)]
@@ -149,8 +168,8 @@ def _finding(
         clear = verdict_of(_mean_interval(rows)[1]) != NO_CLEAR_CHANGE
         sentences = [_size(rows, quantity), moved if clear else "", _places(regions, verdicts)]
     if apart:
-        more = "1 more of its points" if apart == 1 else f"{apart} more of its points"
-        sentences.append(f"{more} can't be compared with the one before (another grid or number of channels).")
+        have = "1 more of its points has" if len(apart) == 1 else f"{len(apart)} more of its points have"
+        sentences.append(f"{have} no change ({_reasons(apart)}).")
     kind = rows[0]["kind"]
     subject = _subject(kind)
     return Finding(
@@ -170,8 +189,14 @@ def _finding(
     )
 
 
+def _reasons(apart: Sequence[dict[str, Any]]) -> str:
+    """Why points have no change, without the names and sizes that the table tells."""
+    notes = (re.split(" than |: ", row["change_note"])[0] or "no number" for row in apart)
+    return joined(list(dict.fromkeys(notes)))
+
+
 def _share(row: dict[str, Any], quantity: Quantity) -> float | None:
-    """The change in percent of what the quantity was at the point before."""
+    """The change in percent of what the quantity was at the point it follows."""
     if quantity.diagnostic == "fourier":
         return 100 * math.expm1(row["change"])
     before = None if row[quantity.value] is None else row[quantity.value] - row["change"]
@@ -279,5 +304,5 @@ def _region_order(region: str) -> tuple[int, str]:
 def _shown(row: dict[str, Any], quantity: Quantity, ends: tuple[float, float] | None, verdict: str) -> tuple[Any, ...]:
     low, high = ends or (None, None)
     grid = f"{row['grid_height']} × {row['grid_width']}"
-    place = (row["point"], row["stage"], row["depth"], grid)
+    place = (row["point"], row["follows"], row["stage"], row["depth"], grid)
     return (*place, row[quantity.value], row["change"], row["change_error"], low, high, verdict)

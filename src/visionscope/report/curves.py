@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.types import Line, Panel
-from visionscope.report.arrange import FEW_LINES, OVERLAY_LIMIT, SHADED_KINDS
+from visionscope.report.arrange import FEW_LINES, OVERLAY_LIMIT, shaded_steps
 from visionscope.report.axes import font, plain, rounded
 from visionscope.report.lines import edges, has_whiskers, is_scatter, measured
 from visionscope.report.style import (
@@ -46,12 +46,11 @@ def curve_traces(panel: Panel, models: Sequence[str], series: Mapping[str, int] 
 
 
 def kind_shading(line: Line) -> list[dict[str, Any]]:
-    """Backgrounds from the point before to the point itself, as in the paper's figure 8: attention and downsampling."""
+    """Backgrounds of the steps of attention and downsampling, as in the paper's figure 8."""
     shapes = []
-    for before, x, kind in zip(line.x, line.x[1:], line.kinds[1:], strict=False):
-        if kind in SHADED_KINDS:
-            box = {"type": "rect", "xref": "x", "yref": "y domain", "x0": before, "x1": x, "y0": 0, "y1": 1}
-            shapes.append({**box, "fillcolor": f"{TOKEN}kind:{kind}", "line": {"width": 0}, "layer": "below"})
+    for start, x, kind in shaded_steps(line):
+        box = {"type": "rect", "xref": "x", "yref": "y domain", "x0": start, "x1": x, "y0": 0, "y1": 1}
+        shapes.append({**box, "fillcolor": f"{TOKEN}kind:{kind}", "line": {"width": 0}, "layer": "below"})
     return shapes
 
 

@@ -28,6 +28,7 @@ from visionscope.report.arrange import (
     kinds_shaded,
     scopes_named,
     set_apart,
+    shaded_steps,
     spans_zero,
     stage_labels,
     stage_ticks,
@@ -213,9 +214,8 @@ def _draw_pictures(ax: Axes, panel: Panel) -> None:
 
 
 def _shade_kinds(ax: Axes, line: Line) -> None:
-    for before, x, kind in zip(line.x, line.x[1:], line.kinds[1:], strict=False):
-        if kind in _SHADED:
-            ax.axvspan(before, x, color=_SHADED[kind], linewidth=0, zorder=0)
+    for start, x, kind in shaded_steps(line):
+        ax.axvspan(start, x, color=_SHADED[kind], linewidth=0, zorder=0)
 
 
 def _draw_heat(ax: Axes, heat: Heat, common: Limits) -> None:

@@ -146,7 +146,7 @@ def job_digest(
     sample: str,
     diagnostic: Any,
     precision: str,
-    points: Sequence[str],
+    points: Sequence[tuple[str, str]],
     objective: Mapping[str, Any] | None = None,
 ) -> str:
     """The identity of a job: sha256 over all that its numbers depend on.
@@ -159,7 +159,7 @@ def job_digest(
         diagnostic: its name, version and fields count; where it has an `identity()`, that stands for the fields (with
             the content of files that they name, say).
         precision: `fp32`, `fp64` or `bf16`.
-        points: the names of the points.
+        points: the name of each point and of the one that it follows, from which its change is measured.
         objective: identity of the objective, for what depends on one.
     """
     identity = {
@@ -213,7 +213,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             sample=" ".join([sample.digest, *(other.digest for other in beside)]),
             diagnostic=diagnostic,
             precision=study.precision,
-            points=[point.name for point in points] if own is subject else (),
+            points=[(point.name, point.follows) for point in points] if own is subject else (),
             objective=objective,
         )
         parts = spans_of(len(sample)) if own is subject else parts

@@ -24,7 +24,8 @@ def find_scopes(model: nn.Module, traced: Trace, images: Tensor) -> tuple[Scope,
     A parameter belongs to the first point that the pass reaches after the parameter's first use: the norm, qkv,
     projection and LayerScale in front of a residual sum to that sum. What is used before the first residual block is
     the stem (stage 0), what is used after the last point is the head. Scopes of one level never overlap; a parameter
-    that no operation used is in the scope `model` alone.
+    that no operation used is in the scope `model` alone. A plain module between blocks (kind `block`) has no scope of
+    its kind.
 
     Args:
         model: any network; it is left as it was found.
@@ -42,11 +43,11 @@ def find_scopes(model: nn.Module, traced: Trace, images: Tensor) -> tuple[Scope,
         return tuple(scopes)
     owners = _owners(model, traced, images)
     for level, name_of in (("stage", _stage), ("block", _block), ("kind", _kind)):
-        groups: dict[str, list[str]] = {}
-        for point in (*traced.points, None):
-            groups.setdefault(name_of(point), [])
+        # A plain module between blocks is no kind of block.
+        named = [point for point in (*traced.points, None) if level != "kind" or point is None or _has_kind(point)]
+        groups: dict[str, list[str]] = {name_of(point): [] for point in named}
         for name in names:
-            if name in owners:
+            if name in owners and owners[name] in named:
                 groups[name_of(owners[name])].append(name)
         scopes += [Scope(level=level, name=name, parameters=tuple(own)) for name, own in groups.items() if own]
     return tuple(scopes)
@@ -60,11 +61,15 @@ def _kind(point: Point | None) -> str:
     return HEAD if point is None else str(point.kind)
 
 
+def _has_kind(point: Point) -> bool:
+    return point.kind is not Kind.BLOCK
+
+
 def _block(point: Point | None) -> str:
     """A point's module path up to its last number: `layer.3` for both `layer.3+msa` and `layer.3.out+mlp`."""
     if point is None:
         return HEAD
-    path = point.name.partition("+")[0]
+    path = point.name.partition("+")[0].partition("#")[0]  # `blocks.0#2` is another call of `blocks.0`
     return (block_path(path) if point.kind is not Kind.DOWN else "") or path or point.name
 
 
