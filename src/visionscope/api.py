@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.models.load import load_model
@@ -261,7 +262,8 @@ def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple
     if isinstance(model, str):
         loaded = load_model(model, random_weights=0, size=size)
         return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)
-    return tuple(trace(model, torch.zeros(2, 3, *(size or _INPUT_SIZE), device=_place(model))).points)
+    shape = (channels_taken(model, size or _INPUT_SIZE), *(size or _INPUT_SIZE))
+    return tuple(trace(model, torch.zeros(2, *shape)).points)
 
 
 def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any) -> Run:
@@ -301,7 +303,3 @@ def _observed(
 ) -> Result:
     diagnostic = diagnostic_of(name, fields)
     return Result(diagnostic, observed(diagnostic, model, images))
-
-
-def _place(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

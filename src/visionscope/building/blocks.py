@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from visionscope.core.inputs import image_like
 from visionscope.core.types import Kind
 from visionscope.errors import ConfigError, TraceError
 from visionscope.models.surgery import ACTIVATION_ARGUMENTS, ACTIVATIONS
@@ -74,14 +75,14 @@ def run_empty(model: nn.Module, size: tuple[int, int]) -> Record:
     """
     refuse_wrapped(model)
     convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    given = next(model.parameters(), torch.zeros(1))
-    images = torch.zeros(TRACE_BATCH, convolution.in_channels if convolution else 3, *size, dtype=given.dtype)
+    shape = (convolution.in_channels if convolution else 3, *size)
+    images = torch.zeros(TRACE_BATCH, *shape).to(image_like(model, shape))
     with torch.random.fork_rng():
         try:
             return record_pass(shadow(model, "meta").eval(), images.to("meta"))
         except Exception:  # as in tracing: some code runs on real tensors only
             try:
-                return record_pass(shadow(model).eval(), images.to(given.device))
+                return record_pass(shadow(model).eval(), images)
             except Exception as error:
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 raise TraceError(f"{type(model).__name__} does not run on images of {_by(size)}: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from torch import nn
 
 from visionscope.building.blocks import Block, find_stages, run_empty
 from visionscope.building.placement import Placement
+from visionscope.core.copying import copy_of
 from visionscope.errors import ConfigError, TraceError
 from visionscope.models.surgery import BlockChange, change_blocks
 
@@ -139,7 +139,7 @@ def carry_out(model: nn.Module, plan: HarmonizePlan, *, seed: int = 0) -> nn.Mod
     Raises:
         ConfigError: when the network does not run with the new blocks.
     """
-    changed = copy.deepcopy(model)
+    changed = copy_of(model)
     change_blocks(changed, plan.changes, seed=seed)
     try:
         record = run_empty(changed, plan.input_size)

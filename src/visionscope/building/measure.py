@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import statistics
 import time
@@ -13,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from visionscope.core.copying import copy_of
+from visionscope.core.inputs import image_like
 from visionscope.core.objective import logits_of
 from visionscope.errors import ConfigError
 from visionscope.tracing.watch import shadow
@@ -64,11 +65,11 @@ def costs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Costs:
         channels: of the images.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    device = next((str(parameter.device) for parameter in model.parameters()), "cpu")
+    images = torch.zeros(1, channels, *size).to(image_like(model, (channels, *size)))
     try:
-        operations = _operations(shadow(model, "meta").eval(), torch.zeros(1, channels, *size, device="meta"))
+        operations = _operations(shadow(model, "meta").eval(), images.to("meta"))
     except Exception:  # as in tracing: some code runs on real tensors only
-        operations = _operations(shadow(model).eval(), torch.zeros(1, channels, *size, device=device))
+        operations = _operations(shadow(model).eval(), images)
     return Costs(parameters=parameters, gmacs=operations / 2e9)
 
 
@@ -105,7 +106,7 @@ def throughput(
     device = device or torch.device("cpu")
     with torch.random.fork_rng():
         images = torch.rand(batch, channels, *size, device=device)
-        copies = {name: copy.deepcopy(network).to(device) for name, network in networks.items()}
+        copies = {name: copy_of(network).to(device) for name, network in networks.items()}
         passes = _seconds({name: _forward(network, images) for name, network in copies.items()}, repeats, device)
         steps = _seconds({name: _step(network, images) for name, network in copies.items()}, repeats, device)
     return {

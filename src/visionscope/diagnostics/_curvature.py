@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.types import MINI_BATCH, Batch, Subject
 from visionscope.errors import ConfigError
@@ -46,11 +47,12 @@ def product_bytes(subject: Subject, sample: str, objective: Objective, batch_nor
         objective: the loss.
         batch_norm: as for `twice_differentiable`.
     """
-    model, weight = subject.model, next(subject.model.parameters())
+    model = subject.model
     count = min(MINI_BATCH, len(subject.samples[sample]))
     batch = next(subject.samples[sample].batches(0, count, count))
     with twice_differentiable(model, batch_norm):
-        return PEAK * graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, weight))
+        like = image_like(model, batch.images.shape[1:])
+        return PEAK * graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, like))
 
 
 class SampleHessian:
@@ -68,6 +70,7 @@ class SampleHessian:
         self._model, self._objective, self._batches = subject.model, objective, batches
         self._batch_norm = batch_norm
         self._images = sum(len(batch.images) for batch in batches)
+        self._images_like = image_like(subject.model, batches[0].images.shape[1:])
         named = dict(subject.model.named_parameters())
         self.like = flat([value.detach() for value in named.values()])
         decays = [value.new_full((value.numel(),), objective.decaying(name, value)) for name, value in named.items()]
@@ -80,11 +83,11 @@ class SampleHessian:
             parameters = list(self._model.parameters())
             for batch in self._batches:
                 try:
-                    loss = self._objective.mean_nll(self._model, batch, parameters[0])
+                    loss = self._objective.mean_nll(self._model, batch, self._images_like)
                     product = HessianProduct(loss, parameters).block(range(len(parameters)))
                     share = len(batch.images) / self._images
                     for sum_so_far, vector in zip(total, vectors, strict=True):
                         sum_so_far.add_(product(vector), alpha=share)
                 except RuntimeError as error:
-                    raise explain(self._model, batch.images.to(parameters[0]), error) from error
+                    raise explain(self._model, batch.images.to(self._images_like), error) from error
         return total + self._decay * vectors

@@ -1,12 +1,13 @@
 """The same images and targets for every place of a landscape, and the loss of a network over them."""
 
-import copy
 import dataclasses
 import math
 
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.copying import copy_of
+from visionscope.core.inputs import image_like, place_of
 from visionscope.core.objective import Objective, logits_of
 from visionscope.core.types import MINI_BATCH, Batch, Subject
 
@@ -58,12 +59,12 @@ class Evaluation:
         """
         self.images = images
         self._objective = objective
-        self._device = next(subject.model.parameters()).device
-        like = next(subject.model.parameters())
-        size = _LOADED_ON_CPU if like.device.type == "cpu" else _LOADED_ELSEWHERE
+        self._device = place_of(subject.model)
+        size = _LOADED_ON_CPU if self._device.type == "cpu" else _LOADED_ELSEWHERE
         self._loaded: list[_Loaded] = []
-        classes = 0
+        classes, like = 0, None
         for batch in subject.samples[sample].batches(0, images, size):
+            like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
             shown = batch.images.to(like).contiguous(memory_format=torch.channels_last)
             classes = classes or _classes(subject.model, shown)
             targets = objective.targets(batch, classes).to(like)
@@ -118,7 +119,7 @@ class Evaluation:
 
 def _classes(model: nn.Module, images: Tensor) -> int:
     with torch.inference_mode():
-        return logits_of(copy.deepcopy(model).eval()(images[:2])).shape[1]
+        return logits_of(copy_of(model).eval()(images[:2])).shape[1]
 
 
 def _top_classes(batch: Batch) -> Tensor:

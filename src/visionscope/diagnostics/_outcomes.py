@@ -1,6 +1,5 @@
 """Which images a network gets right, clean or changed: kept per image, so that every difference is a paired one."""
 
-import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.copying import copy_of
+from visionscope.core.inputs import image_like, place_of
 from visionscope.core.objective import logits_of
 from visionscope.core.table import LEADING, column
 from visionscope.core.types import Batch, SampleLike, Subject
@@ -143,10 +144,10 @@ def check_labels(subject: Subject, name: str) -> None:
 
 def _classes(subject: Subject, name: str) -> int:
     """How many classes the head has; the model itself is left alone."""
-    like = next(subject.model.parameters(), torch.empty(0))
-    images = next(iter(subject.samples[name].batches(0, 1, 1))).images.to(like)
+    images = next(iter(subject.samples[name].batches(0, 1, 1))).images
+    images = images.to(image_like(subject.model, images.shape[1:]))
     with passes(subject):
-        return logits_of(copy.deepcopy(subject.model).eval()(images)).shape[1]
+        return logits_of(copy_of(subject.model).eval()(images)).shape[1]
 
 
 def batches(subject: Subject, name: str, start: int, stop: int, batch_size: int | None = None) -> Iterator[Batch]:
@@ -162,11 +163,12 @@ def batches(subject: Subject, name: str, start: int, stop: int, batch_size: int 
     Raises:
         DataError: for an image that can't be read or has no label that the model knows.
     """
-    like = next(subject.model.parameters(), torch.empty(0))
+    like = None
     for batch in subject.samples[name].batches(start, stop, batch_size or BATCH):
         if batch.labels is None:
             first = int(batch.positions[0])
             raise DataError(f"labels: image {first} or one after it has none that {subject.label} knows")
+        like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
         yield dataclasses.replace(batch, images=batch.images.to(like), labels=batch.labels.to(like.device))
 
 
@@ -177,9 +179,8 @@ def passes(subject: Subject) -> Iterator[None]:
     Args:
         subject: its precision counts.
     """
-    like = next(subject.model.parameters(), torch.empty(0))
     bf16 = subject.precision == "bf16"
-    with torch.no_grad(), torch.autocast(like.device.type, torch.bfloat16, enabled=bf16):
+    with torch.no_grad(), torch.autocast(place_of(subject.model).type, torch.bfloat16, enabled=bf16):
         yield
 
 

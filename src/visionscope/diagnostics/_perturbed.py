@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.inputs import image_like
 from visionscope.core.spans import span_of
 from visionscope.core.table import to_table, with_leading_of
 from visionscope.core.types import Batch, Cost, InputConfig, Line, Subject
@@ -49,7 +50,7 @@ class Pixels:
             NotApplicableError: when it is unknown.
         """
         config = input_of(subject)
-        like = next(subject.model.parameters(), torch.empty(0))
+        like = image_like(subject.model, (len(config.mean), *config.size))
         mean, std = (torch.tensor(values, dtype=torch.float64).to(like) for values in (config.mean, config.std))
         return cls(mean[:, None, None], std[:, None, None])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import math
@@ -13,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.copying import copy_of
 from visionscope.core.types import MINI_BATCH, Subject
 from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes
 from visionscope.errors import ConfigError, VisionscopeError
@@ -231,7 +231,7 @@ def _parameters(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _weights_in(model: nn.Module, path: Path) -> dict[str, Tensor]:
-    other = copy.deepcopy(model)
+    other = copy_of(model)
     fit(read_checkpoint(path), other)
     return _parameters(other)
 

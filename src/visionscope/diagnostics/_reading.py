@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visionscope.core.inputs import image_like
 from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import Subject
@@ -97,7 +98,7 @@ class Reading:
 
     def _read(self) -> None:
         subject, (start, stop) = self._subject, self._span
-        like = next(subject.model.parameters())
+        like = None
         batch: list[int] = []
 
         def take(attention: Attention, probabilities: Tensor) -> None:
@@ -110,6 +111,7 @@ class Reading:
         with _outcomes.passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
             for images in subject.samples[self._sample].batches(start, stop, _outcomes.BATCH):
                 batch[:] = images.positions.tolist()
+                like = image_like(subject.model, images.images.shape[1:]) if like is None else like
                 subject.model(images.images.to(like))
 
     def _measured(self, attention: Attention, probabilities: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import torch
 
+from visionscope.core.inputs import weight_type
 from visionscope.core.spans import spans_of
 from visionscope.core.types import SPAN, Cost, Figure, Kind, Subject
 from visionscope.diagnostics import _heads, _outcomes
@@ -50,7 +51,7 @@ class AttentionHeads:
     version: ClassVar[int] = 1
     row: ClassVar[type] = AttentionRow
     sample: ClassVar[str] = "eval"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = 1024
     image: int | None = None
@@ -109,7 +110,6 @@ class AttentionHeads:
         Args:
             subject: with its trace.
         """
-        like = next(subject.model.parameters())
         sizes = [
             one.heads * one.queries.positions.shape[0] * one.queries.count * one.keys.count
             for one in attentions_of(subject)
@@ -117,7 +117,7 @@ class AttentionHeads:
         ]
         return Cost(
             passes=float(min(SPAN, self.images(len(subject.samples[self.sample])))) * _PASSES,
-            memory=_COPIES * _outcomes.BATCH * max(sizes) * max(like.element_size(), 4),
+            memory=_COPIES * _outcomes.BATCH * max(sizes) * max(weight_type(subject.model).itemsize, 4),
             advice=f"take fewer images (--attention.sample_size, now {self.sample_size}) or smaller ones",
         )
 
@@ -165,8 +165,7 @@ def attentions_of(subject: Subject) -> tuple[Attention, ...]:
         raise ConfigError(f"attention: needs the size of the images and the trace of {subject.label}")
     if not any(point.kind is Kind.MSA for point in subject.trace.points):
         raise NotApplicableError(f"{subject.label}: has no self-attention (no point of kind msa)")
-    like = next(subject.model.parameters())
-    example = torch.zeros((1, len(subject.input.mean), *subject.input.size), dtype=like.dtype, device=like.device)
+    example = torch.zeros(1, len(subject.input.mean), *subject.input.size)
     found = find_attention(subject.model, subject.trace, example)
     if all(one.note for one in found):
         raise NotApplicableError(f"{subject.label}: none of its attention can be read; {found[0].note}")

@@ -66,7 +66,7 @@ class Calibration:
     sample: ClassVar[str] = "eval"
     beside: ClassVar[tuple[str, ...]] = ("calibration",)
     ensembles: ClassVar[bool] = True
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = 10_000
     fit_size: int = 1_000

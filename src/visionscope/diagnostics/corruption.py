@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from visionscope.core.inputs import image_like
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Batch, Cost, Figure, InputConfig, SampleLike, Subject
@@ -91,7 +92,7 @@ class Corruption:
     version: ClassVar[int] = 1
     row: ClassVar[type] = CorruptionRow
     sample: ClassVar[str] = "eval"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
     ensembles: ClassVar[bool] = True
 
     folder: str = ""
@@ -374,7 +375,7 @@ def _classes(subject: Subject) -> int:
     try:
         subject.model.eval()
         with _outcomes.passes(subject):
-            like = next(subject.model.parameters(), torch.empty(0))
+            like = image_like(subject.model, shown.shape[1:])
             return int(_outcomes.predict(subject, shown.to(like)).shape[1])
     finally:
         for module, mode in modes:

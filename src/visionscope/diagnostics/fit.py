@@ -78,7 +78,7 @@ class Fit:
     sample: ClassVar[str] = "train"
     beside: ClassVar[tuple[str, ...]] = ("eval",)
     ensembles: ClassVar[bool] = True
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = 4096
     test_size: int = 10_000

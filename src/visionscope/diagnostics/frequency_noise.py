@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from visionscope.core.grouping import images_text, rows_by_model
+from visionscope.core.inputs import image_like
 from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Panel, Subject
@@ -240,7 +241,8 @@ class _Noise:
     """The noise of one span: one white noise per image, cut into rings."""
 
     def __init__(self, asked: FrequencyNoise, masks: Sequence[Mask], subject: Subject) -> None:
-        like = next(subject.model.parameters(), torch.empty(0))
+        config = _perturbed.input_of(subject)
+        like = image_like(subject.model, (len(config.mean), *config.size))
         self._asked, self._size = asked, masks[0].shape
         self._shares = [float(mask.mean()) for mask in masks]
         self._coverage = float(np.logical_or.reduce(masks).mean())

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 import torch
 
+from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.table import column
 from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Scope, Subject
@@ -209,7 +210,8 @@ class Hessian:
             named = dict(model.named_parameters())
             parameters = list(named.values())
             try:
-                loss = objective.mean_nll(model, batch, parameters[0])
+                like = image_like(model, batch.images.shape[1:])
+                loss = objective.mean_nll(model, batch, like)
                 nll = float(loss.detach())
                 if not abs(nll) < float("inf"):
                     raise VisionscopeError(f"hessian: the NLL of mini-batch {mini_batch} is {nll}")

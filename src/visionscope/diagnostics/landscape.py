@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import torch
 
+from visionscope.core.inputs import weight_type
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.data import published
@@ -177,7 +178,7 @@ class Landscape:
         images = self.images(len(subject.samples[self.sample]))
         weights = sum(value.numel() * value.element_size() for value in subject.model.parameters())
         shown = next(subject.samples[self.sample].batches(0, 1, 1)).images
-        size = shown.numel() * next(subject.model.parameters()).element_size()
+        size = shown.numel() * weight_type(subject.model).itemsize
         memory = _COPIES * weights + images * size
         if self.plane == "eigenvectors":
             memory += _planes.eigenvectors_memory(subject, self.sample)

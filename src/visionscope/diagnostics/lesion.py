@@ -1,6 +1,5 @@
 """Accuracy lost when one unit of a network is taken out (Park & Kim 2022, Fig. 10b and D.4)."""
 
-import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
@@ -9,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.copying import copy_of
 from visionscope.core.objective import logits_of
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
@@ -67,7 +67,7 @@ class Lesion:
     version: ClassVar[int] = 1
     row: ClassVar[type] = LesionRow
     sample: ClassVar[str] = "eval"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     mode: Literal["branch", "conv", "block", "pairs"] = "branch"
     sample_size: int = 1024
@@ -202,7 +202,7 @@ class Lesions:
         self.units = units_of(subject, mode)
         self._pairs = mode == "pairs"
         # What needs no gradient is cast anew at every use under autocast.
-        self._network = copy.deepcopy(subject.model).eval().requires_grad_(subject.precision == "bf16")
+        self._network = copy_of(subject.model).eval().requires_grad_(subject.precision == "bf16")
         self._last = subject.precision == "bf16"
         if self._last:
             self._network.to(memory_format=torch.channels_last)

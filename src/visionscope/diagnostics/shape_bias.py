@@ -74,7 +74,7 @@ class ShapeBias:
     version: ClassVar[int] = 1
     row: ClassVar[type] = ShapeBiasRow
     sample: ClassVar[str] = "conflict"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
     ensembles: ClassVar[bool] = True
 
     folder: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from visionscope.core.inputs import image_like, place_of
 from visionscope.core.spans import span_of
 from visionscope.core.types import Cost, Observer, Point, Subject
 from visionscope.running.failures import Failure, failed, named
@@ -132,7 +133,6 @@ def observe(
     """
     alive = dict(observers)
     errors: dict[str, Exception] = {}
-    weight = next(subject.model.parameters(), torch.empty(0))
     positions = torch.empty(0)
 
     def feed(point: Point, maps: Tensor) -> None:
@@ -144,11 +144,13 @@ def observe(
                 del alive[key]
 
     try:
-        precise = autocast(subject.precision, weight.device)
+        precise = autocast(subject.precision, place_of(subject.model))
+        like = None
         with as_found(subject.model, seed=span[0]), torch.inference_mode(), precise:
             for loaded in subject.samples["eval"].batches(*span, batch):
                 positions = loaded.positions
-                images = loaded.images.to(weight.device, weight.dtype)
+                like = image_like(subject.model, loaded.images.shape[1:]) if like is None else like
+                images = loaded.images.to(like)
                 with subject.watch(feed):
                     subject.model(images)
                 seen(len(positions))

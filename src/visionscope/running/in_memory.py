@@ -25,7 +25,7 @@ from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision
 from visionscope.running.samples import samples_of
 from visionscope.running.store import data_text, with_leading
-from visionscope.running.subjects import check_ensemble, scopes_of, unwatched
+from visionscope.running.subjects import check_ensemble, precision_of, scopes_of, unwatched
 from visionscope.tracing import trace, watch
 
 _IMAGES = 256
@@ -88,7 +88,7 @@ def measured(
             images that can't be read.
     """
     network, loaded = _network(model)
-    check_precision(diagnostic, _precision(network))
+    check_precision(diagnostic, precision_of(network))
     if not isinstance(images, str) and augmentation is not None:
         raise ConfigError(
             f"augmentation: is drawn for the images of a data spec only; got {augmentation!r}, leave it out"
@@ -170,14 +170,13 @@ def _subject(
         points=(),
         watch=unwatched,
         samples={name: sample},
-        precision=_precision(network),
+        precision=precision_of(network),
         fraction=None if loaded is None else loaded.fraction,
     )
     if isinstance(network, Ensemble):
         return subject
-    weight = next(network.parameters(), torch.empty(0))
     example = next(iter(sample.batches(0, min(2, len(sample)), 2))).images
-    traced = trace(network, example.to(weight.device, weight.dtype), points_needed=points_needed)
+    traced = trace(network, example, points_needed=points_needed)
     channels, height, width = example.shape[1:]
     # Of the input, scopes need no more than the shape.
     shape = InputConfig(size=(height, width), mean=(0.0,) * channels, std=(1.0,) * channels)
@@ -194,11 +193,6 @@ def _with_leading(table: pa.Table, subject: Subject, loaded: LoadedModel | None,
     weights = loaded.weights if loaded is not None else _AS_GIVEN
     leading = {"model": subject.label, "data": data, "weights": weights, "precision": subject.precision, "job": ""}
     return with_leading(table, leading)
-
-
-def _precision(model: nn.Module) -> str:
-    kind = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
 
 
 def _strength(images: Tensor | SampleLike) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from visionscope.core.inputs import image_like
 from visionscope.core.types import Cost, Subject
 from visionscope.errors import StoreError
 from visionscope.running.failures import Failure, failed, named
@@ -188,10 +189,9 @@ def _subject_of(job: Job) -> Subject:
 
 
 def _seconds_per_image(subject: Subject, name: str, device: torch.device) -> float:
-    weight = next(subject.model.parameters(), torch.empty(0))
     sample = subject.samples[name]
     images = next(iter(sample.batches(0, min(_PROBE_IMAGES, len(sample)), _PROBE_IMAGES))).images
-    images = images.to(device, weight.dtype)
+    images = images.to(image_like(subject.model, images.shape[1:]))
     seconds = 0.0
     # Not in inference mode: what a model caches there is of no use to derivatives.
     with torch.no_grad(), autocast(subject.precision, device):

@@ -127,14 +127,21 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def check_precision(diagnostic: Any, precision: str) -> None:
+def check_precision(
+    diagnostic: Any, precision: str, refusal: type[ConfigError | NotApplicableError] = ConfigError
+) -> None:
     """Checks that the numbers of a diagnostic can be trusted in a precision.
 
+    Args:
+        diagnostic: any.
+        precision: what was asked for, or the type of the network's weights.
+        refusal: the class of the error.
+
     Raises:
-        ConfigError: when they can't.
+        ConfigError: when they can't; or `refusal`, where it is given.
     """
     if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
-        raise ConfigError(
+        raise refusal(
             f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
             f"got {precision!r}, take {diagnostic.precisions[0]}"
         )
@@ -199,6 +206,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
         parts: Sequence[str] = ()
         try:
             check_ensemble(diagnostic, subject)
+            check_precision(diagnostic, subject.precision, NotApplicableError)
             if diagnostic not in observed:
                 own = _measured(study, diagnostic, subject, loaded, opened)
                 parts = diagnostic.parts(own)
@@ -212,7 +220,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             model=loaded.digest,
             sample=" ".join([sample.digest, *(other.digest for other in beside)]),
             diagnostic=diagnostic,
-            precision=study.precision,
+            precision=subject.precision,
             points=[(point.name, point.follows) for point in points] if own is subject else (),
             objective=objective,
         )
@@ -284,7 +292,7 @@ def _shared_record(study: Study, loaded: LoadedModel, subject: Subject, device: 
     }
     return {
         "model": model,
-        "precision": study.precision,
+        "precision": subject.precision,
         "device": str(device),
         "batch": study.batch,
         "points": [dataclasses.asdict(point) for point in subject.points],

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from visionscope.core.inputs import image_like, weight_type
 from visionscope.core.types import InputConfig, Point, Scope, Subject
 from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.models.ensemble import Ensemble
@@ -57,7 +58,19 @@ def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Sub
 def _typed(study: Study, subject: Subject) -> Subject:
     if study.precision == "fp64":
         subject.model.double()
+    if study.precision == "fp32":  # a network of one's own may hold its weights in half
+        return dataclasses.replace(subject, precision=precision_of(subject.model))
     return subject
+
+
+def precision_of(model: nn.Module) -> str:
+    """The type of most of a network's weights as tables say it: `fp32`, `fp64`, `float16`, `bfloat16`.
+
+    Args:
+        model: any network.
+    """
+    kind = weight_type(model)
+    return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
 
 
 def unwatched(callback: Any) -> AbstractContextManager[None]:
@@ -93,8 +106,8 @@ def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scop
         traced: its trace.
         input: size and channels of its images.
     """
-    weight = next(model.parameters(), torch.empty(0))
-    return find_scopes(model, traced, torch.zeros(2, len(input.mean), *input.size).to(weight.device, weight.dtype))
+    shape = (len(input.mean), *input.size)
+    return find_scopes(model, traced, torch.zeros(2, *shape).to(image_like(model, shape)))
 
 
 def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from visionscope.core.inputs import image_like
 from visionscope.core.types import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing.axes import Axes, Axis, fresh
@@ -125,14 +126,15 @@ def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Att
     Args:
         model: the network that was traced.
         found: its trace.
-        example: images of the size to be used; only shape, type and device matter.
+        example: images of the size to be used; only their shape matters, device and type are the network's.
 
     Returns:
         At least one per msa point; `note` says what can't be read.
     """
     refuse_wrapped(model)
     device = "meta" if found.device == "meta" else None
-    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=device or example.device)
+    shape = example.shape[1:]
+    images = torch.zeros(TRACE_BATCH, *shape).to(image_like(model, shape)).to(device)
     with _undisturbed(model):
         copy = shadow(model, device)
         recorder = _AttentionRecorder(copy, images)

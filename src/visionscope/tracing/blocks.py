@@ -23,7 +23,8 @@ def block_frames(record: Record) -> list[Block]:
     """
     children: dict[Frame | None, list[Frame]] = {}
     for frame in record.frames:
-        children.setdefault(frame.parent, []).append(frame)
+        if frame.inputs or frame.parent is None:  # what sees nothing of the images makes a weight (parametrizations)
+            children.setdefault(frame.parent, []).append(frame)
     blocks: list[Block] = []
     waiting: list[Node] = []
     for root in children.get(None, []):

@@ -270,7 +270,8 @@ def check_symmetry(product: Callable[[Tensor], Tensor], like: Sequence[Tensor], 
     hu, hv = product(u).double(), product(v).double()
     one, other = (float((left.double() * right).sum()) for left, right in ((u, hv), (v, hu)))
     # u is standard normal, so an error e of H v changes <u, H v> by about |e|.
-    allowed = math.sqrt(torch.finfo(like[0].dtype).eps) * math.sqrt(float(hu.norm()) * float(hv.norm()))
+    coarsest = max(torch.finfo(tensor.dtype).eps for tensor in like)
+    allowed = math.sqrt(coarsest) * math.sqrt(float(hu.norm()) * float(hv.norm()))
     if not abs(one - other) <= allowed:
         raise AsymmetryError(
             f"the Hessian's products are not symmetric: <u, Hv> = {one:.6g}, <v, Hu> = {other:.6g}; "

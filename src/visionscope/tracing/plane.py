@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from visionscope.core.copying import copy_of
 from visionscope.core.objective import logits_of
 from visionscope.tracing.caches import clear_caches
 from visionscope.tracing.folding import Pair, find_pairs, fold
@@ -119,7 +119,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    return copy_of(model).eval().requires_grad_(False)
 
 
 def _format_of(value: Tensor) -> torch.memory_format:
@@ -130,8 +130,8 @@ def _format_of(value: Tensor) -> torch.memory_format:
 def _folding_is_exact(model: nn.Module, pairs: tuple[Pair, ...], images: Tensor, along: Direction) -> bool:
     # Whatever a network does when its norms are gone or its type changes, the unfolded one still works.
     try:
-        plain = copy.deepcopy(model).double()
-        folded = copy.deepcopy(plain)
+        plain = copy_of(model).double()
+        folded = copy_of(plain)
         factors = fold(folded, pairs)
         for step in (0.0, 0.5):
             for network, scales in ((plain, {}), (folded, factors)):

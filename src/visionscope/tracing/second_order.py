@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from visionscope.core.inputs import image_like
 from visionscope.core.types import MINI_BATCH, Batch
 from visionscope.errors import NondeterminismError
 from visionscope.tracing.caches import clear_caches
@@ -48,8 +49,9 @@ def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator
     Inside: evaluation mode (dropout and drop path off), in which nothing is kept from one pass to the next; attention
     by torch's plain kernel, as the fused ones have no second derivative, and nn.MultiheadAttention without its fast
     path; the hard sigmoid as clamp(x + 3, 0, 6) / 6, which gives the same bits in float32 and float64 and has a second
-    derivative; every parameter requires a gradient. Modes, switches, gradient flags and the running statistics are as
-    before afterwards, also after an exception; `.grad` is never touched.
+    derivative; weight normalization as v (g / |v|), as the second derivative of torch's own kernel is wrong; every
+    parameter requires a gradient. Modes, switches, gradient flags and the running statistics are as before afterwards,
+    also after an exception; `.grad` is never touched.
 
     Args:
         model: any network; the gradients must be taken inside the context.
@@ -99,17 +101,24 @@ def _put_back(buffer: Tensor, value: Tensor) -> None:
 
 
 class _Substitutes(TorchFunctionMode):
-    """Replaces what torch can differentiate once only."""
+    """Replaces what torch can differentiate once only, or wrongly the second time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in _HARD_SIGMOIDS:
-            return func(*args, **kwargs)
-        return _hard_sigmoid(*args, **{"inplace": func is _HARD_SIGMOIDS[2], **kwargs})
+        if func in _HARD_SIGMOIDS:
+            return _hard_sigmoid(*args, **{"inplace": func is _HARD_SIGMOIDS[2], **kwargs})
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _hard_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return input.add_(3).clamp_(0, 6).div_(6) if inplace else (input + 3).clamp(0, 6) / 6
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """The second derivative of torch's own kernel is wrong (seen in 2.15): its Hessian is not symmetric."""
+    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 def check_passes(
@@ -134,8 +143,7 @@ def check_passes(
                 f"the sample gave other {field.name} when its first {len(first.images)} images were loaded again; "
                 "draw the augmentation once, from a seed"
             )
-    weight = next(model.parameters(), first.images)
-    images = first.images.to(weight)
+    images = first.images.to(image_like(model, first.images.shape[1:]))
     with twice_differentiable(model, batch_norm), torch.no_grad(), torch.random.fork_rng():
         outputs = [model(images.clone()) for _ in range(2)]
         if not _same(outputs[0], outputs[1], _tolerance(images)):

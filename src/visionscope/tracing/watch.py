@@ -1,6 +1,5 @@
 """Tracing a model once, and streaming its feature maps to an observer in every pass after that."""
 
-import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from visionscope.core.copying import copy_of
+from visionscope.core.inputs import image_like
 from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.axes import Arrangement
@@ -64,7 +65,7 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
 
     Args:
         model: any network that takes images (batch, channel, height, width); it is left as it was found.
-        example: images of the size to be used; only shape, type and device matter.
+        example: images of the size to be used; only their shape matters, device and type are the network's.
         points_needed: whether a model without feature maps is refused; curvature can do without.
 
     Raises:
@@ -72,7 +73,8 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
             that has no feature maps, or whose two dry runs differ.
     """
     refuse_wrapped(model)
-    images = torch.zeros((TRACE_BATCH, *example.shape[1:]), dtype=example.dtype, device=example.device)
+    shape = example.shape[1:]
+    images = torch.zeros(TRACE_BATCH, *shape).to(image_like(model, shape))
     with _undisturbed(model):
         records, device = _recorded(model, images)
     found, again = (discover(record) for record in records)
@@ -125,7 +127,7 @@ def shadow(model: nn.Module, device: str | None = None) -> nn.Module:
             continue
         empty = torch.empty_like(tensor, device=device)
         memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-    return copy.deepcopy(model, memo)
+    return copy_of(model, memo)
 
 
 def refuse_wrapped(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective, logits_of
 from visionscope.core.types import Batch, InputConfig
 from visionscope.data.sources import Source
@@ -71,11 +72,12 @@ def evaluate(
         DataError: for labels that the model doesn't know, and an output that is no logits.
         VisionscopeError: when the NLL of an image is not finite.
     """
-    like = next(model.parameters(), torch.empty(0))
     sums = torch.zeros(4, dtype=torch.float64)
     # Not inference_mode: what a model caches in it can't be used when the training goes on.
     with _in_eval_mode(model), torch.no_grad():
+        like = None
         for batch in batches:
+            like = image_like(model, batch.images.shape[1:]) if like is None else like
             with autocast():
                 logits = logits_of(model(batch.images.to(like)))
             sums += _sums(logits, batch, objective, label)
