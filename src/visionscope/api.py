@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.failures import Failure
 from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.models.load import load_model
 from visionscope.pages import write_report
 from visionscope.running.execute import execute
-from visionscope.running.failures import Failure
 from visionscope.running.in_memory import measured, observed
 from visionscope.running.plan import PlannedSubject, device_of, plan
 from visionscope.running.store import Store
@@ -67,7 +67,7 @@ class Run:
 
     Attributes:
         store: its tables: `run.store.table("fourier")`.
-        failures: parts that could not be computed.
+        failures: parts that could not be computed, and sections of the page that could not be made in full.
         page: the report.
     """
 
@@ -295,7 +295,8 @@ def run_planned(study: Study, planned: Sequence[PlannedSubject]) -> Run:
     store = Store(study.out)
     store.write_study(study_text(study))
     failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
-    return Run(store, tuple(failures), write_report(study.out))
+    written = write_report(study.out)
+    return Run(store, (*failures, *written.failures), written.path)
 
 
 def _observed(

@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as on the command line; by default those of the process.
 
     Returns:
-        The exit code: 0; 1 where parts failed; 2 for an error that the user can act on; 130 after Ctrl-C.
+        The exit code: 0; 1 where parts or sections of the page failed; 2 for an error that the user can act on; 130
+        after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

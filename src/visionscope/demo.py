@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 
 from visionscope.api import diagnose
+from visionscope.core.failures import Failure, Failures
 from visionscope.report.summary import findings, main_findings
 from visionscope.running.study import DEFAULT_DIAGNOSTICS
 from visionscope.training.train import Trained, train
@@ -40,11 +41,13 @@ class Demo:
         page: the report.
         accuracies: share of the test images that each network gets right.
         findings: the sentences at the top of the page.
+        failures: what could not be computed or shown.
     """
 
     page: Path
     accuracies: Mapping[str, float]
     findings: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say: Callable[[str], None]) -> Demo:
@@ -76,9 +79,9 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
     run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], **_ASKED)
     # The page's own tables, so that these are its own sentences.
     tables = {path.stem: pq.read_table(path) for path in sorted((Path(out) / "tables").glob("*.parquet"))}
-    chosen = main_findings(findings(tables, run.store.jobs()))
+    chosen = main_findings(findings(tables, run.store.jobs(), Failures()))
     accuracies = {name: result.scores.top_1 for name, result in trained.items()}
-    return Demo(page=run.page, accuracies=accuracies, findings=tuple(one.text for one in chosen))
+    return Demo(page=run.page, accuracies=accuracies, findings=tuple(one.text for one in chosen), failures=run.failures)
 
 
 def _train_side_by_side(

@@ -11,17 +11,36 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visionscope.core.failures import Failure, Failures
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import to_table
 from visionscope.core.types import Figure, MeasuringDiagnostic
 from visionscope.diagnostics.landscape import published_landscape
-from visionscope.diagnostics.similarity import BetweenRow, SimilarityState, between
-from visionscope.errors import ConfigError
-from visionscope.running.store import JobState, Store, data_text, diagnostic_from, points_from
+from visionscope.diagnostics.similarity import BetweenRow, between
+from visionscope.errors import ConfigError, StoreError
+from visionscope.running.records import SHOWN, diagnostic_from, lacking, points_from
+from visionscope.running.store import JobState, Store, data_text
+
+Job = dict[str, Any]
 
 
-def write_report(run: Path | str, published: Sequence[str] = ()) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A page that was written.
+
+    Attributes:
+        path: of `report.html`.
+        failures: the sections that could not be made in full; the page says so in each.
+    """
+
+    path: Path
+    failures: tuple[Failure, ...]
+
+
+def write_report(run: Path | str, published: Sequence[str] = ()) -> Page:
     """Builds RUN/report.html, its figures and its tables from what is stored.
+
+    What fails - a damaged job, a table, a figure, a sentence - costs its own section alone.
 
     Args:
         run: the run folder.
@@ -29,31 +48,71 @@ def write_report(run: Path | str, published: Sequence[str] = ()) -> Path:
 
     Raises:
         ConfigError: for another name, or where the run has no landscape to put them beside.
-        StoreError: when the folder holds no job, or the disk refuses.
+        StoreError: when the folder holds no job that can be read, or the disk refuses.
     """
     from visionscope.report.page import build_report
 
     store = Store(run)
-    jobs = _told_apart([_with_errors(state) for state in store.states()])
+    failures = Failures(store.log)
+    beside = [published_landscape(one) for one in published]
+    jobs = _jobs(store, failures)
+    if published and not any(job["diagnostic"] == "landscape" for job in jobs):
+        raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
     tables: dict[str, pa.Table] = {}
     figures: list[Figure] = []
-    for name in sorted({job["diagnostic"] for job in jobs}):
-        own = [job for job in jobs if job["diagnostic"] == name]
-        beside = [published_landscape(one) for one in published] if name == "landscape" else []
-        tables[name] = pa.concat_tables([*(store.job_table(job) for job in own), *beside])
-        figures.extend(_figures(tables[name], own))
-        summary = _summary(tables[name], own)
-        if summary is not None:
-            tables[f"{name}_summary"] = summary
-    if published and "landscape" not in tables:
-        raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
-    between = _between(store, [job for job in jobs if job["diagnostic"] == "similarity"])
+    reduced = [(job, _job_table(store, job, failures)) for job in jobs]
+    known = [job for job, table in reduced if table is not None]
+    for name in sorted({job["diagnostic"] for job in known}):
+        own = [table for job, table in reduced if table is not None and job["diagnostic"] == name]
+        with failures.caught("table", name):
+            tables[name] = pa.concat_tables([*own, *(beside if name == "landscape" else ())])
+            asked = [job for job in known if job["diagnostic"] == name]
+            figures.extend(_figures(tables[name], asked, failures))
+            summary = _summary(tables[name], asked, failures)
+            if summary is not None:
+                tables[f"{name}_summary"] = summary
+    between = _between(store, [job for job in known if job["diagnostic"] == "similarity"], failures)
     if between is not None:
         tables["similarity_between"] = between
-    return build_report(Path(run), tables, jobs, figures)
+    page = build_report(Path(run), tables, jobs, figures, failures)
+    return Page(page, tuple(failures.all))
 
 
-def _between(store: Store, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None:
+def _jobs(store: Store, failures: Failures) -> list[Job]:
+    """The jobs that the page can show, under labels that tell them apart."""
+    records, damaged = store.readable_jobs()
+    for name, message in damaged.items():
+        failures.add("job.json", name.partition("/")[0], "", message)
+    shown = []
+    for record in records:
+        lacks = lacking(record, SHOWN)
+        label, name = record["model"]["label"], record["diagnostic"]
+        if lacks:
+            failures.add("job.json", name, label, f"it lacks {lacks}; run the study again to write it anew")
+            continue
+        with failures.caught("table", name, label):
+            diagnostic_from(record)  # of another version, or of a program that is not installed
+            shown.append(_with_errors(store.state(record)))
+    if not shown:
+        raise StoreError(f"{store.run}: {failures.all[0].text}")
+    return _told_apart(shown)
+
+
+def _job_table(store: Store, job: Job, failures: Failures) -> pa.Table | None:
+    """The rows of one job; a part that can't be read any more is added to the job's errors."""
+    label, name = job["model"]["label"], job["diagnostic"]
+    with failures.caught("table", name, label):
+        parts = store.stored_parts(job)
+        for part in job["done"]:
+            if part not in parts:
+                message = "its file can't be read; run the study again to compute it anew"
+                job["errors"].append({"part": part, "message": message})
+                failures.add(f"part {part}", name, label, message)
+        return store.reduced(job, parts)
+    return None
+
+
+def _between(store: Store, jobs: Sequence[Job], failures: Failures) -> pa.Table | None:
     """CKA between the points of each two models that saw the same images in the same groups; None without such a pair.
 
     Why a pair is left out goes to the log.
@@ -66,28 +125,35 @@ def _between(store: Store, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None
         elif x["fields"] != y["fields"]:
             store.log(f"left out similarity between {names}: their groups differ")
         else:
-            states = [[row for part in store.stored_parts(job, SimilarityState) for row in part] for job in (x, y)]
-            places = [points_from(job) for job in (x, y)]
-            rows += between(*states, *places, model_x=x["model"]["label"], model_y=y["model"]["label"])
+            with failures.caught("table", "similarity_between", names):
+                states = [[row for part in store.stored_parts(job).values() for row in part] for job in (x, y)]
+                places = [points_from(job) for job in (x, y)]
+                rows += between(*states, *places, model_x=x["model"]["label"], model_y=y["model"]["label"])
     return to_table(BetweenRow, rows) if rows else None
 
 
-def _figures(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+def _figures(table: pa.Table, jobs: Sequence[Job], failures: Failures) -> Iterator[Figure]:
     """One figure per set of fields: curves of unequal conventions never share axes."""
     for number, (diagnostic, rows) in enumerate(_by_fields(table, jobs)):
         if rows.num_rows:
-            figure = diagnostic.figure(rows)
-            yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
+            figure = failures.spared("figure", diagnostic.name, diagnostic.figure, [rows])
+            if figure is not None:
+                yield figure if not number else dataclasses.replace(figure, name=f"{figure.name}-{number + 1}")
 
 
-def _summary(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> pa.Table | None:
+def _summary(table: pa.Table, jobs: Sequence[Job], failures: Failures) -> pa.Table | None:
     """What the rows come to, for a diagnostic that says so."""
     groups = [(diagnostic, rows) for diagnostic, rows in _by_fields(table, jobs) if rows.num_rows]
-    summaries = [diagnostic.summary(rows) for diagnostic, rows in groups if hasattr(diagnostic, "summary")]
-    return pa.concat_tables(summaries) if summaries else None
+    summaries = [
+        failures.spared("summary", diagnostic.name, diagnostic.summary, [rows])
+        for diagnostic, rows in groups
+        if hasattr(diagnostic, "summary")
+    ]
+    known = [summary for summary in summaries if summary is not None]
+    return pa.concat_tables(known) if known else None
 
 
-def _by_fields(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, pa.Table]]:
+def _by_fields(table: pa.Table, jobs: Sequence[Job]) -> Iterator[tuple[Any, pa.Table]]:
     """The rows of each set of fields, with the diagnostic that has them; rows of no job go with the first."""
     known = {job["job"][:12] for job in jobs}
     others = set(table["job"].to_pylist()) - known
@@ -98,12 +164,12 @@ def _by_fields(table: pa.Table, jobs: Sequence[Mapping[str, Any]]) -> Iterator[t
         yield diagnostic_from(own[0]), table.filter(pc.is_in(table["job"], pa.array(sorted(wanted), pa.string())))
 
 
-def _with_errors(state: JobState) -> dict[str, Any]:
+def _with_errors(state: JobState) -> Job:
     errors = [{"part": part, "message": message} for part, message in state.failed.items()]
-    return {**state.record, "errors": errors}
+    return {**state.record, "errors": errors, "done": state.done}
 
 
-def _told_apart(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _told_apart(jobs: Sequence[Job]) -> list[Job]:
     """The jobs with labels that stand for one network on one sample: what differs is added to a label of several.
 
     Observers share their sample; a measuring diagnostic has its own, and is compared with its like.

@@ -272,7 +272,7 @@ def test_settings_that_differ_name_their_models() -> None:
 
 
 def test_the_page_shows_tables_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda folder, figures: None)
+    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
     tables = curvature.tables((VIT, RESNET), points=5)
     figures = curvature.figures(tables)
     again = dataclasses.replace(figures[0], name="hessian-2", title="Again")

@@ -34,7 +34,7 @@ def visible(page: str) -> str:
 @pytest.fixture
 def only_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the figures for papers, which cost most of the time."""
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda folder, figures: None)
+    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
 
 
 @pytest.fixture(scope="module")

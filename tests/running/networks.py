@@ -32,6 +32,22 @@ class Convolutions(nn.Module):
         return self.head(self.dropout(self.blocks(self.stem(x)).mean((2, 3))))
 
 
+class Repeated(nn.Module):
+    """One block that is called three times in a pass, with one weight."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.block = Residual(width)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for _ in range(3):
+            x = self.block(x)
+        return self.head(x.mean((2, 3)))
+
+
 class Normalized(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -91,3 +107,7 @@ def alternating(width: int = 8, seed: int = 0) -> nn.Module:
         Stage(blocks=alternate(2, 1), channels=width, stride=2, num_heads=2, head_dim=width // 2, window_size=2),
     ]
     return _fixed(AlterNet(stages, num_classes=10, stem="plain", stem_chs=width, bottleneck=False), seed)
+
+
+def repeated(width: int = 8, seed: int = 0) -> nn.Module:
+    return _fixed(Repeated(width), seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from visionscope.commands.output import wide_console
+from visionscope.commands.output import tell_failures, wide_console
 from visionscope.config import Parser, add_study_flags, study_from_file, study_from_flags
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.types import SPAN
@@ -78,13 +78,7 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
         sys.stderr.write(f"\nStopped; finished parts are kept. Go on with: visionscope run {study.out}/study.yaml\n")
         return 130
     sys.stdout.write(f"{run.page}\n")
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for failure in run.failures:
-        alike.setdefault((failure.diagnostic, failure.label, failure.message), []).append(failure.part)
-    for (diagnostic, label, message), parts in alike.items():
-        more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
-        sys.stderr.write(f"visionscope: failed: {diagnostic} of {label}, part {parts[0]}{more}: {message}\n")
-    return 1 if run.failures else 0
+    return tell_failures(run.failures)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,5 +217,6 @@ def report(parsed: Namespace) -> int:
     from visionscope.pages import write_report
 
     names = [name.strip() for name in parsed.published.split(",") if name.strip()]
-    sys.stdout.write(f"{write_report(parsed.run, names)}\n")
-    return 0
+    written = write_report(parsed.run, names)
+    sys.stdout.write(f"{written.path}\n")
+    return tell_failures(written.failures)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from visionscope.commands.output import tell_failures
 from visionscope.config import Parser, meanings
 from visionscope.errors import ConfigError
 
@@ -107,7 +108,7 @@ def demo(parsed: Namespace) -> int:
     for finding in shown.findings:
         say(sys.stdout, f"* {finding}")
     say(sys.stdout, f"The page: {shown.page}")
-    return 0
+    return tell_failures(shown.failures)
 
 
 def say(stream: TextIO, line: str) -> None:

@@ -96,8 +96,14 @@ class ImageSums:
             sums: over images that are not in yet.
 
         Raises:
-            StoreError: when sums from the same first position are there already.
+            StoreError: when sums from the same first position are there already, or sums are not one per value.
         """
+        width = self._widths[series]
+        for own in (sums.total, sums.squares, sums.change_total, sums.change_squares):
+            if len(own) != width:
+                raise StoreError(
+                    f"stored sums are of {len(own)} values where there are {width}: another grid or damage"
+                )
         self._add_blocks(self._closed, {(sums.start, series): sums})
 
     def merge(self, other: "ImageSums") -> None:

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from visionscope.core.failures import Failures
 from visionscope.core.types import Figure
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
 from visionscope.report.paper import to_matplotlib
 from visionscope.report.style import paper_settings
+from visionscope.report.summary import diagnostic_of
 
 PACKAGES = (
     *("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "scipy", "pyarrow", "pillow"),
@@ -78,48 +80,56 @@ def environment(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_tables(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+def write_tables(folder: Path, tables: Mapping[str, pa.Table], failures: Failures) -> None:
     """Writes each table as `NAME.csv` (lists joined by spaces) and `NAME.parquet`.
 
     Args:
         folder: where to.
         tables: result rows by diagnostic.
+        failures: takes the tables that no file can hold.
 
     Raises:
         StoreError: when a file can't be written.
     """
     for name, table in tables.items():
-        parquet, text = io.BytesIO(), io.BytesIO()
-        pyarrow.parquet.write_table(table, parquet)
-        pyarrow.csv.write_csv(_flat(table), text)
-        write_whole(folder / f"{name}.parquet", parquet.getvalue())
-        write_whole(folder / f"{name}.csv", text.getvalue())
+        with failures.caught("table's files", name, but=StoreError):
+            parquet, text = io.BytesIO(), io.BytesIO()
+            pyarrow.parquet.write_table(table, parquet)
+            pyarrow.csv.write_csv(_flat(table), text)
+            write_whole(folder / f"{name}.parquet", parquet.getvalue())
+            write_whole(folder / f"{name}.csv", text.getvalue())
 
 
-def write_figures(folder: Path, figures: Sequence[Figure]) -> None:
+def write_figures(folder: Path, figures: Sequence[Figure], failures: Failures) -> None:
     """Writes each figure as `NAME.pdf` and `NAME.png`; one with overlaid models also as `NAME_side_by_side`.
 
     Args:
         folder: where to.
         figures: what the diagnostics drew.
+        failures: takes the figures that can't be drawn.
 
     Raises:
         StoreError: when a file can't be written.
     """
     for figure in figures:
-        beside = set_apart(figure, only_crowded=False)
-        drawings = {figure.name: figure}
-        if beside != set_apart(figure, only_crowded=True):
-            drawings[f"{figure.name}_side_by_side"] = beside
-        for name, one in drawings.items():
-            drawing = to_matplotlib(one)
-            for kind in ("pdf", "png"):
-                buffer = io.BytesIO()
-                # No creation date: the same tables make the same bytes.
-                undated = {"CreationDate": None} if kind == "pdf" else None
-                with mpl.rc_context(paper_settings()):
-                    drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=undated)
-                write_whole(folder / f"{name}.{kind}", buffer.getvalue())
+        with failures.caught("figure's files", diagnostic_of(figure.name), but=StoreError):
+            beside = set_apart(figure, only_crowded=False)
+            drawings = {figure.name: figure}
+            if beside != set_apart(figure, only_crowded=True):
+                drawings[f"{figure.name}_side_by_side"] = beside
+            for name, one in drawings.items():
+                _write_figure(folder, name, one)
+
+
+def _write_figure(folder: Path, name: str, figure: Figure) -> None:
+    drawing = to_matplotlib(figure)
+    for kind in ("pdf", "png"):
+        buffer = io.BytesIO()
+        # No creation date: the same tables make the same bytes.
+        undated = {"CreationDate": None} if kind == "pdf" else None
+        with mpl.rc_context(paper_settings()):
+            drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=undated)
+        write_whole(folder / f"{name}.{kind}", buffer.getvalue())
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -10,14 +10,15 @@ import pyarrow as pa
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from visionscope.core.failures import Failures
 from visionscope.core.types import Figure
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.finding import MODELS_DIFFER, Finding, joined
 from visionscope.report.limits import caveats, caveats_of
-from visionscope.report.sections import diagnostic_of, place_of, section
+from visionscope.report.sections import place_of, section
 from visionscope.report.style import number, palette, shade_of
-from visionscope.report.summary import THEMES, findings, has_random_weights, main_findings
+from visionscope.report.summary import THEMES, diagnostic_of, findings, has_random_weights, main_findings
 from visionscope.report.tables import SUFFIX, shown_table
 
 _DIGITS = 6
@@ -31,6 +32,7 @@ def build_report(
     tables: Mapping[str, pa.Table],
     jobs: Sequence[Mapping[str, Any]],
     figures: Sequence[Figure],
+    failures: Failures | None = None,
 ) -> Path:
     """Writes `report.html` and, beside it, `figures/`, `tables/` and `environment.json`.
 
@@ -40,6 +42,7 @@ def build_report(
             `similarity_between` gets its figure here.
         jobs: the runs' `job.json` dicts; `errors`, a list of part and message, is shown as a notice.
         figures: what the diagnostics drew from the tables.
+        failures: of the steps before this one; those of this one are added. Each is told in its section.
 
     Returns:
         The path of the page.
@@ -47,20 +50,22 @@ def build_report(
     Raises:
         StoreError: when a file can't be written.
     """
+    failures = Failures() if failures is None else failures
     tables = {name: table for name, table in tables.items() if table.num_rows}
     drawn = [figure for figure in figures if figure.panels]
     if "similarity_between" in tables and all(figure.name != "similarity_between" for figure in drawn):
         # Late, because it loads torch, which the page itself does without.
         from visionscope.diagnostics.similarity import between_figure
 
-        drawn.append(between_figure(tables["similarity_between"]))
+        with failures.caught("figure", "similarity_between"):
+            drawn.append(between_figure(tables["similarity_between"]))
     drawn.sort(key=lambda figure: (place_of(figure.name), figure.name))
-    write_tables(run / "tables", tables)
-    write_figures(run / "figures", drawn)
+    write_tables(run / "tables", tables, failures)
+    write_figures(run / "figures", drawn, failures)
     surroundings = environment(jobs)
     write_whole(run / "environment.json", (json.dumps(surroundings, indent=2) + "\n").encode())
     page = run / "report.html"
-    write_whole(page, _render(tables, jobs, drawn, surroundings).encode())
+    write_whole(page, _render(tables, jobs, drawn, surroundings, failures).encode())
     return page
 
 
@@ -69,24 +74,32 @@ def _render(
     jobs: Sequence[Mapping[str, Any]],
     figures: Sequence[Figure],
     surroundings: Mapping[str, Any],
+    failures: Failures,
 ) -> str:
     loader = jinja2.PackageLoader("visionscope.report")
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.filters["number"] = number
     labels = [job["model"]["label"] for job in jobs]
     models = tuple(dict.fromkeys([*labels, *(name for table in tables.values() for name in _labels(table))]))
-    found = findings(tables, jobs)
+    found = findings(tables, jobs, failures)
     panels: list[dict[str, Any]] = []
-    sections = [section(figure, models, panels) for figure in figures]
+    sections = [_section(figure, models, panels, failures) for figure in figures]
     told: list[str] = []
     for one in sections:
-        name = diagnostic_of(one["name"])
-        first, own = name not in told, [said for said in found if said.diagnostic == name]
-        one["table"] = shown_table(one["name"], tables)
-        one["cards"] = _by_model(own, models) if first else []
-        one["caveats"] = caveats_of(name) if first else ()
-        one["gist"] = _gist(own)
+        _tell(one, tables, found, models, failures, first=diagnostic_of(one["name"]) not in told)
+        told.append(diagnostic_of(one["name"]))
+    said, main = [], []
+    with failures.caught("limits", ""):
+        said = caveats(tables, jobs, told=told)
+    with failures.caught("main findings", ""):
+        main = main_findings(found)
+    for name in dict.fromkeys(failure.diagnostic for failure in failures.all if failure.diagnostic not in (*told, "")):
+        sections.append(_bare(name))
+        _tell(sections[-1], tables, found, models, failures, first=True)
         told.append(name)
+    sections.sort(key=lambda one: place_of(one["name"]))
+    for one in sections:
+        one["failed"] = [failure.text for failure in failures.all if failure.diagnostic == diagnostic_of(one["name"])]
     rows = {one.anchor: {"columns": one.columns, "rows": _compact(one.rows)} for one in found}
     data = {
         "panels": panels,
@@ -103,10 +116,11 @@ def _render(
         crowded=len(models) > OVERLAY_LIMIT,
         data_rows=_data_rows(jobs),
         errors=_errors(jobs),
-        main=main_findings(found),
+        main=main,
+        failed=[failure.text for failure in failures.all if not failure.diagnostic],
         by_model=_by_model([one for one in found if one.diagnostic not in told], models),
         found=found,
-        caveats=caveats(tables, jobs, told=told),
+        caveats=said,
         left_out=_left_out(tables, jobs),
         unfolded=len(sections) <= _FEW_SECTIONS,
         few_sentences=len(found) <= _FEW_SENTENCES,
@@ -120,6 +134,41 @@ def _render(
         plotly=Markup(get_plotlyjs()),
         data=data,
     )
+
+
+def _section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]], failures: Failures) -> dict[str, Any]:
+    """A figure for the template; without its panels where they can't be drawn."""
+    count = len(panels)
+    with failures.caught("figure", diagnostic_of(figure.name)):
+        return section(figure, models, panels)
+    del panels[count:]
+    return {**_bare(figure.name), "title": figure.title, "caption": figure.caption}
+
+
+def _bare(name: str) -> dict[str, Any]:
+    """A section without a figure."""
+    return {"name": name, "title": name.replace("_", " "), "caption": "", "groups": []}
+
+
+def _tell(
+    one: dict[str, Any],
+    tables: Mapping[str, pa.Table],
+    found: Sequence[Finding],
+    models: Sequence[str],
+    failures: Failures,
+    *,
+    first: bool,
+) -> None:
+    """Adds to a section its table and, to the first of a diagnostic, its sentences and their limits."""
+    name = diagnostic_of(one["name"])
+    own = [said for said in found if said.diagnostic == name]
+    one.update(table=None, cards=[], caveats=(), gist="")
+    with failures.caught("table", name):
+        one["table"] = shown_table(one["name"], tables)
+    with failures.caught("sentences", name):
+        one["cards"] = _by_model(own, models) if first else []
+        one["caveats"] = caveats_of(name) if first else ()
+        one["gist"] = _gist(own)
 
 
 def _heading(tables: Mapping[str, pa.Table]) -> str:

@@ -23,23 +23,13 @@ from visionscope.report.curves import FAINT, marked_places
 from visionscope.report.figures import panel_spec, picture_source
 from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
-from visionscope.report.summary import DIAGNOSTICS
+from visionscope.report.summary import DIAGNOSTICS, diagnostic_of
 from visionscope.report.surfaces import aspect, remarks
 
 TURNED = "3-D"
 """The view of surfaces that can be turned."""
 
 _STROKES = ("", "6 4", "1.5 3", "6 3 1.5 3")
-
-
-def diagnostic_of(name: str) -> str:
-    """The diagnostic that a figure belongs to; a further set of parameters has a figure of its own (`hessian-2`).
-
-    Args:
-        name: of the figure.
-    """
-    diagnostic = name.rstrip("0123456789").removesuffix("-")
-    return diagnostic if diagnostic in DIAGNOSTICS else name
 
 
 def place_of(name: str) -> int:

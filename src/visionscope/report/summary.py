@@ -1,11 +1,13 @@
 """The summary in plain words: every sentence is computed from rows, and carries them."""
 
+import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.failures import Failures
 from visionscope.report.changes import QUANTITIES, change_findings
 from visionscope.report.curvature import density_findings, hessian_findings
 from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
@@ -58,6 +60,16 @@ _FROM_SUMMARY = {"density": density_findings, "attention": attention_findings}
 _NEARLY = 0.7
 
 
+def diagnostic_of(name: str) -> str:
+    """The diagnostic that a figure belongs to; a further set of parameters has a figure of its own (`hessian-2`).
+
+    Args:
+        name: of the figure.
+    """
+    diagnostic = name.rstrip("0123456789").removesuffix("-")
+    return diagnostic if diagnostic in DIAGNOSTICS else name
+
+
 def theme_of(diagnostic: str) -> str:
     """What a diagnostic is about.
 
@@ -67,27 +79,25 @@ def theme_of(diagnostic: str) -> str:
     return next((words for names, words in THEMES if diagnostic in names), "")
 
 
-def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[Finding]:
+def findings(
+    tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]], failures: Failures | None = None
+) -> list[Finding]:
     """All sentences that the tables allow, model by model in the order of the jobs.
 
     Args:
         tables: result rows by diagnostic; those that are missing or empty say nothing.
         jobs: the runs' `job.json` dicts.
+        failures: takes the diagnostics, and their models, on which no sentence can be made; without it an error is one.
     """
     found: list[Finding] = []
-    for quantity in QUANTITIES:
-        if quantity.diagnostic in tables:
-            found.extend(change_findings(tables[quantity.diagnostic], quantity))
-    if "similarity" in tables:
-        found.extend(similarity_findings(tables["similarity"]))
-    if "similarity_between" in tables:
-        found.extend(between_findings(tables["similarity_between"]))
-    for name, sentences in _FROM_ROWS_AND_SUMMARY.items():
-        if {name, name + SUFFIX} <= tables.keys():
-            found.extend(sentences(tables[name], tables[name + SUFFIX]))
-    for name, of_summary in _FROM_SUMMARY.items():
-        if name + SUFFIX in tables:
-            found.extend(of_summary(tables[name + SUFFIX]))
+    for name, needed, sentences in _sources():
+        if not set(needed) <= tables.keys():
+            continue
+        given = [tables[one] for one in needed]
+        if failures is None:
+            found += sentences(*given)
+        else:
+            found += failures.spared("sentences", name, functools.partial(_listed, sentences), given) or []
     order = list(dict.fromkeys(job["model"]["label"] for job in jobs))
     return sorted(
         found,
@@ -96,6 +106,22 @@ def findings(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) 
             DIAGNOSTICS.index(one.diagnostic),
         ),
     )
+
+
+def _sources() -> Iterator[tuple[str, tuple[str, ...], Callable[..., Iterable[Finding]]]]:
+    """Each diagnostic, the tables that its sentences need, and what makes them."""
+    for quantity in QUANTITIES:
+        yield quantity.diagnostic, (quantity.diagnostic,), functools.partial(change_findings, quantity=quantity)
+    yield "similarity", ("similarity",), similarity_findings
+    yield "similarity_between", ("similarity_between",), between_findings
+    for name, of_both in _FROM_ROWS_AND_SUMMARY.items():
+        yield name, (name, name + SUFFIX), of_both
+    for name, of_summary in _FROM_SUMMARY.items():
+        yield name, (name + SUFFIX,), of_summary
+
+
+def _listed(sentences: Callable[..., Iterable[Finding]], *tables: pa.Table) -> list[Finding]:
+    return list(sentences(*tables))
 
 
 def main_findings(found: Sequence[Finding], count: int | None = None) -> list[Finding]:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from visionscope.core.failures import Failure
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.spans import span_of
 from visionscope.core.types import Cost, Observer, Point, Subject
-from visionscope.running.failures import Failure, failed, named
+from visionscope.running.failures import failed, named
 from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of
 from visionscope.running.plan import Job, PlannedSubject
 from visionscope.running.progress import Bar, Progress

@@ -1,29 +1,12 @@
-"""Parts that could not be computed: what is stored of them and what a run hands back."""
+"""Parts that could not be computed: what is stored of them."""
 
-import dataclasses
 import traceback
 from typing import Any
 
+from visionscope.core.failures import Failure, one_line
 from visionscope.errors import VisionscopeError
 from visionscope.running.plan import Job
 from visionscope.running.store import Store, now
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """A part that could not be computed.
-
-    Attributes:
-        label: the model.
-        diagnostic: its name.
-        part: its name.
-        message: why, in one line.
-    """
-
-    label: str
-    diagnostic: str
-    part: str
-    message: str
 
 
 def failed(store: Store, job: Job, part: str, error: Exception, seconds: float) -> Failure:
@@ -39,7 +22,7 @@ def failed(store: Store, job: Job, part: str, error: Exception, seconds: float) 
     Raises:
         StoreError: when the disk refuses.
     """
-    message = _one_line(error)
+    message = one_line(error)
     store.log(f"failed {named(job, part, seconds)}: {message}")
     store.write_error(job.record, part, _described(error, message))
     return Failure(job.record["model"]["label"], job.diagnostic.name, part, message)
@@ -56,8 +39,3 @@ def _described(error: Exception, message: str) -> dict[str, Any]:
     if not isinstance(error, VisionscopeError):
         described["traceback"] = "".join(traceback.format_exception(error))
     return described
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from visionscope.core.failures import Failure
 from visionscope.core.inputs import image_like
 from visionscope.core.types import Cost, Subject
 from visionscope.errors import StoreError
-from visionscope.running.failures import Failure, failed, named
+from visionscope.running.failures import failed, named
 from visionscope.running.plan import Job
 from visionscope.running.progress import Progress
 from visionscope.running.store import Store, now

@@ -21,10 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import LEADING, from_table, schema_of, to_table, with_leading_of
-from visionscope.core.types import Kind, MeasuringDiagnostic, Point
+from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import StoreError
+from visionscope.running.records import LISTED, diagnostic_from, lacking, points_from
 
 _ABANDONED_SECONDS = 3600.0
 
@@ -62,30 +62,45 @@ class Store:
         Raises:
             StoreError: when the folder is none, holds no job, or a job.json can't be read.
         """
+        records, damaged = self.readable_jobs()
+        for message in damaged.values():
+            raise StoreError(message)
+        return records
+
+    def readable_jobs(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """What the job.json files of the run say that can be read, and for the others, by diagnostic/job, why not.
+
+        Raises:
+            StoreError: when the folder is none, or holds no job.
+        """
         if not self.run.is_dir():
             raise StoreError(f"{self.run}: is not a run folder; `visionscope diagnose --out {self.run}` makes one")
-        records = []
+        records: list[dict[str, Any]] = []
+        damaged: dict[str, str] = {}
         for path in sorted(self.run.glob("*/*/job.json")):
             record = _read_json(path)
-            if record is None or "job" not in record:
-                raise StoreError(f"{path}: can't be read; run the study again to write it anew")
-            records.append(record)
-        if not records:
+            if record is None or lacking(record, LISTED):
+                name = f"{path.parent.parent.name}/{path.parent.name[:12]}"
+                damaged[name] = f"{path}: can't be read; run the study again to write it anew"
+            else:
+                records.append(record)
+        if not records and not damaged:
             raise StoreError(f"{self.run}: holds no job; is it the folder that --out named?")
-        return sorted(records, key=lambda record: (record["diagnostic"], record["model"]["label"], record["job"]))
+        order = sorted(records, key=lambda record: (record["diagnostic"], record["model"]["label"], record["job"]))
+        return order, damaged
 
     def states(self) -> list[JobState]:
         """How far every job of the run is; reads names and job.json only."""
-        states = []
-        for record in self.jobs():
-            folder = self.folder(record)
-            parts = record["parts"]
-            done = tuple(part for part in parts if (folder / f"{part}.parquet").is_file())
-            failed = {part: _message(folder / f"{part}.error.json") for part in parts if part not in done}
-            failed = {part: message for part, message in failed.items() if message}
-            left = tuple(part for part in parts if part not in done and part not in failed)
-            states.append(JobState(record, done, failed, left))
-        return states
+        return [self.state(record) for record in self.jobs()]
+
+    def state(self, record: Mapping[str, Any]) -> JobState:
+        """How far the job is that a job.json describes."""
+        folder, parts = self.folder(record), record["parts"]
+        done = tuple(part for part in parts if (folder / f"{part}.parquet").is_file())
+        failed = {part: _message(folder / f"{part}.error.json") for part in parts if part not in done}
+        failed = {part: message for part, message in failed.items() if message}
+        left = tuple(part for part in parts if part not in done and part not in failed)
+        return JobState(record, done, failed, left)
 
     def folder(self, record: Mapping[str, Any]) -> Path:
         """The folder of the job that a job.json describes."""
@@ -209,23 +224,33 @@ class Store:
 
     def job_table(self, record: Mapping[str, Any]) -> pa.Table:
         """The result of one job; see `table`."""
+        return self.reduced(record, self.stored_parts(record))
+
+    def stored_parts(self, record: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """The rows of every part of a job that is there and can be read, in the order of job.json."""
+        diagnostic = diagnostic_from(record)
+        row_type = diagnostic.row if isinstance(diagnostic, MeasuringDiagnostic) else diagnostic.state_row
+        found = {part: self.read_part(record, part, row_type) for part in record["parts"]}
+        return {part: rows for part, rows in found.items() if rows is not None}
+
+    def reduced(self, record: Mapping[str, Any], parts: Mapping[str, list[Any]]) -> pa.Table:
+        """The result of one job; see `table`.
+
+        Args:
+            record: the job.
+            parts: its `stored_parts`.
+        """
         diagnostic = diagnostic_from(record)
         if isinstance(diagnostic, MeasuringDiagnostic):
-            measured = [row for part in self.stored_parts(record, diagnostic.row) for row in part]
+            measured = [row for part in parts.values() for row in part]
             return with_leading(to_table(diagnostic.row, measured), leading_of(record))
         rows: Iterator[Any] = iter(())
-        parts = self.stored_parts(record, diagnostic.state_row)
         if parts:
             observer = diagnostic.observer(points_from(record))
-            for part in parts:
+            for part in parts.values():
                 observer.load(part)
             rows = observer.rows()
         return with_leading(to_table(diagnostic.row, rows), leading_of(record))
-
-    def stored_parts(self, record: Mapping[str, Any], row_type: type) -> list[list[Any]]:
-        """The rows of every part of a job that is done, in the order of job.json."""
-        found = (self.read_part(record, part, row_type) for part in record["parts"])
-        return [rows for rows in found if rows is not None]
 
     def _write(self, path: Path, content: bytes) -> None:
         with _refusals(path.parent):
@@ -264,31 +289,6 @@ def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
         values: by the names of `LEADING`.
     """
     return with_leading_of(table, [values] * table.num_rows)
-
-
-def diagnostic_from(record: Mapping[str, Any]) -> Any:
-    """The diagnostic that a job.json describes, of the version that wrote it.
-
-    Raises:
-        StoreError: when this version of visionscope computes it by another formula.
-    """
-    diagnostic = diagnostic_class(record["diagnostic"])
-    if diagnostic.version != record["version"]:
-        raise StoreError(
-            f"{record['diagnostic']}/{record['job'][:12]}: was made by version {record['version']} of the diagnostic, "
-            f"this is version {diagnostic.version}; run the study again into another folder"
-        )
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record["fields"].items()}
-    return diagnostic(**fields)
-
-
-def points_from(record: Mapping[str, Any]) -> tuple[Point, ...]:
-    """The points that a job.json lists."""
-    points = []
-    for values in record["points"]:
-        known = {**values, "kind": Kind(values["kind"]), "grid": tuple(values["grid"])}
-        points.append(Point(**{**known, "operations": tuple(values["operations"])}))
-    return tuple(points)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

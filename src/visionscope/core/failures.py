@@ -1,0 +1,153 @@
+"""What could not be computed or shown, kept apart so that one failure costs its own section alone."""
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from visionscope.errors import VisionscopeError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Something that could not be computed or shown.
+
+    Attributes:
+        label: the model; "" where it is not one model's.
+        diagnostic: its name; "" for what concerns the whole page.
+        part: its name; of what the page is made from the step: `table`, `summary`, `figure`, `sentences`, ...
+        message: why, in one line.
+        computing: whether it is a part, which the next run computes again.
+    """
+
+    label: str
+    diagnostic: str
+    part: str
+    message: str
+    computing: bool = True
+
+    @property
+    def text(self) -> str:
+        """What failed, and why: 'figure of similarity of vit: KeyError: ...'."""
+        owner = " of ".join(name for name in (self.diagnostic, self.label) if name)
+        if self.computing:
+            return f"{owner}, part {self.part}: {self.message}"
+        return f"{self.part}{' of ' if owner else ''}{owner}: {self.message}"
+
+
+class Failures:
+    """Collects the failures of the steps that make a page.
+
+    Attributes:
+        all: what failed so far.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Starts empty.
+
+        Args:
+            say: takes a line about each failure, with the place in the program where it is no message to the user.
+        """
+        self.all: list[Failure] = []
+        self._say = say
+
+    def add(self, step: str, diagnostic: str, label: str, error: Exception | str) -> None:
+        """Takes note of a step that failed.
+
+        Args:
+            step: `table`, `figure`, ...
+            diagnostic: whose.
+            label: of the model, or "".
+            error: why.
+        """
+        message = error if isinstance(error, str) else one_line(error)
+        failure = Failure(label, diagnostic, step, message, computing=False)
+        if failure not in self.all:
+            self.all.append(failure)
+            self._say(f"failed {failure.text}{'' if isinstance(error, str) else _place(error)}")
+
+    @contextmanager
+    def caught(
+        self, step: str, diagnostic: str, label: str = "", *, but: type[Exception] | tuple[()] = ()
+    ) -> Iterator[None]:
+        """Ends a step at its first error instead of the page.
+
+        Args:
+            step: `table`, `figure`, ...
+            diagnostic: whose.
+            label: of the model, or "".
+            but: an error that is everybody's, such as a full disk, and goes on.
+        """
+        try:
+            yield
+        except but:
+            raise
+        except Exception as error:
+            self.add(step, diagnostic, label, error)
+
+    def spared(self, step: str, diagnostic: str, ask: Callable[..., T], tables: Sequence[pa.Table]) -> T | None:
+        """What a step makes of tables; where it fails, of the models for which it doesn't.
+
+        Args:
+            step: `figure`, `sentences`, ...
+            diagnostic: whose.
+            ask: takes the tables.
+            tables: with the column `model`; without it there is nothing to spare.
+
+        Returns:
+            What `ask` returned, or None where it failed for every model.
+        """
+        try:
+            return ask(*tables)
+        except Exception as error:
+            whole = error
+        labels = dict.fromkeys(label for table in tables for label in _labels(table))
+        failing = {}
+        for label in labels:
+            try:
+                ask(*_of(tables, [label]))
+            except Exception as error:
+                failing[label] = error
+        for label, reason in failing.items():
+            self.add(step, diagnostic, label, reason)
+        if not failing:
+            self.add(step, diagnostic, "", whole)
+            return None
+        left = [label for label in labels if label not in failing]
+        if left:
+            with self.caught(step, diagnostic):
+                return ask(*_of(tables, left))
+        return None
+
+
+def one_line(error: Exception) -> str:
+    """An error's message in one line, after its type where it is none that a user was meant to see.
+
+    Args:
+        error: any.
+    """
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, VisionscopeError) or not frames:
+        return ""
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+
+
+def _labels(table: pa.Table) -> list[str]:
+    return [str(name) for name in table.column("model").unique().to_pylist()] if "model" in table.column_names else []
+
+
+def _of(tables: Sequence[pa.Table], labels: Sequence[str]) -> list[pa.Table]:
+    chosen = pa.array(labels, pa.string())
+    return [table.filter(pc.is_in(table["model"], chosen)) for table in tables]
