@@ -19,7 +19,7 @@ from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, Samp
 from visionscope.models.load import load_model
 from visionscope.pages import write_report
 from visionscope.running.execute import execute
-from visionscope.running.in_memory import measured, observed
+from visionscope.running.in_memory import check_model, measured, observed
 from visionscope.running.plan import PlannedSubject, device_of, plan
 from visionscope.running.store import Store
 from visionscope.running.study import Study
@@ -259,6 +259,7 @@ def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple
         ConfigError: for a spec that names no model.
         TraceError: when the model can't be traced.
     """
+    check_model(model)
     if isinstance(model, str):
         loaded = load_model(model, random_weights=0, size=size)
         return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)

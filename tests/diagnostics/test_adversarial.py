@@ -184,3 +184,29 @@ def test_what_can_not_be_asked_is_said():
         Adversarial().parts(subject(images=Images(labelled=False)))
     with pytest.raises(NotApplicableError, match="needs the size and normalisation of its images"):
         Adversarial().parts(subject(input=None))
+
+
+class Cut(nn.Module):
+    """A network whose body runs in a context that keeps no gradients, or is cut off."""
+
+    def __init__(self, body, how):
+        super().__init__()
+        self.body, self.how = body, how
+
+    def forward(self, x):
+        if self.how == "detach":
+            return 2 * self.body(x).detach()
+        with torch.no_grad() if self.how == "no_grad" else torch.inference_mode():
+            x = self.body(x)
+        return 2 * x
+
+
+@needs_foolbox
+@pytest.mark.parametrize("how", ["no_grad", "inference_mode", "detach"])
+def test_a_network_whose_gradient_does_not_reach_the_images_is_refused(how):
+    given = subject()
+    given.model.body = Cut(given.model.body, how)
+    before = snapshot(given.model)
+    with pytest.raises(NotApplicableError, match="m: an attack follows gradients, and none reaches the images: a part"):
+        Adversarial().parts(given)
+    assert snapshot(given.model) == before

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.modes import evaluation_mode
+
 _FEW = 2  # images that are tried; some norms refuse a single one
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _COLOURS = 3
@@ -86,13 +88,9 @@ def place_of(model: nn.Module) -> torch.device:
 
 
 def _runs(model: nn.Module, images: Tensor) -> bool:
-    modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad(), evaluation_mode(model):
         try:
-            model.eval()(images)
+            model(images)
         except Exception:  # models raise whatever they like where an image does not suit them
             return False
-        finally:
-            for module, training in modes:
-                module.training = training
     return True

@@ -161,7 +161,8 @@ class Subject:
         scopes: finds the parameters of the whole model, of each stage, each block and each kind.
         augmentation: how the images of the sample `train` were changed, in words for tables: `strong`, `weak`, `none`.
         input: size and normalisation of the images, for what works in pixel space; None where they are unknown.
-        trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing does, and of ensembles.
+        trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing did.
+        hidden: why the network can't be looked into, so that predictions alone can be asked of it; else "".
         fraction: share of the training images that it was trained on, where its checkpoint says it, else None.
     """
 
@@ -176,6 +177,7 @@ class Subject:
     augmentation: str = "none"
     input: InputConfig | None = None
     trace: Any = None
+    hidden: str = ""
     fraction: float | None = None
 
 
@@ -222,7 +224,7 @@ class MeasuringDiagnostic(Protocol):
     digest depends on; `beside`, the names of further samples that it reads (`calibration`: images of the data that
     `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many of them;
     `source(spec, num_classes)`, the images it reads instead of those of the study's data spec; and `ensembles`, true
-    for what asks for predictions alone, of an ensemble, too.
+    for what asks for predictions alone, also of an ensemble and of a network that can't be looked into.
 
     Attributes:
         sample: which of the subject's samples it reads.

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.inputs import image_like
+from visionscope.core.modes import evaluation_mode
 from visionscope.core.types import Subject
 from visionscope.diagnostics._outcomes import predict
 from visionscope.diagnostics._perturbed import Pixels
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.tracing.opaque import hidden
 
 LIBRARIES = {"fgsm": "foolbox", "pgd": "foolbox", "autoattack": "pyautoattack"}
 STEP_SHARE = 2.5
@@ -59,6 +62,33 @@ def without_weight_gradients(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanted:
             parameter.requires_grad_(True)
+
+
+def check_gradient(subject: Subject, name: str) -> None:
+    """Refuses a network whose gradient does not reach its images, by a pass of one.
+
+    Args:
+        subject: with its sample.
+        name: of the sample.
+
+    Raises:
+        NotApplicableError: when it has none, or one that is not its own.
+    """
+    found = hidden(subject.model)
+    if found is not None and not found.gradients:
+        raise NotApplicableError(f"{subject.label}: an attack follows gradients, and {found.reason}")
+    image = next(iter(subject.samples[name].batches(0, 1, 1))).images
+    image = image.to(image_like(subject.model, image.shape[1:])).detach().requires_grad_()
+    reason = "a part of its forward runs under torch.no_grad, inference_mode or detach"
+    with evaluation_mode(subject.model), without_weight_gradients(subject.model), torch.enable_grad():
+        try:
+            with torch.random.fork_rng():
+                logits = predict(subject, image)
+            if logits.requires_grad and torch.autograd.grad(logits.sum(), image, allow_unused=True)[0] is not None:
+                return
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0] or reason
+    raise NotApplicableError(f"{subject.label}: an attack follows gradients, and none reaches the images: {reason}")
 
 
 def missing(attack: str) -> str:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like, place_of
+from visionscope.core.modes import evaluation_mode
 from visionscope.core.objective import logits_of
 from visionscope.core.table import LEADING, column
 from visionscope.core.types import Batch, SampleLike, Subject
@@ -143,11 +143,11 @@ def check_labels(subject: Subject, name: str) -> None:
 
 
 def _classes(subject: Subject, name: str) -> int:
-    """How many classes the head has; the model itself is left alone."""
+    """How many classes the head has."""
     images = next(iter(subject.samples[name].batches(0, 1, 1))).images
     images = images.to(image_like(subject.model, images.shape[1:]))
-    with passes(subject):
-        return logits_of(copy_of(subject.model).eval()(images)).shape[1]
+    with passes(subject), evaluation_mode(subject.model):
+        return logits_of(subject.model(images)).shape[1]
 
 
 def batches(subject: Subject, name: str, start: int, stop: int, batch_size: int | None = None) -> Iterator[Batch]:

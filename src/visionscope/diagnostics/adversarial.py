@@ -126,13 +126,15 @@ class Adversarial:
             subject: with its sample `eval`.
 
         Raises:
-            NotApplicableError: without labels, without the images' normalisation, or without an attack's library.
+            NotApplicableError: without labels, without the images' normalisation, without an attack's library, or where
+                no gradient reaches the images.
         """
         check_labels(subject, self.sample)
         _perturbed.input_of(subject)
         for attack in self.attacks:
             if needed := _attacks.missing(attack):
                 raise NotApplicableError(f"{subject.label}: {attack} needs a library that is not there; {needed}")
+        _attacks.check_gradient(subject, self.sample)
         return spans_of(len(subject.samples[self.sample]))
 
     def cost(self, subject: Subject) -> Cost:

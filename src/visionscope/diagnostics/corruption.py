@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from visionscope.core.inputs import image_like
+from visionscope.core.modes import evaluation_mode
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Batch, Cost, Figure, InputConfig, SampleLike, Subject
@@ -370,16 +371,10 @@ def _input(subject: Subject) -> InputConfig:
 
 def _classes(subject: Subject) -> int:
     """Classes of the model's head, by a pass of one image that leaves the model as it was."""
-    modes = [(module, module.training) for module in subject.model.modules()]
     shown = next(iter(subject.samples["eval"].batches(0, 1, 1))).images
-    try:
-        subject.model.eval()
-        with _outcomes.passes(subject):
-            like = image_like(subject.model, shown.shape[1:])
-            return int(_outcomes.predict(subject, shown.to(like)).shape[1])
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluation_mode(subject.model), _outcomes.passes(subject):
+        like = image_like(subject.model, shown.shape[1:])
+        return int(_outcomes.predict(subject, shown.to(like)).shape[1])
 
 
 def _picture(pixels: Pixels) -> str:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from visionscope.core.modes import evaluate
 from visionscope.core.objective import logits_of
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
@@ -151,7 +152,8 @@ def load_subject(
     if len(members) == 1 and n_forward == 1:
         return first
     _check(spec, members)
-    model = Ensemble([member.model for member in members], n_forward, seed).eval()
+    model = Ensemble([member.model for member in members], n_forward, seed)
+    evaluate(model)
     names = ", ".join(file.name for file in files if file)
     weights = first.weights if len(members) == 1 else f"mean of {len(members)} checkpoints: {names}"
     identity = " ".join(member.digest for member in members)

@@ -44,7 +44,8 @@ class Factory:
         except Exception as error:  # the user's code may raise anything; the cause stays attached
             raise ConfigError(f"{self.name} failed with {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
-            raise ConfigError(f"{self.name} must return a torch.nn.Module; it returned {type(model).__name__}")
+            hint = "; return its .module()" if hasattr(model, "module") else ""
+            raise ConfigError(f"{self.name} must return a torch.nn.Module; it returned {type(model).__name__}{hint}")
         return model
 
     def input_parts(self, model: nn.Module) -> dict[str, Any]:

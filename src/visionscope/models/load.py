@@ -18,12 +18,14 @@ import torchvision
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from visionscope.core.modes import evaluate
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
 from visionscope.models.checkpoint import Convert, State, fit, head_size, read_checkpoint
 from visionscope.models.factory import open_factory
 from visionscope.models.hub import cache_alone_when_offline
+from visionscope.models.identity import entries
 from visionscope.models.preprocessing import given_parts, hub_parts, input_config, parts_of
 from visionscope.models.spec import ModelSpec, parse_spec
 from visionscope.models.surgery import change_blocks, changes_text
@@ -138,9 +140,10 @@ def load_model(
         built, weights = build(random_weights), f"random, seed {random_weights}"
     else:
         built, weights = _pretrained(spec, build), "pretrained"
+    evaluate(built.model)
     stored_parts = stored.input if stored else {}
     return LoadedModel(
-        model=built.model.eval(),
+        model=built.model,
         label=spec.label,
         spec=complete,
         weights=weights,
@@ -168,12 +171,17 @@ def state_digest(model: nn.Module, architecture: str) -> str:
     """sha256 over an architecture's identity and the names, types, shapes and bytes of a model's state, in hex.
 
     Args:
-        model: its `state_dict` is read.
+        model: its `state_dict` is read, and what `identity.entries` finds beside it.
         architecture: as in `LoadedModel`.
+
+    Raises:
+        ConfigError: for weights on the meta device.
     """
     digest = hashlib.sha256(architecture.encode())
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in entries(model):
         if isinstance(value, Tensor):
+            if value.is_meta:
+                raise ConfigError(f"model: weights are on the meta device, such as {name!r}; load them first")
             digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         else:

@@ -18,15 +18,15 @@ from visionscope.data.augmentation import STRENGTHS, paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError
-from visionscope.models.ensemble import Ensemble, load_subject
+from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision
 from visionscope.running.samples import samples_of
 from visionscope.running.store import data_text, with_leading
-from visionscope.running.subjects import check_ensemble, precision_of, scopes_of, unwatched
-from visionscope.tracing import trace, watch
+from visionscope.running.subjects import asks_predictions, check_seen, looked_into, precision_of, scopes_of, unwatched
+from visionscope.tracing import watch
 
 _IMAGES = 256
 _BATCH = 32
@@ -50,7 +50,7 @@ def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | Sam
     else:
         sample = _Images(images) if isinstance(images, Tensor) else images
     subject = _subject(network, loaded, sample, "eval", points_needed=True)
-    check_ensemble(diagnostic, subject)
+    check_seen(diagnostic, subject)
     reduced = diagnostic.observer(subject.points)
     for part in spans_of(len(sample)):
         observer = diagnostic.observer(subject.points)
@@ -103,13 +103,19 @@ def measured(
         strength, data = _strength(images), type(images).__name__
     known = loaded.input if loaded is not None else input
     subject = dataclasses.replace(
-        _subject(network, loaded, samples[diagnostic.sample], diagnostic.sample),
+        _subject(
+            network,
+            loaded,
+            samples[diagnostic.sample],
+            diagnostic.sample,
+            predictions=asks_predictions(diagnostic),
+        ),
         samples=samples,
         objective=objective,
         augmentation=strength,
         input=known,
     )
-    check_ensemble(diagnostic, subject)
+    check_seen(diagnostic, subject)
     parts = diagnostic.parts(subject)
     rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
     return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
@@ -148,8 +154,23 @@ def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
     if isinstance(model, nn.Module):
         return model, None
+    check_model(model)
     loaded = load_subject(model)
     return loaded.model, loaded
+
+
+def check_model(model: object) -> None:
+    """Refuses what is neither a network nor a spec.
+
+    Args:
+        model: as a notebook gave it.
+
+    Raises:
+        ConfigError: naming its type.
+    """
+    if not isinstance(model, (nn.Module, str)):
+        hint = "; pass its .module()" if hasattr(model, "module") else ""
+        raise ConfigError(f"model: must be a torch.nn.Module or a model spec; got {type(model).__name__}{hint}")
 
 
 def _input(loaded: LoadedModel | None) -> InputConfig:
@@ -162,7 +183,13 @@ def _input(loaded: LoadedModel | None) -> InputConfig:
 
 
 def _subject(
-    network: nn.Module, loaded: LoadedModel | None, sample: SampleLike, name: str, *, points_needed: bool = False
+    network: nn.Module,
+    loaded: LoadedModel | None,
+    sample: SampleLike,
+    name: str,
+    *,
+    points_needed: bool = False,
+    predictions: bool = False,
 ) -> Subject:
     subject = Subject(
         label=loaded.label if loaded is not None else type(network).__name__,
@@ -173,10 +200,10 @@ def _subject(
         precision=precision_of(network),
         fraction=None if loaded is None else loaded.fraction,
     )
-    if isinstance(network, Ensemble):
-        return subject
     example = next(iter(sample.batches(0, min(2, len(sample)), 2))).images
-    traced = trace(network, example, points_needed=points_needed)
+    traced = looked_into(network, example, points_needed=points_needed, predictions=predictions)
+    if isinstance(traced, str):
+        return dataclasses.replace(subject, hidden=traced)
     channels, height, width = example.shape[1:]
     # Of the input, scopes need no more than the shape.
     shape = InputConfig(size=(height, width), mean=(0.0,) * channels, std=(1.0,) * channels)

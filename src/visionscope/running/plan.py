@@ -23,7 +23,7 @@ from visionscope.models.spec import parse_spec
 from visionscope.running.samples import samples_of
 from visionscope.running.store import now
 from visionscope.running.study import Study
-from visionscope.running.subjects import check_ensemble, subject_of
+from visionscope.running.subjects import check_seen, subject_of
 
 _PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
@@ -205,7 +205,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
         own = subject
         parts: Sequence[str] = ()
         try:
-            check_ensemble(diagnostic, subject)
+            check_seen(diagnostic, subject)
             check_precision(diagnostic, subject.precision, NotApplicableError)
             if diagnostic not in observed:
                 own = _measured(study, diagnostic, subject, loaded, opened)

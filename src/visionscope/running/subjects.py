@@ -6,29 +6,30 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like, weight_type
 from visionscope.core.types import InputConfig, Point, Scope, Subject
-from visionscope.errors import ConfigError, NotApplicableError, nearest
+from visionscope.errors import ConfigError, NotApplicableError, TraceError, nearest
 from visionscope.models.ensemble import Ensemble
 from visionscope.models.load import LoadedModel
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch
+from visionscope.tracing.opaque import check_ready, check_runs, hidden
 from visionscope.tracing.scopes import find_scopes
 
 
 def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Subject:
-    """The model with its points, without samples; an ensemble, whose members have each their own, has no points.
+    """The model with its points, without samples; what can't be looked into has none.
 
     Args:
-        study: tells the points and the precision.
+        study: tells the points and the precision, and whether predictions alone are worth having.
         loaded: the model.
         points_needed: whether a network without any is refused.
 
     Raises:
-        ConfigError: when none of the study's points is there.
-        TraceError: when the model can't be traced.
+        ConfigError: when none of the study's points is there, or for a precision that the model can't be had in.
+        TraceError: when the model can't be traced, or does not run.
     """
     subject = Subject(
         label=loaded.label,
@@ -40,10 +41,11 @@ def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Sub
         input=loaded.input,
         fraction=loaded.fraction,
     )
-    if isinstance(loaded.model, Ensemble):
-        return _typed(study, subject)
     example = torch.zeros(2, len(loaded.input.mean), *loaded.input.size)
-    traced = trace(loaded.model, example, points_needed=points_needed)
+    predictions = any(map(asks_predictions, study.diagnostics))
+    traced = looked_into(loaded.model, example, points_needed=points_needed, predictions=predictions)
+    if isinstance(traced, str):
+        return _typed(study, dataclasses.replace(subject, hidden=traced))
     points = _chosen(traced, study.points, loaded.label)
     subject = dataclasses.replace(
         subject,
@@ -55,7 +57,52 @@ def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Sub
     return _typed(study, subject)
 
 
+def looked_into(model: nn.Module, images: Tensor, *, points_needed: bool, predictions: bool) -> Trace | str:
+    """What tracing finds in a network, or why nothing but its predictions can be had.
+
+    Args:
+        model: any.
+        images: two.
+        points_needed: whether a network without any points is refused.
+        predictions: whether something asks for predictions alone, so that a network which can't be traced is of use.
+
+    Raises:
+        TraceError: when it does not run, or can't be traced and more than predictions is asked.
+    """
+    check_ready(model)
+    if isinstance(model, Ensemble):
+        return "looks inside one network, and this is an ensemble, of which only predictions are told"
+    found = hidden(model)
+    if found is not None:
+        check_runs(model, images)
+        return found.reason
+    try:
+        return trace(model, images, points_needed=points_needed)
+    except TraceError as error:
+        if not predictions:
+            raise
+        try:
+            check_runs(model, images)
+        except TraceError:
+            raise error from None
+        return str(error)
+
+
+def asks_predictions(diagnostic: Any) -> bool:
+    """Whether a diagnostic asks for predictions alone, so that it needs no look inside a network.
+
+    Args:
+        diagnostic: any.
+    """
+    return bool(getattr(diagnostic, "ensembles", False))
+
+
 def _typed(study: Study, subject: Subject) -> Subject:
+    found = hidden(subject.model) if study.precision != "fp32" else None
+    if found is not None and found.fixed:
+        raise ConfigError(
+            f"precision: {subject.label} is {found.what} and stays as it was made; got {study.precision}, take fp32"
+        )
     if study.precision == "fp64":
         subject.model.double()
     if study.precision == "fp32":  # a network of one's own may hold its weights in half
@@ -79,23 +126,21 @@ def unwatched(callback: Any) -> AbstractContextManager[None]:
     Args:
         callback: is never called.
     """
-    raise NotImplementedError("an ensemble has no points")
+    raise NotImplementedError("it has no points")
 
 
-def check_ensemble(diagnostic: Any, subject: Subject) -> None:
-    """Refuses what looks inside a network, for an ensemble.
+def check_seen(diagnostic: Any, subject: Subject) -> None:
+    """Refuses what looks inside a network, where nothing but predictions can be had.
 
     Args:
         diagnostic: any.
         subject: any.
 
     Raises:
-        NotApplicableError: when it is an ensemble and the diagnostic asks for more than predictions.
+        NotApplicableError: when it can't be looked into and the diagnostic asks for more than predictions.
     """
-    if subject.trace is None and not getattr(diagnostic, "ensembles", False):
-        raise NotApplicableError(
-            "looks inside one network, and this is an ensemble, of which only predictions are told"
-        )
+    if subject.hidden and not asks_predictions(diagnostic):
+        raise NotApplicableError(subject.hidden)
 
 
 def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:

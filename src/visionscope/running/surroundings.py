@@ -6,17 +6,21 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from visionscope.core.modes import evaluation_mode
+from visionscope.tracing.opaque import hidden
+
 
 @contextlib.contextmanager
 def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """The model on a device for a while.
+    """The model on a device for a while; one that was made for its own stays there.
 
     Args:
         model: comes back to where it was.
         device: where it goes.
     """
     home = next((parameter.device for parameter in model.parameters()), device)
-    if home == device:
+    found = None if home == device else hidden(model)
+    if home == device or (found is not None and found.fixed):
         yield
         return
     try:
@@ -34,16 +38,10 @@ def as_found(model: nn.Module, *, seed: int) -> Iterator[None]:
         model: the network.
         seed: of the random state.
     """
-    modes = [(module, module.training) for module in model.modules()]
     devices = sorted({value.device.index or 0 for value in model.parameters() if value.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            model.eval()
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with torch.random.fork_rng(devices), evaluation_mode(model):
+        torch.manual_seed(seed)
+        yield
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

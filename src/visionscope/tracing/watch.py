@@ -17,6 +17,7 @@ from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.axes import Arrangement
 from visionscope.tracing.discover import Site, Unwatched, discover
+from visionscope.tracing.opaque import hidden
 from visionscope.tracing.operations import ADDITIONS
 from visionscope.tracing.record import Record, is_addition, module_calls, record_pass, tensors_in
 
@@ -69,8 +70,8 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
         points_needed: whether a model without feature maps is refused; curvature can do without.
 
     Raises:
-        TraceError: for compiled, scripted or DataParallel models, for one that does not run on images of this size,
-            that has no feature maps, or whose two dry runs differ.
+        TraceError: for compiled, quantised, exported, scripted or DataParallel models, for one that does not run on
+            images of this size, that has no feature maps, or whose two dry runs differ.
     """
     refuse_wrapped(model)
     shape = example.shape[1:]
@@ -137,20 +138,11 @@ def refuse_wrapped(model: nn.Module) -> None:
         model: the network to be traced or watched.
 
     Raises:
-        TraceError: for compiled, scripted and DataParallel models.
+        TraceError: for compiled, quantised, exported, scripted and DataParallel models.
     """
-    for module in model.modules():
-        compiled = (
-            getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule"
-        )
-        parallel = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-        for holds, what, instead in (
-            (compiled, "compiled", "pass the model from before torch.compile"),
-            (isinstance(module, torch.jit.ScriptModule), "scripted", "pass the nn.Module that was scripted"),
-            (parallel, f"wrapped in {type(module).__name__}", "pass its `.module`"),
-        ):
-            if holds:
-                raise TraceError(f"model: a model that is {what} hides its operations; {instead}")
+    found = hidden(model)
+    if found is not None:
+        raise TraceError(f"model: {found.reason}")
 
 
 @contextmanager
