@@ -34,14 +34,14 @@ def trained(name: str) -> nn.Module:
 
 
 def changes(result: Result) -> pd.DataFrame:
-    """What the blocks of each kind change, on average, and at how many of them the change is negative."""
+    """What the blocks of each kind change, as a median, and at how many of them the change is negative."""
     table = result.to_pandas()
     if "high_frequency" in table:
         table = table[table.high_frequency]
     table = table[table.change.notna() & table.kind.isin(["msa", "mlp", "conv"])]
     grouped = table.groupby("kind").change
     return pd.DataFrame(
-        {"mean change": grouped.mean(), "lowered": grouped.apply(lambda x: f"{(x < 0).sum()} of {len(x)}")}
+        {"median change": grouped.median(), "lowered": grouped.apply(lambda x: f"{(x < 0).sum()} of {len(x)}")}
     )
 
 

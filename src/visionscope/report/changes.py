@@ -1,16 +1,17 @@
 """Sentences on what each kind of block does to high frequencies and to the variance, counted point by point."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from statistics import fmean, median
 from typing import Any
 
 import pyarrow as pa
 
 from visionscope.core.types import Kind
-from visionscope.report.amounts import LEAST_PERCENT, measured, percent, what_moved
+from visionscope.report.amounts import LEAST_PERCENT, Ends, Typical, typical, what_moved
+from visionscope.report.directions import headline
 from visionscope.report.finding import (
     NO_CLEAR_CHANGE,
     UNCHANGED,
@@ -32,10 +33,11 @@ class Quantity:
 
     Attributes:
         diagnostic: the table's name.
-        words: with article.
+        words: with article, as short as a headline needs.
         value: the column of the measure itself; `change` and `change_error` say how it moved.
         columns: further columns that sentences need.
         optional: columns that older tables lack.
+        remark: what the words leave out.
     """
 
     diagnostic: str
@@ -43,69 +45,108 @@ class Quantity:
     value: str
     columns: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    remark: str = ""
 
 
 QUANTITIES = (
     Quantity(
         diagnostic="fourier",
-        words="the high-frequency amplitude relative to the map's mean",
+        words="the relative high-frequency amplitude",
         value="delta_log_amplitude",
         columns=("frequency", "high_frequency", "profile"),
         optional=("log_amplitude",),
+        remark="It is relative to the map's mean.",
     ),
-    Quantity(diagnostic="variance", words="the variance of the feature maps", value="variance", columns=()),
+    Quantity(diagnostic="variance", words="the feature-map variance", value="variance", columns=()),
 )
+
+BRANCHES = (Kind.MSA, Kind.MLP, Kind.CONV, Kind.POOL, Kind.FOURIER, Kind.TOKEN_MLP)
+"""The kinds that claims contrast: a sentence on one of them speaks of all that the network has."""
 
 _COLUMNS = ("point", "kind", "stage", "depth", "grid_height", "grid_width", "images")
 _CHANGE = ("follows", "change", "change_error", "change_note")
 _SHOWN = (
-    "point",
-    "follows",
-    "stage",
-    "depth",
-    "grid",
-    "value",
-    "change",
-    "change_error",
-    "interval_low",
-    "interval_high",
-    "verdict",
+    *("point", "kind", "follows", "stage", "depth", "grid", "value", "change", "change_error"),
+    *("interval_low", "interval_high", "verdict"),
 )
 _SLIGHTLY = "slightly"
-_VERBS = {
-    "lowers": "lowers",
-    "raises": "raises",
-    f"lowers {_SLIGHTLY}": "lowers",
-    f"raises {_SLIGHTLY}": "raises",
-    NO_CLEAR_CHANGE: "makes no clear change to",
-}
+_VERDICTS = ("lowers", "raises", f"lowers {_SLIGHTLY}", f"raises {_SLIGHTLY}", NO_CLEAR_CHANGE)
 _BY_LESS = f"by less than {LEAST_PERCENT} %"
-_BRIEFLY = {
-    "lowers": "down",
-    "raises": "up",
-    f"lowers {_SLIGHTLY}": f"down {_BY_LESS}",
-    f"raises {_SLIGHTLY}": f"up {_BY_LESS}",
-    NO_CLEAR_CHANGE: "unclear",
-}
 _PLACED = {
-    "lowers": "lower in",
-    "raises": "higher in",
-    f"lowers {_SLIGHTLY}": f"lower {_BY_LESS} in",
-    f"raises {_SLIGHTLY}": f"higher {_BY_LESS} in",
-    "mixed": "mixed in",
-    NO_CLEAR_CHANGE: f"{NO_CLEAR_CHANGE} in",
+    "lowers": "lower",
+    "raises": "higher",
+    f"lowers {_SLIGHTLY}": f"lower {_BY_LESS}",
+    f"raises {_SLIGHTLY}": f"higher {_BY_LESS}",
+    "mixed": "mixed",
+    NO_CLEAR_CHANGE: NO_CLEAR_CHANGE,
 }
-_IN_WORDS = ("three", "four", "five", "six", "seven", "eight", "nine")
 _EXACT = 1e-7
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What is known of the points of one kind in one network.
+
+    Attributes:
+        kind: as tables spell it.
+        rows: the points that have a change.
+        apart: those that have none.
+        quantity: what changed.
+    """
+
+    kind: str
+    rows: tuple[Row, ...]
+    apart: tuple[Row, ...]
+    quantity: Quantity
+
+    @property
+    def words(self) -> str:
+        return mark_of(self.kind).words if self.kind in KIND_MARKS else self.kind
+
+    @functools.cached_property
+    def ends(self) -> list[Ends | None]:
+        return [interval(row["change"], row["change_error"], row["images"] - 1) for row in self.rows]
+
+    @functools.cached_property
+    def verdicts(self) -> list[str]:
+        return [_verdict(row, self.quantity, ends) for row, ends in zip(self.rows, self.ends, strict=True)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return _counts(self.verdicts)
+
+    @property
+    def is_unchanged(self) -> bool:
+        return bool(self.rows) and all(_is_unchanged(row, self.quantity) for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        return UNCHANGED if self.is_unchanged else _overall(self.counts)
+
+    @functools.cached_property
+    def typical(self) -> Typical | None:
+        shares, ends = [], []
+        for row in self.rows:
+            share = _share(row["change"], row, self.quantity)
+            if share is not None:
+                own = interval(row["change"], row["change_error"], row["images"] - 1, comparisons=len(self.rows))
+                parts = [_share(end, row, self.quantity) for end in own or ()]
+                shares.append(share)
+                ends.append((parts[0], parts[1]) if own else None)
+        return typical(shares, ends) if shares else None  # type: ignore[arg-type]
 
 
 def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
-    """One sentence for each model and kind: at how many points the quantity falls, rises, or can't be told to move.
+    """One sentence for each model: at how many points of each kind the quantity falls, rises, or can't be told to move.
 
-    A point counts where its `change` - this point minus the one it follows, a paired mean over images - exists, but
-    for plain modules between blocks (kind `block`); its 95 % interval is Student's t with images - 1 degrees of
-    freedom. The interval of the mean over points takes the mean of the points' standard errors: the points share their
-    images, and for any correlation between them the true error is no larger.
+    All kinds of branch stand in one sentence, so that none is told without those that it is compared with. Modules that
+    are no branch but have a change (`down`) get a sentence of their own; plain modules between blocks (`block`) none.
+
+    A point counts where its `change` - this point minus the one it follows, a paired mean over images - exists; its
+    95 % interval is Student's t with images - 1 degrees of freedom. What is typical is the median over points, see
+    `amounts.Typical`.
 
     Args:
         table: result rows of the diagnostic, with the leading columns.
@@ -114,183 +155,137 @@ def change_findings(table: pa.Table, quantity: Quantity) -> Iterator[Finding]:
     serial = 0
     optional = [name for name in quantity.optional if name in table.column_names]
     for name, rows in grouped(table, (*_COLUMNS, *_CHANGE, *quantity.columns, *optional, quantity.value)).items():
-        here = [row for row in rows if row.get("high_frequency", True)]
-        staged = region_names(rows)
-        label = name + weights_remark(rows)
-        for kind in _ordered({row["kind"] for row in here}):
-            members = [row for row in here if row["kind"] == kind]
-            known = [row for row in members if row["change"] is not None and math.isfinite(row["change"])]
-            if known and kind != Kind.BLOCK:
+        told = _told(rows, quantity)
+        branches = [one for one in told if one.kind in BRANCHES]
+        for own in (branches, *([one] for one in told if one.kind not in BRANCHES)):
+            if any(one.rows for one in own):
                 serial += 1
-                anchor = f"rows-{quantity.diagnostic}-{serial}"
-                moved = what_moved(rows, known) if optional else ""
-                one = _finding(
-                    anchor,
-                    label,
-                    known,
-                    [row for row in members if row not in known],
-                    quantity,
-                    staged=staged,
-                    moved=moved,
-                )
-                yield one if name == rows[0]["model"] else dataclasses.replace(one, brief=one.headline)
+                finding = _finding(f"rows-{quantity.diagnostic}-{serial}", name, rows, own)
+                yield finding if name == rows[0]["model"] else dataclasses.replace(finding, brief=finding.headline)
 
 
-def _ordered(kinds: set[str]) -> list[str]:
-    known = [kind for kind in KIND_MARKS if kind in kinds]
-    return [*known, *sorted(kinds - set(known))]
+def _told(rows: Sequence[Row], quantity: Quantity) -> list[_Told]:
+    here = [row for row in rows if row.get("high_frequency", True)]
+    kinds = {row["kind"] for row in here} - {Kind.BLOCK}
+    told = []
+    for kind in [*(kind for kind in KIND_MARKS if kind in kinds), *sorted(kinds - set(KIND_MARKS))]:
+        members = [row for row in here if row["kind"] == kind]
+        known = [row for row in members if row["change"] is not None and math.isfinite(row["change"])]
+        told.append(_Told(kind, tuple(known), tuple(row for row in members if row not in known), quantity))
+    return told
 
 
-def _finding(
-    anchor: str,
-    label: str,
-    rows: list[dict[str, Any]],
-    apart: list[dict[str, Any]],
-    quantity: Quantity,
-    *,
-    staged: bool,
-    moved: str,
-) -> Finding:
-    ends = [interval(row["change"], row["change_error"], row["images"] - 1) for row in rows]
-    verdicts = [_verdict(row, quantity, pair) for row, pair in zip(rows, ends, strict=True)]
-    counts = {name: verdicts.count(name) for name in _VERBS}
-    unchanged = all(_is_unchanged(row, quantity) for row in rows)
-    if unchanged:
-        said = f"passes its input on unchanged {_everywhere(len(rows))}"
-        sentences = [
-            f"{quantity.words[0].upper()}{quantity.words[1:]} does not move at all: usual for residual branches whose "
-            "last layer starts at zero."
-        ]
-    else:
-        said = _counted(counts, quantity.words)
-        regions = [region_of(row["stage"], row["depth"], staged=staged) for row in rows]
-        # Where the ratio did not clearly move, neither did its parts.
-        clear = verdict_of(_mean_interval(rows)[1]) != NO_CLEAR_CHANGE
-        sentences = [_size(rows, quantity), moved if clear else "", _places(regions, verdicts)]
-    if apart:
-        have = "1 more of its points has" if len(apart) == 1 else f"{len(apart)} more of its points have"
-        sentences.append(f"{have} no change ({_reasons(apart)}).")
-    kind = rows[0]["kind"]
-    subject = _subject(kind)
+def _finding(anchor: str, name: str, rows: Sequence[Row], told: Sequence[_Told]) -> Finding:
+    quantity = told[0].quantity
+    staged = region_names(rows)
+    label = name + weights_remark(rows)
+    said = headline(quantity.words, [(one.words, one.counts, one.is_unchanged) for one in told], label)
+    details = [_detail(one, rows, staged=staged) for one in told]
+    if len(told) > 1:
+        heads = [f"{one.words[0].upper()}{one.words[1:]} ({one.kind}): " for one in told]
+        details = [f"{head}{text[0].lower()}{text[1:]}" for head, text in zip(heads, details, strict=True) if text]
+    counted = [one for one in told if one.rows]
+    verdicts = {one.verdict for one in counted}
     return Finding(
         anchor=anchor,
         diagnostic=quantity.diagnostic,
         model=rows[0]["model"],
-        kind=kind,
-        verdict=UNCHANGED if unchanged else _overall(counts),
-        headline=f"In {label}, {subject} {said}.",
-        brief=f"{subject[0].upper()}{subject[1:]} {said}.",
-        detail=" ".join(sentence for sentence in sentences if sentence),
+        kind="/".join(one.kind for one in counted),
+        verdict=verdicts.pop() if len(verdicts) == 1 else "mixed",
+        headline=f"In {label}, {said}.",
+        brief=f"{said[0].upper()}{said[1:]}.",
+        detail=" ".join(filter(None, (quantity.remark, *details))),
         columns=_SHOWN,
-        rows=tuple(
-            _shown(row, quantity, pair, verdict) for row, pair, verdict in zip(rows, ends, verdicts, strict=True)
-        ),
-        strength=abs(counts["lowers"] - counts["raises"]) / len(rows) * math.log1p(len(rows)),
+        rows=tuple(shown for one in counted for shown in _shown(one)),
+        strength=max(_strength(one) for one in counted),
     )
 
 
-def _reasons(apart: Sequence[dict[str, Any]]) -> str:
+def _detail(told: _Told, rows: Sequence[Row], *, staged: bool) -> str:
+    sentences = []
+    if told.is_unchanged:
+        sentences.append("It does not move at all: usual for residual branches whose last layer starts at zero.")
+    elif told.rows:
+        middle = told.typical
+        regions = [region_of(row["stage"], row["depth"], staged=staged) for row in told.rows]
+        sentences += [_tally(told.counts), middle.text if middle else ""]
+        # Where the ratio did not clearly move, neither did its parts.
+        if middle and middle.is_clear and "log_amplitude" in rows[0]:
+            sentences.append(what_moved(rows, told.rows))
+        sentences.append(_places(regions, told.verdicts))
+    if told.apart:
+        more = " more" if told.rows else ""
+        have = f"1{more} of its points has" if len(told.apart) == 1 else f"{len(told.apart)}{more} of its points have"
+        sentences.append(f"{have} no change ({_reasons(told.apart)}).")
+    return " ".join(filter(None, sentences))
+
+
+def _tally(counts: dict[str, int]) -> str:
+    """'Lower at 7 of 12 points, higher at 3, no clear change at 2.'; nothing where all do the same, plainly."""
+    ranked = sorted((name for name in _VERDICTS if counts[name]), key=lambda name: -counts[name])
+    first, *others = ranked
+    if not others and _SLIGHTLY not in first and first != NO_CLEAR_CHANGE:
+        return ""
+    said = f"{_PLACED[first]} at {counts[first]} of {sum(counts.values())} points"
+    text = joined([said, *(f"{_PLACED[name]} at {counts[name]}" for name in others)])
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _reasons(apart: Sequence[Row]) -> str:
     """Why points have no change, without the names and sizes that the table tells."""
     notes = (re.split(" than |: ", row["change_note"])[0] or "no number" for row in apart)
     return joined(list(dict.fromkeys(notes)))
 
 
-def _share(row: dict[str, Any], quantity: Quantity) -> float | None:
-    """The change in percent of what the quantity was at the point it follows."""
+def _share(change: float, row: Row, quantity: Quantity) -> float | None:
+    """A change in percent of what the quantity was at the point that is followed."""
     if quantity.diagnostic == "fourier":
-        return 100 * math.expm1(row["change"])
+        return 100 * math.expm1(min(change, 700.0))
     before = None if row[quantity.value] is None else row[quantity.value] - row["change"]
-    return None if before is None or before <= 0 else 100 * row["change"] / before
+    return None if before is None or before <= 0 else 100 * change / before
 
 
-def _verdict(row: dict[str, Any], quantity: Quantity, ends: tuple[float, float] | None) -> str:
-    verdict, share = verdict_of(ends), _share(row, quantity)
+def _verdict(row: Row, quantity: Quantity, ends: Ends | None) -> str:
+    verdict, share = verdict_of(ends), _share(row["change"], row, quantity)
     small = share is not None and abs(share) < LEAST_PERCENT and verdict != NO_CLEAR_CHANGE
     return f"{verdict} {_SLIGHTLY}" if small else verdict
 
 
-def _is_unchanged(row: dict[str, Any], quantity: Quantity) -> bool:
+def _is_unchanged(row: Row, quantity: Quantity) -> bool:
     # A logarithm's change is relative by itself.
     level = 1.0 if quantity.diagnostic == "fourier" else abs(row[quantity.value] or 0.0)
     return bool(max(abs(row["change"]), row["change_error"] or 0.0) <= _EXACT * level)
 
 
+def _counts(verdicts: Sequence[str]) -> dict[str, int]:
+    return {name: list(verdicts).count(name) for name in _VERDICTS}
+
+
 def _overall(counts: dict[str, int]) -> str:
     total = sum(counts.values())
-    for name, count in counts.items():
-        if 2 * count > total:
-            return name
-    return "mixed"
+    return next((name for name, count in counts.items() if 2 * count > total), "mixed")
 
 
-def _subject(kind: str) -> str:
-    words = mark_of(kind).words if kind in KIND_MARKS else "kind"
-    return f"{words} ({kind})"
-
-
-def _everywhere(total: int) -> str:
-    if total <= 2:
-        return "at its only point" if total == 1 else "at both points"
-    return f"at all {_IN_WORDS[total - 3] if total - 3 < len(_IN_WORDS) else total} points"
-
-
-def _counted(counts: dict[str, int], words: str) -> str:
-    total = sum(counts.values())
-    ranked = sorted((name for name in _VERBS if counts[name]), key=lambda name: -counts[name])
-    first, *others = ranked
-    if not others:
-        return f"{_VERBS[first]} {words} {_everywhere(total)}{_aside(first)}"
-    said = [f"{_VERBS[first]} {words} at {counts[first]} of {total} points{_aside(first)}"]
-    said += [f"{_VERBS[name]} it at {counts[name]}{_aside(name)}" for name in others if name != NO_CLEAR_CHANGE]
-    unclear = f"; {NO_CLEAR_CHANGE} at {counts[NO_CLEAR_CHANGE]}" if NO_CLEAR_CHANGE in others else ""
-    return joined(said) + unclear
-
-
-def _aside(verdict: str) -> str:
-    return f" ({_BY_LESS})" if verdict.endswith(_SLIGHTLY) else ""
-
-
-def _mean_interval(rows: Sequence[dict[str, Any]]) -> tuple[float, tuple[float, float] | None]:
-    mean = fmean(row["change"] for row in rows)
-    errors = [row["change_error"] for row in rows]
-    known = all(error is not None and math.isfinite(error) for error in errors)
-    return mean, interval(mean, fmean(errors) if known else None, min(row["images"] for row in rows) - 1)
-
-
-def _size(rows: Sequence[dict[str, Any]], quantity: Quantity) -> str:
-    """What share of the quantity the change is, then the mean change with its interval."""
-    mean, ends = _mean_interval(rows)
-    unclear = verdict_of(ends) == NO_CLEAR_CHANGE
-    if quantity.diagnostic == "fourier":
-        said = measured("mean change in log amplitude", mean, ends, None)
-        shares = [100 * math.expm1(mean)]
-    else:
-        found = [(row[quantity.value], _share(row, quantity)) for row in rows]
-        levels = [value - row["change"] for (value, _), row in zip(found, rows, strict=True) if value is not None]
-        said = measured("mean change", mean, ends, fmean(levels) if levels else None)
-        shares = [share for _, share in found if share is not None]
-    typical = percent(median(shares)) if shares else ""
-    if unclear:
-        return f"On average: {NO_CLEAR_CHANGE} ({'; '.join(filter(None, (typical, said)))})."
-    return f"Typically {typical} per point ({said})." if typical else f"{said[0].upper()}{said[1:]}."
+def _strength(told: _Told) -> float:
+    counts = told.counts
+    return abs(counts["lowers"] - counts["raises"]) / len(told.rows) * math.log1p(len(told.rows))
 
 
 def _places(regions: Sequence[str], verdicts: Sequence[str]) -> str:
-    """Where it happens: the stages, or thirds of depth, by what most of their points do."""
+    """The stages, or thirds of depth, by what most of their points do; nothing where all points do the same."""
     names = sorted(set(regions), key=_region_order)
-    if len(names) == 1:
+    if len(names) == 1 or len(set(verdicts)) == 1:
         return ""
     clauses: dict[str, list[str]] = {}
     for region in names:
-        here = [verdict for name, verdict in zip(regions, verdicts, strict=True) if name == region]
-        counts = {name: here.count(name) for name in _VERBS}
+        counts = _counts([verdict for name, verdict in zip(regions, verdicts, strict=True) if name == region])
         overall = _overall(counts)
         if overall == "mixed":
-            tally = ", ".join(f"{count} {_BRIEFLY[name]}" for name, count in counts.items() if count)
+            tally = ", ".join(f"{count} {_PLACED[name]}" for name, count in counts.items() if count)
             clauses.setdefault(overall, []).append(f"{region} ({tally})")
         else:
-            clauses.setdefault(overall, []).append(f"{region} ({counts[overall]} of {len(here)})")
-    said = [f"{words} {joined(clauses[name])}" for name, words in _PLACED.items() if name in clauses]
+            clauses.setdefault(overall, []).append(f"{region} ({counts[overall]} of {sum(counts.values())})")
+    said = [f"{words} in {joined(clauses[name])}" for name, words in _PLACED.items() if name in clauses]
     return f"By {'third of depth' if 'third' in names[0] else 'stage'}: {'; '.join(said)}."
 
 
@@ -301,8 +296,9 @@ def _region_order(region: str) -> tuple[int, str]:
     return len(order) + int(region.removeprefix("stage ")), region
 
 
-def _shown(row: dict[str, Any], quantity: Quantity, ends: tuple[float, float] | None, verdict: str) -> tuple[Any, ...]:
-    low, high = ends or (None, None)
-    grid = f"{row['grid_height']} × {row['grid_width']}"
-    place = (row["point"], row["follows"], row["stage"], row["depth"], grid)
-    return (*place, row[quantity.value], row["change"], row["change_error"], low, high, verdict)
+def _shown(told: _Told) -> Iterator[tuple[Any, ...]]:
+    for row, ends, verdict in zip(told.rows, told.ends, told.verdicts, strict=True):
+        grid = f"{row['grid_height']} × {row['grid_width']}"
+        place = (row["point"], row["kind"], row["follows"], row["stage"], row["depth"], grid)
+        low, high = ends or (None, None)
+        yield *place, row[told.quantity.value], row["change"], row["change_error"], low, high, verdict

@@ -25,8 +25,9 @@ class Finding:
         anchor: the HTML id under which the page lists the rows.
         diagnostic: the table's name.
         model: the label of the model; "" for a sentence about two models.
-        kind: the kind of the points that it speaks of, or "".
-        verdict: `lowers`, `raises` (each also `slightly`), `mixed`, `no clear change` or `unchanged`; for
+        kind: the kinds of the points that it speaks of, joined by `/`, or "".
+        verdict: `lowers`, `raises` (each also `slightly`), `mixed` (kinds or points do otherwise than others), `no clear
+            change` or `unchanged`; for
             similarities `stages differ`, `stages don't differ`, `can't be said` or `described`; between models also
             `models differ`.
         headline: the sentence.

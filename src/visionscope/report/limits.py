@@ -120,6 +120,12 @@ def caveats(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]], t
             "Compare changes inside one network. Absolute values depend on the width, the normalisation and the size "
             "of the grid: between networks, and across a change of grid, they don't compare.",
         )
+    if any(name in tables for name in ("fourier", "variance")):
+        said.append(
+            "A median over points says what the middle one of a kind's blocks does: no single block makes it. Its "
+            "interval holds the median that many more images would give, however the blocks depend on each other; it "
+            "says nothing of blocks that the network does not have."
+        )
     if any("p_holm" in table.column_names for table in tables.values()):
         said.append(
             "Accuracy is compared image by image (McNemar's test), and where many conditions are tested at once p is "
