@@ -26,10 +26,9 @@ class Finding:
         diagnostic: the table's name.
         model: the label of the model; "" for a sentence about two models.
         kind: the kinds of the points that it speaks of, joined by `/`, or "".
-        verdict: `lowers`, `raises` (each also `slightly`), `mixed` (kinds or points do otherwise than others), `no clear
-            change` or `unchanged`; for
-            similarities `stages differ`, `stages don't differ`, `can't be said` or `described`; between models also
-            `models differ`.
+        verdict: `lowers`, `raises` (each also `slightly`), `mixed` (some do otherwise than others), `no clear change`
+            or `unchanged`; for similarities `stages differ`, `stages don't differ`, `can't be said` or `described`;
+            between models also `models differ`.
         headline: the sentence.
         brief: the same where the model has just been named.
         detail: sizes, intervals and places, in further sentences.
