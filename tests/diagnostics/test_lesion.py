@@ -13,9 +13,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from reference import lesion as twin
+from reference.removals import CLASSES, Images, rows_of, subject_of, table_of
 from running.networks import normalized, tokens
-from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics import _outcomes
@@ -23,46 +22,9 @@ from visionscope.diagnostics.lesion import Lesion, LesionRow, Lesions
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.cifar import CifarResNet
 from visionscope.models.load import load_model
-from visionscope.tracing import trace
 
 SHARED = Path(os.environ.get("VISIONSCOPE_SHARED", Path(__file__).parents[2].parent / "shared"))
 RESNET_20 = SHARED / "reference" / "resnet20_cifar10-12fca82f.th"
-CLASSES = 6
-
-
-@dataclasses.dataclass
-class Images:
-    size: int = 16
-    count: int = 40
-    labelled: bool = True
-    digest: str = "fixed"
-
-    def __post_init__(self):
-        generator = torch.Generator().manual_seed(5)
-        self.images = torch.randn(self.count, 3, self.size, self.size, generator=generator)
-        self.labels = torch.randint(CLASSES, (self.count,), generator=generator)
-
-    def __len__(self):
-        return self.count
-
-    def batches(self, start, stop, batch_size):
-        for first in range(start, stop, batch_size):
-            own = torch.arange(first, min(first + batch_size, stop))
-            yield Batch(self.images[own], self.labels[own] if self.labelled else None, own)
-
-
-def subject_of(model, sample=None, precision="fp32", label="m"):
-    sample = sample or Images()
-    found = trace(model, torch.zeros(2, 3, sample.size, sample.size, dtype=next(model.parameters()).dtype))
-    return Subject(
-        label=label,
-        model=model,
-        points=found.points,
-        watch=lambda callback: None,
-        samples={"eval": sample},
-        precision=precision,
-        trace=found,
-    )
 
 
 def vit(**changes):
@@ -84,16 +46,6 @@ def resnet_20():
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.3)
     return model
-
-
-def rows_of(subject, **fields):
-    lesion = Lesion(**fields)
-    return [row for _, rows in lesion.measure(subject, lesion.parts(subject)) for row in rows]
-
-
-def table_of(rows, model="m", job="j"):
-    first = {**dict.fromkeys(LEADING, "?"), "model": model, "job": job}
-    return with_leading_of(to_table(LesionRow, rows), [first] * len(rows))
 
 
 def check_against(rows, sample, logits_of):
@@ -224,6 +176,8 @@ def test_labels_and_fields_are_checked():
         Lesion().parts(subject_of(tokens(), Images(labelled=False)))
     with pytest.raises(ConfigError, match=r"lesion.mode: must be branch, conv, block, pairs; got 'bloc'.*'block'"):
         Lesion(mode="bloc")
+    with pytest.raises(ConfigError, match=r"lesion.calls: must be each or all; got 'al'.*'all'"):
+        Lesion(calls="al")
     with pytest.raises(ConfigError, match=r"lesion.sample_size: must be at least 1; got 0"):
         Lesion(sample_size=0)
     with pytest.raises(DataError, match="needs at least one image"):
@@ -257,7 +211,7 @@ def test_a_logit_that_is_not_finite_names_the_unit():
 def row(unit, right, *, other="", depth=0.0, stage=1, kind="conv", mode="branch"):
     return LesionRow(
         part="0000-0008", sample="s", start=0, images=8, right=right, nll=1.0, unit=unit, other_unit=other, mode=mode,
-        kind=kind, stage=stage, depth=depth, how="skip operand" if unit else "nothing removed",
+        kind=kind, stage=stage, depth=depth, how="skip operand" if unit else "nothing removed", calls="",
     )  # fmt: skip
 
 

@@ -67,13 +67,15 @@ def lesions(models: Sequence[Damaged]) -> dict[str, pa.Table]:
     """`losses` by (stage, number) of branches, `kinds` with the same keys."""
     rows = []
     for model in models:
-        intact = {"unit": "", "kind": "", "stage": 0, "depth": 0.0, "how": "nothing removed"}
+        intact = {"unit": "", "kind": "", "stage": 0, "depth": 0.0, "how": "nothing removed", "calls": ""}
         rows.append({**_row(model), **intact, "other_unit": "", "mode": "branch"})
         for place, ((stage, number), loss) in enumerate(model.losses.items()):
             kind = model.kinds.get((stage, number), "conv")
             own = {"unit": f"layers.{stage}.{number}+{kind}", "other_unit": "", "mode": "branch", "kind": kind}
             depth = place / max(1, len(model.losses) - 1)
-            rows.append({**_row(model, loss), **own, "stage": stage, "depth": depth, "how": "skip operand"})
+            rows.append(
+                {**_row(model, loss), **own, "stage": stage, "depth": depth, "how": "skip operand", "calls": ""}
+            )
     return table(Lesion(), rows)
 
 

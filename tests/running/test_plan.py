@@ -110,6 +110,11 @@ def test_everything_else_is(usual, change):
     assert not set(changed) & set(usual)
 
 
+def test_the_calls_that_are_removed_are_identity():
+    removals = [digests(only=["lesion"], lesion=fields) for fields in ({}, {"calls": "each"}, {"calls": "all"})]
+    assert removals[0] == removals[1] != removals[2]
+
+
 def test_fields_change_their_own_diagnostic_alone(usual):
     changed = digests(fourier={"labelling": "paper"})
     assert changed[0] != usual[0]

@@ -13,7 +13,7 @@ from visionscope.core.types import Figure, Heat, Panel
 from visionscope.diagnostics import _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow
 
-KEYS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how")
+KEYS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how", "calls")
 _SAID = {
     "branch": "the branch of one residual sum, which then gives its skip operand",
     "block": "the branches of all residual sums of one block, which then give their skip operands",
@@ -22,6 +22,11 @@ _SAID = {
         "channels filled with zeros or cut)"
     ),
     "pairs": "the branches of two residual sums, which then give their skip operands (on the diagonal: of one)",
+}
+
+_OF_CALLS = {
+    "each": " Of what a pass calls several times each call is a unit of its own, #2 the second.",
+    "all": " What a pass calls several times is taken out of all its calls at once.",
 }
 
 Row = Mapping[str, Any]
@@ -38,6 +43,7 @@ class LesionSummaryRow(ChangeRow):
     stage: int = column("of the unit; of a pair the first one's")
     depth: float = column("of the unit's residual sum, 0 to 1; of a pair the first one's")
     how: str = column("what stood in its place")
+    calls: str = column("of a module that a pass calls several times, which call: `2 of 3`, `all 3`; else empty")
 
 
 def summary(table: pa.Table) -> pa.Table:
@@ -64,7 +70,7 @@ def figure(table: pa.Table) -> Figure:
     return Figure(
         name="lesion",
         title="Accuracy lost without one unit",
-        caption=_caption(modes, images_text(changes)),
+        caption=_caption(modes, {row["calls"] for row in changes.to_pylist()}, images_text(changes)),
         panels=tuple(panels),
     )
 
@@ -87,8 +93,9 @@ def _panel(model: str, rows: Sequence[Row]) -> Panel:
 
 
 def _hover(row: Row) -> str:
+    calls = f", call {row['calls']}".replace("call all", "all calls:") if row["calls"] else ""
     return (
-        f"{row['unit']} ({row['kind']}): {row['change']:+.2f} pp "
+        f"{row['unit']} ({row['kind']}{calls}): {row['change']:+.2f} pp "
         f"({row['change_low']:+.2f} to {row['change_high']:+.2f}), accuracy {100 * row['accuracy']:.2f} %, "
         f"p {row['p_holm']:.2g}; {row['how']}"
     )
@@ -128,10 +135,12 @@ def _maps(model: str, rows: Sequence[Row]) -> list[Panel]:
     ]
 
 
-def _caption(modes: Sequence[str], images: str) -> str:
+def _caption(modes: Sequence[str], calls: set[str], images: str) -> str:
     what = "; or ".join(_SAID[mode] for mode in modes)
     drawn = (
         " Bars: 95 % intervals, paired over images; grey: p (McNemar, Holm over the removals of a model) of 0.05 or"
         " more. Vertical lines: a stage begins."
     )
-    return f"Change in accuracy over {images} without {what}.{'' if list(modes) == ['pairs'] else drawn}"
+    repeated = {"all" if one.startswith("all") else "each" for one in calls if one}
+    of_calls = "".join(_OF_CALLS[one] for one in sorted(repeated))
+    return f"Change in accuracy over {images} without {what}.{of_calls}{'' if list(modes) == ['pairs'] else drawn}"

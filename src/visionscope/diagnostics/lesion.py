@@ -20,6 +20,7 @@ from visionscope.tracing.edit import Unit, block_units, branch_units, convolutio
 from visionscope.tracing.replay import Replay
 
 MODES = ("branch", "conv", "block", "pairs")
+CALLS = ("each", "all")
 _RESUMED = 0.55  # of a forward pass, that a removal takes on average
 _RESUMED_PAIR = 0.4
 _KEPT_MAPS = 6  # of the size of a point's map, that are kept for each point
@@ -36,6 +37,7 @@ class LesionRow(OutcomeRow):
     stage: int = column("of the unit; of a pair the first one's; 0 for the intact network")
     depth: float = column("of the unit's residual sum, 0 to 1; of a pair the first one's; 0 for the intact network")
     how: str = column("what stood in its place: skip operand, identity, subsampled 2x2 ...")
+    calls: str = column("of a module that a pass calls several times, which call: `2 of 3`, `all 3`; else empty")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,11 +54,15 @@ class Lesion:
     x[:, :, ::s, ::s]. New channels are filled with zeros, split evenly around the old ones as in the shortcuts of
     option A (He et al. 2016), surplus ones are cut off from both ends. Norms and activations stay.
 
+    Where a pass calls a module several times (tied depth, recurrent refinement), each call is a unit of its own, named
+    `blocks.0#2` and so on; with `calls` all, the module is taken out of all its calls at once. The table says which.
+
     Images are passed in batches; what a removal leaves unchanged is kept from the intact pass of the batch, which
     gives the same bits as whole passes do. With bf16, convolutions keep channels last.
 
     Attributes:
         mode: branch, conv, block or pairs.
+        calls: whether of a module that is called several times each call is removed by itself, or all at once.
         sample_size: how many images.
 
     Raises:
@@ -64,18 +70,23 @@ class Lesion:
     """
 
     name: ClassVar[str] = "lesion"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = LesionRow
     sample: ClassVar[str] = "eval"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     mode: Literal["branch", "conv", "block", "pairs"] = "branch"
+    calls: Literal["each", "all"] = "each"
     sample_size: int = 1024
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(
                 f"lesion.mode: must be {', '.join(MODES)}; got {self.mode!r}.{nearest(str(self.mode), MODES)}"
+            )
+        if self.calls not in CALLS:
+            raise ConfigError(
+                f"lesion.calls: must be each or all; got {self.calls!r}.{nearest(str(self.calls), CALLS)}"
             )
         if self.sample_size < 1:
             raise ConfigError(f"lesion.sample_size: must be at least 1; got {self.sample_size}")
@@ -101,10 +112,10 @@ class Lesion:
             NotApplicableError: when the images have no labels, or the network nothing that this mode removes.
         """
         _outcomes.check_labels(subject, self.sample)
-        units = units_of(subject, self.mode)
+        units = units_of(subject, self.mode, self.calls)
         least = 2 if self.mode == "pairs" else 1
         if len(units) < least:
-            raise NotApplicableError(_refusal(subject, self.mode))
+            raise NotApplicableError(_refusal(subject, self.mode, self.calls))
         return spans_of(len(subject.samples[self.sample]))
 
     def cost(self, subject: Subject) -> Cost:
@@ -113,7 +124,7 @@ class Lesion:
         Args:
             subject: with its sample and its trace.
         """
-        count = len(units_of(subject, self.mode))
+        count = len(units_of(subject, self.mode, self.calls))
         pairs = count * (count - 1) / 2 if self.mode == "pairs" else 0
         images = min(SPAN, len(subject.samples[self.sample]))
         parameters = list(subject.model.parameters())
@@ -137,7 +148,7 @@ class Lesion:
             DataError: for an image or a label that can't be used, or a logit that is not finite.
             TraceError: when the network does something else than its trace said.
         """
-        lesions = Lesions(subject, self.mode)
+        lesions = Lesions(subject, self.mode, self.calls)
         for part in parts:
             yield part, self._rows(subject, lesions, part)
 
@@ -192,14 +203,15 @@ class Lesion:
 class Lesions:
     """A copy of the subject's network, and the passes of it without some unit."""
 
-    def __init__(self, subject: Subject, mode: str) -> None:
+    def __init__(self, subject: Subject, mode: str, calls: str = "each") -> None:
         """Copies the network.
 
         Args:
             subject: with its trace.
             mode: what is taken out.
+            calls: of what is called several times, `each` call by itself or `all` at once.
         """
-        self.units = units_of(subject, mode)
+        self.units = units_of(subject, mode, calls)
         self._pairs = mode == "pairs"
         # What needs no gradient is cast anew at every use under autocast.
         self._network = copy_of(subject.model).eval().requires_grad_(subject.precision == "bf16")
@@ -235,20 +247,24 @@ class Lesions:
                 yield (unit, other), logits_of(replay.resume(without, other.edit))
 
 
-def units_of(subject: Subject, mode: str) -> tuple[Unit, ...]:
+def units_of(subject: Subject, mode: str, calls: str) -> tuple[Unit, ...]:
     """What a mode takes out of a subject's network, in the order of the pass.
 
     Args:
         subject: with its trace.
         mode: one of `MODES`.
+        calls: one of `CALLS`.
     """
+    together = calls == "all"
     if mode == "conv":
-        return convolution_units(subject.model, subject.trace)
-    return block_units(subject.trace) if mode == "block" else branch_units(subject.trace)
+        return convolution_units(subject.model, subject.trace, together=together)
+    units = block_units if mode == "block" else branch_units
+    return units(subject.trace, together=together)
 
 
-def _refusal(subject: Subject, mode: str) -> str:
-    possible = [other for other in MODES if other != mode and len(units_of(subject, other)) > (other == "pairs")]
+def _refusal(subject: Subject, mode: str, calls: str) -> str:
+    others = [other for other in MODES if other != mode]
+    possible = [other for other in others if len(units_of(subject, other, calls)) > (other == "pairs")]
     instead = f"; take --lesion.mode {possible[0]}" if possible else ", and no other mode has anything to remove either"
     lacks = {
         "conv": "no convolution larger than 1x1 inside a block",
@@ -259,7 +275,15 @@ def _refusal(subject: Subject, mode: str) -> str:
 
 def _named(unit: Unit | None, other: Unit | None) -> dict[str, Any]:
     if unit is None:
-        return {"unit": "", "other_unit": "", "kind": "", "stage": 0, "depth": 0.0, "how": "nothing removed"}
+        return {
+            "unit": "",
+            "other_unit": "",
+            "kind": "",
+            "stage": 0,
+            "depth": 0.0,
+            "how": "nothing removed",
+            "calls": "",
+        }
     return {
         "unit": unit.name,
         "other_unit": other.name if other else "",
@@ -267,4 +291,5 @@ def _named(unit: Unit | None, other: Unit | None) -> dict[str, Any]:
         "stage": unit.stage,
         "depth": unit.depth,
         "how": unit.how,
+        "calls": "; ".join(one.calls for one in (unit, other) if one and one.calls),
     }

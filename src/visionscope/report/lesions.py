@@ -23,7 +23,7 @@ from visionscope.report.finding import UNKNOWN, Finding, grouped, joined
 from visionscope.report.style import number
 
 _CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
-_UNITS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how")
+_UNITS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how", "calls")
 _LEAST_UNITS = 5
 _WORST = 3
 _MODES = {

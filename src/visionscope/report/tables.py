@@ -139,7 +139,7 @@ def _is_shown(key: str, table: pa.Table) -> bool:
         return False
     if key in ("lower_quartile", "upper_quartile") and "median" in names:
         return False
-    return key != "note" or any(table.column("note").to_pylist())
+    return key not in ("note", "calls") or any(table.column(key).to_pylist())
 
 
 def _header(table: pa.Table, key: str) -> tuple[str, str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,16 +41,20 @@ class Edit:
 
     Attributes:
         sums: residual sums that give their skip operand.
-        modules: paths of convolutions that give their input, brought to the size of their result.
+        modules: paths of convolutions that give their input, brought to the size of their result, in every call.
+        calls: the same of single calls: path, and which call of that module.
     """
 
     sums: tuple[Addition, ...] = ()
     modules: tuple[str, ...] = ()
+    calls: tuple[tuple[str, int], ...] = ()
 
     def __or__(self, other: Edit) -> Edit:
         """Both."""
         return Edit(
-            tuple(dict.fromkeys((*self.sums, *other.sums))), tuple(dict.fromkeys((*self.modules, *other.modules)))
+            tuple(dict.fromkeys((*self.sums, *other.sums))),
+            tuple(dict.fromkeys((*self.modules, *other.modules))),
+            tuple(dict.fromkeys((*self.calls, *other.calls))),
         )
 
 
@@ -64,6 +69,7 @@ class Unit:
         depth: of its residual sum, 0 to 1; of a block the last one's.
         how: what stands in its place, in words for tables.
         edit: that takes it out.
+        calls: of a module that a pass calls several times which call it is: `2 of 3` or `all 3`; else "".
     """
 
     name: str
@@ -72,9 +78,10 @@ class Unit:
     depth: float
     how: str
     edit: Edit
+    calls: str = ""
 
 
-def branch_units(found: Trace) -> tuple[Unit, ...]:
+def branch_units(found: Trace, *, together: bool = False) -> tuple[Unit, ...]:
     """The residual branches in the order of the pass, each left out by handing on the skip operand of its sum.
 
     LayerScale, DropPath and whatever else acts on the branch go with it, a projection on the skip stays. Sums that
@@ -82,21 +89,27 @@ def branch_units(found: Trace) -> tuple[Unit, ...]:
 
     Args:
         found: the model's trace.
+        together: whether the sums that a module makes at one place in its several calls are one unit.
     """
+    groups: dict[tuple[str, int, int], list[tuple[Point, Addition]]] = {}
+    for point, addition in _sums(found):
+        call = 0 if together else addition.call
+        groups.setdefault((addition.path, addition.number, call), []).append((point, addition))
     return tuple(
         Unit(
-            name=point.name,
-            kind=point.kind,
-            stage=point.stage,
-            depth=point.depth,
+            name=sums[0][0].name,
+            kind=sums[0][0].kind,
+            stage=sums[0][0].stage,
+            depth=sums[0][0].depth,
             how="skip operand",
-            edit=Edit(sums=(addition,)),
+            edit=Edit(sums=tuple(addition for _, addition in sums)),
+            calls=_called(call, found.calls.get(path, 1), together=together),
         )
-        for point, addition in _sums(found)
+        for (path, _, call), sums in groups.items()
     )
 
 
-def block_units(found: Trace) -> tuple[Unit, ...]:
+def block_units(found: Trace, *, together: bool = False) -> tuple[Unit, ...]:
     """The blocks in the order of the pass, each left out by handing on the skip operands of all its residual sums.
 
     A block is the module, numbered within a sequence, that encloses the sums: `blocks.3` for those of both
@@ -104,28 +117,40 @@ def block_units(found: Trace) -> tuple[Unit, ...]:
 
     Args:
         found: the model's trace.
+        together: whether the several calls of a block are one unit.
     """
-    groups: dict[str, list[tuple[Point, Addition]]] = {}
+    blocks: dict[str, list[tuple[Point, Addition]]] = {}
     for point, addition in _sums(found):
-        groups.setdefault(block_path(addition.path) or addition.path or point.name, []).append((point, addition))
+        blocks.setdefault(block_path(addition.path) or addition.path or point.name, []).append((point, addition))
+    groups: dict[tuple[str, int, int], list[tuple[Point, Addition]]] = {}
+    for name, sums in blocks.items():
+        calls = _calls_of(name, [addition for _, addition in sums], found)
+        for point, addition in sums:
+            # A module that each call of the block calls twice has two of its calls in each.
+            call = 0 if together else addition.call * calls // max(found.calls.get(addition.path, 1), 1)
+            groups.setdefault((name, call, calls), []).append((point, addition))
     units = []
-    for name, sums in groups.items():
+    for (name, call, calls), sums in groups.items():
         kinds = {point.kind for point, _ in sums}
         last = sums[-1][0]
+        # Calls that can't be shared out among those of their block are taken out all at once.
+        shared = calls > 1 or found.calls.get(name) == 1
+        most = 1 if shared else max(found.calls.get(addition.path, 1) for _, addition in sums)
         units.append(
             Unit(
-                name=name,
+                name=_numbered(name, call),
                 kind=last.kind if len(kinds) == 1 else Kind.BLOCK,
                 stage=last.stage,
                 depth=last.depth,
                 how="skip operand" if len(sums) == 1 else f"skip operands of {len(sums)} sums",
                 edit=Edit(sums=tuple(addition for _, addition in sums)),
+                calls=_called(call, calls, together=together) or _called(0, most, together=True),
             )
         )
     return tuple(units)
 
 
-def convolution_units(model: nn.Module, found: Trace) -> tuple[Unit, ...]:
+def convolution_units(model: nn.Module, found: Trace, *, together: bool = False) -> tuple[Unit, ...]:
     """The k x k convolutions, k > 1, inside blocks, each replaced by its input.
 
     A block is what `block_units` calls so. A model without residual sums has points where its blocks end: there every
@@ -136,6 +161,7 @@ def convolution_units(model: nn.Module, found: Trace) -> tuple[Unit, ...]:
     Args:
         model: the network.
         found: its trace.
+        together: whether the several calls of a convolution are one unit.
     """
     sums = [(point, addition.path) for point, addition in _sums(found)]
     order = [path for path, _ in model.named_modules()]
@@ -144,19 +170,38 @@ def convolution_units(model: nn.Module, found: Trace) -> tuple[Unit, ...]:
     for path, module in model.named_modules():
         if not isinstance(module, nn.Conv2d) or max(module.kernel_size) == 1:
             continue
-        point = _around(path, sums) if sums else _ahead(order.index(path), ends, order)
-        if point is not None:
+        points = _around(path, sums) if sums else _ahead(order.index(path), ends, order)
+        calls = found.calls.get(path, 0)  # one that no call reaches is no unit
+        for call in range(min(1, calls) if together else calls) if points else ():
+            point = points[call * len(points) // calls]
             units.append(
                 Unit(
-                    name=path,
+                    name=_numbered(path, call),
                     kind=Kind.CONV,
                     stage=point.stage,
                     depth=point.depth,
                     how=_replacement(module),
-                    edit=Edit(modules=(path,)),
+                    edit=Edit(modules=(path,)) if together or calls == 1 else Edit(calls=((path, call),)),
+                    calls=_called(call, calls, together=together),
                 )
             )
     return tuple(units)
+
+
+def _numbered(name: str, call: int) -> str:
+    return f"{name}#{call + 1}" if call else name
+
+
+def _called(call: int, calls: int, *, together: bool) -> str:
+    if calls <= 1:
+        return ""
+    return f"all {calls}" if together else f"{call + 1} of {calls}"
+
+
+def _calls_of(name: str, additions: Sequence[Addition], found: Trace) -> int:
+    """How often a pass goes through a block: the block's own calls, or what the modules of its sums have in common."""
+    own = found.calls.get(name, 0)
+    return math.gcd(own, *(found.calls.get(addition.path, 1) for addition in additions))
 
 
 def _sums(found: Trace) -> list[tuple[Point, Addition]]:
@@ -168,24 +213,27 @@ def _sums(found: Trace) -> list[tuple[Point, Addition]]:
     return sums
 
 
-def _around(path: str, sums: Sequence[tuple[Point, str]]) -> Point | None:
-    """Of the sums in the same block as a module, that in the innermost module around it, else the block's first."""
-    best: tuple[int, Point] | None = None
+def _around(path: str, sums: Sequence[tuple[Point, str]]) -> list[Point]:
+    """Of the sums in the same block as a module, those in the innermost module around it, else the block's."""
+    closest = 0
+    best: list[Point] = []
     for point, own in sums:
         if not own or not _encloses(block_path(own) or own, path):
             continue
         common = len(own) if _encloses(own, path) else 0
-        if best is None or common > best[0]:
-            best = (common, point)
-    return None if best is None else best[1]
+        if common > closest:
+            closest, best = common, []
+        if common == closest:
+            best.append(point)
+    return best
 
 
-def _ahead(place: int, ends: Sequence[tuple[Point, str]], order: Sequence[str]) -> Point | None:
-    """The first point whose module is around a module or comes after it."""
-    for point, end in ends:
+def _ahead(place: int, ends: Sequence[tuple[Point, str]], order: Sequence[str]) -> list[Point]:
+    """The points of the first module that is around a module or comes after it."""
+    for _, end in ends:
         if end in order and (_encloses(end, order[place]) or order.index(end) >= place):
-            return point
-    return None
+            return [point for point, other in ends if other == end]
+    return []
 
 
 def _encloses(outer: str, path: str) -> bool:

@@ -135,12 +135,13 @@ class Pass(TorchFunctionMode):
         super().__init__()
         self.calls: list[Call] = []
         self.kept: dict[int, Kept] = {}
-        self.reached: set[Addition | str] = set()
+        self.reached: set[Addition | str | tuple[str, int]] = set()
         self._learned, self._known = learned, [] if learning else learned.calls
         self._handed = handed or {}
         self._keep = None if keep is None else frozenset(keep)
         self._sums = {(one.path, one.call, one.number): one for one in edit.sums}
         self._taken = frozenset(edit.modules)
+        self._taken_calls = frozenset(edit.calls)
         self._thread = threading.get_ident()
         self._open: list[_Open] = []
         self._numbers: dict[str, int] = {}
@@ -222,7 +223,8 @@ class Pass(TorchFunctionMode):
         """Inside, the modules of calls that are handed out or left out look up what to do first."""
         found: list[tuple[nn.Module, Any]] = []
         try:
-            for path in {self._known[place].path for place in self._handed} | self._taken:
+            handed = {self._known[place].path for place in self._handed}
+            for path in handed | self._taken | {path for path, _ in self._taken_calls}:
                 module = self._learned.modules[path]
                 found.append((module, module.__dict__.get("forward")))
                 module.__dict__["forward"] = self._stub(path, module)
@@ -243,8 +245,9 @@ class Pass(TorchFunctionMode):
                 if call.place in self._handed:
                     copied = call.place in self._learned.overwritten
                     return _mapped(self._handed[call.place].result, torch.clone if copied else _itself)
-                if path in self._taken and isinstance(module, nn.Conv2d):
-                    self.reached.add(path)
+                one = (path, call.number)
+                if (path in self._taken or one in self._taken_calls) and isinstance(module, nn.Conv2d):
+                    self.reached |= {path, one}
                     result = self._learned.result_of(path, call.number)
                     return pixels_of(args[0], result.shape, module.stride).to(result.dtype)
             return forward(*args, **kwargs)

@@ -143,7 +143,7 @@ class Replay:
     def _run(self, run: Pass, images: Tensor, edit: Edit) -> Any:
         # A model may overwrite what it is given.
         output = run.run(images.clone())
-        missing = ({*edit.sums, *edit.modules}) - run.reached
+        missing = {*edit.sums, *edit.modules, *edit.calls} - run.reached
         if missing:
             raise TraceError(f"{type(self._learned.model).__name__}: the pass does not reach {missing.pop()}")
         return output
@@ -156,6 +156,10 @@ class Replay:
         times = [self._sites.get((one.path, one.call, one.number), -1) for one in edit.sums]
         for path in edit.modules:
             times.append(min((call.began for call in self._learned.calls if call.path == path), default=-1))
+        for one in edit.calls:
+            times.append(
+                min((call.began for call in self._learned.calls if (call.path, call.number) == one), default=-1)
+            )
         if not times or min(times) < 0:
             raise TraceError(f"{type(self._learned.model).__name__}: the pass does not reach {edit}")
         return min(times)

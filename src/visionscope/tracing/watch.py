@@ -2,7 +2,8 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +37,7 @@ class Trace:
         sums: how many residual sums were seen.
         sites: where each point is found again, by name.
         device: `meta`, or the model's device where it does not run on meta.
+        calls: how often a pass calls each module, by path.
     """
 
     points: tuple[Point, ...]
@@ -44,6 +46,7 @@ class Trace:
     sums: int
     sites: dict[str, Site]
     device: str
+    calls: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def find(self, names: Sequence[str]) -> tuple[Point, ...]:
         """The points of these names.
@@ -93,6 +96,7 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
         sums=found.sums,
         sites={point.name: site for point, site in everything},
         device=device,
+        calls=Counter(frame.path for frame in records[0].frames),
     )
 
 
