@@ -80,6 +80,18 @@ def plain(seed: int = 0) -> nn.Module:
 
 
 @factory
+def half_frozen() -> nn.Module:
+    model = plain()
+    model.mix.requires_grad_(False)
+    return model
+
+
+@factory
+def wholly_frozen() -> nn.Module:
+    return plain().requires_grad_(False)
+
+
+@factory
 def dynamic() -> nn.Module:
     return torch.ao.quantization.quantize_dynamic(plain(), {nn.Linear}, dtype=torch.qint8)
 

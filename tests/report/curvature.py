@@ -13,6 +13,7 @@ from visionscope.diagnostics.density import Density, DensityRow
 from visionscope.diagnostics.hessian import Hessian, HessianRow
 from visionscope.diagnostics.landscape import Landscape, LandscapeRow
 
+_MEASURED = {"measured": "all", "frozen": 0, "unused": 0}
 _SETTINGS = {"augmentation": "strong", "batch_norm": "eval", "weight_decay": 5e-4, "label_smoothing": 0.1}
 
 
@@ -77,7 +78,14 @@ def hessian_rows(model: Curved) -> list[dict[str, object]]:
                 value = -0.6 * size if draw.random() < model.negative else size
                 converged = rank < 5 or left_out <= 0
                 left_out -= not converged
-                own = {"scope": scope, "level": level, "parameters": 272_474, "mini_batch": mini_batch, "images": 16}
+                own = {
+                    "scope": scope,
+                    "level": level,
+                    "parameters": 272_474,
+                    **_MEASURED,
+                    "mini_batch": mini_batch,
+                    "images": 16,
+                }
                 found = {"rank": rank, "eigenvalue": value if converged else None, "converged": converged}
                 cost = {"residual": 3e-5 if converged else 0.02, "products": 31, "nll": 1.7}
                 note = "" if converged else "not converged after 100 products"
@@ -92,7 +100,12 @@ def density_rows(model: Curved) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     values = [-0.4 * model.size, -0.05 * model.size, 0.0, 0.1 * model.size, 0.5 * model.size, model.size]
     weights = [1e-4, 0.02, 0.9, 0.07, 1e-3, 1e-4]
-    settings = {"images": 256, "parameters": 272_474, **{key: _SETTINGS[key] for key in ("batch_norm", "weight_decay")}}
+    settings = {
+        "images": 256,
+        "parameters": 272_474,
+        **_MEASURED,
+        **{key: _SETTINGS[key] for key in ("batch_norm", "weight_decay")},
+    }
     settings["augmentation"] = model.augmentation
     terms = [("sketch", -1, 40.0 * model.size, 1.0)]
     terms += [("residual", probe, model.size * (20 + draw.gauss(0, 2)), 1.0) for probe in range(8)]
@@ -115,7 +128,13 @@ def landscape_rows(model: Curved, points: int) -> list[dict[str, object]]:
         place = {"part": part, "plane": "random", "normalization": "filter", "draw": number, "x": x, "y": y}
         l2 = 0.4 * (1 + x * x + y * y)
         found = {"place": "", "nll": nll, "l2": l2, "l2_official": 38 * (1 + (x * x + y * y) / 4)}
-        rest = {"accuracy": max(0.1, 0.9 - x * x - y * y), "images": 1024, "bf16_error": None}
+        rest = {
+            "accuracy": max(0.1, 0.9 - x * x - y * y),
+            "images": 1024,
+            "bf16_error": None,
+            "measured": "all",
+            "frozen": 0,
+        }
         settings = {**_SETTINGS, "batch_norm": "kept", "augmentation": model.augmentation}
         rows.append({**_leading(model), **place, **found, **rest, **settings})
 

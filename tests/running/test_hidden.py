@@ -1,5 +1,6 @@
 """Networks that hide their operations, in a notebook and in a study: predictions are asked, all else is left out."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from visionscope.config import study_from
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, NotApplicableError, TraceError
 from visionscope.running.execute import execute
-from visionscope.running.plan import device_of, plan
+from visionscope.running.plan import device_of, job_digest, plan
 from visionscope.running.store import Store
 from visionscope.running.study import Study
 
@@ -147,3 +148,27 @@ def test_what_applies_to_no_model_is_one_line():
         ConfigError, match=r"precision: static is quantised .* stays as it was made; got fp64, take fp32"
     ):
         plan(study_of("static", only="calibration", precision="fp64"))
+
+
+def test_a_frozen_network_is_another_job_of_curvature_and_the_same_of_all_else():
+    study = study_of("plain", "half_frozen", "wholly_frozen", only="fourier,hessian,density,landscape")
+    jobs = []
+    for name, model in zip(("plain", "half_frozen", "wholly_frozen"), study.models, strict=True):
+        (planned,) = plan(dataclasses.replace(study, models=(model,)))
+        jobs.append({job.diagnostic.name: job for job in planned.jobs})
+        assert planned.subject.label == name
+    for name in ("hessian", "density", "landscape"):
+        told = [some[name].diagnostic.identity_in(some[name].subject) for some in jobs]
+        assert told[0] == []
+        assert told[1][0] == "trainable"
+        assert told[2][0] == "all"
+    identity = {"model": "m", "sample": "s", "precision": "fp32", "points": ()}
+    hessian = jobs[0]["hessian"].diagnostic
+    digests = {
+        job_digest(
+            **identity, diagnostic=hessian, measured=job["hessian"].diagnostic.identity_in(job["hessian"].subject)
+        )
+        for job in jobs
+    }
+    assert len(digests) == 3
+    assert job_digest(**identity, diagnostic=hessian) in digests

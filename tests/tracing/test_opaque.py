@@ -9,7 +9,7 @@ from torch import nn
 from reference import hidden_networks as networks
 from visionscope.errors import TraceError
 from visionscope.tracing import trace
-from visionscope.tracing.opaque import check_ready, check_runs, hidden, rounded_weights
+from visionscope.tracing.opaque import check_ready, check_runs, hidden, rounded_weights, straight_through
 
 IMAGES = torch.zeros(2, 3, 16, 16)
 
@@ -133,7 +133,8 @@ def test_rounding_in_training_counts_and_its_observers_have_to_be_off():
         warnings.simplefilter("ignore")
         model.apply(torch.ao.quantization.disable_observer)
     check_ready(model)
-    assert rounded_weights(model) == "mix.weight_fake_quant"
+    assert straight_through(model) == "mix.weight_fake_quant"
+    assert straight_through(networks.plain()) == ""
 
 
 def test_a_batch_of_one_size_is_told():

@@ -109,7 +109,7 @@ class Objective:
         return self.decays == "all" or parameter.ndim > 1
 
     def l2(self, parameters: Iterable[tuple[str, Tensor]], convention: str = "squared") -> float:
-        """The second term, summed in float64.
+        """The second term, summed in float64; a complex number counts with both parts, |w|^2 = re^2 + im^2.
 
         Args:
             parameters: names and values.
@@ -120,7 +120,9 @@ class Objective:
             ConfigError: for another convention.
         """
         squares = [
-            value.detach().double().square().sum().item() for name, value in parameters if self.decaying(name, value)
+            _reals(value.detach()).double().square().sum().item()
+            for name, value in parameters
+            if self.decaying(name, value)
         ]
         if convention == "squared":
             return self.weight_decay / 2 * math.fsum(squares)
@@ -148,3 +150,7 @@ def logits_of(output: Any) -> Tensor:
         shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise DataError(f"the model's output must be logits (batch, classes) for a loss; got {shape}")
     return found
+
+
+def _reals(value: Tensor) -> Tensor:
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value

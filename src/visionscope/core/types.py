@@ -220,11 +220,11 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
-    Four more members are looked for, and do without where they are missing: `identity()`, what of its fields a job's
-    digest depends on; `beside`, the names of further samples that it reads (`calibration`: images of the data that
-    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many of them;
-    `source(spec, num_classes)`, the images it reads instead of those of the study's data spec; and `ensembles`, true
-    for what asks for predictions alone, also of an ensemble and of a network that can't be looked into.
+    More members are looked for, and may be missing: `identity()`, what of its fields a job's digest depends on;
+    `identity_in(subject)`, what of the model beside its weights; `beside`, further samples that it reads
+    (`calibration`: images that `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many;
+    `source(spec, num_classes)`, images instead of those of the study's data; `ensembles`, true for what asks for
+    predictions alone, also of an ensemble and of a network that can't be looked into.
 
     Attributes:
         sample: which of the subject's samples it reads.

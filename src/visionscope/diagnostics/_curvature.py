@@ -1,17 +1,148 @@
-"""What every diagnostic that takes second derivatives needs: an objective, seeds, a forecast, a sample's Hessian."""
+"""What every diagnostic that takes second derivatives needs: parameters, an objective, seeds, a sample's Hessian."""
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.types import MINI_BATCH, Batch, Subject
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, NotApplicableError, VisionscopeError, nearest
 from visionscope.numerics.hvp import HessianProduct, flat
-from visionscope.tracing.second_order import PEAK, explain, graph_bytes, twice_differentiable
+from visionscope.tracing.opaque import rounded_weights, straight_through
+from visionscope.tracing.second_order import PEAK, depends, explain, graph_bytes, twice_differentiable
+
+PARAMETERS = ("trainable", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The parameters that are measured or moved.
+
+    Attributes:
+        which: `trainable` where frozen ones are left out, else `all`.
+        names: theirs, in the order of `named_parameters`.
+        frozen: how many numbers each parameter has that requires no gradient, by name.
+    """
+
+    which: str
+    names: tuple[str, ...]
+    frozen: Mapping[str, int]
+
+    def frozen_of(self, names: Iterable[str]) -> int:
+        """How many of the numbers in some parameters are frozen.
+
+        Args:
+            names: measured or not.
+        """
+        return sum(self.frozen.get(name, 0) for name in names)
+
+    def identity(self) -> list[str]:
+        """What a job's numbers and its columns depend on; nothing where no parameter is frozen."""
+        return [self.which, *self.frozen] if self.frozen else []
+
+
+def check_choice(diagnostic: str, asked: str | None) -> None:
+    """Checks the field `parameters` of a diagnostic.
+
+    Args:
+        diagnostic: its name.
+        asked: the field's value.
+
+    Raises:
+        ConfigError: for another value.
+    """
+    if asked is not None and asked not in PARAMETERS:
+        listed = " or ".join(PARAMETERS)
+        raise ConfigError(f"{diagnostic}.parameters: must be {listed}; got {asked!r}.{nearest(asked, PARAMETERS)}")
+
+
+def measured_parameters(subject: Subject, diagnostic: str, asked: str | None) -> Measured:
+    """The parameters that a diagnostic is asked of: by default the trainable ones where some are frozen, else all.
+
+    Args:
+        subject: its model's `requires_grad` flags count.
+        diagnostic: its name, for the error.
+        asked: `trainable`, `all`, or None for the default.
+
+    Raises:
+        NotApplicableError: when there are none, or when they are quantised.
+    """
+    model = subject.model
+    named = {name: value for name, value in model.named_parameters() if value.is_floating_point() or value.is_complex()}
+    trainable = [name for name, value in named.items() if value.requires_grad]
+    some_frozen = len(trainable) < len(named)
+    which = (asked or ("trainable" if trainable else "all")) if some_frozen else "all"
+    names = trainable if which == "trainable" else list(named)
+    if not names:
+        remedy = f"; take --{diagnostic}.parameters all" if named else ""
+        raise NotApplicableError(f"{subject.label}: has no {'trainable ' if named else ''}parameters{remedy}")
+    rounded = rounded_weights(model)
+    if rounded:
+        raise NotApplicableError(
+            f"{subject.label}: its weights are quantised, such as {rounded!r}, so that they have no neighbours; pass "
+            "the model from before quantisation"
+        )
+    frozen = {name: value.numel() for name, value in named.items() if not value.requires_grad}
+    return Measured(which, tuple(names), frozen)
+
+
+def check_differentiable(subject: Subject, diagnostic: str, measured: Measured) -> None:
+    """Refuses parameters by which there are no second derivatives.
+
+    Args:
+        subject: its model holds them.
+        diagnostic: its name, for the remedy.
+        measured: which they are.
+
+    Raises:
+        NotApplicableError: for complex parameters, those made in inference mode, and rounding whose gradient is that
+            of no rounding, each by name.
+    """
+    label, named = subject.label, dict(subject.model.named_parameters())
+    for name in measured.names:
+        value = named[name]
+        if value.is_complex():
+            raise NotApplicableError(
+                f"{label}: second derivatives are taken over real numbers, and the parameter {name!r} is complex; "
+                f"freeze it (requires_grad_(False)) and take --{diagnostic}.parameters trainable for the others"
+            )
+        if value.is_inference():
+            raise NotApplicableError(
+                f"{label}: the parameter {name!r} was made under torch.inference_mode, so that it has no gradients; "
+                "build the model outside it"
+            )
+    rounding = straight_through(subject.model)
+    if rounding:
+        raise NotApplicableError(
+            f"{label}: {rounding!r} rounds, and hands on gradients as if it did not, so that second derivatives are "
+            "not those of the loss; turn that off: model.apply(torch.ao.quantization.disable_fake_quant)"
+        )
+
+
+def parameters_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a caption says of frozen and unused parameters, of each model that has any; "" where there are none.
+
+    Args:
+        rows: with the columns `model`, `measured`, `frozen` and, where second derivatives are taken, `unused`; of
+            whole models.
+    """
+    said = {}
+    for row in rows:
+        text = []
+        if row["frozen"] and row["measured"] == "trainable":
+            text.append(f"trainable parameters alone, {row['frozen']:,} numbers are frozen")
+        elif row["frozen"]:
+            text.append(f"all parameters, {row['frozen']:,} frozen numbers among them")
+        if row.get("unused"):
+            text.append(f"the loss does not depend on {row['unused']:,} of their numbers")
+        if text:
+            said[row["model"]] = f"{row['model']}: {'; '.join(text)}."
+    return " ".join(said.values())
 
 
 def objective_of(subject: Subject, diagnostic: str) -> Objective:
@@ -38,7 +169,9 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")
 
 
-def product_bytes(subject: Subject, sample: str, objective: Objective, batch_norm: str = "eval") -> int:
+def product_bytes(
+    subject: Subject, sample: str, objective: Objective, batch_norm: str, parameters: Collection[str]
+) -> int:
     """Bytes that a Hessian-vector product of one mini-batch needs at its worst moment.
 
     Args:
@@ -46,13 +179,57 @@ def product_bytes(subject: Subject, sample: str, objective: Objective, batch_nor
         sample: which of its samples.
         objective: the loss.
         batch_norm: as for `twice_differentiable`.
+        parameters: the names of those that are measured.
     """
     model = subject.model
     count = min(MINI_BATCH, len(subject.samples[sample]))
     batch = next(subject.samples[sample].batches(0, count, count))
-    with twice_differentiable(model, batch_norm):
+    with twice_differentiable(model, batch_norm, parameters):
         like = image_like(model, batch.images.shape[1:])
         return PEAK * graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, like))
+
+
+def vector_bytes(model: nn.Module, parameters: Collection[str]) -> int:
+    """Bytes of one vector over some parameters.
+
+    Args:
+        model: holds them.
+        parameters: their names.
+    """
+    return sum(value.numel() * value.element_size() for name, value in model.named_parameters() if name in parameters)
+
+
+def hessian_of(model: nn.Module, loss: Tensor, named: Mapping[str, Tensor], images: Tensor) -> HessianProduct:
+    """The Hessian of a loss over some parameters, all of which it knows if it depends on them.
+
+    A parameter that the graph of the loss does not hold is changed: if the output changes with it, a part of the
+    forward keeps no gradients, and the Hessian would lack what goes through that part. To be called inside
+    `twice_differentiable`.
+
+    Args:
+        model: the network.
+        loss: its loss, with its graph.
+        named: the parameters, by name.
+        images: what it was shown.
+
+    Raises:
+        VisionscopeError: when the loss depends on a parameter that no gradient reaches, or on none.
+        RuntimeError: from torch, where an operation has no second derivative.
+    """
+    names = list(named)
+    hessian = HessianProduct(loss, list(named.values())) if loss.requires_grad else None
+    lost = names if hessian is None else [names[place] for place in hessian.unreached]
+    if lost and depends(model, lost, images):
+        lost = [name for name in lost if depends(model, [name], images)] or lost
+        count, total = (sum(named[name].numel() for name in some) for some in (lost, names))
+        raise VisionscopeError(
+            f"{type(model).__name__}: no gradient of the loss reaches {count:,} of the {total:,} numbers that it is "
+            f"measured over, such as {lost[0]!r}: a part of the forward runs under torch.no_grad, inference_mode or "
+            "detach; let gradients through, or freeze those parameters (requires_grad_(False)) to measure the others"
+        )
+    if hessian is None or len(lost) == len(names):
+        raise VisionscopeError(f"{type(model).__name__}: the loss depends on none of the parameters that are measured")
+    return hessian
 
 
 class SampleHessian:
@@ -62,32 +239,47 @@ class SampleHessian:
 
     Attributes:
         like: (n,) the parameters one after the other, detached.
+        unused: how many of them the loss does not depend on; known after the first products.
     """
 
     def __init__(
-        self, subject: Subject, objective: Objective, batches: Sequence[Batch], batch_norm: str = "eval"
+        self,
+        subject: Subject,
+        objective: Objective,
+        batches: Sequence[Batch],
+        batch_norm: str = "eval",
+        parameters: Collection[str] | None = None,
     ) -> None:
         self._model, self._objective, self._batches = subject.model, objective, batches
         self._batch_norm = batch_norm
         self._images = sum(len(batch.images) for batch in batches)
         self._images_like = image_like(subject.model, batches[0].images.shape[1:])
-        named = dict(subject.model.named_parameters())
-        self.like = flat([value.detach() for value in named.values()])
-        decays = [value.new_full((value.numel(),), objective.decaying(name, value)) for name, value in named.items()]
+        everything = dict(subject.model.named_parameters())
+        self._named = {name: everything[name] for name in everything if parameters is None or name in parameters}
+        self.like = flat([value.detach() for value in self._named.values()])
+        decays = [
+            value.new_full((value.numel(),), objective.decaying(name, value)) for name, value in self._named.items()
+        ]
         self._decay = objective.weight_decay * flat(decays)
+        self.unused = 0
 
     def products(self, vectors: Tensor) -> Tensor:
         """(m, n) to (m, n)."""
         total = torch.zeros_like(vectors)
-        with twice_differentiable(self._model, self._batch_norm):
-            parameters = list(self._model.parameters())
+        unreached = set(range(len(self._named)))
+        values = list(self._named.values())
+        with twice_differentiable(self._model, self._batch_norm, self._named.keys()):
             for batch in self._batches:
+                images = batch.images.to(self._images_like)
                 try:
                     loss = self._objective.mean_nll(self._model, batch, self._images_like)
-                    product = HessianProduct(loss, parameters).block(range(len(parameters)))
+                    hessian = hessian_of(self._model, loss, self._named, images)
+                    product = hessian.block(range(len(values)))
                     share = len(batch.images) / self._images
                     for sum_so_far, vector in zip(total, vectors, strict=True):
                         sum_so_far.add_(product(vector), alpha=share)
                 except RuntimeError as error:
-                    raise explain(self._model, batch.images.to(self._images_like), error) from error
+                    raise explain(self._model, images, error) from error
+                unreached.intersection_update(hessian.unreached)
+        self.unused = sum(values[place].numel() for place in unreached)
         return total + self._decay * vectors

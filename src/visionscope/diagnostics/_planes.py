@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from visionscope.core.copying import copy_of
 from visionscope.core.types import MINI_BATCH, Subject
-from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes
+from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes, vector_bytes
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import fit, read_checkpoint
 from visionscope.numerics.directions import Direction, plane_through, random_direction
@@ -66,12 +66,13 @@ class _Asked(Protocol):
     def checkpoints(self) -> tuple[str, ...]: ...
 
 
-def plane_of(subject: Subject, asked: _Asked) -> Plane:
+def plane_of(subject: Subject, asked: _Asked, names: Collection[str]) -> Plane:
     """The plane that a landscape asks for.
 
     Args:
         subject: its model lies at (0, 0).
         asked: the landscape.
+        names: the parameters that may move; between checkpoints all do.
 
     Raises:
         ConfigError: see `checkpoint_plane`.
@@ -81,13 +82,15 @@ def plane_of(subject: Subject, asked: _Asked) -> Plane:
         return checkpoint_plane(subject.model, asked.checkpoints, asked.points)
     steps = even_steps(asked.extent, asked.points)
     if asked.plane == "eigenvectors":
-        x, y = top_eigenvectors(subject, asked.sample, asked.seed)
+        x, y = top_eigenvectors(subject, asked.sample, asked.seed, names)
         return Plane(x, y, steps, steps)
-    x, y = (random_line(subject.model, asked.normalization, asked.seed, 0, axis) for axis in ("x", "y"))
+    x, y = (random_line(subject.model, asked.normalization, asked.seed, 0, axis, names) for axis in ("x", "y"))
     return Plane(x, y, steps, steps)
 
 
-def random_line(model: nn.Module, normalization: str, seed: int, draw: int, axis: str) -> Direction:
+def random_line(
+    model: nn.Module, normalization: str, seed: int, draw: int, axis: str, names: Collection[str] | None = None
+) -> Direction:
     """The direction of one draw along one axis.
 
     Args:
@@ -96,9 +99,22 @@ def random_line(model: nn.Module, normalization: str, seed: int, draw: int, axis
         seed: of all draws.
         draw: 0 for the grid.
         axis: `x` or `y`.
+        names: the parameters that may move, of which the weights do; all by default.
     """
-    convention = "official" if normalization == "official" else "reviewed"
-    return random_direction(weights_of(model, convention), normalization, f"{seed}/{draw}/{axis}")
+    weights = moving_weights(model, normalization, names)
+    return random_direction(weights, normalization, f"{seed}/{draw}/{axis}")
+
+
+def moving_weights(model: nn.Module, normalization: str, names: Collection[str] | None) -> dict[str, nn.Parameter]:
+    """The weights that a random direction moves.
+
+    Args:
+        model: holds them.
+        normalization: `official` has a rule of its own.
+        names: the parameters that may move; all by default.
+    """
+    weights = weights_of(model, "official" if normalization == "official" else "reviewed")
+    return {name: value for name, value in weights.items() if names is None or name in names}
 
 
 def even_steps(extent: float, points: int) -> tuple[float, ...]:
@@ -151,28 +167,29 @@ def checkpoint_plane(model: nn.Module, files: Sequence[str], points: int) -> Pla
     )
 
 
-def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction]:
+def top_eigenvectors(subject: Subject, sample: str, seed: int, names: Collection[str]) -> list[Direction]:
     """The eigenvectors of the Hessian's two eigenvalues of largest magnitude, each sqrt(2 / |eigenvalue|) long.
 
-    The Hessian is that of the mean NLL of the first 8 mini-batches of 16, by all parameters. By that length a step of 1
-    changes the NLL by 1 nat if the Hessian alone decides; what the surface does else is not in the Hessian. (As long as
-    a filter-normalized direction, a step would be thousands of nats.) An eigenvector's sign makes its largest component
-    positive.
+    The Hessian is that of the mean NLL of the first 8 mini-batches of 16, by the parameters that may move. By that
+    length a step of 1 changes the NLL by 1 nat if the Hessian alone decides; what the surface does else is not in the
+    Hessian. (As long as a filter-normalized direction, a step would be thousands of nats.) An eigenvector's sign makes
+    its largest component positive.
 
     Args:
         subject: with its objective.
         sample: which of its samples.
         seed: of the start vector.
+        names: the parameters that may move.
 
     Raises:
         VisionscopeError: when the model can't be differentiated twice, or the eigenvectors don't converge.
     """
-    named = dict(subject.model.named_parameters())
+    named = {name: value for name, value in subject.model.named_parameters() if name in names}
     parameters = list(named.values())
     count = min(_MINI_BATCHES * MINI_BATCH, len(subject.samples[sample]))
     batches = list(subject.samples[sample].batches(0, count, MINI_BATCH))
     objective = dataclasses.replace(objective_of(subject, "landscape"), weight_decay=0.0)
-    hessian = SampleHessian(subject, objective, batches)
+    hessian = SampleHessian(subject, objective, batches, parameters=names)
     found = largest(
         lambda vector: hessian.products(vector[None])[0],
         hessian.like,
@@ -199,15 +216,16 @@ def top_eigenvectors(subject: Subject, sample: str, seed: int) -> list[Direction
     return directions
 
 
-def eigenvectors_memory(subject: Subject, sample: str) -> int:
+def eigenvectors_memory(subject: Subject, sample: str, names: Collection[str]) -> int:
     """Bytes that `top_eigenvectors` needs at most: a vector per product and the graph of one mini-batch.
 
     Args:
         subject: with its objective.
         sample: which of its samples.
+        names: the parameters that may move.
     """
-    vectors = _MOST_PRODUCTS * sum(value.numel() * value.element_size() for value in subject.model.parameters())
-    return product_bytes(subject, sample, objective_of(subject, "landscape")) + vectors
+    vectors = _MOST_PRODUCTS * vector_bytes(subject.model, names)
+    return product_bytes(subject, sample, objective_of(subject, "landscape"), "eval", names) + vectors
 
 
 def file_digest(path: str) -> str:

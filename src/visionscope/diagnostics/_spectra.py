@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import Figure, Line, Panel
+from visionscope.diagnostics._curvature import parameters_text
 from visionscope.numerics.eigenvalues import density_curve, negative_share, positive_mean
 
 _POINTS = 241
@@ -29,6 +30,8 @@ class HessianSummaryRow:
     scope: str = column("which parameters")
     level: str = column("model, stage, block or kind")
     parameters: int = column("how many numbers they are")
+    measured: str = column("trainable: frozen numbers are left out; all: they are among them")
+    frozen: int = column("frozen numbers of the scope: left out, or among `parameters`")
     mini_batches: int = column("mini-batches of 16 images")
     eigenvalues: int = column("eigenvalues that count")
     unconverged: int = column("eigenvalues that did not converge and don't count")
@@ -88,6 +91,8 @@ def _summed(rows: Sequence[dict[str, Any]]) -> HessianSummaryRow:
         scope=first["scope"],
         level=first["level"],
         parameters=first["parameters"],
+        measured=first["measured"],
+        frozen=first["frozen"],
         mini_batches=len(by_batch),
         eigenvalues=len(values),
         unconverged=len(rows) - len(values),
@@ -220,10 +225,11 @@ def _caption(table: pa.Table) -> str:
         "Curves: Gaussian kernel densities, folded at zero; on either side apart each has the area 1. Axes hold the "
         f"middle {100 * (1 - 2 * _BEYOND):g} % of each curve's values{_furthest(rows)}.",
     ]
+    said.append(parameters_text([row for row in rows if row["level"] == "model"]))
     missing = sum(not row["converged"] for row in rows)
     if missing:
         said.append(f"Left out: {missing} of {len(rows)} eigenvalues that did not converge.")
-    return " ".join(said)
+    return " ".join(filter(None, said))
 
 
 def _furthest(rows: Sequence[dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import Figure, Line, Panel, Surface
+from visionscope.diagnostics._curvature import parameters_text
 from visionscope.numerics.flatness import curvature, radius_of, rise_at
 
 Row = dict[str, Any]
@@ -260,6 +261,7 @@ def _caption(models: dict[str, list[Row]], squared: bool) -> str:
         else "L2 is the authors' weight decay times the sum over tensors of |w|, not squared, as one of the models was "
         "published with no other."
     )
+    said.append(parameters_text([rows[0] for rows in models.values()]))
     losses = [row["nll"] for rows in models.values() for row in rows]
     holes = sum(not math.isfinite(loss) for loss in losses)
     if holes:
@@ -270,4 +272,4 @@ def _caption(models: dict[str, list[Row]], squared: bool) -> str:
     alone = [model for model, count in counts.items() if count == 1]
     if alone:
         said.append(f"{', '.join(alone)}: the line is that of the first direction.")
-    return " ".join(said)
+    return " ".join(filter(None, said))

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Subject
-from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes, seed_of
+from visionscope.diagnostics._curvature import (
+    Measured,
+    SampleHessian,
+    check_choice,
+    check_differentiable,
+    measured_parameters,
+    objective_of,
+    parameters_text,
+    product_bytes,
+    seed_of,
+    vector_bytes,
+)
 from visionscope.errors import ConfigError, DataError
 from visionscope.numerics.density import quadratures, trace_parts
 from visionscope.tracing.second_order import check_passes
@@ -35,6 +46,9 @@ class DensityRow:
     weight: float = column("of a Ritz value: its share of the probe's mass; 1 for terms of the trace")
     images: int = column("images in the Hessian")
     parameters: int = column("how many numbers it is taken over")
+    measured: str = column("trainable: frozen numbers are left out; all: they are among them")
+    frozen: int = column("frozen numbers of the model: left out, or among `parameters`")
+    unused: int = column("numbers that the loss does not depend on: their curvature is the weight decay alone")
     augmentation: str = column("how the images were changed: strong, weak or none")
     batch_norm: str = column("eval: running statistics; train: those of each mini-batch")
     weight_decay: float = column("factor of the L2 term", _UNIT)
@@ -64,6 +78,7 @@ class Density:
         probes: random vectors of the density.
         steps: Lanczos steps of each.
         sketch: random vectors of Hutch++'s sketch, and as many for the rest.
+        parameters: trainable or all; by default the trainable ones where some are frozen, else all.
         batch_norm: eval keeps the running statistics; train takes those of the mini-batch.
         seed: of the random vectors.
 
@@ -72,7 +87,7 @@ class Density:
     """
 
     name: ClassVar[str] = "density"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = DensityRow
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
@@ -81,6 +96,7 @@ class Density:
     probes: int = 4
     steps: int = 25
     sketch: int = 8
+    parameters: Literal["trainable", "all"] | None = None
     batch_norm: Literal["eval", "train"] = "eval"
     seed: int = 0
 
@@ -92,6 +108,7 @@ class Density:
             raise ConfigError(f"density.seed: must be at least 0; got {self.seed}")
         if self.batch_norm not in ("eval", "train"):
             raise ConfigError(f"density.batch_norm: must be eval or train; got {self.batch_norm!r}")
+        check_choice(self.name, self.parameters)
 
     def images(self, available: int) -> int:
         """Whole mini-batches: as many as asked, or as there are.
@@ -106,12 +123,28 @@ class Density:
             raise DataError(f"density: needs at least {MINI_BATCH} images, one mini-batch; the data have {available}")
         return min(self.mini_batches, available // MINI_BATCH) * MINI_BATCH
 
+    def identity(self) -> dict[str, Any]:
+        """The fields, without the choice of parameters: `identity_in` tells what it comes to."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "parameters"}
+
+    def identity_in(self, subject: Subject) -> list[str]:
+        """What the numbers depend on beside the weights: which parameters are frozen, and whether they are left out.
+
+        Args:
+            subject: any.
+        """
+        return self._measured(subject).identity()
+
     def parts(self, subject: Subject) -> Sequence[str]:
         """The trace, then two random vectors of the density each.
 
         Args:
             subject: any.
+
+        Raises:
+            NotApplicableError: for parameters by which there are no second derivatives.
         """
+        check_differentiable(subject, self.name, self._measured(subject))
         firsts = range(0, self.probes, PROBES_PER_PART)
         return [_TRACE, *(f"probes-{first:02d}-{min(first + PROBES_PER_PART, self.probes):02d}" for first in firsts)]
 
@@ -122,8 +155,9 @@ class Density:
             subject: with its sample and objective.
         """
         sample = subject.samples[self.sample]
-        needed = product_bytes(subject, self.sample, objective_of(subject, self.name), self.batch_norm)
-        vector = sum(value.numel() * value.element_size() for value in subject.model.parameters())
+        names = self._measured(subject).names
+        needed = product_bytes(subject, self.sample, objective_of(subject, self.name), self.batch_norm, names)
+        vector = vector_bytes(subject.model, names)
         products = max(PROBES_PER_PART * self.steps, 3 * self.sketch)
         return Cost(
             passes=9.0 * products * len(sample),
@@ -141,12 +175,14 @@ class Density:
         Raises:
             NondeterminismError: when two passes over a mini-batch differ.
             VisionscopeError: when the model can't be differentiated twice, naming module and operation, or a product is
-                not finite.
+                not finite, or the loss depends on parameters that no gradient reaches.
         """
         objective, sample = objective_of(subject, self.name), subject.samples[self.sample]
-        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True)
+        measured = self._measured(subject)
+        check_differentiable(subject, self.name, measured)
+        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True, parameters=measured.names)
         batches = list(sample.batches(0, len(sample), MINI_BATCH))
-        hessian = SampleHessian(subject, objective, batches, self.batch_norm)
+        hessian = SampleHessian(subject, objective, batches, self.batch_norm, measured.names)
         for part in parts:
             terms = self._trace(hessian) if part == _TRACE else self._masses(hessian, part)
             yield (
@@ -156,6 +192,9 @@ class Density:
                         *term,
                         images=len(sample),
                         parameters=hessian.like.numel(),
+                        measured=measured.which,
+                        frozen=measured.frozen_of(measured.frozen),
+                        unused=hessian.unused,
                         augmentation=subject.augmentation,
                         batch_norm=self.batch_norm,
                         weight_decay=objective.weight_decay,
@@ -163,6 +202,9 @@ class Density:
                     for term in terms
                 ],
             )
+
+    def _measured(self, subject: Subject) -> Measured:
+        return measured_parameters(subject, self.name, self.parameters)
 
     def _trace(self, hessian: SampleHessian) -> list[tuple[str, int, float, float]]:
         found = trace_parts(hessian.products, hessian.like, seed_of(self.seed, _TRACE), self.sketch)
@@ -285,5 +327,6 @@ def _caption(table: pa.Table, width: float) -> str:
     return (
         f"Hessian of NLL + (weight decay / 2) |w|² over {images} images (augmentation: {ways}), by stochastic Lanczos "
         f"quadrature with {probes} random vectors; masses widened to Gaussians of standard deviation {width:.3g}. "
-        "Bands: one standard error over the vectors."
-    )
+        "Bands: one standard error over the vectors. "
+        f"{parameters_text(rows)}"
+    ).strip()

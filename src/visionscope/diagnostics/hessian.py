@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import torch
@@ -12,9 +12,19 @@ from visionscope.core.objective import Objective
 from visionscope.core.table import column
 from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Scope, Subject
 from visionscope.diagnostics import _spectra
-from visionscope.diagnostics._curvature import objective_of, product_bytes, seed_of
+from visionscope.diagnostics._curvature import (
+    Measured,
+    check_choice,
+    check_differentiable,
+    hessian_of,
+    measured_parameters,
+    objective_of,
+    product_bytes,
+    seed_of,
+    vector_bytes,
+)
 from visionscope.errors import ConfigError, DataError, VisionscopeError, nearest
-from visionscope.numerics.hvp import HessianProduct, Product
+from visionscope.numerics.hvp import Product
 from visionscope.numerics.lanczos import Extremes, largest
 from visionscope.tracing.second_order import (
     check_passes,
@@ -36,6 +46,9 @@ class HessianRow:
     scope: str = column("which parameters")
     level: str = column("model, stage, block or kind")
     parameters: int = column("how many numbers they are")
+    measured: str = column("trainable: frozen numbers are left out; all: they are among them")
+    frozen: int = column("frozen numbers of the scope: left out, or among `parameters`")
+    unused: int = column("numbers that the loss does not depend on: their curvature is the weight decay alone")
     mini_batch: int = column("number of the mini-batch in the sample")
     images: int = column("images in the mini-batch")
     rank: int = column("1 for the largest magnitude")
@@ -48,7 +61,7 @@ class HessianRow:
     batch_norm: str = column("eval: running statistics; train: those of the mini-batch")
     weight_decay: float = column("factor of the L2 term", "nat per squared weight")
     label_smoothing: float = column("share of each target spread over all classes")
-    note: str = column("why there is no value")
+    note: str = column("why there is no value, or what it is")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +79,8 @@ class Hessian:
         mini_batches: how many mini-batches of 16 images.
         fraction: share of the sample instead, 600 mini-batches at most; 0.1 is the paper's.
         scopes: levels by comma: model, stage, block, kind; the Hessian's diagonal blocks of these parameters.
+        parameters: trainable or all; by default the trainable ones where some are frozen, else all. Scopes of which
+            nothing is left are left out.
         tolerance: largest error of an eigenvalue, relative to its magnitude.
         max_products: Hessian-vector products per mini-batch at most; what has not converged then has no value.
         batch_norm: eval keeps the running statistics; train takes those of the mini-batch.
@@ -76,7 +91,7 @@ class Hessian:
     """
 
     name: ClassVar[str] = "hessian"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = HessianRow
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
@@ -85,6 +100,7 @@ class Hessian:
     mini_batches: int = 32
     fraction: float | None = None
     scopes: str = "model"
+    parameters: Literal["trainable", "all"] | None = None
     tolerance: float = 1e-4
     max_products: int = 100
     batch_norm: Literal["eval", "train"] = "eval"
@@ -104,6 +120,7 @@ class Hessian:
             raise ConfigError(f"hessian.seed: must be at least 0; got {self.seed}")
         if self.batch_norm not in ("eval", "train"):
             raise ConfigError(f"hessian.batch_norm: must be eval or train; got {self.batch_norm!r}")
+        check_choice(self.name, self.parameters)
         for level in self.levels:
             if level not in LEVELS:
                 listed = ", ".join(LEVELS)
@@ -131,12 +148,28 @@ class Hessian:
             wanted = min(_MOST, max(1, round(self.fraction * available / MINI_BATCH)))
         return min(wanted, most) * MINI_BATCH
 
+    def identity(self) -> dict[str, Any]:
+        """The fields, without the choice of parameters: `identity_in` tells what it comes to."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "parameters"}
+
+    def identity_in(self, subject: Subject) -> list[str]:
+        """What the numbers depend on beside the weights: which parameters are frozen, and whether they are left out.
+
+        Args:
+            subject: any.
+        """
+        return self._measured(subject).identity()
+
     def parts(self, subject: Subject) -> Sequence[str]:
         """Eight mini-batches each, named by the first and the one after the last.
 
         Args:
             subject: with its sample `train`.
+
+        Raises:
+            NotApplicableError: for parameters by which there are no second derivatives.
         """
+        check_differentiable(subject, self.name, self._measured(subject))
         count = len(subject.samples[self.sample]) // MINI_BATCH
         return [f"{first:04d}-{min(first + PART, count):04d}" for first in range(0, count, PART)]
 
@@ -146,9 +179,11 @@ class Hessian:
         Args:
             subject: with its sample and objective.
         """
-        scopes = len(self._scopes(subject))
-        needed = product_bytes(subject, self.sample, objective_of(subject, self.name), self.batch_norm)
-        vectors = self.max_products * sum(value.numel() * value.element_size() for value in subject.model.parameters())
+        measured = self._measured(subject)
+        scopes = len(self._scopes(subject, measured))
+        objective = objective_of(subject, self.name)
+        needed = product_bytes(subject, self.sample, objective, self.batch_norm, measured.names)
+        vectors = self.max_products * vector_bytes(subject.model, measured.names)
         return Cost(
             passes=_USUAL_PASSES * scopes * min(PART * MINI_BATCH, len(subject.samples[self.sample])),
             memory=needed + vectors,
@@ -165,18 +200,20 @@ class Hessian:
         Raises:
             NondeterminismError: when two passes over a mini-batch differ.
             VisionscopeError: when the model can't be differentiated twice, naming module and operation, or a loss or
-                product is not finite.
+                product is not finite, or depends on parameters that no gradient reaches.
         """
-        scopes = self._scopes(subject)
+        measured = self._measured(subject)
+        check_differentiable(subject, self.name, measured)
+        scopes = self._scopes(subject, measured)
         sample = subject.samples[self.sample]
-        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True)
+        check_passes(subject.model, sample, self.batch_norm, second_derivatives=True, parameters=measured.names)
         for number, part in enumerate(parts):
             first, stop = map(int, part.split("-"))
             rows: list[HessianRow] = []
             batches = sample.batches(first * MINI_BATCH, stop * MINI_BATCH, MINI_BATCH)
             for mini_batch, batch in enumerate(batches, start=first):
                 checked = number > 0 or mini_batch > first
-                rows.extend(self._mini_batch(subject, scopes, mini_batch, batch, checked=checked))
+                rows.extend(self._mini_batch(subject, measured, scopes, mini_batch, batch, checked=checked))
             yield part, rows
 
     def summary(self, table: pa.Table) -> pa.Table:
@@ -195,33 +232,47 @@ class Hessian:
         """
         return _spectra.figure(table)
 
-    def _scopes(self, subject: Subject) -> list[Scope]:
+    def _measured(self, subject: Subject) -> Measured:
+        return measured_parameters(subject, self.name, self.parameters)
+
+    def _scopes(self, subject: Subject, measured: Measured) -> list[Scope]:
         found = [scope for scope in subject.scopes() if scope.level in self.levels]
+        own = set(measured.names)
+        found = [scope for scope in found if own.intersection(scope.parameters)]
         missing = [level for level in self.levels if level not in {scope.level for scope in found}]
         if missing:
-            raise ConfigError(f"hessian.scopes: no {missing[0]} was found in {subject.label}; take model")
+            left = " that has trainable parameters" if measured.which == "trainable" else ""
+            raise ConfigError(f"hessian.scopes: no {missing[0]}{left} was found in {subject.label}; take model")
         return found
 
     def _mini_batch(
-        self, subject: Subject, scopes: Sequence[Scope], mini_batch: int, batch: Batch, *, checked: bool
+        self,
+        subject: Subject,
+        measured: Measured,
+        scopes: Sequence[Scope],
+        mini_batch: int,
+        batch: Batch,
+        *,
+        checked: bool,
     ) -> Iterator[HessianRow]:
         model, objective = subject.model, objective_of(subject, self.name)
-        with twice_differentiable(model, self.batch_norm):
-            named = dict(model.named_parameters())
+        with twice_differentiable(model, self.batch_norm, measured.names):
+            everything = dict(model.named_parameters())
+            named = {name: everything[name] for name in measured.names}
             parameters = list(named.values())
+            images = batch.images.to(image_like(model, batch.images.shape[1:]))
             try:
-                like = image_like(model, batch.images.shape[1:])
-                loss = objective.mean_nll(model, batch, like)
+                loss = objective.mean_nll(model, batch, images)
                 nll = float(loss.detach())
                 if not abs(nll) < float("inf"):
                     raise VisionscopeError(f"hessian: the NLL of mini-batch {mini_batch} is {nll}")
-                hessian = HessianProduct(loss, parameters)
+                hessian = hessian_of(model, loss, named, images)
                 if not checked:
                     check_symmetry(hessian.block(range(len(parameters))), parameters, self.seed)
                 places = {name: place for place, name in enumerate(named)}
                 for scope in scopes:
-                    chosen = [places[name] for name in scope.parameters]
-                    own = {name: named[name] for name in scope.parameters}
+                    own = {name: named[name] for name in scope.parameters if name in named}
+                    chosen = [places[name] for name in own]
                     product, shift = _with_decay(hessian.block(chosen), objective, own)
                     found = largest(
                         product,
@@ -232,23 +283,36 @@ class Hessian:
                         seed=seed_of(self.seed, mini_batch, scope.name),
                         shift=shift,
                     )
-                    size = sum(value.numel() for value in own.values())
-                    yield from self._rows(subject, scope, size, (mini_batch, batch, nll), found)
+                    sizes = {
+                        "parameters": sum(value.numel() for value in own.values()),
+                        "measured": measured.which,
+                        "frozen": measured.frozen_of(scope.parameters),
+                        "unused": sum(parameters[place].numel() for place in chosen if place in hessian.unreached),
+                    }
+                    yield from self._rows(subject, scope, sizes, (mini_batch, batch, nll), found)
             except RuntimeError as error:
-                raise explain(model, batch.images.to(parameters[0]), error) from error
+                raise explain(model, images, error) from error
 
     def _rows(
-        self, subject: Subject, scope: Scope, size: int, seen: tuple[int, Batch, float], found: Extremes
+        self,
+        subject: Subject,
+        scope: Scope,
+        sizes: Mapping[str, Any],
+        seen: tuple[int, Batch, float],
+        found: Extremes,
     ) -> Iterator[HessianRow]:
         objective = objective_of(subject, self.name)
         mini_batch, batch, nll = seen
         for place, value in enumerate(found.values.tolist()):
             residual = float(found.residuals[place]) / abs(value) if value else None
             converged = bool(found.converged[place])
+            note = "" if converged else f"not converged after {found.products} products: about {value:.4g}"
+            if converged and abs(value - objective.weight_decay) <= self.tolerance * objective.weight_decay:
+                note = "the NLL has no curvature there: what is left is the weight decay"
             yield HessianRow(
                 scope=scope.name,
                 level=scope.level,
-                parameters=size,
+                **sizes,
                 mini_batch=mini_batch,
                 images=len(batch.images),
                 rank=place + 1,
@@ -261,7 +325,7 @@ class Hessian:
                 batch_norm=self.batch_norm,
                 weight_decay=objective.weight_decay,
                 label_smoothing=objective.label_smoothing,
-                note="" if converged else f"not converged after {found.products} products: about {value:.4g}",
+                note=note,
             )
 
 

@@ -13,10 +13,16 @@ from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.data import published
 from visionscope.diagnostics import _planes, _surfaces
-from visionscope.diagnostics._curvature import objective_of
+from visionscope.diagnostics._curvature import (
+    Measured,
+    check_choice,
+    check_differentiable,
+    measured_parameters,
+    objective_of,
+)
 from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.diagnostics._outcomes import first_images
-from visionscope.errors import ConfigError, nearest
+from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.numerics.directions import NORMALIZATIONS, Direction
 from visionscope.tracing.plane import PlaneModel, batch_norms
 from visionscope.tracing.second_order import check_passes
@@ -24,7 +30,7 @@ from visionscope.tracing.second_order import check_passes
 PLANES = ("random", "eigenvectors", "checkpoints")
 _NORMS = ("kept", "reestimated")
 _COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
-_READ_LATER = ("rise", "radius")
+_READ_LATER = ("rise", "radius", "parameters")
 _LENGTHS = {"eigenvectors": "curvature", "checkpoints": "distance"}
 
 
@@ -42,11 +48,13 @@ class LandscapeRow:
     y: float = column("step along the second direction")
     place: str = column("name of the checkpoint that lies here, else empty")
     nll: float = column("mean cross-entropy; may be infinite or NaN", "nat")
-    l2: float | None = column("(weight_decay / 2) * sum of squared weights", "nat")
+    l2: float | None = column("(weight_decay / 2) * sum of squared weights that are measured", "nat")
     l2_official: float = column("the authors' code: weight_decay * sum over tensors of |w|", "nat")
     accuracy: float = column("share of images whose top class has the largest share of the target")
     images: int = column("images in the means")
     bf16_error: float | None = column("|bf16 - fp32| / fp32 of the NLL here, over the first 256 images")
+    measured: str = column("trainable: frozen numbers stay where they are; all: they may move")
+    frozen: int = column("frozen numbers of the model")
     augmentation: str = column("how the images were changed: strong, weak or none")
     batch_norm: str = column("kept: running statistics of the network; reestimated: at each place; none: has no such")
     weight_decay: float = column("factor of the L2 term", "nat per squared weight")
@@ -64,10 +72,9 @@ class Landscape:
     Beside the grid, further directions are drawn and followed along one line each, to tell how much flatness depends
     on the draw.
 
-    In the plane of eigenvectors all parameters move, and a step of 1 changes the NLL by 1 nat if the Hessian alone
-    decides. In the plane of checkpoints a step of 1 is the distance
-    from the network to the first file; only parameters move, so re-estimate the statistics of batch normalization.
-    Neither plane has further draws.
+    In the plane of eigenvectors all parameters that may move do, and a step of 1 changes the NLL by 1 nat if the
+    Hessian alone decides. In the plane of checkpoints a step of 1 is the distance from the network to the first file;
+    only parameters move, so re-estimate the statistics of batch normalization. Neither plane has further draws.
 
     Attributes:
         sample_size: how many images of the sample, the same at every place.
@@ -77,6 +84,8 @@ class Landscape:
         plane: random, eigenvectors (the Hessian's two of largest magnitude, of the first 8 mini-batches of 16) or
             checkpoints.
         normalization: filter, layer (whole tensors), none, or official.
+        parameters: trainable or all may move and are in L2; by default the trainable ones where some are frozen, else
+            all. Between checkpoints all do.
         draws: further directions, along a line each.
         rise: the rise of the NLL, in nats, whose radius is told.
         radius: the step at which sharpness is told.
@@ -89,7 +98,7 @@ class Landscape:
     """
 
     name: ClassVar[str] = "landscape"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = LandscapeRow
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
@@ -100,6 +109,7 @@ class Landscape:
     axes: Literal[1, 2] = 2
     plane: Literal["random", "eigenvectors", "checkpoints"] = "random"
     normalization: Literal["filter", "layer", "none", "official"] = "filter"
+    parameters: Literal["trainable", "all"] | None = None
     draws: int = 5
     rise: float = 1.0
     radius: float = 0.5
@@ -126,6 +136,9 @@ class Landscape:
                 raise ConfigError(f"landscape.{field}: must be finite and above 0; got {getattr(self, field)}")
         if self.radius > self.extent:
             raise ConfigError(f"landscape.radius: must be at most extent = {self.extent:g}; got {self.radius:g}")
+        check_choice(self.name, self.parameters)
+        if self.plane == "checkpoints" and self.parameters == "trainable":
+            raise ConfigError("landscape.parameters: must be all where plane is checkpoints; got 'trainable'")
         wanted = 2 if self.plane == "checkpoints" else 0
         if len(self.checkpoints) != wanted:
             raise ConfigError(
@@ -136,7 +149,8 @@ class Landscape:
     def identity(self) -> dict[str, Any]:
         """The fields that numbers depend on, with the content of files of weights instead of their paths.
 
-        What only the summary reads, `rise` and `radius`, is none of them: asking for others computes nothing anew.
+        What only the summary reads, `rise` and `radius`, is none of them: asking for others computes nothing anew. What
+        `parameters` comes to is told by `identity_in`.
 
         Raises:
             ConfigError: when a file can't be read.
@@ -144,6 +158,14 @@ class Landscape:
         digests = [_planes.file_digest(path) for path in self.checkpoints]
         fields = {**dataclasses.asdict(self), "checkpoints": digests}
         return {name: value for name, value in fields.items() if name not in _READ_LATER}
+
+    def identity_in(self, subject: Subject) -> list[str]:
+        """What the numbers depend on beside the weights: which parameters are frozen, and whether they are left out.
+
+        Args:
+            subject: any.
+        """
+        return self._measured(subject).identity()
 
     def images(self, available: int) -> int:
         """As many as asked, or as there are.
@@ -161,7 +183,19 @@ class Landscape:
 
         Args:
             subject: any.
+
+        Raises:
+            NotApplicableError: where nothing would move, or there are no eigenvectors.
         """
+        measured = self._measured(subject)
+        if self.plane == "eigenvectors":
+            check_differentiable(subject, self.name, measured)
+        if self.plane == "random" and not _planes.moving_weights(subject.model, self.normalization, measured.names):
+            raise NotApplicableError(
+                f"{subject.label}: none of its {measured.which} parameters is a weight that a direction moves (of two "
+                "or more dimensions, no token and no position)"
+                + ("; take --landscape.parameters all" if measured.which == "trainable" else "")
+            )
         rows = [f"row-{index:02d}" for index in range(self.points)] if self.axes == 2 else ["line-00"]
         if self.plane == "random":
             return [*rows, *(f"line-{draw:02d}" for draw in range(1, self.draws + 1))]
@@ -181,7 +215,7 @@ class Landscape:
         size = shown.numel() * weight_type(subject.model).itemsize
         memory = _COPIES * weights + images * size
         if self.plane == "eigenvectors":
-            memory += _planes.eigenvectors_memory(subject, self.sample)
+            memory += _planes.eigenvectors_memory(subject, self.sample, self._measured(subject).names)
         return Cost(
             passes=images * self.points * (2 if self.batch_norm == "reestimated" else 1),
             memory=memory,
@@ -203,6 +237,10 @@ class Landscape:
         surroundings = Surroundings(self, subject)
         for part in parts:
             yield part, list(surroundings.rows(part))
+
+    def _measured(self, subject: Subject) -> Measured:
+        asked = "all" if self.plane == "checkpoints" else self.parameters
+        return measured_parameters(subject, self.name, asked)
 
     def summary(self, table: pa.Table) -> pa.Table:
         """Flatness per model, with its spread over directions; see `LandscapeSummaryRow`.
@@ -247,6 +285,8 @@ def published_landscape(name: str) -> pa.Table:
             l2_official=published.WEIGHT_DECAY * place.norms,
             accuracy=place.accuracy,
             images=published.IMAGES,
+            measured="all",
+            frozen=0,
             bf16_error=None,
             augmentation="strong, drawn anew at each place",
             batch_norm="kept" if name == "ResNet-50" else "none",
@@ -273,8 +313,10 @@ class Surroundings:
         check_passes(model, sample)
         self._asked, self._subject, self._objective = asked, subject, objective
         self._evaluation = Evaluation(subject, asked.sample, asked.images(len(sample)), objective)
-        self._plane = _planes.plane_of(subject, asked)
-        self._origin = {name: value.detach() for name, value in model.named_parameters()}
+        self._measured = asked._measured(subject)
+        self._plane = _planes.plane_of(subject, asked, self._measured.names)
+        named = dict(model.named_parameters())
+        self._origin = {name: named[name].detach() for name in self._measured.names}
         foldable = asked.plane == "random" and asked.batch_norm == "kept"
         images = self._evaluation.batches()[0] if foldable else None
         self._copy = PlaneModel(model, self._plane.x, images=images, along=self._plane.x)
@@ -293,8 +335,7 @@ class Surroundings:
         else:
             places, draw = tuple((x, 0.0, "") for x in plane.steps_x), int(number)
         if draw:
-            model, asked = self._subject.model, self._asked
-            line = self._prepared(_planes.random_line(model, asked.normalization, asked.seed, draw, "x"), {})
+            line = self._prepared(self._drawn(draw), {})
         for count, at in enumerate(places):
             yield self.row(part, at, draw=draw, axes=line, checked=not count)
 
@@ -322,11 +363,19 @@ class Surroundings:
             l2_official=l2_official,
             accuracy=loss.accuracy,
             images=self._evaluation.images,
+            measured=self._measured.which,
+            frozen=self._measured.frozen_of(self._measured.frozen),
             bf16_error=self._evaluation.bf16_error(network, SPAN) if bf16 and checked else None,
             augmentation=self._subject.augmentation,
             batch_norm=self._batch_norm,
             weight_decay=self._objective.weight_decay,
             label_smoothing=self._objective.label_smoothing,
+        )
+
+    def _drawn(self, draw: int) -> Direction:
+        asked = self._asked
+        return _planes.random_line(
+            self._subject.model, asked.normalization, asked.seed, draw, "x", self._measured.names
         )
 
     def _prepared(self, *axes: Direction) -> _Axes:

@@ -23,7 +23,8 @@ def random_direction(weights: Mapping[str, Tensor], normalization: str, key: str
 
     With filter normalization (Li et al. 2018, section 4) every output filter of a direction is as long as the filter
     that it moves, `d_i <- d_i |w_i| / |d_i|`. A filter is an index of the first axis: an output channel of a
-    convolution, an output row of a linear layer. A filter that is zero stays where it is.
+    convolution, an output row of a linear layer. A filter that is zero stays where it is. A complex number is a pair of
+    reals: both parts are drawn, and `|w_i|` is the norm over both.
 
     Args:
         weights: the tensors that move, by parameter name; each of two or more dimensions for `filter` and `official`.
@@ -34,7 +35,7 @@ def random_direction(weights: Mapping[str, Tensor], normalization: str, key: str
             on the other parameters, the machine or the device.
 
     Returns:
-        By parameter name, in the type and on the device of the weights; computed in float64.
+        By parameter name, in the type and on the device of the weights; computed in float64 or complex128.
 
     Raises:
         ConfigError: for another normalization.
@@ -46,8 +47,9 @@ def random_direction(weights: Mapping[str, Tensor], normalization: str, key: str
         )
     direction = {}
     for name, weight in weights.items():
-        drawn = gaussian(tuple(weight.shape), f"{key}/{name}")
-        scaled = _scaled(drawn, weight.detach().to("cpu", torch.float64), normalization)
+        drawn = gaussian((*weight.shape, 2) if weight.is_complex() else tuple(weight.shape), f"{key}/{name}")
+        drawn = torch.view_as_complex(drawn) if weight.is_complex() else drawn
+        scaled = _scaled(drawn, _wide(weight.detach().cpu()), normalization)
         direction[name] = scaled.to(weight)
     return direction
 
@@ -74,13 +76,13 @@ def length(direction: Mapping[str, Tensor]) -> float:
 
 
 def inner(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """The inner product over the tensors that both have, in float64.
+    """The inner product over the tensors that both have, in float64; complex numbers are pairs of reals.
 
     Args:
         one: a direction by parameter name.
         other: another one.
     """
-    return math.fsum((one[name].double() * other[name].double()).sum().item() for name in one if name in other)
+    return math.fsum((_reals(one[name]) * _reals(other[name])).sum().item() for name in one if name in other)
 
 
 def plane_through(
@@ -103,8 +105,8 @@ def plane_through(
     Raises:
         ConfigError: when the three lie on a line, up to rounding.
     """
-    across = {name: first[name].double() - origin[name].double() for name in origin}
-    other = {name: second[name].double() - origin[name].double() for name in origin}
+    across = {name: _wide(first[name]) - _wide(origin[name]) for name in origin}
+    other = {name: _wide(second[name]) - _wide(origin[name]) for name in origin}
     squared = inner(across, across)
     along = inner(across, other) / squared if squared else 0.0
     rest = {name: other[name] - along * across[name] for name in origin}
@@ -118,6 +120,15 @@ def plane_through(
     upward = {name: rest[name] * (unit / height) for name in origin}
     axes = ({name: value.to(origin[name]) for name, value in axis.items()} for axis in (across, upward))
     return (*axes, (along, height / unit))  # type: ignore[return-value]
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _reals(tensor: Tensor) -> Tensor:
+    wide = _wide(tensor).resolve_conj()
+    return torch.view_as_real(wide) if wide.is_complex() else wide
 
 
 def _scaled(drawn: Tensor, weight: Tensor, normalization: str) -> Tensor:

@@ -20,13 +20,19 @@ class HessianProduct:
         loss: a scalar with its graph; the graph lives as long as this object.
         parameters: what is differentiated by, in the order of the vectors' elements.
 
+    Attributes:
+        unreached: places of the parameters that the loss's graph does not hold; their rows and columns are zero.
+
     Raises:
         RuntimeError: from torch, where an operation has no second derivative.
     """
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
         self._parameters = tuple(parameters)
-        self._gradients = torch.autograd.grad(loss, self._parameters, create_graph=True, materialize_grads=True)
+        found = torch.autograd.grad(loss, self._parameters, create_graph=True, allow_unused=True)
+        self.unreached = tuple(place for place, gradient in enumerate(found) if gradient is None)
+        pairs = zip(found, self._parameters, strict=True)
+        self._gradients = tuple(torch.zeros_like(value) if one is None else one for one, value in pairs)
 
     def block(self, chosen: Sequence[int]) -> Product:
         """The diagonal block of some of the parameters, at a product's cost or less.

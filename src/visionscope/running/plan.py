@@ -155,6 +155,7 @@ def job_digest(
     precision: str,
     points: Sequence[tuple[str, str]],
     objective: Mapping[str, Any] | None = None,
+    measured: Sequence[str] = (),
 ) -> str:
     """The identity of a job: sha256 over all that its numbers depend on.
 
@@ -168,6 +169,7 @@ def job_digest(
         precision: `fp32`, `fp64` or `bf16`.
         points: the name of each point and of the one that it follows, from which its change is measured.
         objective: identity of the objective, for what depends on one.
+        measured: which parameters are measured, where some are frozen.
     """
     identity = {
         "model": model,
@@ -179,6 +181,8 @@ def job_digest(
         "points": list(points),
         "objective": objective,
     }
+    if measured:
+        identity["measured"] = list(measured)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -223,6 +227,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             precision=subject.precision,
             points=[(point.name, point.follows) for point in points] if own is subject else (),
             objective=objective,
+            measured=diagnostic.identity_in(own) if hasattr(diagnostic, "identity_in") else (),
         )
         parts = spans_of(len(sample)) if own is subject else parts
         record = {

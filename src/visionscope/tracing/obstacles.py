@@ -89,6 +89,10 @@ def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> Visionscop
     """
     name = type(model).__name__
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if "nference tensor" in str(error):
+        return VisionscopeError(
+            f"{name}: a part of its forward runs under torch.inference_mode, which no gradient passes; take that out"
+        )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return VisionscopeError(
             f"{name}: second derivatives need more memory than there is; take smaller images or a smaller model"

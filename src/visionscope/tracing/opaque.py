@@ -116,10 +116,25 @@ def check_runs(model: nn.Module, images: Tensor) -> None:
 
 
 def rounded_weights(model: nn.Module) -> str:
-    """The name of the first quantised weights, or "": what they are rounded to has no derivatives.
+    """The name of the first quantised weights, or "": numbers in few bits have no neighbours and no derivatives.
 
-    That is a matrix of 8-bit numbers, or of integers whose name says weight, kept as parameter, buffer or attribute;
-    and a module that rounds as if weights were quantised, whose gradients are passed straight through.
+    That is a matrix of 8-bit numbers, or of integers whose name says weight, kept as parameter, buffer or attribute.
+
+    Args:
+        model: any network.
+    """
+    for path, module in model.named_modules():
+        for name, tensor in _tensors(module):
+            packed = not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
+            named = packed and any(part in name.lower() for part in _PACKED)
+            small = tensor.dtype in _SMALL and tensor.dtype != torch.uint8
+            if tensor.ndim > 1 and (small or named or _holds_few_bits(tensor)):
+                return f"{path}.{name}" if path else name
+    return ""
+
+
+def straight_through(model: nn.Module) -> str:
+    """The path of the first module that rounds as quantised weights are and hands gradients straight through, or "".
 
     Args:
         model: any network.
@@ -127,12 +142,6 @@ def rounded_weights(model: nn.Module) -> str:
     for path, module in model.named_modules():
         if isinstance(module, FakeQuantizeBase) and bool(torch.as_tensor(module.fake_quant_enabled).any()):
             return str(path)
-        for name, tensor in _tensors(module):
-            packed = not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
-            named = packed and any(part in name.lower() for part in _PACKED)
-            small = tensor.dtype in _SMALL and tensor.dtype != torch.uint8
-            if tensor.ndim > 1 and (small or named or _holds_few_bits(tensor)):
-                return f"{path}.{name}" if path else name
     return ""
 
 

@@ -47,7 +47,9 @@ class PlaneModel:
         self.folded = 0
         if images is not None and along is not None:
             self._fold(images[:_CHECKED], along)
-        self.network.to(memory_format=torch.channels_last)
+        for tensor in (*self.network.parameters(), *self.network.buffers()):
+            if tensor.ndim == 4:  # `Module.to` fails where others have five axes
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         parameters = dict(self.network.named_parameters())
         self._places = {name: (parameters[name], parameters[name].detach().clone()) for name in moving}
 
@@ -137,7 +139,7 @@ def _folding_is_exact(model: nn.Module, pairs: tuple[Pair, ...], images: Tensor,
             for network, scales in ((plain, {}), (folded, factors)):
                 for name, parameter in network.named_parameters():
                     if step and name in along:
-                        parameter.add_(step * along[name].double() * scales.get(name, 1.0))
+                        parameter.add_(step * along[name].to(parameter) * scales.get(name, 1.0))
             wanted, found = (logits_of(network(images.double())) for network in (plain, folded))
             if not (wanted - found).abs().max() <= _AGREEMENT * wanted.abs().max():
                 return False

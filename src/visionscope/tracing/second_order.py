@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
@@ -43,19 +44,22 @@ class SampleOfBatches(Protocol):
 
 
 @contextmanager
-def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator[None]:
-    """A context in which a network's loss can be differentiated twice by all of its parameters.
+def twice_differentiable(
+    model: nn.Module, batch_norm: str = "eval", parameters: Collection[str] | None = None
+) -> Iterator[None]:
+    """A context in which a network's loss can be differentiated twice by its parameters.
 
     Inside: evaluation mode (dropout and drop path off), in which nothing is kept from one pass to the next; attention
     by torch's plain kernel, as the fused ones have no second derivative, and nn.MultiheadAttention without its fast
     path; the hard sigmoid as clamp(x + 3, 0, 6) / 6, which gives the same bits in float32 and float64 and has a second
-    derivative; weight normalization as v (g / |v|), as the second derivative of torch's own kernel is wrong; every
-    parameter requires a gradient. Modes, switches, gradient flags and the running statistics are as before afterwards,
-    also after an exception; `.grad` is never touched.
+    derivative; weight normalization as v (g / |v|), as the second derivative of torch's own kernel is wrong; the
+    parameters that are asked for require a gradient, and no others. Modes, switches, gradient flags and the running
+    statistics are as before afterwards, also after an exception; `.grad` is never touched.
 
     Args:
         model: any network; the gradients must be taken inside the context.
         batch_norm: `eval` normalizes with running statistics, `train` with those of the batch.
+        parameters: by which of them, as named in `named_parameters`; by default all, frozen or not.
 
     Raises:
         ValueError: for another `batch_norm`.
@@ -65,10 +69,11 @@ def twice_differentiable(model: nn.Module, batch_norm: str = "eval") -> Iterator
     with ExitStack() as restored, torch.enable_grad():
         for module in model.modules():
             restored.callback(setattr, module, "training", module.training)
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.is_floating_point():
-                restored.callback(parameter.requires_grad_, False)
-                parameter.requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            wanted = parameter.is_floating_point() and (parameters is None or name in parameters)
+            if parameter.requires_grad != wanted:
+                restored.callback(parameter.requires_grad_, parameter.requires_grad)
+                parameter.requires_grad_(wanted)
         restored.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         model.eval()
         if batch_norm == "train":
@@ -122,7 +127,12 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
 
 
 def check_passes(
-    model: nn.Module, sample: SampleOfBatches, batch_norm: str = "eval", *, second_derivatives: bool = False
+    model: nn.Module,
+    sample: SampleOfBatches,
+    batch_norm: str = "eval",
+    *,
+    second_derivatives: bool = False,
+    parameters: Collection[str] | None = None,
 ) -> None:
     """Loads a sample's first mini-batch twice and passes it twice; bit-equal on a CPU, to 1e-5 on accelerators.
 
@@ -131,6 +141,7 @@ def check_passes(
         sample: frozen, so that it gives the same images each time.
         batch_norm: as for `twice_differentiable`.
         second_derivatives: calls `check_functions` as well.
+        parameters: as for `twice_differentiable`.
 
     Raises:
         NondeterminismError: when the images differ, or the outputs, naming the first module that makes them differ.
@@ -144,13 +155,37 @@ def check_passes(
                 "draw the augmentation once, from a seed"
             )
     images = first.images.to(image_like(model, first.images.shape[1:]))
-    with twice_differentiable(model, batch_norm), torch.no_grad(), torch.random.fork_rng():
+    with twice_differentiable(model, batch_norm, parameters), torch.no_grad(), torch.random.fork_rng():
         outputs = [model(images.clone()) for _ in range(2)]
         if not _same(outputs[0], outputs[1], _tolerance(images)):
             raise NondeterminismError(_restless(model, images))
         if second_derivatives:
             with torch.enable_grad():
-                check_functions(model, images)
+                try:
+                    check_functions(model, images)
+                except RuntimeError as error:
+                    raise explain(model, images, error) from error
+
+
+def depends(model: nn.Module, names: Collection[str], images: Tensor) -> bool:
+    """Whether a network's output is another when some parameters are, whatever autograd says of them.
+
+    To be called inside `twice_differentiable`.
+
+    Args:
+        model: the network.
+        names: of the parameters that are changed; the network itself is left alone.
+        images: some, of which two are passed.
+    """
+    generator = torch.Generator().manual_seed(0)
+    changed = {}
+    for name, value in model.named_parameters():
+        if name in names:
+            noise = torch.randn(value.shape, generator=generator).to(value)
+            changed[name] = value.detach() + (1 + value.detach().abs().max()) * noise
+    with torch.no_grad(), torch.random.fork_rng():
+        few = images[:_FEW]
+        return not _same(model(few.clone()), functional_call(model, changed, (few.clone(),)), 0)
 
 
 def _tolerance(images: Tensor) -> float:
