@@ -180,7 +180,9 @@ def _finding(anchor: str, name: str, rows: Sequence[Row], told: Sequence[_Told])
     staged = region_names(rows)
     label = name + weights_remark(rows)
     said = headline(quantity.words, [(one.words, one.counts, one.is_unchanged) for one in told], label)
-    details = [_detail(one, rows, staged=staged) for one in told]
+    # A sentence that ends in a bracket has the tally of its only kind.
+    told_already = len(told) == 1 and said.endswith(")")
+    details = [_detail(one, rows, staged=staged, tallied=told_already) for one in told]
     if len(told) > 1:
         heads = [f"{one.words[0].upper()}{one.words[1:]} ({one.kind}): " for one in told]
         details = [f"{head}{text[0].lower()}{text[1:]}" for head, text in zip(heads, details, strict=True) if text]
@@ -201,14 +203,15 @@ def _finding(anchor: str, name: str, rows: Sequence[Row], told: Sequence[_Told])
     )
 
 
-def _detail(told: _Told, rows: Sequence[Row], *, staged: bool) -> str:
+def _detail(told: _Told, rows: Sequence[Row], *, staged: bool, tallied: bool) -> str:
     sentences = []
     if told.is_unchanged:
         sentences.append("It does not move at all: usual for residual branches whose last layer starts at zero.")
     elif told.rows:
         middle = told.typical
         regions = [region_of(row["stage"], row["depth"], staged=staged) for row in told.rows]
-        sentences += [_tally(told.counts), middle.text if middle else ""]
+        small = any(_SLIGHTLY in verdict for verdict in told.verdicts)
+        sentences += ["" if tallied and not small else _tally(told.counts), middle.text if middle else ""]
         # Where the ratio did not clearly move, neither did its parts.
         if middle and middle.is_clear and "log_amplitude" in rows[0]:
             sentences.append(what_moved(rows, told.rows))

@@ -46,7 +46,9 @@ def _clauses(kinds: Sequence[Counted], *, counts: bool, asides: bool, every: boo
         total = sum(moved.values())
         verb = _verb(tally, unchanged=unchanged)
         most = moved.get(verb.removesuffix(f" {_BY_LESS}"), total)
-        quantifier = _of(most, total) if counts else "" if verb == _MIXED else "most" if most < total else "all"
+        quantifier = _of(most, total) if counts else "most" if most < total else "all"
+        if verb == _MIXED:
+            quantifier = str(total) if counts else ""
         said = f"{quantifier} {words}" if total and quantifier else words
         said += " point" if every and total == 1 and counts else " points" if every else ""
         others = [_aside(name, count, tally) for name, count in moved.items() if count and name not in verb]
