@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
-from visionscope.core.objective import logits_of
 from visionscope.core.types import Subject
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes
@@ -112,5 +111,5 @@ def _whole(subject: Subject, lesions: Lesions, images: list[Tensor]) -> Tensor:
             assert lesions.replay is not None
             outputs = [lesions.replay.full(batch)]
             outputs += [lesions.replay.full(batch, unit.edit) for unit in lesions.units]
-            found.append(torch.stack([logits_of(output) for output in outputs]))
+            found.append(torch.stack([subject.readout.logits(output) for output in outputs]))
     return torch.cat(found, 1)

@@ -132,6 +132,8 @@ def hessian(
     weight_decay: float = 0.05,
     label_smoothing: float = 0.0,
     augmentation: str | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
     **fields: Any,
 ) -> Result:
     """Measures the Hessian's eigenvalues of largest magnitude, with sign, mini-batch by mini-batch.
@@ -143,6 +145,8 @@ def hessian(
         weight_decay: factor of the L2 term of the loss.
         label_smoothing: share of each target spread over all classes.
         augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        output: name or index of the logits, of a network that returns several outputs.
+        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
         **fields: the parameters of `visionscope.diagnostics.hessian`.
 
     Raises:
@@ -152,7 +156,8 @@ def hessian(
     """
     objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
     diagnostic = diagnostic_of("hessian", fields)
-    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
+    return Result(diagnostic, table)
 
 
 def density(
@@ -163,6 +168,8 @@ def density(
     weight_decay: float = 0.05,
     label_smoothing: float = 0.0,
     augmentation: str | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
     **fields: Any,
 ) -> Result:
     """Measures the spectral density and the trace of the whole sample's Hessian.
@@ -174,6 +181,8 @@ def density(
         weight_decay: factor of the L2 term of the loss.
         label_smoothing: share of each target spread over all classes.
         augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        output: name or index of the logits, of a network that returns several outputs.
+        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
         **fields: the parameters of `visionscope.diagnostics.density`.
 
     Raises:
@@ -183,7 +192,8 @@ def density(
     """
     objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
     diagnostic = diagnostic_of("density", fields)
-    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
+    return Result(diagnostic, table)
 
 
 def landscape(
@@ -194,6 +204,8 @@ def landscape(
     weight_decay: float = 0.05,
     label_smoothing: float = 0.0,
     augmentation: str | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
     **fields: Any,
 ) -> Result:
     """Measures the loss on lines and planes through the weights.
@@ -205,6 +217,8 @@ def landscape(
         weight_decay: factor of the L2 term of the loss.
         label_smoothing: share of each target spread over all classes.
         augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
+        output: name or index of the logits, of a network that returns several outputs.
+        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
         **fields: the parameters of `visionscope.diagnostics.landscape`.
 
     Raises:
@@ -214,7 +228,8 @@ def landscape(
     """
     objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
     diagnostic = diagnostic_of("landscape", fields)
-    return Result(diagnostic, measured(diagnostic, model, images, labels, objective, augmentation))
+    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
+    return Result(diagnostic, table)
 
 
 def measure(
@@ -224,6 +239,8 @@ def measure(
     labels: Tensor | None = None,
     *,
     input: InputConfig | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
     **fields: Any,
 ) -> Result:
     """Asks any diagnostic by its name: `measure("lesion", "resnet18", "photos/", mode="block")`.
@@ -234,6 +251,8 @@ def measure(
         images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
         labels: class indices (n,) of a tensor of images.
         input: size and normalisation of a tensor of images, for what changes pixels.
+        output: name or index of the logits, of a network that returns several outputs.
+        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
         **fields: the diagnostic's parameters.
 
     Raises:
@@ -245,7 +264,8 @@ def measure(
     diagnostic = diagnostic_of(name, fields)
     if not isinstance(diagnostic, MeasuringDiagnostic):
         return Result(diagnostic, observed(diagnostic, model, images))
-    return Result(diagnostic, measured(diagnostic, model, images, labels, Objective(), input=input))
+    table = measured(diagnostic, model, images, labels, Objective(), input=input, output=output, output_is=output_is)
+    return Result(diagnostic, table)
 
 
 def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple[Point, ...]:

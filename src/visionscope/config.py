@@ -29,6 +29,8 @@ _HELP = {
     "size": "height and width in pixels instead of the model's own",
     "mean": "per channel, of pixels in [0, 1], instead of the model's own",
     "std": "per channel instead of the model's own",
+    "output": "which output is the logits, by name or index, where a network returns several",
+    "output_is": "probabilities where a network ends in a softmax or sigmoid; logits where that is wrongly supposed",
     "points": "names of points by comma instead of those that tracing chooses",
     "augmentation": "of training images, which curvature is measured on: strong (the paper's), weak or none",
     "label_smoothing": "of the loss whose curvature is measured; without it 0.1 with strong augmentation, else 0",
@@ -36,7 +38,7 @@ _HELP = {
     "decays": "which parameters do in that loss: all, or matrices (of two or more dimensions)",
     "out": "run folder; the same command resumes it",
 }
-_TEXTS = ("data", "only", "device", "precision", "points", "augmentation", "decays", "out")
+_TEXTS = ("data", "only", "device", "precision", "output", "output_is", "points", "augmentation", "decays", "out")
 _INTEGERS = ("images", "batch", "seed", "random_weights", "n_forward")
 _FLOATS = ("label_smoothing", "weight_decay")
 _REQUIRED = ("models", "data")
@@ -208,6 +210,8 @@ def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
             result[name] = _number(name, value, int if name in _INTEGERS else float)
         elif isinstance(value, str):
             result[name] = value
+        elif name == "output" and isinstance(value, int) and not isinstance(value, bool):
+            result[name] = str(value)
         else:
             raise ConfigError(f"{name}: must be text; got {value!r}")
     return result

@@ -261,7 +261,7 @@ class Thousand(nn.Module):
     """Says class 0 of ImageNet's thousand."""
 
     def forward(self, images):
-        return torch.eye(1000)[:1].expand(len(images), -1)
+        return 10 * torch.eye(1000)[:1].expand(len(images), -1)
 
 
 def test_the_mean_corruption_error_is_alexnet_s_measure_of_errors(tmp_path):

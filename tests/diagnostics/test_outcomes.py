@@ -75,7 +75,7 @@ def test_a_logit_that_is_not_finite_is_named():
 
 
 def test_a_label_that_the_head_does_not_have_is_named():
-    with pytest.raises(DataError, match=r"labels: must be 0 to 1 for m; got \[0, 5\]"):
+    with pytest.raises(DataError, match=r"labels: must be 0 to 1 for m; got 5"):
         score(torch.zeros(2, 2), torch.tensor([0, 5]), subject=subject(), positions=torch.arange(2))
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from visionscope.core import registry
-from visionscope.core.objective import logits_of
 from visionscope.core.table import column
 from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Subject
 from visionscope.errors import ConfigError
@@ -69,7 +68,7 @@ class Losses:
         for part in parts:
             first = int(part) * MINI_BATCH
             (batch,) = sample.batches(first, min(first + MINI_BATCH, len(sample)), MINI_BATCH)
-            logits = logits_of(subject.model(batch.images.to(weight.device, weight.dtype)))
+            logits = subject.readout.logits(subject.model(batch.images.to(weight.device, weight.dtype)))
             nll = subject.objective.nll(logits, subject.objective.targets(batch, logits.shape[1]))
             mean = float(nll.detach().double().mean())
             yield part, [LossRow(int(part), len(nll), mean, l2, subject.augmentation, draw)]

@@ -1,5 +1,8 @@
 """Networks small enough that a run takes no time; their weights come from a fixed generator."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -111,3 +114,35 @@ def alternating(width: int = 8, seed: int = 0) -> nn.Module:
 
 def repeated(width: int = 8, seed: int = 0) -> nn.Module:
     return _fixed(Repeated(width), seed)
+
+
+class Returning(Convolutions):
+    """The convolutions, which return something else than their logits alone."""
+
+    def __init__(self, width: int, returned: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__(width)
+        self.returned = returned
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.dropout(self.blocks(self.stem(x)).mean((2, 3)))
+        return self.returned(features, self.head(features))
+
+
+def returning(returned: Callable[[Tensor, Tensor], Any], width: int = 8, seed: int = 0) -> nn.Module:
+    return _fixed(Returning(width, returned), seed)
+
+
+def pair() -> nn.Module:
+    return returning(lambda features, logits: (features, logits))
+
+
+def twice() -> nn.Module:
+    return returning(lambda features, logits: {"first": logits, "second": 2 * logits})
+
+
+def softmax() -> nn.Module:
+    return returning(lambda features, logits: logits.softmax(1))
+
+
+def single() -> nn.Module:
+    return returning(lambda features, logits: logits[:, :1])

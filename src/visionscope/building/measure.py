@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from visionscope.core.classes import class_counts
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
-from visionscope.core.objective import logits_of
+from visionscope.core.logits import Readout
 from visionscope.errors import ConfigError
 from visionscope.tracing.watch import shadow
 
@@ -133,9 +134,10 @@ def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
 def _step(network: nn.Module, images: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    readout = Readout(counts=class_counts(network), output_is="logits")
 
     def step() -> None:
-        loss = F.cross_entropy(logits_of(network.train()(images)), targets)
+        loss = F.cross_entropy(readout.logits(network.train()(images)), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

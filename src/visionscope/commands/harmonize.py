@@ -90,7 +90,7 @@ def _write(out: Path, changed: nn.Module, loaded: LoadedModel) -> None:
     from visionscope.models.checkpoint import save_checkpoint
     from visionscope.training.networks import check_head
 
-    classes = loaded.num_classes or check_head(loaded, loaded.input, 0)
+    classes = loaded.num_classes or check_head(loaded, loaded.input, 0).columns
     try:
         save_checkpoint(
             out,

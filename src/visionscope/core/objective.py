@@ -84,18 +84,18 @@ class Objective:
         wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         return -(targets.to(wide) * wide.log_softmax(1)).sum(1)
 
-    def mean_nll(self, model: Callable[[Tensor], Any], batch: Batch, like: Tensor) -> Tensor:
+    def mean_nll(self, logits_of: Callable[[Tensor], Tensor], batch: Batch, like: Tensor) -> Tensor:
         """The mean cross-entropy of a batch in nats, with its graph.
 
         Args:
-            model: gives logits for images.
+            logits_of: gives logits (batch, classes) for images, such as a subject's `logits`.
             batch: with labels.
             like: a parameter of the model; images take its device and type.
 
         Raises:
-            DataError: for labels that the model doesn't know, and an output that is no logits.
+            DataError: for labels that the model doesn't know.
         """
-        logits = logits_of(model(batch.images.to(like)))
+        logits = logits_of(batch.images.to(like))
         targets = self.targets(batch, logits.shape[1]).to(logits.device)
         return self.nll(logits, targets).sum() / len(batch.images)
 
@@ -133,23 +133,6 @@ class Objective:
     def identity(self) -> dict[str, Any]:
         """All fields, for digests and job.json."""
         return dataclasses.asdict(self)
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits (batch, classes) in what a classifier returns: a tensor, an object with `logits`, or a tuple's first.
-
-    Args:
-        output: of the model.
-
-    Raises:
-        DataError: when it is none of these.
-    """
-    found = getattr(output, "logits", output)
-    found = found[0] if isinstance(found, (tuple, list)) and found else found
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise DataError(f"the model's output must be logits (batch, classes) for a loss; got {shape}")
-    return found
 
 
 def _reals(value: Tensor) -> Tensor:

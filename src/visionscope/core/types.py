@@ -6,12 +6,14 @@ import dataclasses
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module  # of what imports torch, which the command line does without
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, nn
 
+    from visionscope.core.logits import Readout
     from visionscope.core.objective import Objective
 
 
@@ -153,8 +155,7 @@ class Subject:
         label: how tables and figures call the model.
         model: the network, in eval mode, on its device.
         points: where its feature maps are looked at.
-        watch: a context in which every forward pass hands each point's maps (batch, channel, height, width) to the
-            callback, in model order; the callback consumes them at once.
+        watch: a context in which a forward pass hands each point's maps (b, c, h, w), in order, to be consumed at once.
         samples: by name: `eval`, `train`, `calibration`, `conflict`.
         precision: `fp32`, `fp64` or `bf16` (autocast).
         objective: what the model was trained to make small; None where only its feature maps are looked at.
@@ -164,6 +165,7 @@ class Subject:
         trace: what tracing found (a `tracing.Trace`), for what edits passes; None where nothing did.
         hidden: why the network can't be looked into, so that predictions alone can be asked of it; else "".
         fraction: share of the training images that it was trained on, where its checkpoint says it, else None.
+        readout: how the logits are read from what the network returns.
     """
 
     label: str
@@ -179,6 +181,7 @@ class Subject:
     trace: Any = None
     hidden: str = ""
     fraction: float | None = None
+    readout: Readout = dataclasses.field(default_factory=lambda: import_module("visionscope.core.logits").Readout())
 
 
 class Observer(Protocol):
@@ -221,10 +224,10 @@ class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
     More members are looked for, and may be missing: `identity()`, what of its fields a job's digest depends on;
-    `identity_in(subject)`, what of the model beside its weights; `beside`, further samples that it reads
-    (`calibration`: images that `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many;
-    `source(spec, num_classes)`, images instead of those of the study's data; `ensembles`, true for what asks for
-    predictions alone, also of an ensemble and of a network that can't be looked into.
+    `identity_in(subject)`, what of the model beside its weights; `needs_logits`, false for what asks for no
+    predictions; `beside`, further samples that it reads (`calibration`: images that `eval` leaves out; `eval` beside
+    `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`, images instead of those of the
+    study's data; `ensembles`, true for predictions alone, also of an ensemble and of what can't be looked into.
 
     Attributes:
         sample: which of the subject's samples it reads.
@@ -248,10 +251,7 @@ class MeasuringDiagnostic(Protocol):
         """
 
     def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-        """Computes those parts and hands over each with its rows as soon as it is done.
-
-        What the parts share is prepared once. Where a part fails the others are asked for again, without it.
-        """
+        """Hands over each part, with its rows, once it is computed; where one fails the others are asked for again."""
 
     def cost(self, subject: Subject) -> Cost:
         """What it will need."""

@@ -184,9 +184,10 @@ def product_bytes(
     model = subject.model
     count = min(MINI_BATCH, len(subject.samples[sample]))
     batch = next(subject.samples[sample].batches(0, count, count))
+    logits_of = subject.readout.after(model)
     with twice_differentiable(model, batch_norm, parameters):
         like = image_like(model, batch.images.shape[1:])
-        return PEAK * graph_bytes(model, batch, lambda some: objective.mean_nll(model, some, like))
+        return PEAK * graph_bytes(model, batch, lambda some: objective.mean_nll(logits_of, some, like))
 
 
 def vector_bytes(model: nn.Module, parameters: Collection[str]) -> int:
@@ -199,7 +200,7 @@ def vector_bytes(model: nn.Module, parameters: Collection[str]) -> int:
     return sum(value.numel() * value.element_size() for name, value in model.named_parameters() if name in parameters)
 
 
-def hessian_of(model: nn.Module, loss: Tensor, named: Mapping[str, Tensor], images: Tensor) -> HessianProduct:
+def hessian_of(subject: Subject, loss: Tensor, named: Mapping[str, Tensor], images: Tensor) -> HessianProduct:
     """The Hessian of a loss over some parameters, all of which it knows if it depends on them.
 
     A parameter that the graph of the loss does not hold is changed: if the output changes with it, a part of the
@@ -207,7 +208,7 @@ def hessian_of(model: nn.Module, loss: Tensor, named: Mapping[str, Tensor], imag
     `twice_differentiable`.
 
     Args:
-        model: the network.
+        subject: with the network, whose outputs may be more than the logits that the loss is of.
         loss: its loss, with its graph.
         named: the parameters, by name.
         images: what it was shown.
@@ -216,11 +217,11 @@ def hessian_of(model: nn.Module, loss: Tensor, named: Mapping[str, Tensor], imag
         VisionscopeError: when the loss depends on a parameter that no gradient reaches, or on none.
         RuntimeError: from torch, where an operation has no second derivative.
     """
-    names = list(named)
+    model, read, names = subject.model, subject.readout.logits, list(named)
     hessian = HessianProduct(loss, list(named.values())) if loss.requires_grad else None
     lost = names if hessian is None else [names[place] for place in hessian.unreached]
-    if lost and depends(model, lost, images):
-        lost = [name for name in lost if depends(model, [name], images)] or lost
+    if lost and depends(model, lost, images, read):
+        lost = [name for name in lost if depends(model, [name], images, read)] or lost
         count, total = (sum(named[name].numel() for name in some) for some in (lost, names))
         raise VisionscopeError(
             f"{type(model).__name__}: no gradient of the loss reaches {count:,} of the {total:,} numbers that it is "
@@ -251,6 +252,7 @@ class SampleHessian:
         parameters: Collection[str] | None = None,
     ) -> None:
         self._model, self._objective, self._batches = subject.model, objective, batches
+        self._subject, self._logits_of = subject, subject.readout.after(subject.model)
         self._batch_norm = batch_norm
         self._images = sum(len(batch.images) for batch in batches)
         self._images_like = image_like(subject.model, batches[0].images.shape[1:])
@@ -272,8 +274,8 @@ class SampleHessian:
             for batch in self._batches:
                 images = batch.images.to(self._images_like)
                 try:
-                    loss = self._objective.mean_nll(self._model, batch, self._images_like)
-                    hessian = hessian_of(self._model, loss, self._named, images)
+                    loss = self._objective.mean_nll(self._logits_of, batch, self._images_like)
+                    hessian = hessian_of(self._subject, loss, self._named, images)
                     product = hessian.block(range(len(values)))
                     share = len(batch.images) / self._images
                     for sum_so_far, vector in zip(total, vectors, strict=True):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like, place_of
-from visionscope.core.objective import Objective, logits_of
+from visionscope.core.objective import Objective
 from visionscope.core.types import MINI_BATCH, Batch, Subject
 
 # Few images at a time stay in a CPU's cache; an accelerator wants many.
@@ -58,7 +58,7 @@ class Evaluation:
             DataError: for an image or a label that can't be used.
         """
         self.images = images
-        self._objective = objective
+        self._objective, self._readout = objective, subject.readout
         self._device = place_of(subject.model)
         size = _LOADED_ON_CPU if self._device.type == "cpu" else _LOADED_ELSEWHERE
         self._loaded: list[_Loaded] = []
@@ -66,7 +66,7 @@ class Evaluation:
         for batch in subject.samples[sample].batches(0, images, size):
             like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
             shown = batch.images.to(like).contiguous(memory_format=torch.channels_last)
-            classes = classes or _classes(subject.model, shown)
+            classes = classes or _classes(subject, shown)
             targets = objective.targets(batch, classes).to(like)
             self._loaded.append(_Loaded(shown, targets, _top_classes(batch).to(like.device)))
 
@@ -86,7 +86,7 @@ class Evaluation:
                 if most is not None and seen >= most:
                     break
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
-                    logits = logits_of(network(batch.images))
+                    logits = self._readout.logits(network(batch.images))
                 total += self._objective.nll(logits, batch.targets).double().sum()
                 # An image with a NaN among its logits has no top class.
                 right += ((logits.argmax(1) == batch.wanted) & ~logits.isnan().any(1)).sum()
@@ -117,9 +117,9 @@ class Evaluation:
         return torch.tensor_split(images, max(1, len(images) // _MEASURED))
 
 
-def _classes(model: nn.Module, images: Tensor) -> int:
+def _classes(subject: Subject, images: Tensor) -> int:
     with torch.inference_mode():
-        return logits_of(copy_of(model).eval()(images[:2])).shape[1]
+        return subject.readout.logits(copy_of(subject.model).eval()(images[:2])).shape[1]
 
 
 def _top_classes(batch: Batch) -> Tensor:

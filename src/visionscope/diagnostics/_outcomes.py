@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from visionscope.core.inputs import image_like, place_of
+from visionscope.core.logits import Readout
 from visionscope.core.modes import evaluation_mode
-from visionscope.core.objective import logits_of
 from visionscope.core.table import LEADING, column
 from visionscope.core.types import Batch, SampleLike, Subject
 from visionscope.data.sample import Sample
@@ -131,8 +131,13 @@ def check_labels(subject: Subject, name: str) -> None:
     """
     sample = subject.samples[name]
     if isinstance(sample, Sample):
-        missing = any(sample.source.label(int(index)) is None for index in sample.indices)
-        known = len(sample.source.classes)
+        labels = [sample.source.label(int(index)) for index in sample.indices]
+        missing, known = None in labels, len(sample.source.classes)
+        largest = max((label for label in labels if label is not None), default=0)
+        classes = subject.readout.classes
+        if not missing and largest >= classes > 0:
+            rule = f"labels must be 0 to {classes - 1}{_alone(subject.readout)}"
+            raise NotApplicableError(f"{subject.label}: {rule}; got {largest}")
     else:
         missing, known = next(iter(sample.batches(0, 1, 1))).labels is None, 0
     if missing:
@@ -142,12 +147,16 @@ def check_labels(subject: Subject, name: str) -> None:
         )
 
 
+def _alone(readout: Readout) -> str:
+    return " (its single logit is read as class 1 against class 0)" if readout.columns == 1 else ""
+
+
 def _classes(subject: Subject, name: str) -> int:
     """How many classes the head has."""
     images = next(iter(subject.samples[name].batches(0, 1, 1))).images
     images = images.to(image_like(subject.model, images.shape[1:]))
     with passes(subject), evaluation_mode(subject.model):
-        return logits_of(subject.model(images)).shape[1]
+        return subject.readout.logits(subject.model(images)).shape[1]
 
 
 def batches(subject: Subject, name: str, start: int, stop: int, batch_size: int | None = None) -> Iterator[Batch]:
@@ -191,7 +200,7 @@ def predict(subject: Subject, images: Tensor) -> Tensor:
         subject: its model.
         images: (batch, channel, height, width), on its device, of its type.
     """
-    return logits_of(subject.model(images))
+    return subject.readout.logits(subject.model(images))
 
 
 def score(logits: Tensor, labels: Tensor, *, subject: Subject, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,7 +226,9 @@ def score(logits: Tensor, labels: Tensor, *, subject: Subject, positions: Tensor
         place = int(positions[int(bad.nonzero()[0, 0])])
         raise DataError(f"{subject.label}: a logit of image {place} is not finite")
     if int(labels.max()) >= full.shape[1] or int(labels.min()) < 0:
-        raise DataError(f"labels: must be 0 to {full.shape[1] - 1} for {subject.label}; got {labels.tolist()}")
+        worst = int(labels.max()) if int(labels.max()) >= full.shape[1] else int(labels.min())
+        rule = f"labels: must be 0 to {full.shape[1] - 1} for {subject.label}"
+        raise DataError(f"{rule}{_alone(subject.readout)}; got {worst}")
     own = full.gather(1, labels[:, None])
     lower = torch.arange(full.shape[1], device=full.device) < labels[:, None]
     beaten = ((full > own) | ((full == own) & lower)).any(1)

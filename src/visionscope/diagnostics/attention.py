@@ -51,6 +51,7 @@ class AttentionHeads:
     version: ClassVar[int] = 1
     row: ClassVar[type] = AttentionRow
     sample: ClassVar[str] = "eval"
+    needs_logits: ClassVar[bool] = False
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = 1024

@@ -262,11 +262,11 @@ class Hessian:
             parameters = list(named.values())
             images = batch.images.to(image_like(model, batch.images.shape[1:]))
             try:
-                loss = objective.mean_nll(model, batch, images)
+                loss = objective.mean_nll(subject.readout.after(model), batch, images)
                 nll = float(loss.detach())
                 if not abs(nll) < float("inf"):
                     raise VisionscopeError(f"hessian: the NLL of mini-batch {mini_batch} is {nll}")
-                hessian = hessian_of(model, loss, named, images)
+                hessian = hessian_of(subject, loss, named, images)
                 if not checked:
                     check_symmetry(hessian.block(range(len(parameters))), parameters, self.seed)
                 places = {name: place for place, name in enumerate(named)}

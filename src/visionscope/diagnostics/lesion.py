@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from visionscope.core.copying import copy_of
-from visionscope.core.objective import logits_of
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Cost, Figure, Subject
@@ -212,6 +211,7 @@ class Lesions:
             calls: of what is called several times, `each` call by itself or `all` at once.
         """
         self.units = units_of(subject, mode, calls)
+        self._readout = subject.readout
         self._pairs = mode == "pairs"
         # What needs no gradient is cast anew at every use under autocast.
         self._network = copy_of(subject.model).eval().requires_grad_(subject.precision == "bf16")
@@ -233,7 +233,7 @@ class Lesions:
         edits = [unit.edit for unit in self.units]
         if self.replay is None:
             self.replay = Replay(self._network, edits, images)
-        replay = self.replay
+        replay, logits_of = self.replay, self._readout.logits
         clean = replay.record(images, later=edits)
         yield (None, None), logits_of(clean.output)
         for place, unit in enumerate(self.units):

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from visionscope.core.logits import Readout
 from visionscope.core.modes import evaluate
-from visionscope.core.objective import logits_of
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
@@ -38,6 +38,9 @@ class Ensemble(nn.Module):
         n_forward: passes of each member; 1 leaves dropout off.
         seed: of the masks.
 
+    Attributes:
+        readout: how the logits are read from what a member returns.
+
     Raises:
         ConfigError: for no members, or fewer than 1 pass.
     """
@@ -51,6 +54,7 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.n_forward = n_forward
         self.seed = seed
+        self.readout = Readout()
 
     def forward(self, images: Tensor) -> Tensor:
         """`log mean softmax`, (batch, classes), added up in the logarithm so that nothing underflows.
@@ -64,23 +68,33 @@ class Ensemble(nn.Module):
         total: Tensor | None = None
         for number, member in enumerate(self.members):
             for turn in range(self.n_forward):
-                logits = self._pass(member, f"{self.seed}/{number}/{turn}", images)
+                logits = self.readout.logits(self.output(member, f"{self.seed}/{number}/{turn}", images))
                 log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(1)
                 total = log_p if total is None else torch.logaddexp(total, log_p)
         assert total is not None  # there is a member and a pass
         return total - math.log(len(self.members) * self.n_forward)
 
-    def _pass(self, member: nn.Module, key: str, images: Tensor) -> Tensor:
+    def output(self, member: nn.Module, key: str, images: Tensor) -> Any:
+        """What one pass of a member returns.
+
+        Args:
+            member: one of the networks.
+            key: what its dropout's masks are drawn from.
+            images: (batch, channel, height, width).
+
+        Raises:
+            ConfigError: for a pass with dropout of a network that has none.
+        """
         if self.n_forward == 1:
-            return logits_of(member(images))
+            return member(images)
         with _Dropout(key) as dropout:
-            logits = logits_of(member(images))
+            output = member(images)
         if not dropout.drawn:
             raise ConfigError(
                 f"n_forward: needs a network with dropout of a rate above 0, or all passes are equal; got "
                 f"{self.n_forward}, take 1"
             )
-        return logits
+        return output
 
 
 class _Dropout(TorchFunctionMode):
@@ -190,6 +204,6 @@ def _check(spec: ModelSpec, members: Sequence[LoadedModel]) -> None:
 def _try(spec: ModelSpec, model: Ensemble, config: InputConfig) -> None:
     with torch.no_grad():
         try:
-            model(torch.zeros(1, len(config.mean), *config.size))
+            model.output(model.members[0], "", torch.zeros(1, len(config.mean), *config.size))
         except ConfigError as error:
             raise ConfigError(f"{spec.label}: {error}") from error

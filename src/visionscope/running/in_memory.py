@@ -23,7 +23,8 @@ from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision
-from visionscope.running.samples import samples_of
+from visionscope.running.readouts import readout_of
+from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import data_text, with_leading
 from visionscope.running.subjects import asks_predictions, check_seen, looked_into, precision_of, scopes_of, unwatched
 from visionscope.tracing import watch
@@ -70,6 +71,8 @@ def measured(
     objective: Objective | None,
     augmentation: str | None = None,
     input: InputConfig | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
 ) -> pa.Table:
     """The table of a measuring diagnostic.
 
@@ -82,6 +85,8 @@ def measured(
         objective: the loss, for what needs one.
         augmentation: `strong`, `weak` or `none`, of a data spec's training images; `none` by default.
         input: size and normalisation of images that are no data spec's, for what works in pixel space.
+        output: which output of a network that returns several is the logits, by name or index.
+        output_is: `logits`, `probabilities` or None; see `core.logits.Readout`.
 
     Raises:
         VisionscopeError: for a spec or a value that breaks its rule, a model that can't be traced or differentiated,
@@ -116,6 +121,17 @@ def measured(
         input=known,
     )
     check_seen(diagnostic, subject)
+    if getattr(diagnostic, "needs_logits", True):
+        shape = next(iter(samples[diagnostic.sample].batches(0, 1, 1))).images.shape[1:]
+        readout = readout_of(
+            subject,
+            tuple(shape),
+            output=None if output is None else str(output),
+            output_is=output_is,
+            spec=None if loaded is None else loaded.num_classes,
+            data=None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample]),
+        )
+        subject = dataclasses.replace(subject, readout=readout)
     parts = diagnostic.parts(subject)
     rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
     return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
@@ -259,6 +275,10 @@ class _Images:
     def digest(self) -> str:
         return hashlib.sha256(self.images.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
+    @property
+    def classes(self) -> int | None:
+        return None if self.labels is None else int(self.labels.max()) + 1
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -280,6 +300,10 @@ class _Slice:
     @property
     def digest(self) -> str:
         return f"{self.sample.digest} {self.first} {self.count}"
+
+    @property
+    def classes(self) -> int | None:
+        return classes_of(self.sample)
 
     def __len__(self) -> int:
         return self.count

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from visionscope.core.logits import Readout
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
@@ -20,7 +21,8 @@ from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.models.spec import parse_spec
-from visionscope.running.samples import samples_of
+from visionscope.running.readouts import readout_identity, readout_of
+from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.running.subjects import check_seen, subject_of
@@ -156,6 +158,7 @@ def job_digest(
     points: Sequence[tuple[str, str]],
     objective: Mapping[str, Any] | None = None,
     measured: Sequence[str] = (),
+    readout: Mapping[str, Any] | None = None,
 ) -> str:
     """The identity of a job: sha256 over all that its numbers depend on.
 
@@ -170,6 +173,7 @@ def job_digest(
         points: the name of each point and of the one that it follows, from which its change is measured.
         objective: identity of the objective, for what depends on one.
         measured: which parameters are measured, where some are frozen.
+        readout: how the logits are read, where that is not as nearly everywhere.
     """
     identity = {
         "model": model,
@@ -180,6 +184,7 @@ def job_digest(
         "precision": precision,
         "points": list(points),
         "objective": objective,
+        **({} if readout is None else {"readout": readout}),
     }
     if measured:
         identity["measured"] = list(measured)
@@ -204,6 +209,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
         )
     shared = _shared_record(study, loaded, subject, device)
+    read = _reading(study, loaded, subject)
     jobs, skipped = [], []
     for diagnostic in study.diagnostics:
         own = subject
@@ -212,7 +218,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             check_seen(diagnostic, subject)
             check_precision(diagnostic, subject.precision, NotApplicableError)
             if diagnostic not in observed:
-                own = _measured(study, diagnostic, subject, loaded, opened)
+                own = _measured(study, diagnostic, subject, loaded, opened, read)
                 parts = diagnostic.parts(own)
         except NotApplicableError as error:
             skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
@@ -228,6 +234,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             points=[(point.name, point.follows) for point in points] if own is subject else (),
             objective=objective,
             measured=diagnostic.identity_in(own) if hasattr(diagnostic, "identity_in") else (),
+            readout=readout_identity(own),
         )
         parts = spans_of(len(sample)) if own is subject else parts
         record = {
@@ -238,6 +245,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             **shared,
             "data": _data_record(study, sample, loaded.input, None if objective is None else own.augmentation),
             "objective": objective,
+            "readout": readout_identity(own),
             "parts": list(parts),
         }
         jobs.append(Job(diagnostic=diagnostic, record=record, subject=None if own is subject else own))
@@ -246,14 +254,22 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
     return PlannedSubject(subject=subject, jobs=tuple(noted), skipped=tuple(skipped))
 
 
+def _reading(study: Study, loaded: LoadedModel, subject: Subject) -> Callable[[int | None], Readout]:
+    """A function from how many classes the data have to how the logits are read; the network is tried once for each."""
+    shape = (len(loaded.input.mean), *loaded.input.size)
+    asked = {"output": study.output, "output_is": study.output_is}
+    return functools.cache(lambda data: readout_of(subject, shape, **asked, spec=loaded.num_classes, data=data))
+
+
 def _measured(
     study: Study,
     diagnostic: MeasuringDiagnostic,
     subject: Subject,
     loaded: LoadedModel,
     opened: Callable[..., Source],
+    read: Callable[[int | None], Readout],
 ) -> Subject:
-    """The subject as a measuring diagnostic gets it: with samples of its own and, on training images, an objective."""
+    """The subject as a measuring diagnostic gets it: with samples, its logits and, on training images, an objective."""
     samples = samples_of(
         diagnostic,
         study.data,
@@ -264,6 +280,10 @@ def _measured(
         augmentation=study.augmentation,
     )
     changed = dataclasses.replace(subject, samples=samples)
+    if getattr(diagnostic, "needs_logits", True):
+        # Images of a diagnostic's own may be of other classes than the study's.
+        data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
+        changed = dataclasses.replace(changed, readout=read(data))
     if diagnostic.sample != "train":
         return changed
     return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)

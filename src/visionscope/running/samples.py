@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from visionscope.core.types import InputConfig
+from visionscope.core.types import InputConfig, SampleLike
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source
@@ -51,3 +51,14 @@ def samples_of(
             test = opened(default_split="test", num_classes=num_classes)
             samples[name] = Sample(test, input, diagnostic.images_beside(len(test)), seed)
     return samples
+
+
+def classes_of(sample: SampleLike) -> int | None:
+    """How many classes a sample's labels are of, or None where nothing tells.
+
+    Args:
+        sample: of a data spec, or of images that were handed in, whose largest label tells.
+    """
+    named = getattr(getattr(sample, "source", None), "classes", None)
+    found: int | None = getattr(sample, "classes", None) if named is None else len(named)
+    return found

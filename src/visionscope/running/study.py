@@ -33,6 +33,10 @@ class Study:
         size: height and width of the input in pixels instead of the model's own.
         mean: per channel instead of the model's own.
         std: per channel instead of the model's own.
+        output: which output of a network that returns several is the logits, by name or index; without it the number of
+            classes tells, or the name.
+        output_is: `probabilities` for networks that end in a softmax or sigmoid; `logits` for what is refused as such,
+            though it is logits; without it values are looked at.
         points: names of points instead of those that tracing chooses; a model takes those that it has.
         augmentation: of the training images, `strong` (the paper's recipe), `weak` (crop and flip) or `none`. This and
             the next three concern the diagnostics that look at the training images alone.
@@ -58,6 +62,8 @@ class Study:
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    output: str | None = None
+    output_is: str | None = None
     points: tuple[str, ...] = ()
     augmentation: str = "strong"
     label_smoothing: float | None = None
@@ -76,11 +82,12 @@ class Study:
         for name in ("seed", "random_weights"):
             value = getattr(self, name)
             _require(value is None or value >= 0, name, "must be at least 0", value)
+        from visionscope.core.logits import OUTPUT_IS
         from visionscope.data.augmentation import STRENGTHS
 
-        for name, choices in (("precision", PRECISIONS), ("augmentation", STRENGTHS)):
+        for name, choices in (("precision", PRECISIONS), ("augmentation", STRENGTHS), ("output_is", OUTPUT_IS)):
             value = getattr(self, name)
-            if value not in choices:
+            if value is not None and value not in choices:
                 raise ConfigError(
                     f"{name}: must be one of {', '.join(choices)}; got {value!r}.{nearest(value, choices)}"
                 )

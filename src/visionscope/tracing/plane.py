@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from visionscope.core.copying import copy_of
-from visionscope.core.objective import logits_of
 from visionscope.tracing.caches import clear_caches
 from visionscope.tracing.folding import Pair, find_pairs, fold
+from visionscope.tracing.record import tensors_in
 
 Direction = Mapping[str, Tensor]
 _CHECKED = 2  # images on which folding is compared with the network as it is
-_AGREEMENT = 1e-6  # of the largest logit, in float64
+_AGREEMENT = 1e-6  # of an output's largest value, in float64
 
 
 class PlaneModel:
@@ -140,9 +140,14 @@ def _folding_is_exact(model: nn.Module, pairs: tuple[Pair, ...], images: Tensor,
                 for name, parameter in network.named_parameters():
                     if step and name in along:
                         parameter.add_(step * along[name].to(parameter) * scales.get(name, 1.0))
-            wanted, found = (logits_of(network(images.double())) for network in (plain, folded))
-            if not (wanted - found).abs().max() <= _AGREEMENT * wanted.abs().max():
+            outputs = ([tensor for _, tensor in tensors_in(network(images.double()))] for network in (plain, folded))
+            pairs_of_outputs = list(zip(*outputs, strict=True))
+            if not pairs_of_outputs or not all(_agree(*pair) for pair in pairs_of_outputs):
                 return False
     except Exception:
         return False
     return True
+
+
+def _agree(wanted: Tensor, found: Tensor) -> bool:
+    return bool((wanted - found).abs().max() <= _AGREEMENT * wanted.abs().max())

@@ -167,8 +167,10 @@ def check_passes(
                     raise explain(model, images, error) from error
 
 
-def depends(model: nn.Module, names: Collection[str], images: Tensor) -> bool:
-    """Whether a network's output is another when some parameters are, whatever autograd says of them.
+def depends(
+    model: nn.Module, names: Collection[str], images: Tensor, read: Callable[[Any], Tensor] = lambda output: output
+) -> bool:
+    """Whether a network's logits are others when some parameters are, whatever autograd says of them.
 
     To be called inside `twice_differentiable`.
 
@@ -176,6 +178,7 @@ def depends(model: nn.Module, names: Collection[str], images: Tensor) -> bool:
         model: the network.
         names: of the parameters that are changed; the network itself is left alone.
         images: some, of which two are passed.
+        read: takes the logits out of what the network returns, which may hold more than the loss depends on.
     """
     generator = torch.Generator().manual_seed(0)
     changed = {}
@@ -185,7 +188,7 @@ def depends(model: nn.Module, names: Collection[str], images: Tensor) -> bool:
             changed[name] = value.detach() + (1 + value.detach().abs().max()) * noise
     with torch.no_grad(), torch.random.fork_rng():
         few = images[:_FEW]
-        return not _same(model(few.clone()), functional_call(model, changed, (few.clone(),)), 0)
+        return not _same(read(model(few.clone())), read(functional_call(model, changed, (few.clone(),))), 0)
 
 
 def _tolerance(images: Tensor) -> float:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
-from visionscope.core.objective import Objective, logits_of
+from visionscope.core.logits import Readout
+from visionscope.core.objective import Objective
 from visionscope.core.types import Batch, InputConfig
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, VisionscopeError
@@ -47,6 +48,7 @@ def evaluate(
     batches: Iterable[Batch],
     objective: Objective,
     *,
+    readout: Readout | None = None,
     label: str = "the model",
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     reduce: Callable[[Tensor], Any] = lambda sums: sums,
@@ -63,6 +65,7 @@ def evaluate(
         model: gives logits; images go to its device and type.
         batches: of images with labels.
         objective: what it was trained to make small.
+        readout: how the logits are read from what it returns; by names alone without one.
         label: how an error calls the model.
         autocast: a context for each forward pass; the loss is computed outside of it.
         reduce: adds the sums (4,) in float64, on the CPU, over processes.
@@ -72,6 +75,7 @@ def evaluate(
         DataError: for labels that the model doesn't know, and an output that is no logits.
         VisionscopeError: when the NLL of an image is not finite.
     """
+    readout = readout or Readout()
     sums = torch.zeros(4, dtype=torch.float64)
     # Not inference_mode: what a model caches in it can't be used when the training goes on.
     with _in_eval_mode(model), torch.no_grad():
@@ -79,7 +83,7 @@ def evaluate(
         for batch in batches:
             like = image_like(model, batch.images.shape[1:]) if like is None else like
             with autocast():
-                logits = logits_of(model(batch.images.to(like)))
+                logits = readout.logits(model(batch.images.to(like)))
             sums += _sums(logits, batch, objective, label)
     images, first, fifth, nll = reduce(sums).tolist()
     if not images:

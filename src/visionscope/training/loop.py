@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.objective import logits_of
+from visionscope.core.classes import class_counts
+from visionscope.core.logits import Readout
 from visionscope.core.types import Batch
 from visionscope.errors import VisionscopeError
 from visionscope.training.clock import Clock, Progress
@@ -84,11 +85,13 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
     pixels = batch.images.pin_memory() if fabric.device.type == "cuda" else batch.images
     images = fabric.to_device(pixels).contiguous(memory_format=torch.channels_last)
     targets = fabric.to_device(recipe.objective.targets(batch, training.classes).float())
+    # In training mode a network may return more than in evaluation; values are not looked at, which would take time.
+    readout = Readout(counts=class_counts(training.network, spec=training.classes), output_is="logits")
 
     def backward() -> Tensor:
         seed_step(training.seed, step, fabric.global_rank)
         with attention(fabric.strategy.precision.precision, fabric.device):
-            loss = recipe.objective.nll(logits_of(model(images)), targets).mean()
+            loss = recipe.objective.nll(readout.logits(model(images)), targets).mean()
             fabric.backward(loss)
         if recipe.clip_norm:
             fabric.clip_gradients(model, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)

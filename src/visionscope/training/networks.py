@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from timm.layers.drop import DropPath
 
-from visionscope.core.objective import logits_of
+from visionscope.core.classes import class_counts
+from visionscope.core.logits import Readout, find_readout
 from visionscope.core.types import InputConfig
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, DataError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.models.spec import ModelSpec, parse_spec
 
@@ -54,22 +55,27 @@ def network_for(
     return dataclasses.replace(loaded, num_classes=classes)
 
 
-def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> int:
-    """The size of the network's head, found by running it.
+def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readout:
+    """Where the network's logits are and how many classes they tell apart, found by running it.
 
     Args:
-        loaded: the network.
+        loaded: the network, in evaluation mode.
         config: how it wants its images.
         largest: label of the data.
 
     Raises:
         ConfigError: when the head has too few classes.
+        DataError: when the network gives no logits, or more than one output that could be.
     """
+    counts = class_counts(loaded.model, spec=loaded.num_classes)
     with torch.inference_mode():
-        size = logits_of(loaded.model(torch.zeros(2, len(config.mean), *config.size))).shape[1]
-    if largest >= size:
-        raise ConfigError(f"{loaded.label}: its head has {size} classes, too few for label {largest}")
-    return size
+        try:
+            found = find_readout(loaded.model, torch.zeros(2, len(config.mean), *config.size), counts)
+        except DataError as error:
+            raise DataError(f"{loaded.label}: {error}") from error
+    if largest >= found.classes:
+        raise ConfigError(f"{loaded.label}: its head has {found.classes} classes, too few for label {largest}")
+    return found
 
 
 def _load(spec: ModelSpec, seed: int, drop_path: float, note: Callable[[str], None]) -> LoadedModel:

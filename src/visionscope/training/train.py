@@ -175,7 +175,7 @@ class _Job:
         self._feed = self._feed_of(chosen, asked["seed"], recipe.batch_size, workers)
         # Other draws than the training's, the same after every epoch.
         self._again = self._feed_of(chosen, asked["seed"] + 1, max(1, _SCORE_BATCH // fabric.world_size), 0)
-        self._classes = check_head(loaded, loaded.input, int(labels.max()))
+        self._readout = check_head(loaded, loaded.input, int(labels.max()))
         self._tested: dict[nn.Module, Scores] = {}
 
     def _feed_of(self, chosen: Tensor, seed: int, batch_size: int, workers: int) -> Feed:
@@ -206,7 +206,7 @@ class _Job:
         keeper = Keeper(
             self._folder,
             self._loaded,
-            self._classes,
+            self._readout.columns,
             writes=first,
             metadata={"trained": spec, "data": self._asked["data"], "asked": json.dumps(self._asked)},
         )
@@ -225,7 +225,7 @@ class _Job:
         training = Training(
             fabric=fabric,
             network=network,
-            classes=self._classes,
+            classes=self._readout.classes,
             recipe=recipe,
             feed=self._feed,
             steps=self._steps,
@@ -283,7 +283,14 @@ class _Job:
             added: Any = self._fabric.all_reduce(sums, reduce_op="sum") if self._fabric.world_size > 1 else sums
             return torch.as_tensor(added).cpu()
 
-        return evaluate(network, batches, self._recipe.objective, label=self._loaded.label, reduce=reduce)
+        return evaluate(
+            network,
+            batches,
+            self._recipe.objective,
+            readout=self._readout,
+            label=self._loaded.label,
+            reduce=reduce,
+        )
 
 
 def _trained(folder: Path, scores: Scores) -> Trained:
