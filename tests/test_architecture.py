@@ -24,9 +24,9 @@ MOST_PUBLIC_NAMES = 16
 # What a library may be imported by, file by file; import-linter can't tell torchvision.models from torchvision.
 IMPORTERS = {
     "timm": ("data/", "models/", "training/", "building/"),
-    "torchvision": ("data/", "models/load.py"),
-    "torchvision.models": ("models/load.py",),
-    "transformers": ("models/load.py",),
+    "torchvision": ("data/", "models/builders.py"),
+    "torchvision.models": ("models/builders.py",),
+    "transformers": ("models/builders.py",),
 }
 
 

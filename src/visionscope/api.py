@@ -281,7 +281,7 @@ def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple
     """
     check_model(model)
     if isinstance(model, str):
-        loaded = load_model(model, random_weights=0, size=size)
+        loaded = load_model(model, random_weights=0, size=size, normalised=False)
         return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)
     shape = (channels_taken(model, size or _INPUT_SIZE), *(size or _INPUT_SIZE))
     return tuple(trace(model, torch.zeros(2, *shape)).points)

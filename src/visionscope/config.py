@@ -68,7 +68,7 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
     """
     if models:
         parser.add_argument(
-            "models", nargs="+", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE[,FILE...]]"
+            "models", nargs="+", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
         )
     defaults = {field.name: field.default for field in dataclasses.fields(Study)}
     types: dict[str, dict[str, Any]] = {

@@ -195,9 +195,32 @@ def test_points_of_a_file_that_does_not_say_how_it_wants_its_images(tmp_path, ca
     bare = tmp_path / "bare.py"
     bare.write_text("from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())\n")
     rest = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5"]
-    assert "give --size --mean --std" in refused(capsys, "points", f"{bare}:net")
-    assert main(["points", f"{bare}:net", "--size", "8", "8", *rest, "--json"]) == 0
+    random = ["--random-weights", "0"]
+    assert "give --size, or set pretrained_cfg" in refused(capsys, "points", f"{bare}:net")
+    assert "give --size --mean --std" in refused(capsys, "diagnose", f"{bare}:net", *random, "--data", "embedded")
+    for flags in (rest, []):  # where its feature maps are does not depend on how images are normalised
+        assert main(["points", f"{bare}:net", "--size", "8", "8", *flags, "--json"]) == 0
+        assert [point["grid"] for point in json.loads(capsys.readouterr().out)["points"]] == [[6, 6]]
+
+
+@pytest.mark.parametrize(
+    ("channels", "config"), [(1, "1, 8, 8"), (4, "4, 8, 8"), (13, "13, 8, 8"), (13, "8, 8"), (5, "3, 8, 8")]
+)
+def test_points_of_networks_for_other_images_than_photographs(channels, config, tmp_path, capsys):
+    (tmp_path / "bands.py").write_text(
+        f"from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Conv2d({channels}, 2, 3), nn.ReLU())\n"
+        f"\nnet.pretrained_cfg = {{'input_size': ({config})}}\n"
+    )
+    assert main(["points", f"{tmp_path}/bands.py:net", "--json"]) == 0
     assert [point["grid"] for point in json.loads(capsys.readouterr().out)["points"]] == [[6, 6]]
+    assert main(["points", f"{tmp_path}/bands.py:net", "--size", "9", "8", "--json"]) == 0
+    assert [point["grid"] for point in json.loads(capsys.readouterr().out)["points"]] == [[7, 6]]
+
+
+@pytest.mark.parametrize("channels", [1, 4, 13])
+def test_points_of_a_timm_network_with_other_channels(channels, capsys):
+    assert main(["points", f"resnet_nano?in_chans={channels}", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["points"]) > 3
 
 
 def test_points_as_json(capsys):

@@ -183,6 +183,7 @@ CHANNELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "thirteen": (lambda: Small(13), 13),
     "thirteen in float64": (lambda: Small(13).double(), 13),
     "a reduction to grey inside": (lambda: nn.Sequential(_Grey(), Small(1)), 3),
+    "no convolution, thirteen": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(13 * 16 * 16, 4)), 13),
     "no convolution": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), 3),
 }
 

@@ -37,6 +37,18 @@ def photo(height=16, width=16, count=1, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
 
 
+def test_grey_is_pillows_and_comes_back_bit_by_bit():
+    pixels = photo(16, 16, count=4)
+    wanted = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in pixels])
+    assert (corruptions.luminance(pixels)[..., 0] == wanted).all()
+    grey = InputConfig(size=(16, 16), mean=(0.449,), std=(0.226,))
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    images = to_images(np.repeat(values, 3, axis=3), grey)
+    assert images.shape == (1, 1, 16, 16)
+    assert (to_pixels(images, grey) == values).all()
+    assert torch.equal(images, torch.from_numpy(values).permute(0, 3, 1, 2).float().div(255).sub(0.449).div(0.226))
+
+
 def smooth(count=2, size=16):
     up, across = np.mgrid[:size, :size] / size
     one = np.stack([up, across, (up + across) / 2], -1) * 200 + 20

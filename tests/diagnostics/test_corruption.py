@@ -13,7 +13,7 @@ from torch import nn
 
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.core.types import Batch, InputConfig, Subject
-from visionscope.data.corruptions import TYPES, corrupt
+from visionscope.data.corruptions import TYPES, corrupt, to_images, to_pixels
 from visionscope.data.published_corruptions import ALEXNET_ERRORS
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
@@ -341,9 +341,38 @@ def test_what_does_not_fit_is_refused_at_planning(tmp_path):
         Corruption(folder=folder, types=("fog",), reference="alexnet").parts(given)
     with pytest.raises(NotApplicableError, match="mean and standard deviation"):
         Corruption().parts(dataclasses.replace(given, input=None))
-    grey = dataclasses.replace(INPUT, mean=(0.5,), std=(0.5,))
-    with pytest.raises(NotApplicableError, match="grey"):
-        Corruption().parts(dataclasses.replace(given, input=grey))
+    bands = dataclasses.replace(INPUT, mean=(0.5,) * 13, std=(0.5,) * 13)
+    with pytest.raises(
+        NotApplicableError, match="photographs, in colour or grey; this network's images have 13 channels"
+    ):
+        Corruption().parts(dataclasses.replace(given, input=bands))
+
+
+@pytest.mark.usefixtures("library")
+def test_a_grey_network_sees_colours_corrupted_then_made_grey(tmp_path):
+    grey = dataclasses.replace(INPUT, mean=(0.4,), std=(0.2,))
+    given = subject(Sample(photographs(tmp_path / "data"), grey, 5), input=grey)
+    seen = []
+
+    class Recording(torch.nn.Module):
+        def forward(self, images):
+            seen.append(images.clone())
+            return torch.zeros(len(images), 3) + images.mean((1, 2, 3))[:, None]
+
+    asked = Corruption(types=("contrast",), severities=(5,))
+    rows = [
+        row for _, some in asked.measure(dataclasses.replace(given, model=Recording()), ["0000-0005"]) for row in some
+    ]
+    clean, damaged = seen[-2:]
+    assert clean.shape == damaged.shape == (5, 1, *grey.size)
+    assert torch.equal(to_images(to_pixels(clean, grey), grey), clean)
+    photos = to_pixels(clean, grey)
+    assert (photos[..., 0] == photos[..., 2]).all()
+    expected = to_images(corrupt(photos, range(5), "contrast", 5, 0), grey)
+    assert torch.equal(damaged, expected)
+    for row in rows:
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(row.picture))))
+        assert (picture[..., 0] == picture[..., 1]).all()
 
 
 @pytest.mark.usefixtures("library")

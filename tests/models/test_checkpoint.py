@@ -1,20 +1,43 @@
 """Files of weights: what is read, what is refused, and what an error lists."""
 
+import argparse
+import collections
+import contextlib
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from visionscope.errors import ConfigError
-from visionscope.models.checkpoint import head_size, read_checkpoint, save_checkpoint
+from visionscope.models.checkpoint import own_metadata, read_checkpoint, save_checkpoint
+from visionscope.models.fitting import head_size
 from visionscope.models.load import load_model
 
 State = dict[str, Tensor]
+
+
+class _Custom:
+    """Anything that unpickling would have to run code for."""
+
+    def __init__(self) -> None:
+        self.values = {"a": torch.zeros(2)}
+
+
+class _Mapping(dict[str, Any]):
+    """A dictionary of another program."""
+
+
+class _Sequence(list[Any]):
+    """A list of another program."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +67,6 @@ def _prefixed(prefix: str) -> Callable[[State], State]:
         lambda state: state,
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {"model": state, "optimizer": {"state": {}}},
-        lambda state: {"state_dict_ema": state},
         lambda state: {"model": {"state_dict": state}},
         _prefixed("module."),
         _prefixed("_orig_mod.module."),
@@ -63,10 +85,29 @@ def test_torch_files_are_unwrapped(
     assert not loaded.model.training
 
 
-def test_raw_weights_are_taken_before_their_average(trained: nn.Module, tmp_path: Path) -> None:
-    average = {name: value * 2 for name, value in trained.state_dict().items()}
-    torch.save({"state_dict_ema": average, "state_dict": trained.state_dict()}, tmp_path / "both.pth")
-    assert _same(load_model(f"resnet_nano@{tmp_path / 'both.pth'}").model, trained)
+@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "ema_state_dict", "ema"])
+def test_raw_weights_are_taken_before_their_average_and_it_is_said(
+    average: str, trained: nn.Module, tmp_path: Path
+) -> None:
+    doubled = {name: value * 2 for name, value in trained.state_dict().items()}
+    torch.save({average: doubled, "state_dict": trained.state_dict(), "optimizer": {"state": {}}}, tmp_path / "b.pth")
+    loaded = load_model(f"resnet_nano@{tmp_path / 'b.pth'}")
+    assert _same(loaded.model, trained)
+    assert loaded.weights == f"checkpoint b.pth (state_dict, not {average})"
+    chosen = load_model(f"resnet_nano@{tmp_path / 'b.pth'}#{average}")
+    assert torch.equal(chosen.model.fc.weight, 2 * trained.fc.weight)
+    assert chosen.weights == f"checkpoint b.pth ({average})"
+    assert (chosen.label, loaded.label) == (f"resnet_nano@b#{average}", "resnet_nano@b")
+
+
+@pytest.mark.parametrize(
+    "inner", [lambda state: state, lambda state: {"module": state}, lambda state: {"shadow": state}]
+)
+def test_an_average_alone_is_taken_and_named(inner: Callable[[State], Any], trained: nn.Module, tmp_path: Path) -> None:
+    torch.save({"ema": inner(trained.state_dict()), "decay": 0.999}, tmp_path / "a.pth")
+    loaded = load_model(f"resnet_nano@{tmp_path / 'a.pth'}")
+    assert _same(loaded.model, trained)
+    assert loaded.weights.startswith("checkpoint a.pth (ema")
 
 
 def test_safetensors_metadata_rebuild_the_network(tmp_path: Path) -> None:
@@ -147,10 +188,6 @@ def test_position_embeddings_are_resampled_to_the_networks_grid(tmp_path: Path) 
     assert torch.equal(larger.blocks[0].mlp.fc1.weight, model.blocks[0].mlp.fc1.weight)
 
 
-class _Custom:
-    """Anything that unpickling would have to run code for."""
-
-
 def _write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
@@ -163,10 +200,67 @@ def test_tied_weights_are_saved_and_load(tmp_path: Path) -> None:
     assert _same(load_model(f"resnet_nano@{tmp_path / 'tied.safetensors'}").model, loaded.model)
 
 
-def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"w": torch.zeros(1)}, "args": _Custom()}, tmp_path / "unsafe.pth")
-    with pytest.raises(ConfigError, match="could only be read by running code from the file, which is refused"):
+@pytest.mark.parametrize(
+    "beside",
+    [
+        argparse.Namespace(lr=0.1, data=Path("images")),
+        _Custom(),
+        _Mapping(lr=0.1),
+        _Sequence([1, 2]),
+        collections.defaultdict(list, {"loss": [1.0]}),
+        np.float64(0.81),
+        np.ones(3),
+        torch.nn.functional.relu,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_objects_of_other_programs_beside_the_weights_are_left_unread(
+    beside: Any, zipped: bool, tmp_path: Path
+) -> None:
+    content = {"args": beside, "state_dict": {"w": torch.ones(2)}, "more": [beside]}
+    torch.save(content, tmp_path / "args.pth", _use_new_zipfile_serialization=zipped)
+    assert read_checkpoint(tmp_path / "args.pth").state["w"].tolist() == [1, 1]
+
+
+class _Touches:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("touch", [_Touches, lambda path: _Evaluated(path)])
+def test_no_code_of_a_file_is_run(touch: Callable[[Path], Any], tmp_path: Path) -> None:
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "args": touch(tmp_path / "made")}, tmp_path / "unsafe.pth")
+    with contextlib.suppress(ConfigError):
         read_checkpoint(tmp_path / "unsafe.pth")
+    assert not (tmp_path / "made").exists()
+
+
+class _Evaluated(_Touches):
+    """The same by a builtin function."""
+
+    def __reduce__(self) -> Any:
+        return eval, (f"__import__('pathlib').Path({str(self.path)!r}).mkdir()",)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"model": model, "epoch": 3}])
+def test_a_pickled_network_is_refused(wrap: Callable[[nn.Module], Any], tmp_path: Path) -> None:
+    torch.save(wrap(nn.Linear(2, 2)), tmp_path / "whole.pth")
+    with pytest.raises(ConfigError, match=r"a whole pickled network, .* is refused; save the state_dict\(\) alone"):
+        read_checkpoint(tmp_path / "whole.pth")
+
+
+def test_a_scripted_model_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces that scripting will go
+        torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "scripted.pt")
+    with pytest.raises(ConfigError, match=r"scripted\.pt: it is a scripted model; save its state_dict\(\) alone"):
+        read_checkpoint(tmp_path / "scripted.pt")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +297,43 @@ def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: Any) -
     "metadata",
     [{"num_classes": "ten"}, {"arguments": "{"}, {"arguments": "[1]"}, {"input": "3"}, {"layer_norm_eps": "x"}],
 )
-def test_unreadable_metadata_are_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
-    save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
+def test_unreadable_metadata_are_refused_where_they_are_ours(tmp_path: Path, metadata: dict[str, str]) -> None:
+    ours = {f"visionscope.{key}": value for key, value in metadata.items()}
+    save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", ours)
     with pytest.raises(ConfigError, match="its metadata can't be read: "):
         read_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"num_classes": "ten"},
+        {"num_classes": "1000", "format": "pt"},
+        {"arguments": "--lr 0.1"},
+        {"arguments": '{"lr": 0.1}', "num_classes": "7"},
+        {"input": "RGB 224x224"},
+        {"asked": "who?", "blocks": "12", "layer_norm_eps": "small"},
+        {"num_classes": "7", "arguments": "{}", "input": '{"size": 224}'},
+    ],
+)
+def test_metadata_of_another_program_are_not_ours_to_read(tmp_path: Path, metadata: dict[str, str]) -> None:
+    save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
+    found = read_checkpoint(tmp_path / "a.safetensors")
+    assert (found.num_classes, dict(found.arguments), dict(found.input), found.blocks) == (None, {}, {}, ())
+    assert found.layer_norm_eps is None
+
+
+def test_our_files_from_before_the_namespace_are_read(tmp_path: Path) -> None:
+    first = load_model("vit_nano?depth=2&num_classes=7", random_weights=1)
+    save_checkpoint(
+        tmp_path / "new.safetensors", first.model, num_classes=7, arguments={"depth": 2}, config=first.input, step="12"
+    )
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert all(key.startswith("visionscope.") for key in metadata)
+    old = {key.removeprefix("visionscope."): value for key, value in metadata.items()}
+    save_file(first.model.state_dict(), tmp_path / "old.safetensors", old)
+    new, again = (load_model(f"vit_nano@{tmp_path / name}.safetensors") for name in ("new", "old"))
+    assert again.digest == new.digest
+    assert (again.num_classes, again.spec.arguments, again.input) == (7, {"depth": 2}, first.input)
+    assert own_metadata(old) == own_metadata(metadata)

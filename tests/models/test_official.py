@@ -1,9 +1,12 @@
 """Files of the official code: they fit our networks, and give the logits of the official ones."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -108,3 +111,97 @@ def test_a_file_of_another_network_is_refused_with_names(tmp_path: Path) -> None
 def test_names_of_others_are_left_alone() -> None:
     state = {"layer1.0.conv1.weight": torch.ones(1), "transformers.0.norm1.weight": torch.ones(1)}
     assert translate(state) is state
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int, hidden: int, layer: Callable[[int, int], nn.Module]) -> None:
+        super().__init__()
+        self.net = nn.Sequential(layer(width, hidden), nn.GELU(), nn.Identity(), layer(hidden, width))
+
+
+class _MixerBlock(nn.Module):
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ff1 = _Mlp(tokens, width // 2, lambda given, made: nn.Conv1d(given, made, 1))
+        self.ff2 = _Mlp(width, 4 * width, nn.Linear)
+
+
+class _Mixer(nn.Module):
+    """Tolstikhin et al. 2021 with the names and layouts of the official code."""
+
+    def __init__(self, size: int = 32, patch: int = 2, width: int = 256, depth: int = 8) -> None:
+        super().__init__()
+        tokens, self.patch = (size // patch) ** 2, patch
+        embedding = nn.Module()
+        embedding.patch_embedding = nn.Sequential(nn.Identity(), nn.Linear(3 * patch**2, width))
+        self.embedding = nn.Sequential(embedding)
+        self.mlps = nn.Sequential(*(_MixerBlock(tokens, width) for _ in range(depth)))
+        self.classifier = nn.Sequential(nn.LayerNorm(width), nn.Identity(), nn.Linear(width, 10))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        batch, _, height, width = images.shape
+        cut = images.reshape(batch, 3, height // self.patch, self.patch, width // self.patch, self.patch)
+        x = self.embedding[0].patch_embedding(cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2))
+        for block in self.mlps:
+            x = x + block.ff1.net(block.norm1(x))
+            x = x + block.ff2.net(block.norm2(x))
+        return self.classifier[2](self.classifier[0](x).mean(1))
+
+
+def _official_mixer() -> nn.Module:
+    model = _Mixer().eval()
+    model.load_state_dict(regenerated([(name, list(value.shape)) for name, value in model.state_dict().items()]))
+    return model
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_the_official_mixers_files_give_its_logits(prefix: str, tmp_path: Path) -> None:
+    official = _official_mixer()
+    state = {prefix + name: value for name, value in official.state_dict().items()}
+    torch.save({"epoch": 300, "state_dict": state}, tmp_path / "mixer.pth.tar")
+    loaded = load_model(f"mixer_ti_cifar@{tmp_path / 'mixer.pth.tar'}")
+    with torch.inference_mode():
+        expected, logits = (network(drawn_images(32)) for network in (official, loaded.model))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(logits, expected, rtol=0, atol=2e-5)
+    assert loaded.architecture.endswith("layer_norm_eps=1e-05")
+
+
+def test_the_official_mixer_without_skip_connections_is_another_network(tmp_path: Path) -> None:
+    torch.save({"mlps.0.weight": torch.ones(256), "mlps.1.net.0.weight": torch.ones(128, 256, 1)}, tmp_path / "old.pth")
+    with pytest.raises(ConfigError, match="this is another architecture's file"):
+        load_model(f"mixer_ti_cifar@{tmp_path / 'old.pth'}")
+
+
+def test_googles_mixer_files_give_the_same_logits(tmp_path: Path) -> None:
+    """The official weights once more, with the names and axes of JAX."""
+    official, arrays = _official_mixer(), {}
+    for name, value in official.state_dict().items():
+        parts = name.rsplit(".", 1)
+        kind = {"bias": "bias"}.get(parts[1], "scale" if value.ndim == 1 else "kernel")
+        for pattern, place in (
+            (r"embedding.*", "stem"),
+            (r"mlps\.(\d+)\.norm1", r"MixerBlock_\1/LayerNorm_0"),
+            (r"mlps\.(\d+)\.norm2", r"MixerBlock_\1/LayerNorm_1"),
+            (r"mlps\.(\d+)\.ff1\.net\.0", r"MixerBlock_\1/token_mixing/Dense_0"),
+            (r"mlps\.(\d+)\.ff1\.net\.3", r"MixerBlock_\1/token_mixing/Dense_1"),
+            (r"mlps\.(\d+)\.ff2\.net\.0", r"MixerBlock_\1/channel_mixing/Dense_0"),
+            (r"mlps\.(\d+)\.ff2\.net\.3", r"MixerBlock_\1/channel_mixing/Dense_1"),
+            (r"classifier\.0", "pre_head_layer_norm"),
+            (r"classifier\.2", "head"),
+        ):
+            if re.fullmatch(pattern, parts[0]):
+                value = value.squeeze(-1) if value.ndim == 3 else value
+                arrays[f"{re.sub(pattern, place, parts[0])}/{kind}"] = (
+                    value.T.numpy() if value.ndim == 2 else value.numpy()
+                )
+    arrays["stem/kernel"] = arrays["stem/kernel"].reshape(2, 2, 3, -1)
+    np.savez(tmp_path / "Mixer-Ti.npz", **arrays)
+    loaded = load_model(f"mixer_ti_cifar@{tmp_path / 'Mixer-Ti.npz'}")
+    for module in official.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-6
+    with torch.inference_mode():
+        expected, logits = (network(drawn_images(32)) for network in (official, loaded.model))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=2e-5)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
+from visionscope.models.cifar import CifarBlock
 from visionscope.models.load import load_model
 
 SHARED = Path(os.environ.get("VISIONSCOPE_SHARED", Path(__file__).parents[2].parent / "shared"))
@@ -20,6 +21,26 @@ RESNET_20 = SHARED / "reference" / "resnet20_cifar10-12fca82f.th"
 def test_nano_networks_are_small(name: str) -> None:
     model = load_model(name, random_weights=0).model
     assert 300_000 <= sum(parameter.numel() for parameter in model.parameters()) <= 710_000
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "millions"),
+    [
+        ("resnet_20_cifar", 9, 0.27),
+        ("resnet_32_cifar", 15, 0.46),
+        ("resnet_44_cifar", 21, 0.66),
+        ("resnet_56_cifar", 27, 0.85),
+        ("resnet_110_cifar", 54, 1.73),
+    ],
+)
+def test_the_family_of_cifar_has_the_published_sizes(name: str, blocks: int, millions: float, tmp_path: Path) -> None:
+    """He et al. 2016, table 6; the weighted layers in the name are two per block, the stem and the head."""
+    model = load_model(name, random_weights=0).model
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2) == millions
+    found = [module for module in model.modules() if isinstance(module, CifarBlock)]
+    assert len(found) == blocks == (int(name.split("_")[1]) - 2) / 2
+    torch.save({"state_dict": {f"module.{key}": v for key, v in model.state_dict().items()}}, tmp_path / "a.th")
+    assert load_model(f"{name}@{tmp_path / 'a.th'}").digest == load_model(name, random_weights=0).digest
 
 
 @pytest.mark.parametrize("name", ["resnet_nano", "vit_nano", "resnet_20_cifar"])

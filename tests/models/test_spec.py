@@ -68,6 +68,12 @@ def test_arguments_are_python_literals_and_else_strings() -> None:
     }  # fmt: skip
 
 
+def test_a_part_of_a_file_is_kept_with_it() -> None:
+    spec = parse_spec("vit_nano@runs/last.pth#model_ema")
+    assert spec.checkpoint == Path("runs/last.pth#model_ema")
+    assert (spec.label, spec.text) == ("vit_nano@last#model_ema", "timm:vit_nano@runs/last.pth#model_ema")
+
+
 def test_a_home_folder_is_expanded_in_the_checkpoint() -> None:
     assert parse_spec("vit_nano@~/last.pth").checkpoint == Path.home() / "last.pth"
 

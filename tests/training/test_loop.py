@@ -134,7 +134,8 @@ def test_every_moment_that_was_asked_for_is_kept_and_loads(short: Trained) -> No
     assert all(torch.equal(value, fresh[name]) for name, value in bits(folder / "init.safetensors").items())
     # 288 of 384 images are trained on, 9 steps an epoch: 72 steps, the warm-up is 7.2 of them.
     steps = {
-        name: safe_open(folder / f"{name}.safetensors", "pt").metadata()["step"] for name in ("warmup", "epoch-0002")
+        name: safe_open(folder / f"{name}.safetensors", "pt").metadata()["visionscope.step"]
+        for name in ("warmup", "epoch-0002")
     }
     assert steps == {"warmup": "8", "epoch-0002": "18"}
     assert not list(folder.glob("resume*"))
@@ -171,7 +172,7 @@ def test_the_log_s_loss_is_the_mean_of_the_steps_and_nll_train_is_in_eval_mode(t
 
 def test_best_is_the_epoch_with_the_highest_validation_accuracy(short: Trained) -> None:
     rows = rows_of(short.checkpoint.parent)
-    step = int(safe_open(short.checkpoint.with_name("best.safetensors"), "pt").metadata()["step"])
+    step = int(safe_open(short.checkpoint.with_name("best.safetensors"), "pt").metadata()["visionscope.step"])
     best = max(row["top_1"] for row in rows)
     assert step == next(row["step"] for row in rows if row["top_1"] == best)
 
@@ -182,7 +183,7 @@ def test_everything_that_was_asked_for_lies_beside_the_weights(short: Trained) -
     assert asked["recipe"]["learning_rate"] == 4e-3
     assert asked["recipe"]["weight_decay"] == RECIPES["laptop"].weight_decay
     with safe_open(short.checkpoint, "pt") as file:
-        assert json.loads(file.metadata()["asked"]) == asked
+        assert json.loads(file.metadata()["visionscope.asked"]) == asked
 
 
 def test_a_fraction_leaves_epochs_or_steps_the_same(tmp_path: Path, data: str) -> None:

@@ -47,7 +47,7 @@ def points_flags(parser: Parser) -> None:
     """Adds the flags of points."""
     parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
-    parser.add_argument("--mean", type=float, nargs="+", help="as in diagnose, for a file that has none")
+    parser.add_argument("--mean", type=float, nargs="+", help="as in diagnose; points are the same with any")
     parser.add_argument("--std", type=float, nargs="+", help="likewise")
     parser.add_argument("--random-weights", type=int, default=0, help="as in diagnose; points are the same with any")
     parser.add_argument("--all", action="store_true", help="branches and every sum, too")
@@ -62,7 +62,9 @@ def points(parsed: Namespace) -> int:
     from visionscope.tracing import trace
 
     size, mean, std = (tuple(given) if given else None for given in (parsed.size, parsed.mean, parsed.std))
-    loaded = load_model(parsed.model, random_weights=parsed.random_weights, size=size, mean=mean, std=std)
+    loaded = load_model(
+        parsed.model, random_weights=parsed.random_weights, size=size, mean=mean, std=std, normalised=False
+    )
     traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
     points = traced.all_points if parsed.all else traced.points
     if parsed.json:

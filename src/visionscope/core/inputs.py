@@ -11,6 +11,7 @@ from visionscope.core.modes import evaluation_mode
 _FEW = 2  # images that are tried; some norms refuse a single one
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _COLOURS = 3
+_FURTHER = range(1, 17)  # channels of a network that begins without a convolution
 
 
 def weight_type(model: nn.Module) -> torch.dtype:
@@ -48,7 +49,7 @@ def channels_taken(model: nn.Module, size: Sequence[int], declared: int | None =
     """How many channels the images of a network have.
 
     Tried on two empty images: the declared number, 3, then the input channels of the network's convolutions in their
-    order. Where it runs with none, the first of these.
+    order, then 1 to 16. Where it runs with none, the first of these.
 
     Args:
         model: any network; it is left as it was.
@@ -56,7 +57,7 @@ def channels_taken(model: nn.Module, size: Sequence[int], declared: int | None =
         declared: what its configuration says.
     """
     convolutions = (module.in_channels for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
-    tried = list(dict.fromkeys((*([declared] if declared else []), _COLOURS, *convolutions)))
+    tried: list[int] = list(dict.fromkeys((*([declared] if declared else []), _COLOURS, *convolutions, *_FURTHER)))
     for channels in tried:
         like = image_like(model, (channels, *size))
         if _runs(model, torch.zeros(_FEW, channels, *size).to(like)):

@@ -227,9 +227,14 @@ def check_input(config: InputConfig) -> None:
     """
     if len(config.size) != 2 or min(config.size) < 1:
         raise ConfigError(f"size must be height and width of at least 1 pixel, not {config.size}")
-    if len(config.mean) not in (1, 3) or len(config.mean) != len(config.std):
+    if len(config.mean) != len(config.std):
         raise ConfigError(
             f"mean and std must both have 3 values (or 1 for grey), not {len(config.mean)} and {len(config.std)}"
+        )
+    if len(config.mean) not in (1, 3):
+        raise ConfigError(
+            f"data: photographs have 3 channels, or 1 where they are made grey; this network takes {len(config.mean)}: "
+            "hand its images over as a tensor, as in vs.fourier(model, images)"
         )
     if min(config.std) <= 0:
         raise ConfigError(f"std must be positive, not {config.std}")

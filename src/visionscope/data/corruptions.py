@@ -61,6 +61,7 @@ _MAKERS = (
 )
 _MODULE = "torch_uncertainty.transforms.corruption"
 _WORKERS = 8
+_COLOURS = 3
 
 Pixels = NDArray[np.uint8]
 
@@ -90,7 +91,7 @@ def libraries() -> dict[str, str]:
 
 
 def to_pixels(images: Tensor, input: InputConfig) -> Pixels:
-    """The 8-bit images that a model's normalised ones were made from.
+    """The 8-bit images that a model's normalised ones were made from; grey ones in three equal channels.
 
     `round(255 (x std + mean))`, cut to 0 to 255: exact for images of a sample, which are resized and cropped in 8 bits.
 
@@ -99,25 +100,43 @@ def to_pixels(images: Tensor, input: InputConfig) -> Pixels:
         input: their mean and standard deviation.
 
     Returns:
-        (batch, row, column, channel).
+        (batch, row, column, colour).
     """
     mean, std = _scales(input)
     values = (images.detach().cpu().double() * std + mean) * 255
+    values = values.expand(-1, _COLOURS, -1, -1) if len(mean) == 1 else values
     return np.ascontiguousarray(values.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
 def to_images(pixels: Pixels, input: InputConfig) -> Tensor:
     """The normalised images of 8-bit ones, by the arithmetic of a sample, so that they come back bit by bit.
 
+    A network for grey images gets the luminance of the colours.
+
     Args:
-        pixels: (batch, row, column, channel).
+        pixels: (batch, row, column, colour).
         input: mean and standard deviation.
 
     Returns:
         (batch, channel, height, width), float32.
     """
+    pixels = luminance(pixels) if len(input.mean) == 1 else pixels
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (input.mean, input.std))
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div(255).sub(mean).div(std)
+
+
+def luminance(pixels: Pixels) -> Pixels:
+    """0.299 red + 0.587 green + 0.114 blue, in the integers that Pillow takes, so that grey stays as it is.
+
+    Args:
+        pixels: (batch, row, column, colour).
+
+    Returns:
+        (batch, row, column, 1).
+    """
+    shares = np.array([19595, 38470, 7471], dtype=np.uint32)
+    found: Pixels = ((pixels.astype(np.uint32) @ shares + 2**15) >> 16).astype(np.uint8)[..., None]
+    return found
 
 
 def corrupt(pixels: Pixels, positions: Sequence[int], kind: str, severity: int, seed: int) -> Pixels:

@@ -16,7 +16,8 @@ from visionscope.core.copying import copy_of
 from visionscope.core.types import MINI_BATCH, Subject
 from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes, vector_bytes
 from visionscope.errors import ConfigError, VisionscopeError
-from visionscope.models.checkpoint import fit, read_checkpoint
+from visionscope.models.checkpoint import read_checkpoint
+from visionscope.models.fitting import fit
 from visionscope.numerics.directions import Direction, plane_through, random_direction
 from visionscope.numerics.hvp import split
 from visionscope.numerics.lanczos import largest

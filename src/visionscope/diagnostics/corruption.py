@@ -66,7 +66,8 @@ class Corruption:
     and cropping, rounded to 8 bits. What it draws depends on the seed, the image's position, type and severity. Some of
     its parameters differ from the published ones (a plain motion blur, stronger glass blur, other brightness), and they
     are ImageNet-C's at every size: small images suffer far more than in CIFAR-10-C (a blur over 10 pixels to each side
-    is most of 32). So only published sets are comparable with the literature; the column `origin` says which it was.
+    is most of 32). A network for grey images sees colours corrupted, then made grey, as it would see a published set.
+    So only published sets are comparable with the literature; the column `origin` says which it was.
 
     Published images come at the size after cropping, so that they are resized to the network's size, where that is
     another, and not cropped again. The same images are taken of each type and severity. They are compared with the
@@ -166,8 +167,8 @@ class Corruption:
             subject: with its sample `eval`.
 
         Raises:
-            NotApplicableError: without labels, without colour, for images below 16 pixels a side, and where images
-                can't be made because the extra is not installed.
+            NotApplicableError: without labels, for images that are neither in colour nor grey or have fewer than 16
+                pixels a side, and where images can't be made because the extra is not installed.
             DataError: for a published set that lacks something or does not fit the model.
             ConfigError: for AlexNet's errors where the set is not ImageNet-C.
         """
@@ -257,7 +258,8 @@ class Corruption:
         if start == 0:
             sheet = self._sheet(subject)
             seen = [sheet, *workers.corrupted(sheet, [0], conditions)]
-            pictures = {condition: _picture(pixels[0]) for condition, pixels in zip(tallies, seen, strict=True)}
+            shown = [to_pixels(to_images(pixels, input), input) for pixels in seen]
+            pictures = {condition: _picture(pixels[0]) for condition, pixels in zip(tallies, shown, strict=True)}
         sample = _outcomes.sample_text(subject.samples[self.sample])
         return [
             tally.row(
@@ -362,9 +364,10 @@ class _Published:
 def _input(subject: Subject) -> InputConfig:
     if subject.input is None:
         raise NotApplicableError(f"{subject.label}: corruptions need the images' mean and standard deviation")
-    if len(subject.input.mean) != 3:
+    if len(subject.input.mean) not in (1, 3):
         raise NotApplicableError(
-            f"{subject.label}: corruptions are made of images in colour; this network sees grey ones"
+            f"{subject.label}: corruptions are made of photographs, in colour or grey; this network's images have "
+            f"{len(subject.input.mean)} channels"
         )
     return subject.input
 

@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from visionscope.errors import ConfigError
+
 __all__ = ["CifarResNet"]
+
+_DEPTHS = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}  # weighted layers -> blocks per stage
 
 default_cfgs = generate_default_cfgs(
     {
-        "resnet_20_cifar": {
+        f"resnet_{layers}_cifar": {
             "url": "",
             "num_classes": 10,
             "input_size": (3, 32, 32),
@@ -25,6 +29,7 @@ default_cfgs = generate_default_cfgs(
             "first_conv": "conv1",
             "classifier": "linear",
         }
+        for layers in _DEPTHS
     }
 )
 
@@ -122,10 +127,57 @@ def _stage(channels_in: int, channels_out: int, stride: int, depth: int) -> nn.S
     return nn.Sequential(first, *(CifarBlock(channels_out, channels_out, 1) for _ in range(depth - 1)))
 
 
+def _resnet(layers: int, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    """The network of a name, which fixes its depth.
+
+    Raises:
+        ConfigError: for another depth.
+    """
+    name, depth = f"resnet_{layers}_cifar", _DEPTHS[layers]
+    if arguments.get("depth", depth) != depth:
+        named = {blocks: f"resnet_{other}_cifar" for other, blocks in _DEPTHS.items()}
+        listed = ", ".join(f"{other} has {blocks}" for blocks, other in named.items())
+        asked = arguments["depth"]
+        instead = f"take {named[asked]}" if asked in named else f"the names there are: {listed}"
+        raise ConfigError(
+            f"{name}: its name fixes depth, {depth} blocks per stage; got {asked!r}, {instead}. "
+            "It takes num_classes and in_chans"
+        )
+    model: nn.Module = build_model_with_cfg(
+        CifarResNet,
+        name,
+        pretrained,
+        feature_cfg={"out_indices": (0, 1, 2)},
+        **{"depth": depth, **arguments},
+    )
+    return model
+
+
 @register_model
 def resnet_20_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """ResNet-20: nine basic blocks, 0.27 M parameters; reads the public `resnet20-12fca82f.th` checkpoint."""
-    model: nn.Module = build_model_with_cfg(
-        CifarResNet, "resnet_20_cifar", pretrained, feature_cfg={"out_indices": (0, 1, 2)}, depth=3, **kwargs
-    )
-    return model
+    return _resnet(20, pretrained, kwargs)
+
+
+@register_model
+def resnet_32_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-32: fifteen basic blocks, 0.46 M parameters; reads the public checkpoints of that name."""
+    return _resnet(32, pretrained, kwargs)
+
+
+@register_model
+def resnet_44_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-44: 21 basic blocks, 0.66 M parameters; reads the public checkpoints of that name."""
+    return _resnet(44, pretrained, kwargs)
+
+
+@register_model
+def resnet_56_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-56: 27 basic blocks, 0.85 M parameters; reads the public checkpoints of that name."""
+    return _resnet(56, pretrained, kwargs)
+
+
+@register_model
+def resnet_110_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-110: 54 basic blocks, 1.73 M parameters; reads the public checkpoints of that name."""
+    return _resnet(110, pretrained, kwargs)

@@ -168,7 +168,7 @@ def load_subject(
     _check(spec, members)
     model = Ensemble([member.model for member in members], n_forward, seed)
     evaluate(model)
-    names = ", ".join(file.name for file in files if file)
+    names = ", ".join(member.weights.removeprefix("checkpoint ") for member in members)
     weights = first.weights if len(members) == 1 else f"mean of {len(members)} checkpoints: {names}"
     identity = " ".join(member.digest for member in members)
     if n_forward > 1:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from visionscope.errors import ConfigError, nearest
+from visionscope.models.arguments import check_arguments
 from visionscope.models.preprocessing import parts_of
 
 
@@ -37,8 +38,9 @@ class Factory:
             arguments: its keyword arguments.
 
         Raises:
-            ConfigError: when it fails, or returns something else than a module.
+            ConfigError: when it has no such argument, fails, or returns something else than a module.
         """
+        check_arguments(self.name, self.function, arguments)
         try:
             model = self.function(**arguments)
         except Exception as error:  # the user's code may raise anything; the cause stays attached

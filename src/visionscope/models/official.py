@@ -1,7 +1,9 @@
 """Names of the official code's checkpoints (xxxnell/how-do-vits-work), translated to those of timm's classes.
 
 The layouts are recognised by their names: ResNet, pre-activation ResNet, ViT, PiT and ConvViT (`convit` there). The
-official AlterNet is read by its own module. Of the released files, which have the names of timm 0.5.4, PiT's is
+official AlterNet is read by its own module. The Mixer's is that of the code since it has skip connections; the files of
+its first form, which had none, describe another function and are not translated. Google's own Mixer files (`.npz`) have
+the names of JAX. Of the released files, which have the names of timm 0.5.4, PiT's is
 translated here, ViT's has the names of today, and timm's own filter reads Swin's.
 
 Where timm's class has parameters that the official one lacks they get the
@@ -79,6 +81,28 @@ _PIT = (
     (r"^classifier\.1\.", "norm."),
     (r"^classifier\.2\.", "head."),
 )
+_MIXER = (
+    (r"^embedding\.0\.patch_embedding\.1\.", "stem.proj."),
+    (r"^mlps\.(\d+)\.norm", r"blocks.\1.norm"),
+    (r"^mlps\.(\d+)\.ff1\.net\.0\.", r"blocks.\1.mlp_tokens.fc1."),
+    (r"^mlps\.(\d+)\.ff1\.net\.3\.", r"blocks.\1.mlp_tokens.fc2."),
+    (r"^mlps\.(\d+)\.ff2\.net\.0\.", r"blocks.\1.mlp_channels.fc1."),
+    (r"^mlps\.(\d+)\.ff2\.net\.3\.", r"blocks.\1.mlp_channels.fc2."),
+    (r"^classifier\.0\.", "norm."),
+    (r"^classifier\.2\.", "head."),
+)
+_MIXER_OF_JAX = (
+    (r"/", "."),
+    (r"^MixerBlock_(\d+)\.LayerNorm_0\.", r"blocks.\1.norm1."),
+    (r"^MixerBlock_(\d+)\.LayerNorm_1\.", r"blocks.\1.norm2."),
+    (r"^MixerBlock_(\d+)\.token_mixing\.Dense_0\.", r"blocks.\1.mlp_tokens.fc1."),
+    (r"^MixerBlock_(\d+)\.token_mixing\.Dense_1\.", r"blocks.\1.mlp_tokens.fc2."),
+    (r"^MixerBlock_(\d+)\.channel_mixing\.Dense_0\.", r"blocks.\1.mlp_channels.fc1."),
+    (r"^MixerBlock_(\d+)\.channel_mixing\.Dense_1\.", r"blocks.\1.mlp_channels.fc2."),
+    (r"^pre_head_layer_norm\.", "norm."),
+    (r"^stem\.", "stem.proj."),
+    (r"\.(kernel|scale)$", ".weight"),
+)
 _CONVVIT = (
     *_BLOCK,
     (r"^embedding\.0\.", "patch_embed.proj."),
@@ -100,6 +124,10 @@ def translate(state: State) -> State:
         return _alternet(state)
     if "layer0.0.weight" in state and "classifier.0.dense.weight" in state:
         return _resnet(state) if "layer0.1.weight" in state else _preresnet(state)
+    if "mlps.0.ff1.net.0.weight" in state:
+        return _mixer(state)
+    if "MixerBlock_0/token_mixing/Dense_0/kernel" in state:
+        return _mixer_of_jax(state)
     if "embedding.0.patch_embedding.1.weight" in state:
         return _vit(state)
     if "embedding.0.patch_embedding.2.weight" in state:
@@ -117,7 +145,8 @@ def layer_norm_eps(state: State) -> float | None:
     Args:
         state: tensors by the names of the file.
     """
-    return LAYER_NORM_EPS if "transformers.0.attn.to_out.0.weight" in state else None
+    marks = ("transformers.0.attn.to_out.0.weight", "mlps.0.ff1.net.0.weight")
+    return LAYER_NORM_EPS if any(mark in state for mark in marks) else None
 
 
 def settle(model: nn.Module, epsilon: float | None) -> None:
@@ -179,10 +208,28 @@ def _alternet(state: State) -> State:
 
 def _vit(state: State) -> State:
     changed = _renamed(state, _VIT)
-    weight = changed["patch_embed.proj.weight"]  # a linear layer over pixels in the order row, column, channel
-    edge = round((weight.shape[1] / 3) ** 0.5)
-    changed["patch_embed.proj.weight"] = weight.reshape(-1, edge, edge, 3).permute(0, 3, 1, 2)
+    changed["patch_embed.proj.weight"] = _of_pixels(changed["patch_embed.proj.weight"])
     return changed
+
+
+def _of_pixels(weight: Tensor) -> Tensor:
+    """A convolution's filters out of a linear layer over a patch's pixels in the order row, column, colour."""
+    edge = round((weight.shape[1] / 3) ** 0.5)
+    return weight.reshape(-1, edge, edge, 3).permute(0, 3, 1, 2)
+
+
+def _mixer(state: State) -> State:
+    changed = _renamed(state, _MIXER)
+    changed["stem.proj.weight"] = _of_pixels(changed["stem.proj.weight"])
+    # Across tokens a 1x1 convolution there, a linear layer here.
+    return {name: value[:, :, 0] if value.ndim == 3 else value for name, value in changed.items()}
+
+
+def _mixer_of_jax(state: State) -> State:
+    """Kernels are (in, out) there, and (height, width, in, out) of the patch embedding."""
+    changed = _renamed(state, _MIXER_OF_JAX)
+    axes = {2: (1, 0), 4: (3, 2, 0, 1)}
+    return {name: value.permute(axes[value.ndim]) if value.ndim in axes else value for name, value in changed.items()}
 
 
 def _pit(state: State) -> State:

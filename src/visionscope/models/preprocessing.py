@@ -8,6 +8,7 @@ from typing import Any
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 
+_COLOURS = ("red", "green", "blue")
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's numbers, as Hugging Face's files have them
 
 
@@ -26,17 +27,32 @@ def given_parts(
     return {key: tuple(value) for key, value in parts.items() if value is not None}
 
 
-def input_config(model: str, parts: Mapping[str, Any]) -> InputConfig:
+def input_config(
+    model: str, source: Mapping[str, Any], given: Mapping[str, Any], *, normalised: bool = True
+) -> InputConfig:
     """The input configuration out of its parts.
+
+    The number of channels is that of the source's `channels`, else of the mean. Where a network takes grey images and
+    its source tells a mean and std of three colours, these are averaged. Images of other channels than 1 or 3 are no
+    photographs: what normalises them is up to the user, and where nothing is said they have mean 0 and std 1.
 
     Args:
         model: named in errors.
-        parts: any of `size`, `mean`, `std`, `interpolation` and `crop`; the first three must be there.
+        source: what the model's source and its checkpoint say: any of `channels`, `size`, `mean`, `std`,
+            `interpolation` and `crop`.
+        given: what the user says; it comes before the source's.
+        normalised: whether mean and std must be known; without, they are 0 and 1 where nothing says them.
 
     Raises:
         ConfigError: when a part is missing or out of range.
     """
-    missing = [f"--{key}" for key in ("size", "mean", "std") if key not in parts]
+    parts = {**source, **given}
+    channels = parts.pop("channels", None) or len(parts.get("mean", _COLOURS))
+    for key in ("mean", "std"):
+        parts[key] = _per_channel(key, parts.get(key), channels, is_given=key in given)
+        if parts[key] is None and (not normalised or channels not in (1, 3)):
+            parts[key] = ((0.0, 1.0)[key == "std"],) * channels
+    missing = [f"--{key}" for key in ("size", "mean", "std") if parts.get(key) is None]
     if missing:
         raise ConfigError(
             f"{model}: the model doesn't say how it wants its images; give {' '.join(missing)}, "
@@ -45,11 +61,28 @@ def input_config(model: str, parts: Mapping[str, Any]) -> InputConfig:
     if len(parts["size"]) != 2 or min(parts["size"]) < 1:
         raise ConfigError(f"--size must be one or two positive numbers of pixels; got {parts['size']}")
     for key in ("mean", "std"):
-        if len(parts[key]) != 3:
-            raise ConfigError(f"--{key} must be three numbers, one per colour channel; got {parts[key]}")
+        if len(parts[key]) != channels:
+            number = {1: "one number, the network's images are grey", 3: "three numbers, one per colour channel"}
+            rule = number.get(channels, f"one number, or {channels}, one per channel")
+            raise ConfigError(f"--{key} must be {rule}; got {parts[key]}")
     if min(parts["std"]) <= 0:
         raise ConfigError(f"--std must be positive; got {parts['std']}")
     return InputConfig(**parts)
+
+
+def _per_channel(
+    key: str, values: tuple[float, ...] | None, channels: int, *, is_given: bool
+) -> tuple[float, ...] | None:
+    """One value per channel, where those that there are tell it; what the user gave is only ever repeated."""
+    if values is None or len(values) == channels:
+        return values
+    if len(values) == 1 and channels != len(_COLOURS):
+        return tuple(values) * channels
+    if is_given:
+        return values
+    if channels == 1 and len(values) == len(_COLOURS):
+        return (sum(values) / len(values),)
+    return None if len(values) == len(_COLOURS) else values
 
 
 def parts_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +94,8 @@ def parts_of(config: Mapping[str, Any]) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if config.get("input_size") is not None:
         parts["size"] = tuple(config["input_size"])[-2:]
+        if len(config["input_size"]) > 2:
+            parts["channels"] = int(config["input_size"][0])
     for key in ("mean", "std"):
         if config.get(key) is not None:
             parts[key] = tuple(config[key])
@@ -81,10 +116,13 @@ def hub_parts(config: Any, processor: Mapping[str, Any]) -> dict[str, Any]:
         config: the model's configuration.
         processor: the image processor's, as a dictionary; empty where the model came without.
     """
+    channels = getattr(config, "num_channels", None)
     resized, cropped = (_edges(processor.get(key)) for key in ("size", "crop_size"))
     cropped = cropped if processor.get("do_center_crop", True) else None
     size = cropped or resized or _edges(getattr(config, "image_size", None)) or (224, 224)
     parts: dict[str, Any] = {"size": size, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    if isinstance(channels, int):
+        parts["channels"] = channels
     parts["interpolation"] = _RESAMPLING.get(processor.get("resample", 2), "bilinear")
     for key in ("mean", "std"):
         if f"image_{key}" in processor:

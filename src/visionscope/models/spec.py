@@ -11,7 +11,7 @@ from typing import Any
 
 from visionscope.errors import ConfigError, nearest
 
-GRAMMAR = "[LABEL=]SPEC[?KEY=VALUE&...][@FILE[,FILE...]]"
+GRAMMAR = "[LABEL=]SPEC[?KEY=VALUE&...][@FILE[#PART][,FILE[#PART]...]]"
 SOURCES = ("timm", "torchvision", "hf")
 
 _LABEL = re.compile(r"([^=?@/:]+)=(.*)", re.DOTALL)
@@ -28,7 +28,7 @@ class ModelSpec:
         source: `timm`, `torchvision`, `hf` or `file`.
         name: the name within the source; for `file` it is `path/to/file.py:factory`.
         arguments: keyword arguments of the architecture.
-        checkpoint: a file of weights, or None.
+        checkpoint: a file of weights, with `#PART` where a part of it was named, or None.
         others: the files of an ensemble's further members.
     """
 
@@ -54,12 +54,13 @@ class ModelSpec:
 
 
 def parse_spec(text: str) -> ModelSpec:
-    """Takes a spec `[LABEL=]SPEC[?KEY=VALUE&...][@FILE[,FILE...]]` apart; looks at no file and imports no library.
+    """Takes a spec `[LABEL=]SPEC[?KEY=VALUE&...][@FILE[#PART][,FILE...]]` apart; looks at no file, imports no library.
 
     SPEC is a timm name (`resnet50` or `timm:resnet50`), `torchvision:NAME`, `hf:NAME` (a name on the Hugging Face hub,
     a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal; anything else is a
     string. The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
-    Several files, between commas, are the members of an ensemble.
+    `FILE#PART` is one of several networks in a file: `last.pth#model_ema`, `dino.pth#teacher`. Several files, between
+    commas, are the members of an ensemble.
     Without LABEL the label is the spec's name with its arguments and, after `@`, the checkpoint's stem or the number of
     files.
 
@@ -137,7 +138,13 @@ def _default_label(spec: ModelSpec) -> str:
         path = Path(name)
         name = path.parent.name if path.name == "config.json" and path.parent.name else path.name
     prefix = f"{spec.source}:" if spec.source in ("torchvision", "hf") else ""
-    checkpoint = "" if spec.checkpoint is None else f"@{spec.checkpoint.stem}"
+    checkpoint = "" if spec.checkpoint is None else f"@{_stem(spec.checkpoint)}"
     if spec.others:
         checkpoint = f"@{1 + len(spec.others)} files"
     return f"{prefix}{name}{spec.query}{checkpoint}"
+
+
+def _stem(checkpoint: Path) -> str:
+    """`last` of `last.pth`, `last#ema` of `last.pth#ema`."""
+    name, mark, part = checkpoint.name.partition("#")
+    return f"{Path(name).stem}{mark}{part}"

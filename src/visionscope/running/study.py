@@ -20,7 +20,7 @@ class Study:
     """All that a run needs; a YAML file and command-line flags both become one of these.
 
     Attributes:
-        models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE[,FILE...]]`; several files are an ensemble.
+        models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE[#PART][,FILE...]]`; several files are an ensemble.
         data: a data spec, `SPEC[:split]`.
         diagnostics: instances of the diagnostics; their fields are their parameters.
         images: how many images of the data are looked at.

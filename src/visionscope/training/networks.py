@@ -10,6 +10,7 @@ import torch
 from timm.layers.drop import DropPath
 
 from visionscope.core.classes import class_counts
+from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, find_readout
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, DataError
@@ -68,9 +69,11 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readou
         DataError: when the network gives no logits, or more than one output that could be.
     """
     counts = class_counts(loaded.model, spec=loaded.num_classes)
+    shape = (len(config.mean), *config.size)
     with torch.inference_mode():
         try:
-            found = find_readout(loaded.model, torch.zeros(2, len(config.mean), *config.size), counts)
+            images = torch.zeros(2, *shape).to(image_like(loaded.model, shape))
+            found = find_readout(loaded.model, images, counts)
         except DataError as error:
             raise DataError(f"{loaded.label}: {error}") from error
     if largest >= found.classes:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from visionscope.core.types import Batch
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, VisionscopeError, nearest
+from visionscope.models.checkpoint import own_metadata
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
@@ -302,7 +303,7 @@ def _finished(folder: Path) -> Trained | None:
     """What a training left that has ended; None where it has not, or its last file is torn."""
     try:
         with safe_open(folder / "last.safetensors", "pt") as file:
-            return _trained(folder, Scores(**json.loads(file.metadata()["scores"])))
+            return _trained(folder, Scores(**json.loads(own_metadata(file.metadata())["scores"])))
     except (FileNotFoundError, SafetensorError):
         return None
 

@@ -1,0 +1,249 @@
+"""From the name of an architecture and its arguments to a network, by the source that it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from timm.data.config import resolve_model_data_config
+from torch import nn
+
+from visionscope.errors import ConfigError, nearest
+from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
+from visionscope.models.arguments import check_counts, check_types, explained
+from visionscope.models.factory import open_factory
+from visionscope.models.fitting import Convert
+from visionscope.models.hub import cache_alone_when_offline
+from visionscope.models.preprocessing import hub_parts, parts_of
+from visionscope.models.spec import ModelSpec
+from visionscope.models.weight_files import State
+
+# What a Hugging Face configuration says beyond the network itself.
+_NAMES_IN_CONFIGS = ("_name_or_path", "architectures", "dtype", "id2label", "label2id", "transformers_version")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Built:
+    """A network as its source made it.
+
+    Attributes:
+        model: the network.
+        architecture: identity of code and arguments.
+        parts: of its input configuration, as far as they are known.
+        num_classes: size of its head, or None where it doesn't say.
+        convert: maps a file's tensors to the network's, where the source has a way of its own.
+    """
+
+    model: nn.Module
+    architecture: str
+    parts: Mapping[str, Any]
+    num_classes: int | None
+    convert: Convert | None = None
+
+
+class NoWeightsError(Exception):
+    """The architecture is there, its pretrained weights are not."""
+
+
+def _classes(model: nn.Module) -> int | None:
+    classes = getattr(model, "num_classes", None)
+    return classes if isinstance(classes, int) else None
+
+
+def _name(source: str, name: str, arguments: Mapping[str, Any]) -> str:
+    return ModelSpec(label="", source=source, name=name, arguments=dict(sorted(arguments.items()))).text
+
+
+def _construct(
+    name: str, arguments: Mapping[str, Any], build: Callable[..., nn.Module], given: Mapping[str, Any]
+) -> nn.Module:
+    """Builds a network; where that fails, says what its class would have taken.
+
+    Args:
+        name: for errors.
+        arguments: of the spec.
+        build: takes keyword arguments.
+        given: all that it is called with.
+    """
+    check_counts(name, arguments)
+    try:
+        model = build(**given)
+    except ConfigError:
+        raise
+    except Exception as error:  # constructors raise whatever their arguments led to; the cause stays attached
+        raise explained(name, arguments, _class_of(build), error) from error
+    check_types(name, type(model), arguments)
+    return model
+
+
+def _class_of(build: Callable[..., nn.Module]) -> type[nn.Module] | None:
+    """The class of a network as it is without further arguments, or None where it can't be built so."""
+    with suppress(Exception), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return type(build())
+    return None
+
+
+def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no model {name!r}.{nearest(name, timm.list_models())} All: visionscope models")
+    tag = name.partition(".")[2]
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
+    if tag and tag not in tags:
+        raise ConfigError(f"timm has no weights {tag!r} for {name.partition('.')[0]}.{nearest(tag, tags)}")
+    config = timm.get_pretrained_cfg(name)
+    if size and config and config.fixed_input_size:
+        arguments = {"img_size": size[0] if size[0] == size[1] else size, **arguments}
+    if pretrained:
+        if not (config and config.has_weights):
+            raise NoWeightsError(f"timm offers none for {name}")
+        with cache_alone_when_offline():
+            model = timm.create_model(name, pretrained=True, **arguments)
+    else:
+        model = _construct(name, arguments, functools.partial(timm.create_model, name), arguments)
+    parts = parts_of(resolve_model_data_config(model))  # type: ignore[no-untyped-call]
+    parts["channels"] = arguments.get("in_chans", parts["channels"])
+    if "img_size" in arguments:
+        edge = arguments["img_size"]
+        parts["size"] = (edge, edge) if isinstance(edge, int) else tuple(edge)
+    architecture = _name("timm", name.partition(".")[0], arguments)
+    return Built(model=model, architecture=architecture, parts=parts, num_classes=_classes(model))
+
+
+def _build_torchvision(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+    if name not in torchvision_names():
+        raise ConfigError(f"torchvision has no classification model {name!r}.{nearest(name, torchvision_names())}")
+    if size and name.startswith("vit_"):
+        arguments = {"image_size": size[0], **arguments}
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    if pretrained:
+        model = torchvision.models.get_model(name, weights=weights, progress=False, **arguments)
+    else:
+        # These two warn unless they are told which initialisation to use; True is their documented one.
+        initial = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        build = functools.partial(torchvision.models.get_model, name, weights=None)
+        model = _construct(f"torchvision:{name}", arguments, build, {**initial, **arguments})
+    preset = weights.transforms()
+    edge = arguments.get("image_size") or preset.crop_size[0]
+    parts = {
+        "size": (edge, edge),
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+        "interpolation": preset.interpolation.value,
+        "crop": min(1.0, preset.crop_size[0] / preset.resize_size[0]),
+    }
+    classes = arguments.get("num_classes", len(weights.meta["categories"]))
+    return Built(model=model, architecture=_name("torchvision", name, arguments), parts=parts, num_classes=classes)
+
+
+def torchvision_names() -> list[str]:
+    """The names of torchvision's classification models."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def _build_file(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+    factory = open_factory(name)
+    model = factory.build(arguments)
+    # The code is the file's content; where it lies is no part of the identity.
+    architecture = f"{_name('file', Path(name).name, arguments)} sha256:{factory.sha256}"
+    return Built(
+        model=model,
+        architecture=architecture,
+        parts=factory.input_parts(model),
+        num_classes=_classes(model),
+    )
+
+
+def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+    try:
+        import transformers
+        from transformers.models.auto.image_processing_auto import get_image_processor_config
+    except ImportError as error:
+        raise ConfigError(f"hf:{name} needs the transformers package: pip install 'visionscope[hf]'") from error
+    path = Path(name).expanduser()
+    place = str(path) if path.exists() else name
+    with cache_alone_when_offline():
+        config = _hf_config(transformers, name, place)
+        for key, value in arguments.items():
+            if not hasattr(config, key):
+                raise ConfigError(f"hf:{name}: the model has no argument {key!r}.{nearest(key, config.to_dict())}")
+            setattr(config, key, value)
+        if size and "image_size" not in arguments and hasattr(config, "image_size"):
+            config.image_size = size[0] if size[0] == size[1] else list(size)
+        auto: Any = transformers.AutoModelForImageClassification
+        if pretrained:
+            if path.is_file():
+                raise NoWeightsError("a configuration file comes without weights")
+            with _without_bars(transformers.utils.logging):
+                model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
+        else:
+            model = _construct(
+                f"hf:{name}", arguments, functools.partial(auto.from_config, config, dtype=torch.float32), {}
+            )
+        processor = get_image_processor_config(str(path.parent) if path.is_file() else place)
+    parts = hub_parts(config, processor)
+    if "image_size" in arguments:
+        parts["size"] = hub_parts(config, {})["size"]
+    described = {key: value for key, value in config.to_dict().items() if key not in _NAMES_IN_CONFIGS}
+    identity = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
+    return Built(
+        model=model,
+        architecture=f"hf:{type(model).__name__} config sha256:{identity}",
+        parts=parts,
+        num_classes=int(config.num_labels),
+        convert=_hf_names,
+    )
+
+
+def _hf_names(state: State, model: Any) -> State:
+    """Files of Hugging Face models keep the names of older releases; only the library's own loading translates them."""
+    import transformers
+
+    with _without_bars(transformers.utils.logging):
+        read, info = type(model).from_pretrained(
+            None, config=model.config, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    lost = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
+    found = {name: value for name, value in read.state_dict().items() if name not in lost}
+    return {**found, **{name: state[name] for name in {*lost, *info["unexpected_keys"]} if name in state}}
+
+
+def _hf_config(transformers: Any, name: str, place: str) -> Any:
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # hub clients raise errors of many libraries
+        line = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"hf:{name}: its configuration can't be had ({line}); "
+            "name a folder or a config.json that lies on this machine"
+        ) from error
+    config.architectures = config.architectures or []  # the library iterates over it where a family has several heads
+    return config
+
+
+@contextmanager
+def _without_bars(logging: Any) -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+# By source: from a name, arguments, whether pretrained weights are wanted, and a size, to a network.
+BUILDERS: dict[str, Callable[[str, dict[str, Any], bool, tuple[int, int] | None], Built]] = {
+    "timm": _build_timm,
+    "torchvision": _build_torchvision,
+    "hf": _build_hf,
+    "file": _build_file,
+}
