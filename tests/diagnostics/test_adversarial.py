@@ -196,17 +196,39 @@ class Cut(nn.Module):
     def forward(self, x):
         if self.how == "detach":
             return 2 * self.body(x).detach()
+        if self.how == "sign":
+            return 2 * self.body(torch.sign(x))
+        if self.how == "branch":
+            with torch.no_grad():
+                beside = self.body[:4](x)
+            return self.body[4:](self.body[:4](x) + beside)
         with torch.no_grad() if self.how == "no_grad" else torch.inference_mode():
             x = self.body(x)
         return 2 * x
 
 
 @needs_foolbox
-@pytest.mark.parametrize("how", ["no_grad", "inference_mode", "detach"])
-def test_a_network_whose_gradient_does_not_reach_the_images_is_refused(how):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no_grad", "none reaches the images: a part"),
+        ("inference_mode", "none reaches the images: a part"),
+        ("detach", "none reaches the images: a part"),
+        ("sign", "that of its logits is zero: a step"),
+        ("branch", r"none passes module 'body.body\.\d', which runs under torch\.no_grad or detaches"),
+    ],
+)
+def test_a_network_whose_gradient_does_not_reach_the_images_is_refused(how, said):
     given = subject()
     given.model.body = Cut(given.model.body, how)
     before = snapshot(given.model)
-    with pytest.raises(NotApplicableError, match="m: an attack follows gradients, and none reaches the images: a part"):
+    with pytest.raises(NotApplicableError, match=f"m: an attack follows gradients, and {said}"):
         Adversarial().parts(given)
     assert snapshot(given.model) == before
+
+
+@needs_foolbox
+def test_probabilities_have_a_gradient_though_their_sum_has_none():
+    given = subject()
+    given.model.body.append(nn.Softmax(1))
+    assert Adversarial().parts(given)

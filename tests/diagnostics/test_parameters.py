@@ -218,6 +218,39 @@ class Spare(Cut):
         return self.scale * self.head(self.body(x))
 
 
+class Sizes(nn.Module):
+    """Something of the same shape, whatever its input holds."""
+
+    def forward(self, x):
+        return torch.full_like(x, 0.5)
+
+
+class Aside(nn.Module):
+    """A branch without gradients that is added, thrown away, or depends on nothing but the shape."""
+
+    def __init__(self, used):
+        super().__init__()
+        torch.manual_seed(0)
+        self.lift, self.branch, self.head = nn.Conv2d(3, 4, 4, 4), nn.Sequential(nn.Tanh()), nn.Linear(4, CLASSES)
+        self.used, self.sizes = used, Sizes()
+
+    def forward(self, x):
+        x = self.lift(x)
+        with torch.no_grad():
+            y = self.sizes(x) if self.used == "shape" else self.branch(x)
+        return self.head((x if self.used == "no" else x + y).mean((2, 3)))
+
+
+def test_a_branch_without_gradients_is_named_where_the_loss_depends_on_it():
+    with pytest.raises(
+        VisionscopeError, match=r"Aside: no gradient passes module 'branch.0', on which the loss depends"
+    ):
+        measured(Hessian(k=1), with_scopes(Aside("yes").eval()))
+    for used in ("no", "shape"):
+        given = with_scopes(Aside(used).eval())
+        assert measured(Hessian(k=1), given)[0].eigenvalue == pytest.approx(exact(given, 1, 0.05)[0], rel=1e-4)
+
+
 def test_what_the_loss_does_not_depend_on_is_counted():
     given = with_scopes(Spare().eval())
     (row,) = measured(Hessian(k=1), given)

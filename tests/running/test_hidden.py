@@ -172,3 +172,35 @@ def test_a_frozen_network_is_another_job_of_curvature_and_the_same_of_all_else()
     }
     assert len(digests) == 3
     assert job_digest(**identity, diagnostic=hessian) in digests
+
+
+class Lazy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = torch.nn.LazyConv2d(4, 3), torch.nn.LazyLinear(10)
+
+    def forward(self, x):
+        return self.head(self.stem(x).mean((2, 3)))
+
+
+@networks.factory
+def lazy():
+    return Lazy()
+
+
+def test_a_network_without_shapes_is_told_to_see_images_first():
+    for name in ("calibration", "hessian"):
+        with pytest.raises(
+            TraceError, match=r"Lazy: 'stem.weight' has no shape yet; show the network some images once"
+        ):
+            visionscope.measure(name, lazy(), IMAGES, LABELS)
+
+
+def test_images_made_in_inference_mode_are_as_good_as_others():
+    with torch.inference_mode():
+        images = IMAGES.clone()
+    found, wanted = (
+        visionscope.hessian(networks.plain(), some, LABELS, mini_batches=1, k=1).table["eigenvalue"].to_pylist()
+        for some in (images, IMAGES)
+    )
+    assert found == wanted

@@ -138,5 +138,5 @@ def test_rounding_in_training_counts_and_its_observers_have_to_be_off():
 
 
 def test_a_batch_of_one_size_is_told():
-    with pytest.raises(TraceError, match=r"does not run on images of 3x16x16: .*: export it with a dynamic batch axis"):
+    with pytest.raises(TraceError, match=r"does not run on images of 3x16x16: .*: make it with a dynamic batch axis"):
         check_runs(networks.exported_for_two(), IMAGES)

@@ -17,6 +17,7 @@ from visionscope.core.types import Subject
 from visionscope.diagnostics._outcomes import predict
 from visionscope.diagnostics._perturbed import Pixels
 from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.tracing.obstacles import cut
 from visionscope.tracing.opaque import hidden
 
 LIBRARIES = {"fgsm": "foolbox", "pgd": "foolbox", "autoattack": "pyautoattack"}
@@ -65,30 +66,47 @@ def without_weight_gradients(model: nn.Module) -> Iterator[None]:
 
 
 def check_gradient(subject: Subject, name: str) -> None:
-    """Refuses a network whose gradient does not reach its images, by a pass of one.
+    """Refuses a network whose gradient does not reach its images, or is not its own, by a few passes of one image.
 
     Args:
         subject: with its sample.
         name: of the sample.
 
     Raises:
-        NotApplicableError: when it has none, or one that is not its own.
+        NotApplicableError: saying why.
     """
     found = hidden(subject.model)
     if found is not None and not found.gradients:
         raise NotApplicableError(f"{subject.label}: an attack follows gradients, and {found.reason}")
     image = next(iter(subject.samples[name].batches(0, 1, 1))).images
-    image = image.to(image_like(subject.model, image.shape[1:])).detach().requires_grad_()
-    reason = "a part of its forward runs under torch.no_grad, inference_mode or detach"
-    with evaluation_mode(subject.model), without_weight_gradients(subject.model), torch.enable_grad():
+    image = image.to(image_like(subject.model, image.shape[1:])).detach().clone().requires_grad_()
+    with (
+        evaluation_mode(subject.model),
+        without_weight_gradients(subject.model),
+        torch.enable_grad(),
+        torch.random.fork_rng(),
+    ):
         try:
-            with torch.random.fork_rng():
-                logits = predict(subject, image)
-            if logits.requires_grad and torch.autograd.grad(logits.sum(), image, allow_unused=True)[0] is not None:
-                return
+            reason = _missing_gradient(subject, image)
+            where = cut(subject.model, image) if found is None and not reason else ""
         except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0] or reason
-    raise NotApplicableError(f"{subject.label}: an attack follows gradients, and none reaches the images: {reason}")
+            reason, where = str(error).strip().partition("\n")[0], ""
+    if where:
+        reason = f"none passes module {where!r}, which runs under torch.no_grad or detaches"
+    if reason:
+        raise NotApplicableError(f"{subject.label}: an attack follows gradients, and {reason}")
+
+
+def _missing_gradient(subject: Subject, image: Tensor) -> str:
+    logits = predict(subject, image)
+    # The sum of probabilities would have no gradient.
+    weighted = (logits * torch.arange(1, logits.shape[1] + 1).to(logits)).sum()
+    gradient = torch.autograd.grad(weighted, image, allow_unused=True)[0] if weighted.requires_grad else None
+    if gradient is None:
+        return "none reaches the images: a part of its forward runs under torch.no_grad, inference_mode or detach"
+    if not gradient.any():
+        return "that of its logits is zero: a step or a rounding is in the way"
+    return ""
 
 
 def missing(attack: str) -> str:

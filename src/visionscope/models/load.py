@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from visionscope.core.inputs import channels_taken
 from visionscope.core.modes import evaluate
@@ -173,6 +174,8 @@ def state_digest(model: nn.Module, architecture: str) -> str:
     digest = hashlib.sha256(architecture.encode())
     for name, value in entries(model):
         if isinstance(value, Tensor):
+            if is_lazy(value):
+                raise ConfigError(f"model: {name!r} has no shape yet; show the network some images in the factory")
             if value.is_meta:
                 raise ConfigError(f"model: weights are on the meta device, such as {name!r}; load them first")
             digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())

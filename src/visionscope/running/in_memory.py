@@ -28,6 +28,7 @@ from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import data_text, with_leading
 from visionscope.running.subjects import asks_predictions, check_seen, looked_into, precision_of, scopes_of, unwatched
 from visionscope.tracing import watch
+from visionscope.tracing.opaque import check_ready
 
 _IMAGES = 256
 _BATCH = 32
@@ -169,6 +170,7 @@ def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
 
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
     if isinstance(model, nn.Module):
+        check_ready(model)
         return model, None
     check_model(model)
     loaded = load_subject(model)
@@ -270,6 +272,9 @@ class _Images:
                 "images: must be a floating-point tensor (n, channels, height, width) with n at least 1; got "
                 f"{str(self.images.dtype).removeprefix('torch.')} of shape {tuple(self.images.shape)}"
             )
+        if self.images.is_inference():  # autograd refuses what was made in inference mode
+            with torch.inference_mode(False):
+                object.__setattr__(self, "images", self.images.clone())
 
     @property
     def digest(self) -> str:

@@ -171,7 +171,7 @@ def measure(diagnostic: Any, subject: Subject, parts: Sequence[str]) -> Generato
         RuntimeError: when the diagnostic hands over other parts than these, or in another order.
     """
     handed = 0
-    with as_found(subject.model, seed=0), torch.enable_grad():
+    with torch.inference_mode(False), as_found(subject.model, seed=0), torch.enable_grad():
         with contextlib.closing(diagnostic.measure(subject, tuple(parts))) as measured:
             for part, rows in measured:
                 if part != parts[handed]:

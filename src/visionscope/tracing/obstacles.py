@@ -33,6 +33,7 @@ class ModuleCall:
         kwargs: the same.
         wanted: which of the tensors given needed a gradient.
         output: a detached copy of what it returned.
+        reached: whether a gradient passes back through what it returned.
     """
 
     path: str
@@ -41,6 +42,7 @@ class ModuleCall:
     kwargs: Any
     wanted: tuple[bool, ...]
     output: Any
+    reached: bool = True
 
 
 def module_calls(model: nn.Module, images: Tensor) -> list[ModuleCall]:
@@ -60,7 +62,8 @@ def module_calls(model: nn.Module, images: Tensor) -> list[ModuleCall]:
         opened.append((*tree_map(_copied, (args, kwargs)), wanted))
 
     def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        calls.append(ModuleCall(paths[id(module)], module, *opened.pop(), tree_map(_copied, output)))
+        reached = any(tensor.requires_grad for _, tensor in tensors_in(output))
+        calls.append(ModuleCall(paths[id(module)], module, *opened.pop(), tree_map(_copied, output), reached))
 
     with ExitStack() as handles:
         for module in model.modules():
@@ -72,6 +75,57 @@ def module_calls(model: nn.Module, images: Tensor) -> list[ModuleCall]:
 
 def _copied(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def cut(model: nn.Module, images: Tensor) -> str:
+    """The path of the first module that stands between a gradient and what the output depends on, or "".
+
+    Such modules run under `torch.no_grad`, or detach: they are given something with a gradient and return nothing with
+    one. Each is called again alone with changed input, and the network with changed results of it: only where both
+    make a difference is a gradient missing.
+
+    Args:
+        model: the network; gradients are on.
+        images: some; with `requires_grad` where gradients to them are asked for.
+    """
+    calls = module_calls(model, images)
+    for call in calls:
+        given, structure = tree_flatten((call.args, call.kwargs))
+        if not call.path or call.reached or not any(call.wanted):
+            continue
+        wanted = iter(call.wanted)
+        moved = [_moved(value) if isinstance(value, Tensor) and next(wanted) else value for value in given]
+        args, kwargs = tree_unflatten(moved, structure)
+        try:
+            with torch.no_grad():
+                again = call.module(*args, **kwargs)
+        except Exception:
+            continue  # it needs its surroundings
+        if _differ(again, call.output) and _differ(_with_changed(model, call.module, images), calls[-1].output):
+            return call.path
+    return ""
+
+
+@torch.no_grad()
+def _with_changed(model: nn.Module, module: nn.Module, images: Tensor) -> Any:
+    """What the network returns when a module's results are others."""
+    handle = module.register_forward_hook(lambda _, args, output: tree_map(_moved, output))
+    try:
+        return model(images)
+    finally:
+        handle.remove()
+
+
+def _moved(value: Any) -> Any:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+        return value
+    noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0)).to(value)
+    return value.detach() + (1 + value.detach().abs().max()) * noise
+
+
+def _differ(one: Any, other: Any) -> bool:
+    pairs = zip(tensors_in(one), tensors_in(other), strict=False)
+    return any(not torch.equal(left, right) for (_, left), (_, right) in pairs if left.is_floating_point())
 
 
 def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> VisionscopeError:

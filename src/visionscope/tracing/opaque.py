@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 from torch.fx import GraphModule
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from visionscope.core.inputs import image_like
@@ -20,7 +21,8 @@ _SMALL = (torch.int8, torch.uint8, torch.float8_e4m3fn, torch.float8_e5m2, torch
 _QUANTISERS = ("bitsandbytes", "torchao", "optimum.quanto", "hqq", "auto_gptq", "gptqmodel", "awq")
 _QUANTISED_OPERATIONS = ("quantized", "quantized_decomposed", "torchao", "bitsandbytes", "quanto")
 _PACKED = ("weight", "w_q", "wq")  # in names of integers that a quantiser packs several weights into
-_FIXED_BATCH = "; it may take batches of one size alone: export it with a dynamic batch axis"
+_FIXED_BATCH = "; it may take batches of one size alone: make it with a dynamic batch axis"
+_IN_SCRIPT = "The following operation failed in the TorchScript interpreter"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,13 @@ def check_ready(model: nn.Module) -> None:
         model: any network.
 
     Raises:
-        TraceError: for weights on the meta device, observers that record every pass, and graphs that were made in
-            training mode.
+        TraceError: for weights on the meta device or without a shape, observers that record every pass, and graphs that
+            were made in training mode.
     """
     name = type(model).__name__
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise TraceError(f"{name}: {path!r} has no shape yet; show the network some images once, model(images)")
         if tensor.is_meta:
             raise TraceError(
                 f"{name}: weights are on the meta device, such as {path!r}; load them first "
@@ -110,8 +114,12 @@ def check_runs(model: nn.Module, images: Tensor) -> None:
                 model(some)
             except Exception as error:
                 size = "x".join(str(length) for length in images.shape[1:])
-                reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                hint = _FIXED_BATCH if any(_is_exported(module) for module in model.modules()) else ""
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                reason = lines[-1 if lines[0].startswith(_IN_SCRIPT) else 0]
+                graphs = (
+                    _is_exported(module) or isinstance(module, torch.jit.ScriptModule) for module in model.modules()
+                )
+                hint = _FIXED_BATCH if any(graphs) else ""
                 raise TraceError(f"{type(model).__name__} does not run on images of {size}: {reason}{hint}") from error
 
 

@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from visionscope.core.inputs import image_like
 from visionscope.core.types import MINI_BATCH, Batch
-from visionscope.errors import NondeterminismError
+from visionscope.errors import NondeterminismError, VisionscopeError
 from visionscope.tracing.caches import clear_caches
-from visionscope.tracing.obstacles import check_functions, check_symmetry, explain, module_calls
+from visionscope.tracing.obstacles import check_functions, check_symmetry, cut, explain, module_calls
 from visionscope.tracing.record import tensors_in
 
 __all__ = ["check_functions", "check_passes", "check_symmetry", "explain", "graph_bytes", "twice_differentiable"]
@@ -161,10 +161,21 @@ def check_passes(
             raise NondeterminismError(_restless(model, images))
         if second_derivatives:
             with torch.enable_grad():
-                try:
-                    check_functions(model, images)
-                except RuntimeError as error:
-                    raise explain(model, images, error) from error
+                _check_gradients(model, images)
+
+
+def _check_gradients(model: nn.Module, images: Tensor) -> None:
+    try:
+        check_functions(model, images)
+        where = cut(model, images[:_FEW].clone())
+    except RuntimeError as error:
+        raise explain(model, images, error) from error
+    if where:
+        raise VisionscopeError(
+            f"{type(model).__name__}: no gradient passes module {where!r}, on which the loss depends: it runs under "
+            "torch.no_grad or detaches; let gradients through, or freeze the parameters in front of it "
+            "(requires_grad_(False)) to measure the others"
+        )
 
 
 def depends(
