@@ -171,7 +171,8 @@ def test_a_float64_parameter_beside_float32_ones_has_a_hessian() -> None:
 @pytest.mark.parametrize("question", ["hessian", "adversarial", "frequency_noise"])
 def test_what_half_precision_would_spoil_is_refused(question: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"precision: {question} is measured in fp32.* only; got 'float16', take fp32"
+        ConfigError,
+        match=f"precision: {question} is measured in fp32.* only; got 'float16', the type of most weights; take fp64",
     ):
         vs.measure(question, Clip().eval(), IMAGES, LABELS)
 

@@ -135,3 +135,27 @@ def test_a_name_that_cant_be_had_offline(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match=message) as raised:
         load_model("hf:nobody/no-vit", random_weights=0)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "weights"),
+    [
+        (
+            lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()} | {"loss.weight": torch.ones(3)}},
+            "checkpoint w.ckpt (state_dict.model, without 1 of its tensors: loss.weight)",
+        ),
+        (
+            lambda state: {"ema": {"module": {f"net.{k}": v for k, v in state.items()}}},
+            "checkpoint w.ckpt (ema.module.net)",
+        ),
+    ],
+)
+def test_weights_of_a_hub_model_under_a_prefix(wrap: Any, weights: str, tmp_path: Path, capfd: Any) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    first = load_model(f"hf:{tmp_path}/config.json", random_weights=5).model
+    torch.save(wrap(first.state_dict()), tmp_path / "w.ckpt")
+    capfd.readouterr()
+    loaded = load_model(f"hf:{tmp_path}/config.json@{tmp_path}/w.ckpt")
+    assert loaded.weights == weights
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in loaded.model.state_dict().items())
+    assert capfd.readouterr().err == ""  # the library's own report of names that it did not find stays away

@@ -182,7 +182,7 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         if pretrained:
             if path.is_file():
                 raise NoWeightsError("a configuration file comes without weights")
-            with _without_bars(transformers.utils.logging):
+            with _quiet(transformers.utils.logging):
                 model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
         else:
             model = _construct(
@@ -207,7 +207,7 @@ def _hf_names(state: State, model: Any) -> State:
     """Files of Hugging Face models keep the names of older releases; only the library's own loading translates them."""
     import transformers
 
-    with _without_bars(transformers.utils.logging):
+    with _quiet(transformers.utils.logging):
         read, info = type(model).from_pretrained(
             None, config=model.config, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -230,12 +230,15 @@ def _hf_config(transformers: Any, name: str, place: str) -> Any:
 
 
 @contextmanager
-def _without_bars(logging: Any) -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
+def _quiet(logging: Any) -> Iterator[None]:
+    """No progress bars and no report of names that did not fit: what matters of it is said as an error."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

@@ -143,9 +143,12 @@ def check_precision(
         ConfigError: when they can't; or `refusal`, where it is given.
     """
     if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
+        remedy = f"take {diagnostic.precisions[0]}"
+        if precision in ("float16", "bfloat16"):  # nobody asked for it, the weights have it
+            remedy = "the type of most weights; take fp64, or convert them with model.float()"
         raise refusal(
             f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
-            f"got {precision!r}, take {diagnostic.precisions[0]}"
+            f"got {precision!r}, {remedy}"
         )
 
 
