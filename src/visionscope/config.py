@@ -268,6 +268,12 @@ def _one_line(message: str, flags: Sequence[str]) -> str:
     if unknown:
         return f"{unknown[1]}: there is no such flag.{nearest(unknown[1], flags)}"
     wrong = re.search(r'[Pp]arser key "([^"]+)":? (?:element \d+: )?Expected an? (.+?)\. Got value: (.*)$', text)
+    optional = re.search(
+        r'[Pp]arser key "([^"]+)":? Does not validate .* Subtypes: \[(.+?)\] Errors: .* value: (.*)$', text
+    )
+    if optional:
+        expected = optional[2].replace(", <class 'NoneType'>", "").removeprefix("typing.")
+        return f"{optional[1]}: {_rule(expected)}; got {optional[3]!r}.{_choice(expected, optional[3])}".rstrip(".")
     if wrong:
         return f"{wrong[1]}: {_rule(wrong[2])}; got {wrong[3]!r}.{_choice(wrong[2], wrong[3])}".rstrip(".")
     return text

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionscope.config import Parser, add_study_flags, study_from, study_from_file, study_from_flags, study_text
+from visionscope.config import (
+    Parser,
+    add_study_flags,
+    diagnostic_of,
+    study_from,
+    study_from_file,
+    study_from_flags,
+    study_text,
+)
 from visionscope.core.objective import Objective
 from visionscope.diagnostics.corruption import Corruption
 from visionscope.diagnostics.fourier import Fourier
@@ -258,3 +266,19 @@ def test_lists_are_written_with_commas(text: str) -> None:
 def test_an_item_of_a_list_is_checked_as_the_field_is() -> None:
     with pytest.raises(ConfigError, match=r"corruption.severities: must be an integer; got 'one'"):
         from_flags("resnet18", "--data", "embedded", "--only", "corruption", "--corruption.severities", "1,one")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("hessian", {"fraction": "ten"}, r"hessian.fraction: must be a number; got 'ten'$"),
+        (
+            "density",
+            {"parameters": "trainble"},
+            r"density.parameters: must be one of trainable, all; got 'trainble'. Did you mean 'trainable'\?",
+        ),
+    ],
+)
+def test_a_field_that_may_be_left_out_says_its_rule_like_any_other(name, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        diagnostic_of(name, fields)
