@@ -19,7 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = sorted(path for folder in ("src", "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
-MOST_PUBLIC_NAMES = 16
+MOST_PUBLIC_NAMES = 17
 
 # What a library may be imported by, file by file; import-linter can't tell torchvision.models from torchvision.
 IMPORTERS = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
     from visionscope.running.store import Store as Store
+    from visionscope.tracing.keeping import keeps_axes as keeps_axes
     from visionscope.training.train import train as train
 
 # Imported when first used, so that `visionscope --help` answers at once.
@@ -31,6 +32,7 @@ _HOMES = {
     "fourier": "api",
     "harmonize": "building.harmonize",
     "hessian": "api",
+    "keeps_axes": "tracing.keeping",
     "landscape": "api",
     "load_model": "models.load",
     "measure": "api",

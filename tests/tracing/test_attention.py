@@ -19,7 +19,8 @@ from visionscope.core.types import Kind
 from visionscope.errors import TraceError
 from visionscope.models.windows import LocalAttention
 from visionscope.tracing import trace
-from visionscope.tracing.attention import _fused, find_attention, read_attention
+from visionscope.tracing.attention import find_attention, read_attention
+from visionscope.tracing.written_out import fused
 
 
 def vit(**changes):
@@ -280,7 +281,7 @@ def test_written_out_it_is_torch_s_own_attention(data):
     elif kind == "causal":
         given_to["is_causal"] = True
     tensors = drawn(batch, heads, queries, width), drawn(batch, heads, keys, width), drawn(batch, heads, keys, width)
-    output, probabilities = _fused(*tensors, **given_to)
+    output, probabilities = fused(*tensors, **given_to)
     close = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
     torch.testing.assert_close(output, F.scaled_dot_product_attention(*tensors, **given_to), **close)
     assert probabilities.shape == (batch, heads, queries, keys)

@@ -92,7 +92,7 @@ def test_tokens_in_front_are_left_out(prefix: int, grid: tuple[int, int], channe
     tensor = torch.cat([torch.full((2, prefix, channels), -1), indexed(shape).flatten(2).mT], dim=1)
     assert shape_of(joined) == list(tensor.shape)
     how = arrangement(joined)
-    assert how.prefix == prefix
+    assert how.placeless == prefix
     assert torch.equal(to_grid(tensor, how), indexed(shape))
     # Splitting the channels into heads leaves the tokens alone; cutting them off leaves the grid.
     heads = reshaped(joined, (2, prefix + math.prod(grid), 1, channels))

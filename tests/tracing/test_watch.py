@@ -177,7 +177,9 @@ def test_images_that_do_not_fit_give_one_line(model: nn.Module, size: tuple[int,
 
 def test_a_network_without_maps_is_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-    with pytest.raises(TraceError, match="Sequential has no feature maps that keep a grid; name modules by hand"):
+    with pytest.raises(
+        TraceError, match="Sequential has no feature maps that keep a grid: no residual sum and no block gives one"
+    ):
         trace(model, torch.zeros(1, 3, 4, 4))
     assert trace(model, torch.zeros(1, 3, 4, 4), points_needed=False).points == ()
 

@@ -88,8 +88,9 @@ def figure(table: pa.Table, map_point: str = "") -> Figure:
         map_point: whose maps are drawn; the last that has any by default.
     """
     models = rows_by_model(summary(_with_all_leading(table)))
-    read = {model: [row for row in rows if row["distance"] is not None] for model, rows in models.items()}
-    distances = [_distance_panel(model, rows) for model, rows in read.items()]
+    read = {model: [row for row in rows if row["entropy"] is not None] for model, rows in models.items()}
+    placed = {model: [row for row in rows if row["distance"] is not None] for model, rows in read.items()}
+    distances = [_distance_panel(model, rows) for model, rows in placed.items() if rows]
     means = {model: [row for row in rows if row["head"] is None] for model, rows in read.items()}
     further = [
         _mean_panel("Attention entropy", "entropy / log(keys)", means, "entropy_share", ""),
@@ -109,7 +110,12 @@ def figure(table: pa.Table, map_point: str = "") -> Figure:
         said.append("Attention within windows can't reach further than the window.")
     if maps:
         said.append("Maps: attention of the one image as a share of its largest value, a map per head.")
-    unread = sum(row["note"] != "" for rows in models.values() for row in rows)
+    lost = sum(row["distance"] is None for rows in read.values() for row in rows if row["head"] is None)
+    if lost:
+        said.append(
+            f"At {lost} point{'s' if lost > 1 else ''} it is not known where tokens lie, so there is no distance."
+        )
+    unread = sum(row["entropy"] is None for rows in models.values() for row in rows)
     if unread:
         said.append(f"{unread} attention{'s' if unread > 1 else ''} could not be read; the table says why.")
     return Figure(

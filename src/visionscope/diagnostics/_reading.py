@@ -58,7 +58,7 @@ class AttentionRow:
     map: tuple[float, ...] = column("of the one image: attention that each place receives, row by row from the top")
     map_width: int = column("places in a row of the map; 0 without a map")
     map_of: str = column("whose attention the map shows: class token, or mean over queries")
-    note: str = column("why there is no value")
+    note: str = column("why a value is missing")
 
 
 class Reading:
@@ -79,7 +79,7 @@ class Reading:
         for one in self._attentions:
             by_point.setdefault(one.point.name, []).append(one)
         for attentions in by_point.values():
-            readable = [one for one in attentions if not one.note]
+            readable = [one for one in attentions if one.is_readable]
             heads = sum(one.heads for one in readable)
             first = 0
             for one in readable:
@@ -90,28 +90,30 @@ class Reading:
             if readable:
                 # Each attention has its own number of keys and hence of windows: heads are what is averaged over.
                 values = np.concatenate([np.concatenate(self._values[one]) for one in readable], axis=2).mean(2)
-                largest = max(readable, key=lambda one: _placed(one)[1].count)
+                # Where one has no distance the mean over heads has none.
+                largest = max(readable, key=lambda one: (not _is_placed(one), _placed(one)[1].count))
                 yield self._row(largest, values, heads)
             for one in attentions:
-                if one.note:
+                if not one.is_readable:
                     yield self._row(one, None, heads)
 
     def _read(self) -> None:
         subject, (start, stop) = self._subject, self._span
-        like = None
+        assert subject.input is not None
+        # Before attention is read: the passes that try types must not be taken for those of the images.
+        like = image_like(subject.model, (len(subject.input.mean), *subject.input.size))
         batch: list[int] = []
 
         def take(attention: Attention, probabilities: Tensor) -> None:
             with torch.autocast(probabilities.device.type, enabled=False):
                 high = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
                 self._values[attention].append(self._measured(attention, high, batch))
-                if self._alone is not None:
+                if self._alone is not None and _is_placed(attention):
                     self._maps[attention] = received(attention, high[0]).double().cpu().numpy()
 
         with _outcomes.passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
             for images in subject.samples[self._sample].batches(start, stop, _outcomes.BATCH):
                 batch[:] = images.positions.tolist()
-                like = image_like(subject.model, images.images.shape[1:]) if like is None else like
                 subject.model(images.images.to(like))
 
     def _measured(self, attention: Attention, probabilities: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:
@@ -152,8 +154,8 @@ class Reading:
             means = values.mean(0)
             squared = ((values - means) ** 2).sum(0)
             measured = {
-                "distance": means[0],
-                "distance_deviation": squared[0],
+                "distance": means[0] if _is_placed(one) else None,
+                "distance_deviation": squared[0] if _is_placed(one) else None,
                 "entropy": means[1],
                 "entropy_deviation": squared[1],
                 "entropy_share": means[2],
@@ -175,7 +177,7 @@ class Reading:
             prefix_tokens=keys.prefix if keys else 0,
             **{name: None if value is None else float(value) for name, value in measured.items()},
             diagonal=diagonal,
-            uniform_distance=place.uniform if place else None,
+            uniform_distance=place.uniform if place and _is_placed(one) else None,
             image=self._alone,
             map=tuple(shown.tolist()),
             map_width=keys.grid[1] if keys and len(shown) else 0,
@@ -216,8 +218,12 @@ def _placed(attention: Attention) -> tuple[Tokens, Tokens]:
     return attention.queries, attention.keys
 
 
+def _is_placed(attention: Attention) -> bool:
+    return all(tokens is not None and tokens.are_placed for tokens in (attention.queries, attention.keys))
+
+
 def _reach(attention: Attention) -> str:
-    if attention.keys is None:
+    if attention.keys is None or not attention.keys.are_placed:
         return ""
     if len(attention.keys.positions) == 1:
         return "global"

@@ -164,10 +164,10 @@ def attentions_of(subject: Subject) -> tuple[Attention, ...]:
     """
     if subject.input is None or subject.trace is None:
         raise ConfigError(f"attention: needs the size of the images and the trace of {subject.label}")
-    if not any(point.kind is Kind.MSA for point in subject.trace.points):
-        raise NotApplicableError(f"{subject.label}: has no self-attention (no point of kind msa)")
+    if not any(one.stream.kind is Kind.MSA for one in subject.trace.residuals):
+        raise NotApplicableError(f"{subject.label}: has no self-attention (no residual branch of kind msa)")
     example = torch.zeros(1, len(subject.input.mean), *subject.input.size)
     found = find_attention(subject.model, subject.trace, example)
-    if all(one.note for one in found):
+    if not any(one.is_readable for one in found):
         raise NotApplicableError(f"{subject.label}: none of its attention can be read; {found[0].note}")
     return found

@@ -1,14 +1,12 @@
 """Reading the attention of a model: the probabilities of each msa branch in every pass, and where its tokens lie."""
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -19,15 +17,15 @@ from visionscope.tracing.axes import Axes, Axis, fresh
 from visionscope.tracing.operations import is_alias
 from visionscope.tracing.record import Frame, Node, Recorder, function_name, module_calls
 from visionscope.tracing.sums import Sum, find_sums
-from visionscope.tracing.tokens import Tokens, UnplacedError, tokens_of
+from visionscope.tracing.tokens import Tokens, UnplacedError, UnreadableError, tokens_of, unplaced
 from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, _Watcher, refuse_wrapped, shadow
+from visionscope.tracing.written_out import MULTI_HEAD, fused, multi_head
 
 _FORMS = {"scaled_dot_product_attention": "fused", "multi_head_attention_forward": "multi_head", "softmax": "softmax"}
 _MIXES_HEADS = ("linear", "conv 1x1")
-_MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Attention:
     """One attention of one branch: a branch may have several, such as one for each direction of stripes.
 
@@ -40,9 +38,9 @@ class Attention:
         pattern: the axes of the probabilities as the left side of an einops pattern.
         target: the right side: (batch, windows, heads, queries, keys).
         sizes: of the named parts.
-        queries: where the queries lie; None where that is not known.
-        keys: where the keys lie.
-        note: why it can't be read or placed; empty where it can.
+        queries: where the queries lie; None where it can't be read.
+        keys: where the keys lie; likewise.
+        note: why it can't be read, or why there is no distance; empty where all can be told.
     """
 
     point: Point
@@ -58,6 +56,11 @@ class Attention:
     note: str = ""
 
     @property
+    def is_readable(self) -> bool:
+        """Whether its probabilities can be read, wherever its tokens lie."""
+        return bool(self.pattern)
+
+    @property
     def heads(self) -> int:
         """Number of heads; 0 where it can't be read."""
         return math.prod(size for name, size in self.sizes if name.startswith("n")) if self.pattern else 0
@@ -66,7 +69,7 @@ class Attention:
 Callback = Callable[[Attention, Tensor], None]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Seen:
     """A call that may be an attention: its output, its place in the pass, the axes of its operands."""
 
@@ -76,6 +79,7 @@ class _Seen:
     form: str
     queries: Axes | None
     keys: Axes | None
+    shapes: tuple[tuple[int, ...], ...]
     heads: int
     last: bool
 
@@ -96,12 +100,14 @@ class _AttentionRecorder(Recorder):
         frame, given = self._stack[-1], kwargs or {}
         number = self._numbers.get((frame, form), -1) + 1
         self._numbers[frame, form] = number
-        operands = [self._axes(value) for value in _operands(args, given)]
+        tensors = _operands(args, given)
+        operands = [self._axes(value) for value in tensors]
+        shapes = tuple(tuple(value.shape) for value in tensors if isinstance(value, Tensor))
         result = super().__torch_function__(func, types, args, kwargs)
         for _, node in self._find(result)[:1]:
             last = form != "softmax" or _axis_of_softmax(args, given) in {-1, len(node.shape) - 1}
-            heads = int(_MULTI_HEAD.bind(*args, **given).arguments["num_heads"]) if form == "multi_head" else 0
-            self.seen.append(_Seen(node, frame, number, form, operands[0], operands[1], heads, last))
+            heads = int(MULTI_HEAD.bind(*args, **given).arguments["num_heads"]) if form == "multi_head" else 0
+            self.seen.append(_Seen(node, frame, number, form, operands[0], operands[1], shapes, heads, last))
         return result
 
     def _axes(self, value: Any) -> Axes | None:
@@ -129,7 +135,7 @@ def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Att
         example: images of the size to be used; only their shape matters, device and type are the network's.
 
     Returns:
-        At least one per msa point; `note` says what can't be read.
+        At least one per msa sum, with a grid or without; `note` says what can't be read or placed.
     """
     refuse_wrapped(model)
     device = "meta" if found.device == "meta" else None
@@ -142,39 +148,36 @@ def find_attention(model: nn.Module, found: Trace, example: Tensor) -> tuple[Att
             copy(images)
     sums = find_sums(recorder.record)
     stops, image = {one.node for one in sums}, (example.shape[-2], example.shape[-1])
-    by_point: dict[str, list[Attention]] = {point.name: [] for point in found.points if point.kind is Kind.MSA}
+    streams = {
+        (one.site.path, one.site.call, one.site.number): one.stream
+        for one in found.residuals
+        if one.stream.kind is Kind.MSA
+    }
+    by_point: dict[str, list[Attention]] = {point.name: [] for point in streams.values()}
     for one in sums:
-        point = _point_of(one, found)
-        if point is None or point.name not in by_point:
+        point = _point_of(one, streams)
+        if point is None:
             continue
         inside = _inside(one, stops)
         for seen in recorder.seen:
             if seen.node in inside and (seen.form != "softmax" or _is_of_product(seen.node, inside)):
                 attention = _placed(seen, point, image)
                 if _is_changed(seen, inside):
-                    attention = dataclasses.replace(attention, note="its probabilities are changed after the softmax")
+                    changed = "its probabilities are changed after the softmax"
+                    attention = dataclasses.replace(attention, note=changed, pattern="", queries=None, keys=None)
                 by_point[point.name].append(attention)
     missing = "it has no softmax over the product of queries and keys"
     return tuple(
         attention
-        for point in found.points
-        if point.name in by_point
+        for point in streams.values()
         for attention in by_point[point.name] or [Attention(point, note=missing)]
     )
 
 
-def _point_of(one: Sum, found: Trace) -> Point | None:
-    """The default point of a residual sum: the sum itself, or its call's result where an activation follows."""
+def _point_of(one: Sum, streams: Mapping[tuple[str, int, int], Point]) -> Point | None:
+    """The point of a residual sum, where an attention is what it adds."""
     frame = one.node.frame
-    for point in found.points:
-        site = found.sites[point.name]
-        if frame is None or (site.path, site.call) != (frame.path, frame.call):
-            continue
-        if (site.role == "sum" and site.number == one.node.ordinal) or (
-            site.role == "output" and point.kind is one.kind
-        ):
-            return point
-    return None
+    return streams.get((frame.path if frame else "", frame.call if frame else 0, one.node.ordinal))
 
 
 def _inside(one: Sum, stops: set[Node]) -> set[Node]:
@@ -224,33 +227,49 @@ def _placed(seen: _Seen, point: Point, image: tuple[int, int]) -> Attention:
     try:
         leading, queries, keys, before_keys = _axes_of(seen)
         pattern, target, sizes = _patterns(leading)
-        return dataclasses.replace(
-            attention,
-            pattern=pattern,
-            target=target,
-            sizes=sizes,
-            queries=tokens_of(queries, leading, point.grid, image),
-            keys=tokens_of(keys, before_keys, point.grid, image),
-        )
-    except UnplacedError as error:
+        try:
+            placed = tokens_of(queries, leading, point.grid, image), tokens_of(keys, before_keys, point.grid, image)
+            note = ""
+        except UnplacedError as error:
+            windows = math.prod(size for name, size in sizes if name.startswith("w"))
+            placed = unplaced(queries.size, windows), unplaced(keys.size, windows)
+            note = f"no distance: {error}"
+    except UnreadableError as error:
         return dataclasses.replace(attention, note=str(error))
+    return dataclasses.replace(
+        attention, pattern=pattern, target=target, sizes=sizes, queries=placed[0], keys=placed[1], note=note
+    )
 
 
 def _axes_of(seen: _Seen) -> tuple[Axes, Axis, Axis, Axes]:
     """Of the probabilities: the axes in front, of the queries and of the keys, and those in front of the keys."""
     if not seen.last:
-        raise UnplacedError("its softmax is not over the last axis")
+        raise UnreadableError("its softmax is not over the last axis")
     if seen.form == "softmax":
-        axes = seen.node.axes
-        if axes is None or len(axes) < 3:
-            raise UnplacedError("its tokens could not be followed back to the image")
+        axes = seen.node.axes or _by_definition(seen.node.shape)
+        if len(axes) < 3:
+            raise UnreadableError("which images and heads its probabilities belong to could not be followed")
         return axes[:-2], axes[-2], axes[-1], axes[:-2]
-    if seen.queries is None or seen.keys is None or len(seen.queries) < 3:
-        raise UnplacedError("its queries or keys could not be followed back to the image")
+    queries = seen.queries or _by_definition(seen.shapes[0], seen.form)
+    keys = seen.keys or _by_definition(seen.shapes[1], seen.form)
+    if len(queries) < 3:
+        raise UnreadableError("which images and heads its probabilities belong to could not be followed")
     if seen.form == "multi_head":  # (tokens, batch, channels), whatever the module takes
-        leading = (seen.queries[1], fresh("c", seen.heads))
-        return leading, seen.queries[0], seen.keys[0], (seen.keys[1],)
-    return seen.queries[:-2], seen.queries[-2], seen.keys[-2], seen.keys[:-2]
+        leading = (queries[1], fresh("c", seen.heads))
+        return leading, queries[0], keys[0], (keys[1],)
+    return queries[:-2], queries[-2], keys[-2], keys[:-2]
+
+
+def _by_definition(shape: Sequence[int], form: str = "") -> Axes:
+    """The axes that attention has where the way from the image was lost: (images, heads, tokens, ...)."""
+    places = (1, 0) if form == "multi_head" else (0, 1)
+    if len(shape) < 3 or shape[places[0]] != TRACE_BATCH:
+        raise UnreadableError("which images and heads its probabilities belong to could not be followed")
+    axes = [fresh("?", size) for size in shape]
+    axes[places[0]] = fresh("b", TRACE_BATCH)
+    if len(shape) == 4:
+        axes[1] = fresh("c", shape[1])
+    return tuple(axes)
 
 
 def _patterns(leading: Axes) -> tuple[str, str, tuple[tuple[str, int], ...]]:
@@ -263,15 +282,15 @@ def _patterns(leading: Axes) -> tuple[str, str, tuple[tuple[str, int], ...]]:
         for digit in axis.digits:
             role = {"b": "b", "h": "w", "w": "w", "c": "n"}.get(digit.role)
             whole = role != "b" or (not names["b"] and digit.size == TRACE_BATCH)
-            if role is None or not whole or axis.prefix:
-                raise UnplacedError("which images and heads its probabilities belong to could not be followed")
+            if role is None or not whole or not axis.is_plain:
+                raise UnreadableError("which images and heads its probabilities belong to could not be followed")
             name = "b" if role == "b" else f"{role}{len(names[role])}"
             names[role].append(name)
             sizes[name] = digit.size
             group.append(name)
         groups.append(f"({' '.join(group)})" if group else "1")
     if not names["b"]:
-        raise UnplacedError("which images its probabilities belong to could not be followed")
+        raise UnreadableError("which images its probabilities belong to could not be followed")
     sizes.pop("b")
     target = f"b ({' '.join(names['w'])}) ({' '.join(names['n'])}) q k"
     return f"{' '.join(groups)} q k", target, tuple(sorted(sizes.items()))
@@ -282,7 +301,7 @@ class _Reader(_Watcher):
 
     def __init__(self, model: nn.Module, found: Trace, attentions: Sequence[Attention], callback: Callback) -> None:
         super().__init__(model, found, (), lambda point, maps: None)
-        self._attentions = {(one.path, one.call, one.form, one.number): one for one in attentions if not one.note}
+        self._attentions = {(one.path, one.call, one.form, one.number): one for one in attentions if one.is_readable}
         self._wanted = len(self._attentions)
         self._hand_over = callback
 
@@ -302,9 +321,9 @@ class _Reader(_Watcher):
         if attention is None:
             return func(*args, **kwargs)
         if form == "fused":
-            result, probabilities = _fused(*args, **kwargs)
+            result, probabilities = fused(*args, **kwargs)
         elif form == "multi_head":
-            result, probabilities = _multi_head(func, args, kwargs)
+            result, probabilities = multi_head(func, args, kwargs)
         else:
             result = probabilities = func(*args, **kwargs)
         self._delivered += 1
@@ -321,46 +340,10 @@ def _arranged(attention: Attention, probabilities: Tensor) -> Tensor:
             f"{attention.point.name}: its attention is {tuple(probabilities.shape[-2:])} where the trace saw {traced}"
         )
     arranged: Tensor = rearrange(probabilities, f"{attention.pattern} -> {attention.target}", **dict(attention.sizes))
+    for place, tokens in ((-2, attention.queries), (-1, attention.keys)):
+        if tokens.order != tuple(range(tokens.count)):
+            arranged = arranged.index_select(place, torch.tensor(tokens.order, device=arranged.device))
     return arranged
-
-
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """`F.scaled_dot_product_attention` as its documentation writes it out, in at least float32."""
-    if enable_gqa:
-        key, value = (one.repeat_interleave(query.shape[-3] // one.shape[-3], -3) for one in (key, value))
-    with torch.autocast(query.device.type, enabled=False):
-        high = torch.promote_types(query.dtype, torch.float32)
-        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        scores = (query.to(high) * factor) @ key.to(high).transpose(-2, -1)
-        if is_causal:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(hidden, -math.inf)
-        if attn_mask is not None:
-            shown = attn_mask.dtype == torch.bool
-            scores = scores.masked_fill(~attn_mask, -math.inf) if shown else scores + attn_mask
-        probabilities = scores.softmax(-1)
-        kept = F.dropout(probabilities, dropout_p) if dropout_p else probabilities
-        return (kept @ value.to(high)).to(value.dtype), probabilities
-
-
-def _multi_head(func: Any, args: Any, kwargs: Any) -> tuple[Any, Tensor]:
-    """The multi-head attention of torch, asked for the weights of each head."""
-    asked = _MULTI_HEAD.bind(*args, **kwargs)
-    asked.apply_defaults()
-    wanted, averaged = asked.arguments["need_weights"], asked.arguments["average_attn_weights"]
-    asked.arguments.update(need_weights=True, average_attn_weights=False)
-    output, probabilities = func(*asked.args, **asked.kwargs)
-    shown = probabilities.mean(1) if averaged else probabilities
-    return (output, shown if wanted else None), probabilities
 
 
 @contextmanager
@@ -376,7 +359,7 @@ def read_attention(
     Args:
         model: the network that was traced.
         found: its trace.
-        attentions: of `find_attention`; those with a note are passed over.
+        attentions: of `find_attention`; those that can't be read are passed over.
         callback: called with an attention and its probabilities (batch, windows, heads, queries, keys), prefix tokens
             first, in model order; windows is 1 where all tokens see each other.
 

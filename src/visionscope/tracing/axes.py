@@ -21,30 +21,61 @@ class Digit:
         role: `b`, `c`, `h`, `w`, or `?` for an extent without a place in the image.
         stride: of this digit within the root.
         size: number of values.
+        extent: of the root.
     """
 
     root: int
     role: str
     stride: int
     size: int
+    extent: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One axis of a tensor: tokens in front that have no place in the grid, then the product of the digits."""
+    """One axis of a tensor: the row-major product of its digits, or some of its values in another order.
+
+    Attributes:
+        digits: whose product the axis is.
+        entries: for each entry of the axis its index in that product, -1 for a token without a place in the grid (class
+            and register tokens); None where the axis is the product itself.
+        transformed: whether the entries are frequencies, not places.
+    """
 
     digits: tuple[Digit, ...]
-    prefix: int = 0
+    entries: tuple[int, ...] | None = None
+    transformed: bool = False
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.prefix + math.prod(digit.size for digit in self.digits)
+        return math.prod(digit.size for digit in self.digits) if self.entries is None else len(self.entries)
 
     @property
     def roles(self) -> frozenset[str]:
         """The roles of its digits."""
         return frozenset(digit.role for digit in self.digits)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the product of its digits, which views may split and merge."""
+        return self.entries is None and not self.transformed
+
+    @property
+    def placeless(self) -> tuple[int, ...]:
+        """Which entries have no place in the grid."""
+        return tuple(index for index, entry in enumerate(self.entries or ()) if entry < 0)
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """Which entry holds each value of the product; None where one is missing or there twice."""
+        size = math.prod(digit.size for digit in self.digits)
+        if self.entries is None:
+            return tuple(range(size))
+        places = {entry: index for index, entry in enumerate(self.entries) if entry >= 0}
+        if len(places) != size or len(self.entries) - len(self.placeless) != size:
+            return None
+        return tuple(places[value] for value in range(size))
 
 
 Axes = tuple[Axis, ...]
@@ -52,7 +83,7 @@ Axes = tuple[Axis, ...]
 
 def fresh(role: str, size: int) -> Axis:
     """An axis over a new extent."""
-    return Axis((Digit(next(_roots), role, 1, size),) if size > 1 or role in "hw" else ())
+    return Axis((Digit(next(_roots), role, 1, size, size),) if size > 1 or role in "hw" else ())
 
 
 def image_axes(shape: Sequence[int]) -> Axes:
@@ -67,8 +98,8 @@ def reshaped(axes: Axes, shape: Sequence[int]) -> Axes | None:
         axes: of the tensor that is viewed.
         shape: of the result.
     """
-    if any(axis.prefix for axis in axes):
-        return _reshaped_beside_prefix(axes, shape)
+    if not all(axis.is_plain for axis in axes):
+        return _reshaped_beside(axes, shape)
     rest = [digit for axis in axes for digit in axis.digits if digit.size > 1]
     result = []
     for size in shape:
@@ -92,8 +123,9 @@ def reshaped(axes: Axes, shape: Sequence[int]) -> Axes | None:
     return None if rest else tuple(result)
 
 
-def _reshaped_beside_prefix(axes: Axes, shape: Sequence[int]) -> Axes | None:
-    place = next(index for index, axis in enumerate(axes) if axis.prefix)
+def _reshaped_beside(axes: Axes, shape: Sequence[int]) -> Axes | None:
+    """The same where an axis that is no plain product stays whole."""
+    place = next(index for index, axis in enumerate(axes) if not axis.is_plain)
     before = math.prod(axis.size for axis in axes[:place])
     size = axes[place].size
     for split, width in enumerate(shape):
@@ -120,31 +152,56 @@ def resized(axis: Axis, size: int) -> Axis:
     if axis.size == size:
         return axis
     roles = axis.roles
-    role = next(iter(roles)) if len(roles) == 1 and not axis.prefix else "?"
+    role = next(iter(roles)) if len(roles) == 1 and axis.is_plain else "?"
     return fresh(role, size)
 
 
+def is_placed(axis: Axis) -> bool:
+    """Whether its entries are places of the image or tokens beside them."""
+    return bool(axis.roles & {"h", "w"})
+
+
+def rearranged(axis: Axis, index: Sequence[int]) -> Axis:
+    """The axis whose entry i is entry index[i] of the given one: a permutation, a selection, a repetition.
+
+    Args:
+        axis: with places of the image.
+        index: into its entries, none negative.
+    """
+    entries = range(axis.size) if axis.entries is None else axis.entries
+    return _ordered(axis, tuple(entries[place] for place in index))
+
+
+def _ordered(axis: Axis, entries: tuple[int, ...]) -> Axis:
+    if entries and max(entries) < 0:
+        return fresh("?", len(entries))
+    whole = entries == tuple(range(math.prod(digit.size for digit in axis.digits)))
+    return dataclasses.replace(axis, entries=None if whole else entries)
+
+
 def concatenated(parts: Sequence[Axis]) -> Axis:
-    """The axis along which tensors were joined: tokens before the one part that has a grid become its prefix."""
-    grids = [index for index, axis in enumerate(parts) if axis.roles & {"h", "w"}]
+    """The axis along which tensors were joined: pieces of one grid come together, other tokens stand beside them."""
+    grids = [axis for axis in parts if is_placed(axis)]
     size = sum(axis.size for axis in parts)
-    if len(grids) == 1 and grids[0] == len(parts) - 1 and {"h", "w"} <= parts[-1].roles:
-        return Axis(parts[-1].digits, size - parts[-1].size + parts[-1].prefix)
+    same = len({(axis.digits, axis.transformed) for axis in grids}) == 1
+    if same and ({"h", "w"} <= grids[0].roles or any(axis.entries is not None for axis in grids)):
+        entries: list[int] = []
+        for axis in parts:
+            here = range(axis.size) if axis.entries is None else axis.entries
+            entries += here if is_placed(axis) else [-1] * axis.size
+        return _ordered(grids[0], tuple(entries))
     roles = frozenset().union(*(axis.roles for axis in parts))
-    return fresh(next(iter(roles)) if len(roles) == 1 else "?", size)
+    return fresh(next(iter(roles)) if len(roles) == 1 and not grids else "?", size)
 
 
 def cut(axis: Axis, start: int, stop: int, step: int) -> Axis:
     """The axis after the slice start:stop:step (indices already resolved against its size)."""
-    length = len(range(start, stop, step))
-    if (start, length) == (0, axis.size) and step == 1:
+    index = range(start, stop, step)
+    if (start, len(index)) == (0, axis.size) and step == 1:
         return axis
-    if axis.prefix and step == 1:
-        if stop == axis.size and start <= axis.prefix:
-            return Axis(axis.digits, axis.prefix - start)
-        if stop <= axis.prefix:
-            return fresh("?", length)
-    return resized(axis, length)
+    if not is_placed(axis) or (len(axis.roles) == 1 and axis.entries is None):
+        return resized(axis, len(index))  # a crop, or every second row, is a smaller grid
+    return rearranged(axis, index)
 
 
 def is_map(axes: Axes | None) -> bool:
@@ -153,7 +210,8 @@ def is_map(axes: Axes | None) -> bool:
         return False
     digits = [digit for axis in axes for digit in axis.digits]
     roles = {digit.role for digit in digits}
-    return {"b", "h", "w"} <= roles and "?" not in roles and len(set(digits)) == len(digits)
+    known = {"b", "h", "w"} <= roles and "?" not in roles and len(set(digits)) == len(digits)
+    return known and all(axis.is_plain or (axis.order is not None and not axis.transformed) for axis in axes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +222,8 @@ class Arrangement:
         pattern: the tensor's axes, as the left side of an einops pattern.
         target: the right side.
         sizes: of the named parts of height, width and channels; the batch is what remains.
-        token_axis: the axis that carries prefix tokens, or None.
-        prefix: how many.
+        selected: by axis, which entries lie in the grid, in its order; axes of which all do, in order, are not there.
+        placeless: how many entries do not (class, distillation and register tokens).
         grid: height and width.
         channels: number of channels.
     """
@@ -173,8 +231,8 @@ class Arrangement:
     pattern: str
     target: str
     sizes: tuple[tuple[str, int], ...]
-    token_axis: int | None
-    prefix: int
+    selected: tuple[tuple[int, tuple[int, ...]], ...]
+    placeless: int
     grid: tuple[int, int]
     channels: int
 
@@ -206,14 +264,14 @@ def arrangement(axes: Axes | None) -> Arrangement:
         extent[role] = math.prod(digit.size for digit in digits)
         target.append(_group([names[digit] for digit in digits]))
     pattern = " ".join(_group([names[digit] for digit in axis.digits]) for axis in axes)
-    token_axis = next((index for index, axis in enumerate(axes) if axis.prefix), None)
+    selected = tuple((index, axis.order or ()) for index, axis in enumerate(axes) if axis.entries is not None)
     sizes.pop("b0", None)  # the first part of a split batch is what remains at any batch size
     return Arrangement(
         pattern=pattern,
         target=" ".join(target),
         sizes=tuple(sorted(sizes.items())),
-        token_axis=token_axis,
-        prefix=0 if token_axis is None else axes[token_axis].prefix,
+        selected=selected,
+        placeless=sum(len(axis.placeless) for axis in axes),
         grid=(extent["h"], extent["w"]),
         channels=extent["c"],
     )

@@ -1,14 +1,15 @@
 """From a record to points: names, stages, depth, and where in a pass each point is found again."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from visionscope.core.types import Kind, Point
 from visionscope.tracing.axes import Arrangement, Axes, arrangement, is_map
-from visionscope.tracing.blocks import block_frames
+from visionscope.tracing.blocks import Block, find_blocks
+from visionscope.tracing.dominators import Dominators
 from visionscope.tracing.record import Frame, Node, Record
-from visionscope.tracing.sums import Sum, find_sums, grid_area, stream_back
+from visionscope.tracing.sums import Sum, grid_area, kind_of, sort_sums, stream_back
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +51,48 @@ class Unwatched:
     reason: str
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """A residual sum, whether its tensor has a grid or not.
+
+    Attributes:
+        stream: the default point of the sum; of a sum that can't be watched, a point without a grid (0 x 0).
+        branch: what is added, as a point.
+        site: where in a pass the branch is found.
+    """
+
+    stream: Point
+    branch: Point
+    site: Site
+
+
+@dataclasses.dataclass(repr=False)
 class Found:
     """What discovery makes of one record: the default points with their sites, further ones, what can't be watched."""
 
     points: list[tuple[Point, Site]]
     further: list[tuple[Point, Site]]
     unwatched: list[Unwatched]
-    sums: int
+    residuals: list[Residual]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class _Draft:
+    """A point to be; `given` are the tensors that its branch or module received."""
+
     name: str
     kind: Kind
     site: Site
     operations: tuple[str, ...]
-    order: int
+    node: Node
+    given: tuple[Node, ...]
+
+    @property
+    def order(self) -> int:
+        return -1 if self.kind is Kind.STEM else self.node.index
+
+
+_NOWHERE = Arrangement("", "", (), (), 0, (0, 0), 0)
 
 
 def discover(record: Record) -> Found:
@@ -75,34 +101,68 @@ def discover(record: Record) -> Found:
     Args:
         record: of `record_pass`.
     """
-    sums = find_sums(record)
+    sums, rejected = sort_sums(record)
     drafts: list[_Draft] = []
     further: list[_Draft] = []
     unwatched: list[Unwatched] = []
     names: dict[str, int] = {}
+    residuals: list[tuple[_Draft, _Draft]] = []
     for found in sums:
         name = _unique(f"{_path(found.node.frame)}+{found.kind}", names)
-        axes = found.node.axes if is_map(found.node.axes) else _first_map(found)
-        if axes is None or [axis.size for axis in axes] != list(found.node.shape):
-            unwatched.append(Unwatched(name, _reason(found.node)))
+        axes = _axes_of(found)
+        if axes is None:
+            unwatched.append(Unwatched(name, _reason(found)))
+            residuals.append((_sum_draft(found, "sum", name, None), _sum_draft(found, "branch", name, None)))
             continue
-        own, others = _sum_drafts(found, name, axes)
+        own, others = _sum_drafts(found, name, axes, names)
         drafts.append(own)
+        residuals.append((own, _sum_draft(found, "branch", name, axes)))
+        if found.branch.lost:
+            unwatched.append(Unwatched(others[0].name, found.branch.lost))
+            others = others[1:]
         further += others
-    blocks = block_frames(record)
+    blocks = find_blocks(record)
     if len(drafts) > 1 or (drafts and len(drafts) >= len(blocks)):
-        drafts += _down_drafts(record, sums, drafts)
+        drafts += _module_drafts(record, sums, names)
         drafts.sort(key=lambda draft: draft.order)
         stem = _stem_draft(record, sums[0])
         drafts = [stem, *drafts] if stem else drafts
     else:
         # Without residual sums, or with a single one (networks that concatenate): it would show nothing of the model.
-        drafts = [
-            _Draft(frame.path, kind, _output_site(frame, place, node), operations, node.index)
-            for frame, place, node, kind, operations in blocks
-        ]
+        if len(blocks) < 2 and (sums or _left_torch(record)):
+            blocks = []  # the patch embedding alone, of a network whose stream has no grid
+        unwatched += _passed_over(record, drafts, bool(blocks))
+        drafts = [_block_draft(block, names) for block in blocks]
+    unwatched += [
+        Unwatched(_unique(f"{_path(one.found.node.frame)}+{one.found.kind}", names), one.reason)
+        for one in rejected
+        if grid_area(one.found.node) > 1
+    ]
+    unwatched += _left_torch(record)
     points = _staged(drafts)
-    return Found(points, _between(points, further), unwatched, len(sums))
+    return Found(points, _between(points, further), unwatched, _residuals(points, residuals))
+
+
+def _left_torch(record: Record) -> list[Unwatched]:
+    """Where the network's result could not be followed from the images."""
+    ends = [node for frame in record.frames if frame.parent is None for _, node in frame.outputs]
+    if not any(node.name == "opaque" for node in ends):
+        return []
+    path, function = record.left[0] if record.left else ("", "")
+    how = f"{function} takes values out of torch" if function else "a part of it runs outside torch's functions"
+    return [Unwatched(path or "network", f"{how}; what comes after can't be followed")]
+
+
+def _passed_over(record: Record, drafts: Sequence[_Draft], blocks: bool) -> list[Unwatched]:
+    """Sums that give no point because the outputs of blocks do."""
+    instead = "so the points are the outputs of blocks" if blocks else "and no block keeps a grid"
+    if drafts:
+        return [Unwatched(draft.name, f"the only residual sum of the network, {instead}") for draft in drafts]
+    added = [node for node in record.nodes if node.addends is not None and all(map(grid_area, node.addends))]
+    if not added:
+        return []
+    first, more = f"{_path(added[0].frame)}+", f", like {len(added) - 1} more" if len(added) > 1 else ""
+    return [Unwatched(first, f"adds two maps, but is no residual sum{more}, {instead}")]
 
 
 def _path(frame: Frame | None) -> str:
@@ -118,37 +178,46 @@ def _unique(name: str, names: dict[str, int]) -> str:
     return name if names[name] == 1 else f"{name}#{names[name]}"
 
 
-def _first_map(found: Sum) -> Axes | None:
-    return next((node.axes for node in (found.skip, found.branch) if is_map(node.axes)), None)
+def _axes_of(found: Sum) -> Axes | None:
+    """Where the stream lies: what the sum says, else what its skip says; a branch may be in any order."""
+    if found.skip.lost:
+        return None
+    node = found.node
+    known = (node.axes, found.skip.axes, None if found.branch.lost else found.branch.axes)
+    axes = next((axes for axes in known if is_map(axes)), None)
+    return axes if axes is not None and [axis.size for axis in axes] == list(node.shape) else None
 
 
-def _reason(node: Node) -> str:
+def _reason(found: Sum) -> str:
+    node = found.node
     shape = "x".join(str(size) for size in node.shape)
+    if found.skip.lost or node.lost:
+        return found.skip.lost or node.lost
+    if node.axes is not None and any(axis.entries is not None and axis.order is None for axis in node.axes):
+        return f"its tensor {shape} holds some of the map's positions, not each of them once"
     if node.axes is None or any("?" in axis.roles for axis in node.axes):
         return f"its tensor {shape} could not be followed back to a grid"
     return f"its tensor {shape} has no grid: class tokens or pooled features alone"
 
 
-def _sum_drafts(found: Sum, name: str, axes: Axes) -> tuple[_Draft, list[_Draft]]:
-    node = found.node
-    path = _path(node.frame)
-    places = {
-        "sum": (),
-        "branch": (0 if found.branch is node.parents[0] else 1,),
-        "skip": (0 if found.skip is node.parents[0] else 1,),
-    }
-    sites = {
-        role: Site(role, path, _call(node), node.ordinal, place, node.name, node.shape, arrangement(axes))
-        for role, place in places.items()
-    }
-    stream = _Draft(name, found.kind, sites["sum"], found.operations, node.index)
-    branch = _Draft(name.replace("+", ".", 1), found.kind, sites["branch"], found.operations, node.index)
+def _sum_draft(found: Sum, role: str, name: str, axes: Axes | None) -> _Draft:
+    node, addends = found.node, found.node.addends or ()
+    place = {"sum": (), "branch": (addends.index(found.branch),), "skip": (addends.index(found.skip),)}[role]
+    arranged = _NOWHERE if axes is None else arrangement(axes)
+    site = Site(role, _path(node.frame), _call(node), node.ordinal, place, node.name, node.shape, arranged)
+    own = name.replace("+", ".", 1).lstrip(".") if role == "branch" else name
+    return _Draft(own, found.kind, site, found.operations, node, (found.root,))
+
+
+def _sum_drafts(found: Sum, name: str, axes: Axes, names: dict[str, int]) -> tuple[_Draft, list[_Draft]]:
+    stream, branch = (_sum_draft(found, role, name, axes) for role in ("sum", "branch"))
     activated = _activated_output(found)
     if activated is None:
         return stream, [branch]
     frame, place, output = activated
-    own = _Draft(frame.path, found.kind, _output_site(frame, place, output), found.operations, node.index)
-    return own, [stream, branch]
+    site = _output_site(frame, place, output)
+    own = _Draft(_unique(frame.path, names), found.kind, site, found.operations, output, (found.root,))
+    return own, [branch, stream]
 
 
 def _activated_output(found: Sum) -> tuple[Frame, tuple[Any, ...], Node] | None:
@@ -171,26 +240,32 @@ def _output_site(frame: Frame, place: tuple[Any, ...], node: Node) -> Site:
     return Site("output", frame.path, frame.call, -1, place, "", node.shape, arrangement(node.axes))
 
 
+def _block_draft(block: Block, names: dict[str, int]) -> _Draft:
+    site = _output_site(block.frame, block.place, block.node)
+    return _Draft(_unique(block.frame.path, names), block.kind, site, block.operations, block.node, block.given)
+
+
 def _stem_draft(record: Record, first: Sum) -> _Draft | None:
     for frame in record.frames:
         for place, output in frame.outputs:
             if output.alias is first.root.alias and is_map(output.axes):
-                return _Draft("stem", Kind.STEM, _output_site(frame, place, output), (), -1)
-    node = first.node
+                return _Draft("stem", Kind.STEM, _output_site(frame, place, output), (), output, ())
     if first.skip.alias is first.root and is_map(first.skip.axes):
-        path = _path(node.frame)
-        place_of_skip = (0 if first.skip is node.parents[0] else 1,)
-        site = Site(
-            "skip", path, _call(node), node.ordinal, place_of_skip, node.name, node.shape, arrangement(first.skip.axes)
-        )
-        return _Draft("stem", Kind.STEM, site, (), -1)
+        draft = _sum_draft(first, "skip", "stem", first.skip.axes)
+        return dataclasses.replace(draft, kind=Kind.STEM, operations=(), node=first.skip, given=())
     return None
 
 
-def _down_drafts(record: Record, sums: Sequence[Sum], drafts: Iterable[_Draft]) -> list[_Draft]:
-    """Calls without a sum inside, on the stream between two sums, across which the grid shrinks: the outermost ones."""
+def _module_drafts(record: Record, sums: Sequence[Sum], names: dict[str, int]) -> list[_Draft]:
+    """Calls without a sum inside that change the stream between two sums: the outermost ones.
+
+    Where the grid shrinks the kind is `down`. Where it stays and the whole stream goes through the call it is `block`:
+    a change of its own must not be taken for the next branch's.
+    """
     at = sorted(found.node.index for found in sums)
     main = _main_nodes(sums)
+    dominators = Dominators(record)
+    whole = {gate.alias for found in sums[1:] for gate in dominators.of(found.root)}
     taken: list[Frame] = []
     drafted = []
     for frame in record.frames:
@@ -198,16 +273,21 @@ def _down_drafts(record: Record, sums: Sequence[Sum], drafts: Iterable[_Draft]) 
             continue
         if any(around in taken for around in frame.chain()):
             continue
+        nodes = record.nodes[frame.start : frame.stop]
         before = max((grid_area(node) for node in frame.inputs), default=0)
         for place, output in frame.outputs:
-            if output.alias in main and is_map(output.axes) and 0 < grid_area(output) < before:
-                taken.append(frame)
-                inside = tuple(
-                    dict.fromkeys(n.operation for n in record.nodes[frame.start : frame.stop] if n.operation)
-                )
-                site = _output_site(frame, place, output)
-                drafted.append(_Draft(frame.path, Kind.DOWN, site, inside, output.index))
-                break
+            if output.alias not in main or not is_map(output.axes):
+                continue
+            shrinks = 0 < grid_area(output) < before
+            changed = output.index >= frame.start and output.alias in whole and kind_of(nodes, output) is not None
+            if not shrinks and not changed:
+                continue
+            taken.append(frame)
+            inside = tuple(dict.fromkeys(n.operation for n in nodes if n.operation))
+            site = _output_site(frame, place, output)
+            kind = Kind.DOWN if shrinks else Kind.BLOCK
+            drafted.append(_Draft(_unique(frame.path, names), kind, site, inside, output, frame.inputs))
+            break
     return drafted
 
 
@@ -236,9 +316,14 @@ def _staged(drafts: Sequence[_Draft]) -> list[tuple[Point, Site]]:
             stage += 1
             area = height * width
         depth = index / max(len(drafts) - 1, 1)
-        follows = drafts[index - 1].name if index else ""
-        points.append((_point(draft, stage, depth, follows), draft.site))
+        points.append((_point(draft, stage, depth, _followed(draft, drafts[:index])), draft.site))
     return points
+
+
+def _followed(draft: _Draft, before: Sequence[_Draft]) -> str:
+    """The last point that holds the very tensor that a branch or a module was given."""
+    given = {node.alias for node in draft.given}
+    return next((other.name for other in reversed(before) if other.node.alias in given), "")
 
 
 def _point(draft: _Draft, stage: int, depth: float, follows: str) -> Point:
@@ -251,7 +336,7 @@ def _point(draft: _Draft, stage: int, depth: float, follows: str) -> Point:
         grid=how.grid,
         channels=how.channels,
         layout=how.pattern,
-        prefix_tokens=how.prefix,
+        prefix_tokens=how.placeless,
         operations=draft.operations,
         follows=follows,
     )
@@ -260,11 +345,25 @@ def _point(draft: _Draft, stage: int, depth: float, follows: str) -> Point:
 def _between(points: Sequence[tuple[Point, Site]], further: Sequence[_Draft]) -> list[tuple[Point, Site]]:
     """Further points take stage and depth from the default point of the same sum; a branch follows no stream."""
     known = {(site.path, site.call, site.number): point for point, site in points if site.role == "sum"}
-    by_path = {point.name: point for point, _ in points}
+    by_call = {(site.path, site.call): point for point, site in points if site.role == "output"}
     result = []
     for draft in further:
-        near = known.get((draft.site.path, draft.site.call, draft.site.number)) or by_path.get(draft.site.path)
+        site = draft.site
+        near = known.get((site.path, site.call, site.number)) or by_call.get((site.path, site.call))
         if near is not None:
             follows = near.follows if draft.site.role == "sum" else ""
             result.append((_point(draft, near.stage, near.depth, follows), draft.site))
+    return result
+
+
+def _residuals(points: Sequence[tuple[Point, Site]], drafts: Sequence[tuple[_Draft, _Draft]]) -> list[Residual]:
+    """Every sum with its point; one without takes stage and depth from the last point before it."""
+    known = {point.name: point for point, _ in points}
+    near: tuple[int, float] = (1, 0.0)
+    result = []
+    for stream, branch in drafts:
+        point = known.get(stream.name)
+        near = (point.stage, point.depth) if point is not None else near
+        stream_point = point or _point(stream, *near, "")
+        result.append(Residual(stream_point, _point(branch, *near, ""), branch.site))
     return result

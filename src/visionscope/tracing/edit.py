@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,8 +83,8 @@ class Unit:
 def branch_units(found: Trace, *, together: bool = False) -> tuple[Unit, ...]:
     """The residual branches in the order of the pass, each left out by handing on the skip operand of its sum.
 
-    LayerScale, DropPath and whatever else acts on the branch go with it, a projection on the skip stays. Sums that
-    can't be watched (`found.unwatched`: of class tokens alone, say) are none of them.
+    LayerScale, DropPath and whatever else acts on the branch go with it, a projection on the skip stays. Sums without a
+    grid (of class tokens alone, or of tokens that were merged) are among them: leaving them out needs none.
 
     Args:
         found: the model's trace.
@@ -206,10 +205,9 @@ def _calls_of(name: str, additions: Sequence[Addition], found: Trace) -> int:
 
 def _sums(found: Trace) -> list[tuple[Point, Addition]]:
     sums = []
-    for point in found.all_points:
-        site = found.sites[point.name]
-        if site.role == "branch":
-            sums.append((point, Addition(site.path, site.call, site.number, 1 - site.place[0], site.function)))
+    for one in found.residuals:
+        site = one.site
+        sums.append((one.branch, Addition(site.path, site.call, site.number, 1 - site.place[0], site.function)))
     return sums
 
 
@@ -247,28 +245,6 @@ def _replacement(module: nn.Conv2d) -> str:
     if given == made:
         return how
     return f"{how}, {given} channels {'zero-padded' if made > given else 'cut'} to {made}"
-
-
-def skip_of(addition: Addition, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """What a residual sum gives without its branch: the skip operand, where and as the sum would lie in memory.
-
-    Nothing that the model overwrites later is shared with the operand, and an addition in place leaves the skip in the
-    tensor that it was to change.
-
-    Args:
-        addition: which operand is the skip.
-        func: the addition.
-        args: its arguments.
-        kwargs: its keyword arguments.
-    """
-    skip = args[addition.skip]
-    in_place = func.__name__.endswith("_")
-    if in_place and addition.skip == 0:
-        return skip  # type: ignore[no-any-return]
-    if addition.skip == 1 and "alpha" in kwargs:
-        skip = skip * kwargs["alpha"]
-    result: Tensor = func(*args, **kwargs)
-    return result.copy_(skip)
 
 
 def pixels_of(x: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:

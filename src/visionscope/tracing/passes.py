@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visionscope.errors import TraceError
-from visionscope.tracing.edit import Addition, Edit, pixels_of, skip_of
-from visionscope.tracing.operations import ADDITIONS
-from visionscope.tracing.record import is_addition, module_calls, tensors_in
+from visionscope.tracing.additions import addition
+from visionscope.tracing.edit import Addition, Edit, pixels_of
+from visionscope.tracing.record import module_calls, tensors_in
 
 _NUMBERS = (bool, int, float, str, type(None))
 
@@ -161,21 +161,21 @@ class Pass(TorchFunctionMode):
         return {place for place, kept in self._handed.items() if not kept.is_intact()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name not in ADDITIONS or not self._open or not is_addition(name, args):
+        added = addition(func, args, kwargs) if self._open else None
+        if added is None:
             return func(*args, **kwargs) if kwargs else func(*args)
         now = self._open[-1]
         self._clock += 1
         if not self._known:
             now.call.additions.append(self._clock)
-        addition = self._sums.get((now.call.path, now.call.number, now.additions))
+        edited = self._sums.get((now.call.path, now.call.number, now.additions))
         now.additions += 1
-        if addition is None:
+        if edited is None:
             return func(*args, **(kwargs or {}))
-        if name != addition.function:
-            raise TraceError(f"{addition.path}: the pass ran {name!r} where the trace saw {addition.function!r}")
-        self.reached.add(addition)
-        return skip_of(addition, func, args, kwargs or {})
+        if added.name != edited.function:
+            raise TraceError(f"{edited.path}: the pass ran {added.name!r} where the trace saw {edited.function!r}")
+        self.reached.add(edited)
+        return added.without(edited.skip, func, args)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         # Global hooks also see modules of other threads and those that run beside the model.

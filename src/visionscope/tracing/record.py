@@ -1,7 +1,8 @@
 """One pass over a model, written down: every operation on something computed from the images, every module call."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +12,14 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from visionscope.tracing.axes import Axes, image_axes
-from visionscope.tracing.operations import ADDITIONS, category, is_alias, moved_axes, split_axes
+from visionscope.tracing.additions import Addends, addition
+from visionscope.tracing.axes import Axes, image_axes, is_placed
+from visionscope.tracing.functions import is_declared, is_split, reason_lost
+from visionscope.tracing.movement import moved_axes, split_axes
+from visionscope.tracing.operations import category, is_alias
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Node:
     """A tensor computed from the images.
 
@@ -29,6 +33,8 @@ class Node:
         frame: the innermost module call in which it was made.
         alias: the first node with the same values (itself, unless made by a view, a cast, a dropout in eval mode).
         ordinal: for an addition of two tensors of equal rank, its number within its module call; else -1.
+        addends: of such an addition, what it adds, where both were computed from the images.
+        lost: what took its place in the image from it, in words; empty where nothing is known to have.
     """
 
     index: int
@@ -40,6 +46,8 @@ class Node:
     frame: "Frame | None"
     alias: "Node" = dataclasses.field(default=None)  # type: ignore[assignment]
     ordinal: int = -1
+    addends: tuple["Node", "Node"] | None = None
+    lost: str = ""
 
     def __post_init__(self) -> None:
         """A node without an alias is its own."""
@@ -47,7 +55,7 @@ class Node:
             self.alias = self
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Frame:
     """One call of one module.
 
@@ -81,12 +89,19 @@ class Frame:
             frame = frame.parent
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Record:
-    """A pass: its nodes in order, its module calls in order of entry."""
+    """A pass: its nodes in order, its module calls in order of entry.
+
+    Attributes:
+        nodes: in order.
+        frames: in order of entry.
+        left: path and function of the calls through which values left torch, so that what came back is not followed.
+    """
 
     nodes: list[Node]
     frames: list[Frame]
+    left: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 def function_name(func: Any) -> str:
@@ -94,6 +109,7 @@ def function_name(func: Any) -> str:
     name = str(getattr(func, "__name__", func))
     if name == "__get__":
         name = str(getattr(func.__self__, "__name__", ""))
+    name = name.partition(".")[0]  # torch.ops.aten.add.Tensor
     return name.strip("_") + ("_" if name.endswith("_") and not name.endswith("__") else "")
 
 
@@ -118,7 +134,6 @@ class Recorder(TorchFunctionMode):
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._calls: dict[str, int] = {}
         self._stack: list[Frame] = []
-        self._batch = images.shape[0]
         self._nodes: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._keep(images, self._make("images", "", (), images, image_axes(images.shape)))
 
@@ -147,6 +162,8 @@ class Recorder(TorchFunctionMode):
             axes,
             self._stack[-1] if self._stack else None,
         )
+        if axes is None:
+            node.lost = next((parent.lost for parent in parents if parent.lost), "")
         self.record.nodes.append(node)
         return node
 
@@ -159,39 +176,86 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs one function and notes what it made of which nodes."""
         kwargs = kwargs or {}
-        found = self._find((args, kwargs))
-        ordinal = -1
         name = function_name(func)
-        if self._stack and is_addition(name, args):
+        bound, named = _main_operand_first(args, kwargs)
+        found = self._find(_operands_of(name, bound, named))
+        added = addition(func, args, kwargs)
+        ordinal = -1
+        if added is not None and self._stack:
             ordinal = self._stack[-1].additions
             self._stack[-1].additions += 1
         result = func(*args, **kwargs)
-        if found:
-            self._note(name, func, args, kwargs, found, ordinal, result)
+        if found and name in _LEAVING:
+            self.record.left.append((self._stack[-1].path if self._stack else "", name))
+        if found and name == "setitem":
+            self._note_assignment(args, found)
+        elif found and added is not None and added.is_product and added.values[0] in self._nodes:
+            self._note_product(added, result)
+        elif found:
+            addends = [node for value in added.values[:2] for _, node in self._find(value)] if added else []
+            self._note(name, func, bound, named, found, result)
+            if added is not None and len(addends) == 2:
+                self._nodes[result].addends = (addends[0], addends[1])
+        if added is not None and result in self._nodes:
+            self._nodes[result].ordinal = ordinal
         return result
 
     def _note(
-        self, name: str, func: Any, args: Any, kwargs: Any, found: list[tuple[Tensor, Node]], ordinal: int, result: Any
+        self, name: str, func: Any, args: Any, kwargs: Any, found: list[tuple[Tensor, Node]], result: Any
     ) -> None:
         outputs = [tensor for _, tensor in tensors_in(result)]
         if not outputs:
             return
         parents = tuple(node for _, node in found)
         sources = [(tensor, node.axes) for tensor, node in found]
-        operation = category(name, args, kwargs, len(found), parents[0].axes, tuple(outputs[0].shape))
-        same = is_alias(name)
-        pieces = split_axes(parents[0].axes, outputs) if name in {"split", "chunk", "tensor_split"} else None
+        operation = category(name, args, kwargs, len(found), parents[0].axes, tuple(outputs[0].shape), found[0][0])
+        same = is_alias(name) or _changes_nothing(name, args)
+        pieces = split_axes(parents[0].axes, outputs) if is_split(name) else None
         for index, output in enumerate(outputs):
             if any(output is tensor for tensor, _ in found) and not name.endswith("_") and same:
                 continue
-            axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output, self._batch)
+            axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output)
             if axes is not None and [axis.size for axis in axes] != list(output.shape):
                 axes = None
             node = self._make(name, operation, parents, output, axes)
-            node.ordinal = ordinal
+            if axes is None and not node.lost and any(map(is_placed, parents[0].axes or ())):
+                node.lost = reason_lost(name, func)
             if same:
                 node.alias = parents[0].alias
             self._keep(output, node)
+
+    def _note_product(self, added: Addends, result: Tensor) -> None:
+        """`x + a * b` in one call: the product is a node of its own, as if it had been written out."""
+        func, factors = added.form.product, added.values[1:3]
+        found = self._find(factors)
+        if not found:
+            self._note("add", torch.add, (added.values[0],), {}, self._find(added.values[0]), result)
+            return
+        made = func(*(torch.empty_like(factor, device="meta") for factor in factors))
+        name, skip = function_name(func), self._nodes[added.values[0]]
+        axes = moved_axes(name, func, factors, {}, [(tensor, node.axes) for tensor, node in found], made)
+        parents = tuple(node for _, node in found)
+        operation = category(name, factors, {}, len(found), parents[0].axes, tuple(made.shape), found[0][0])
+        node = self._make(name, operation, parents, made, axes)
+        branch = torch.empty_like(result, device="meta")
+        axes = moved_axes("add", torch.add, (), {}, [(added.values[0], skip.axes), (branch, node.axes)], result)
+        total = self._make(added.name, "", (skip, node), result, axes)
+        total.addends = (skip, node)
+        self._keep(result, total)
+
+    def _note_assignment(self, args: Sequence[Any], found: list[tuple[Tensor, Node]]) -> None:
+        """`target[index] = value`: the target goes on with what was written into it."""
+        target, index, value = args
+        known = next((node for _, node in self._find(target)), None)
+        axes = known.axes if known is not None else None
+        whole = isinstance(value, Tensor) and value.shape == target.shape
+        if known is None and whole and value in self._nodes:
+            axes = self._nodes[value].axes
+        plain = not any(isinstance(item, Tensor) for item in (index if isinstance(index, tuple) else (index,)))
+        node = self._make("setitem", "", tuple(node for _, node in found), target, axes if plain else None)
+        if node.axes is None and not node.lost:
+            node.lost = reason_lost("setitem", None)
+        self._keep(target, node)
 
     def _enter_module(self, module: nn.Module, args: Any) -> None:
         path = self._paths.get(id(module))
@@ -216,12 +280,49 @@ class Recorder(TorchFunctionMode):
         for place, tensor in tensors_in(output):
             if tensor not in self._nodes and frame.inputs:
                 first = frame.inputs[0]
-                axes = first.axes if first.shape == tuple(tensor.shape) else None
-                self._keep(tensor, self._make("opaque", "opaque", frame.inputs, tensor, axes))
+                kept = is_declared(type(module)) and first.shape == tuple(tensor.shape)
+                node = self._make("opaque", "opaque", frame.inputs, tensor, first.axes if kept else None)
+                node.lost = node.lost or ("" if kept else reason_lost(type(module).__name__, type(module)))
+                self._keep(tensor, node)
+            elif tensor in self._nodes and is_declared(type(module)) and frame.inputs:
+                self._declare(frame.inputs[0], tensor)
             if tensor in self._nodes:
                 outputs.append((place, self._nodes[tensor]))
         frame.outputs = tuple(outputs)
         frame.stop = len(self.record.nodes)
+
+    def _declare(self, given: Node, output: Tensor) -> None:
+        """What a declared module returns lies where its input lay, whatever it did inside."""
+        node = self._nodes[output]
+        if given.shape == node.shape:
+            node.axes, node.lost = given.axes, given.lost
+
+
+# Of a second tensor they take the shape or the type alone, and of the first one, too, what makes new tensors.
+_LIKE = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
+_NEUTRAL = {"add": 0, "sub": 0, "mul": 1, "div": 1}
+_LEAVING = frozenset({"numpy", "array", "dlpack", "tolist", "data_ptr", "untyped_storage"})
+_NEW = re.compile(r"\w+_like|new_\w+")
+
+
+def _operands_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The arguments whose values a function's result depends on."""
+    if _NEW.fullmatch(name):
+        return ()
+    return args[:1] if name in _LIKE else (args, kwargs)
+
+
+def _changes_nothing(name: str, args: Sequence[Any]) -> bool:
+    """Whether a number is added or multiplied that leaves all as it is: `sum` of a list begins with 0 + x."""
+    number = args[1] if len(args) == 2 else None
+    return isinstance(number, (int, float)) and _NEUTRAL.get(name) == number
+
+
+def _main_operand_first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The arguments with the one that is worked on in front, however it was given; a place for the result is none."""
+    named = {key: value for key, value in kwargs.items() if key != "out"}
+    first = next((key for key in ("input", "self", "tensors", "query") if key in named), None)
+    return (args, named) if args or first is None else ((named.pop(first),), named)
 
 
 @contextmanager
@@ -243,17 +344,6 @@ def module_calls(enter: Callable[..., None], leave: Callable[..., None]) -> Iter
         torch.backends.mha.set_fastpath_enabled(fused)
         for handle in handles:
             handle.remove()
-
-
-def is_addition(name: str, args: Any) -> bool:
-    """Whether a call adds two tensors of equal rank; the same in a trace and in a watched pass, at any batch size."""
-    return (
-        name in ADDITIONS
-        and len(args) > 1
-        and isinstance(args[0], Tensor)
-        and isinstance(args[1], Tensor)
-        and args[0].dim() == args[1].dim() > 1
-    )
 
 
 def record_pass(model: nn.Module, images: Tensor) -> Record:

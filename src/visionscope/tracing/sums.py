@@ -1,10 +1,11 @@
 """Which additions of a record are residual sums, and what their branches did."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from visionscope.core.types import Kind
 from visionscope.tracing.axes import arrangement, is_map
+from visionscope.tracing.dominators import Dominators
 from visionscope.tracing.exceptions import EXCEPTIONS
 from visionscope.tracing.record import Frame, Node, Record
 
@@ -13,7 +14,7 @@ _PROJECTION = ("conv", "depthwise conv", "linear", "norm", "pool", "reduction", 
 _WEIGHTED = ("attention", "product", "conv", "depthwise conv", "linear", "token linear", "recurrent", "fft")
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Sum:
     """A residual sum.
 
@@ -43,26 +44,56 @@ class _Path:
         return any(_word(node.operation) in _WEIGHTED for node in self.nodes)
 
 
-def find_sums(record: Record) -> list[Sum]:
-    """The residual sums of a pass, in execution order.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Rejected:
+    """A sum with a branch that is no residual sum of the network's stream.
 
-    An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an
-    enclosing module call, or an earlier sum - and the other went through learned or spatial mixing. It is one as well
-    when the enclosing call hands it on and one operand is the result of an earlier call from which the other was
-    computed, or a projection shortcut of an enclosing call's input.
+    Attributes:
+        found: the sum.
+        reason: why not, in words.
+    """
+
+    found: Sum
+    reason: str
+
+
+def find_sums(record: Record) -> list[Sum]:
+    """The residual sums of a pass, in execution order; `sort_sums` has the rule.
 
     Args:
         record: of `record_pass`.
     """
-    rejected: set[Node] = set()
+    return sort_sums(record)[0]
+
+
+def sort_sums(record: Record) -> tuple[list[Sum], list[Rejected]]:
+    """The residual sums of a pass, in execution order, and those that looked like one.
+
+    An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an
+    enclosing module call, or an earlier sum - and the other went through learned or spatial mixing. It is one as well
+    when one operand is an earlier result from which the other was computed, or a projection shortcut of an enclosing
+    call's input, as long as all that the network answers goes through the sum, or the enclosing call hands it on or
+    gives no map. Which module calls stand around the network makes no difference.
+
+    Args:
+        record: of `record_pass`.
+    """
+    rejected: dict[Node, Rejected] = {}
+    dominators = Dominators(record)
     while True:
-        sums, tentative = _one_round(record, rejected)
-        dropped = {found.node for found, frame in tentative if not _handed_on(found, frame, sums)}
+        sums, tentative = _one_round(record, rejected, dominators)
+        dropped = [found for found, frame in tentative if not _handed_on(found, frame, sums)]
         if not dropped:
             beside = _beside(list(sums.values()))
-            return [found for found in sums.values() if found.node not in beside]
+            for node in beside:
+                rejected[node] = Rejected(sums[node], "adds to a coarser map beside the stream, inside a branch")
+            found = [one for one in sums.values() if one.node not in beside]
+            return found, sorted(rejected.values(), key=lambda one: one.found.node.index)
         # What was no sum must not end the branches of others: look again without it.
-        rejected |= dropped
+        for one in dropped:
+            rejected[one.node] = Rejected(
+                one, "a side path: neither what its module returns nor what all that follows goes through"
+            )
 
 
 def _beside(sums: list[Sum]) -> set[Node]:
@@ -85,13 +116,13 @@ def grid_area(node: Node) -> int:
     return height * width
 
 
-def _one_round(record: Record, rejected: set[Node]) -> tuple[dict[Node, Sum], list[tuple[Sum, Frame]]]:
+def _one_round(
+    record: Record, rejected: Container[Node], dominators: Dominators
+) -> tuple[dict[Node, Sum], list[tuple[Sum, Frame]]]:
     sums: dict[Node, Sum] = {}
     tentative: list[tuple[Sum, Frame]] = []
     for node in record.nodes:
-        if node.ordinal < 0 or len(node.parents) != 2 or node.parents[0].shape != node.parents[1].shape:
-            continue
-        if node in rejected:
+        if node.addends is None or node.addends[0].shape != node.addends[1].shape or node in rejected:
             continue
         found = _direct(node, sums)
         if found is None:
@@ -99,32 +130,42 @@ def _one_round(record: Record, rejected: set[Node]) -> tuple[dict[Node, Sum], li
             candidate = local or _projected(node)
             if candidate is None:
                 continue
-            found, frame = candidate
-            # The model's own call hands on a class score: a stream inside it can only end in the head.
-            if local is None or frame.parent is not None:
+            found = candidate[0]
+            if local is None or not (dominators.is_gate(node) or _ends_in_head(node)):
                 tentative.append(candidate)
         sums[node] = found
     return sums, tentative
 
 
+def _ends_in_head(node: Node) -> bool:
+    """Whether a map lies in a call that gives none: a stream in it can only end in the classifier."""
+    gives = node.frame.outputs if node.frame is not None else ()
+    return grid_area(node) > 1 and not any(grid_area(output) > 1 for _, output in gives)
+
+
+def _orders(node: Node) -> list[tuple[Node, Node]]:
+    """Which operand may be the stream and which the branch: what is subtracted is no stream."""
+    if node.addends is None:
+        return []
+    first, second = node.addends
+    return [(first, second)] if node.name.startswith("sub") else [(first, second), (second, first)]
+
+
 def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
-    streams = [parent for parent in node.parents if _is_stream(parent, node, sums)]
-    if len(streams) == 2:
-        first, second = node.parents
+    orders = [(skip, branch) for skip, branch in _orders(node) if _is_stream(skip, node, sums)]
+    if node.name.startswith("sub"):  # x - f(x), and no difference between two streams
+        orders = [(skip, branch) for skip, branch in orders if _walk(branch, _unscaled(skip), node, sums).reached]
+    if len(orders) == 2:
+        first, second = orders[0]
         if _walk(second, _unscaled(first), node, sums).reached:
-            streams = [first]
-        elif _walk(first, _unscaled(second), node, sums).reached:
-            streams = [second]
-        else:
-            if _projected(node) is not None:
-                return None
-            skip, branch = sorted(streams, key=lambda stream: stream.alias.index)
-            return _make(node, skip, branch, sums)
-    if not streams:
-        return None
-    skip = streams[0]
-    branch = node.parents[1] if skip is node.parents[0] else node.parents[0]
-    return _make(node, skip, branch, sums)
+            return _make(node, first, second, sums)
+        if _walk(first, _unscaled(second), node, sums).reached:
+            return _make(node, second, first, sums)
+        if _projected(node) is not None:
+            return None
+        skip, branch = sorted((first, second), key=lambda stream: stream.alias.index)
+        return _make(node, skip, branch, sums)
+    return _make(node, *orders[0], sums) if orders else None
 
 
 def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | None:
@@ -160,7 +201,7 @@ def _local(node: Node, sums: dict[Node, Sum]) -> tuple[Sum, Frame] | None:
     """A stream that starts anew inside a call: x = f(given), then x + g(x)."""
     if node.frame is None:
         return None
-    for skip, branch in (node.parents, node.parents[::-1]):
+    for skip, branch in _orders(node):
         if skip.alias.index >= node.frame.start and is_map(skip.axes) and _walk(branch, skip.alias, node, sums).reached:
             found = _make(node, skip, branch, sums)
             return None if found is None else (found, node.frame)
@@ -172,7 +213,8 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
         return None
     for frame in node.frame.chain():
         for given in frame.inputs:
-            paths = [_walk(parent, given.alias, node, {}) for parent in node.parents]
+            operands = node.addends or ()
+            paths = [_walk(operand, given.alias, node, {}) for operand in operands]
             if not all(path.reached for path in paths):
                 continue
             shared = set(paths[0].nodes) & set(paths[1].nodes)
@@ -183,7 +225,9 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
             if plain[0] == plain[1]:
                 return None
             place = plain.index(True)
-            skip, branch = node.parents[place], node.parents[1 - place]
+            skip, branch = operands[place], operands[1 - place]
+            if (skip, branch) not in _orders(node):
+                return None
             kind = kind_of(paths[1 - place].nodes, node)
             if kind is None or not paths[1 - place].is_weighted():
                 return None

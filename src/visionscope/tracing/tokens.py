@@ -14,13 +14,15 @@ class Tokens:
     """Where the queries or the keys of one attention lie.
 
     Attributes:
-        prefix: class, distillation and register tokens in front of the others, which lie nowhere.
+        order: which token of the attention stands where: first those that lie nowhere, then the others.
+        prefix: class, distillation and register tokens, which lie nowhere.
         positions: (windows, tokens, 2), row and column of each other token; one window where all tokens see each other.
         inside: (windows, tokens), False for padding beyond the map's edge.
-        grid: rows and columns of the map, without padding.
+        grid: rows and columns of the map, without padding; (0, 0) where no token's place is known.
         step: pixels of the input from one row to the next, and from one column to the next.
     """
 
+    order: tuple[int, ...]
     prefix: int
     positions: Tensor
     inside: Tensor
@@ -33,13 +35,34 @@ class Tokens:
         return self.prefix + self.positions.shape[1]
 
     @property
+    def are_placed(self) -> bool:
+        """Whether it is known where they lie."""
+        return self.grid != (0, 0)
+
+    @property
     def pixels(self) -> Tensor:
         """(windows, tokens, 2), the centre of each token in pixels of the input, from its upper left corner."""
         return (self.positions + 0.5) * torch.tensor(self.step, dtype=torch.float64)
 
 
+class UnreadableError(Exception):
+    """Attention that can't be read; the message says why."""
+
+
 class UnplacedError(Exception):
     """Tokens that can't be followed back to the image; the message says why."""
+
+
+def unplaced(count: int, windows: int) -> Tokens:
+    """Tokens of which it is not known where they lie, such as those that a network merged or chose.
+
+    Args:
+        count: of one window.
+        windows: how many there are.
+    """
+    positions = torch.zeros((windows, count, 2), dtype=torch.int64)
+    inside = torch.ones((windows, count), dtype=torch.bool)
+    return Tokens(tuple(range(count)), 0, positions, inside, (0, 0), (0.0, 0.0))
 
 
 def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image: tuple[int, int]) -> Tokens:
@@ -52,19 +75,24 @@ def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image:
     Args:
         axis: of the tokens.
         leading: the axes in front, which say in which window; others among them do no harm.
-        grid: of the point, in positions.
+        grid: of the point, in positions; (0, 0) where it has none.
         image: height and width of the input in pixels.
 
     Raises:
-        UnplacedError: for tokens whose way from the image was lost, and for channels that attend to each other.
+        UnreadableError: for channels that attend to each other, and a class token that attends alone.
+        UnplacedError: for tokens whose way from the image was lost.
     """
     if "c" in axis.roles:
-        raise UnplacedError("its tokens come from channels, not from places")
+        raise UnreadableError("its tokens come from channels, not from places")
     if axis.roles - {"h", "w"}:
         raise UnplacedError("its tokens could not be followed back to the image")
-    if not axis.digits and grid != (1, 1):
-        raise UnplacedError("a single token, such as the class token, has no place")
+    if not axis.digits and grid not in {(1, 1), (0, 0)}:
+        raise UnreadableError("a single token, such as the class token, has no place")
+    if grid == (0, 0) or axis.transformed:
+        raise UnplacedError("its tokens could not be followed back to the image")
     windows = [digit for one in leading for digit in one.digits if digit.role in "hw"]
+    entries = tuple(range(axis.size)) if axis.entries is None else axis.entries
+    own_place = torch.tensor([entry for entry in entries if entry >= 0])
     places, inside, extents, steps = [], [], [], []
     for role, across, pixels in zip("hw", grid, image, strict=True):
         own = [digit for digit in axis.digits if digit.role == role]
@@ -77,13 +105,15 @@ def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image:
         window = max((digit.stride * digit.size for digit in own), default=unit) // unit
         padded = bool(outer) and across < extent < across + max(window, 2)
         extent = across if padded else extent
-        place = (_indices(windows, role)[:, None] + _indices(axis.digits, role)[None]) // unit
+        place = (_indices(windows, role)[:, None] + _indices(axis.digits, role)[own_place][None]) // unit
         places.append(place)
         inside.append(place < extent)
         extents.append(extent)
         steps.append(pixels / extent)
+    beside = axis.placeless
     return Tokens(
-        prefix=axis.prefix,
+        order=(*beside, *(index for index, entry in enumerate(entries) if entry >= 0)),
+        prefix=len(beside),
         positions=torch.stack(places, -1),
         inside=inside[0] & inside[1],
         grid=(extents[0], extents[1]),

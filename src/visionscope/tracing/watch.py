@@ -16,11 +16,11 @@ from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
 from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
+from visionscope.tracing.additions import addition
 from visionscope.tracing.axes import Arrangement
-from visionscope.tracing.discover import Site, Unwatched, discover
+from visionscope.tracing.discover import Found, Residual, Site, Unwatched, discover
 from visionscope.tracing.opaque import hidden
-from visionscope.tracing.operations import ADDITIONS
-from visionscope.tracing.record import Record, is_addition, module_calls, record_pass, tensors_in
+from visionscope.tracing.record import Record, module_calls, record_pass, tensors_in
 
 TRACE_BATCH = 2
 Callback = Callable[[Point, Tensor], None]
@@ -33,8 +33,9 @@ class Trace:
     Attributes:
         points: the default points: the residual stream as the next block receives it.
         all_points: those, the bare sums ahead of an activation, and every branch by itself.
-        unwatched: residual sums that can't be watched, with the reason.
-        sums: how many residual sums were seen.
+        unwatched: what can't be watched, with the reason: sums and branches without a grid, and additions that are no
+            residual sums.
+        residuals: every residual sum in the order of the pass, with a grid or without.
         sites: where each point is found again, by name.
         device: `meta`, or the model's device where it does not run on meta.
         calls: how often a pass calls each module, by path.
@@ -43,10 +44,15 @@ class Trace:
     points: tuple[Point, ...]
     all_points: tuple[Point, ...]
     unwatched: tuple[Unwatched, ...]
-    sums: int
+    residuals: tuple[Residual, ...]
     sites: dict[str, Site]
     device: str
     calls: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sums(self) -> int:
+        """How many residual sums were seen."""
+        return len(self.residuals)
 
     def find(self, names: Sequence[str]) -> tuple[Point, ...]:
         """The points of these names.
@@ -81,23 +87,39 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
     images = torch.zeros(TRACE_BATCH, *shape).to(image_like(model, shape))
     with _undisturbed(model):
         records, device = _recorded(model, images)
-    found, again = (discover(record) for record in records)
-    if found.points != again.points:
-        raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
+    found = _agreed(model, records)
     if points_needed and not found.points:
-        raise TraceError(
-            f"{type(model).__name__} has no feature maps that keep a grid; name modules by hand with `points`"
-        )
+        raise TraceError(_pointless(model, found))
     everything = [*found.points, *found.further]
     return Trace(
         points=tuple(point for point, _ in found.points),
         all_points=tuple(point for point, _ in everything),
         unwatched=tuple(found.unwatched),
-        sums=found.sums,
+        residuals=tuple(found.residuals),
         sites={point.name: site for point, site in everything},
         device=device,
         calls=Counter(frame.path for frame in records[0].frames),
     )
+
+
+def _agreed(model: nn.Module, records: Sequence[Record]) -> Found:
+    """What two dry runs have in common; places that differ between them can't be watched."""
+    for one, other in zip(*(record.nodes for record in records), strict=False):
+        if one.axes and other.axes and [axis.entries for axis in one.axes] != [axis.entries for axis in other.axes]:
+            for node in (one, other):
+                node.axes, node.lost = None, "its positions are in another order in every pass"
+    found, again = (discover(record) for record in records)
+    if found.points != again.points:
+        raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
+    return found
+
+
+def _pointless(model: nn.Module, found: Found) -> str:
+    name = type(model).__name__
+    if found.unwatched:
+        first = found.unwatched[0]
+        return f"{name} has no feature maps that keep a grid; the first that was lost is {first.name}: {first.reason}"
+    return f"{name} has no feature maps that keep a grid: no residual sum and no block gives one"
 
 
 def _recorded(model: nn.Module, images: Tensor) -> tuple[list[Record], str]:
@@ -167,8 +189,12 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
     """A view (where strides allow) of a point's tensor as (batch, channel, height, width), prefix tokens left out."""
-    if how.token_axis is not None:
-        tensor = tensor.narrow(how.token_axis, how.prefix, tensor.shape[how.token_axis] - how.prefix)
+    for axis, places in how.selected:
+        first, last = places[0], places[-1]
+        if places == tuple(range(first, last + 1)):
+            tensor = tensor.narrow(axis, first, len(places))
+        else:
+            tensor = tensor.index_select(axis, torch.tensor(places, device=tensor.device))
     if how.pattern == how.target:
         return tensor
     return rearrange(tensor, f"{how.pattern} -> {how.target}", **dict(how.sizes))
@@ -204,8 +230,8 @@ class _Watcher(TorchFunctionMode):
         self._batch = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name not in ADDITIONS or not self._stack or not is_addition(name, args):
+        added = addition(func, args, kwargs) if self._stack else None
+        if added is None:
             return func(*args, **kwargs) if kwargs else func(*args)
         call = self._stack[-1]
         wanted = self._sites.get((call.path, call.number, call.additions), ())
@@ -213,11 +239,12 @@ class _Watcher(TorchFunctionMode):
         # The operands of an in-place addition are handed over before it overwrites one of them.
         for point, site in wanted:
             if site.role != "sum":
-                self._deliver(point, site, name, args[site.place[0]])
+                operand = added.branch if site.role == "branch" else added.skip
+                self._deliver(point, site, added.name, operand(site.place[0]))
         result = func(*args, **(kwargs or {}))
         for point, site in wanted:
             if site.role == "sum":
-                self._deliver(point, site, name, result)
+                self._deliver(point, site, added.name, result)
         return result
 
     def _deliver(self, point: Point, site: Site, function: str, tensor: Tensor) -> None:
