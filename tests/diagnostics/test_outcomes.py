@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from visionscope.core.logits import Readout
 from visionscope.core.table import LEADING, column, to_table
 from visionscope.core.types import Batch, InputConfig, Subject
 from visionscope.data.embedded import EmbeddedSource
@@ -102,6 +103,19 @@ def test_labels_that_the_head_does_not_have_are_told_with_both_numbers_of_classe
     some = dataclasses.replace(subject(), samples={"eval": Sample(source, config, None)})
     with pytest.raises(NotApplicableError, match=r"the images' are of 10 classes, the model's head has 3"):
         check_labels(some, "eval")
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [(5, r"m: labels must be 0 to 4; got 9"), (1, r"m: labels must be 0 to 1 \(its single logit is read .*\); got 9")],
+)
+def test_labels_beyond_the_head_are_told_before_anything_is_computed(columns, told):
+    config = InputConfig(size=(2, 2), mean=(0.5,) * 3, std=(0.5,) * 3)
+    sample = Sample(EmbeddedSource("embedded", "test"), config, None)
+    some = dataclasses.replace(subject(), samples={"eval": sample}, readout=Readout(place=(), columns=columns))
+    with pytest.raises(NotApplicableError, match=told):
+        check_labels(some, "eval")
+    check_labels(dataclasses.replace(some, readout=Readout(place=(), columns=10)), "eval")
 
 
 def test_bf16_is_autocast_and_takes_no_gradient():

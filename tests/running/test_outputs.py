@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import visionscope as vs
@@ -128,8 +129,30 @@ def test_one_logit_knows_no_third_class() -> None:
     with pytest.raises(vs.VisionscopeError, match=r"a label is 9, but the model tells 2 classes apart, 0 to 1"):
         asked("hessian", single(), LABELS)
     # In a study, before anything is computed.
-    with pytest.raises(NotApplicableError, match=r"m: labels must be 0 to 1 \(its single logit is read .*\); got 9"):
+    with pytest.raises(
+        NotApplicableError, match=r"m: needs labels; .* of 10 classes, the model's head has 2 \(its sin"
+    ):
         plan(planned_study("single"))
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> str:
+    colours = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = colours.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    return str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("function", ["single", "stale"])
+def test_the_head_as_it_is_tells_which_data_fit(function: str, two_classes: str, tmp_path: Path) -> None:
+    assert run(plan(planned_study(function, data=two_classes)), tmp_path / "run") == []
+    stored = Store(tmp_path / "run").table("calibration").to_pylist()[0]
+    memory = vs.measure("calibration", f"m={NETWORKS}:{function}", two_classes, sample_size=16, fit_size=4)
+    assert stored["nll"] == pytest.approx(memory.table.to_pylist()[0]["nll"])
+    assert (stored["classes"], set(stored["label"])) == (2, {0.0, 1.0})
 
 
 def test_labels_that_are_all_0_are_no_proof_of_anything() -> None:

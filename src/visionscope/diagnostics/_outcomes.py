@@ -144,6 +144,7 @@ def check_labels(subject: Subject, name: str) -> None:
         have = f"the images' are of {known} classes" if known else "the images have none that the model knows"
         raise NotApplicableError(
             f"{subject.label}: needs labels; {have}, the model's head has {_classes(subject, name)}"
+            f"{_alone(subject.readout)}"
         )
 
 

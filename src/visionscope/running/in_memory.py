@@ -23,7 +23,7 @@ from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
 from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision
-from visionscope.running.readouts import readout_of
+from visionscope.running.readouts import Reading
 from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import data_text, with_leading
 from visionscope.running.subjects import asks_predictions, check_seen, looked_into, precision_of, scopes_of, unwatched
@@ -101,12 +101,23 @@ def measured(
         )
     if not isinstance(images, Tensor) and labels is not None:
         raise ConfigError("labels: come with the data; give them with a tensor of images only")
+    read = functools.partial(
+        Reading,
+        loaded.label if loaded is not None else type(network).__name__,
+        network,
+        output=None if output is None else str(output),
+        output_is=output_is,
+        stated=None if loaded is None else loaded.num_classes,
+    )
     if isinstance(images, str):
-        samples, data = _opened(diagnostic, images, loaded, augmentation)
+        config = _input(loaded)
+        reading = read((len(config.mean), *config.size))
+        samples, data = _opened(diagnostic, images, config, augmentation, reading)
         strength = augmentation or "none"
     else:
         samples = _shared_out(diagnostic, _labelled(images, labels) if isinstance(images, Tensor) else images)
         strength, data = _strength(images), type(images).__name__
+        reading = read(tuple(next(iter(samples[diagnostic.sample].batches(0, 1, 1))).images.shape[1:]))
     known = loaded.input if loaded is not None else input
     subject = dataclasses.replace(
         _subject(
@@ -123,31 +134,23 @@ def measured(
     )
     check_seen(diagnostic, subject)
     if getattr(diagnostic, "needs_logits", True):
-        shape = next(iter(samples[diagnostic.sample].batches(0, 1, 1))).images.shape[1:]
-        readout = readout_of(
-            subject,
-            tuple(shape),
-            output=None if output is None else str(output),
-            output_is=output_is,
-            spec=None if loaded is None else loaded.num_classes,
-            data=None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample]),
-        )
-        subject = dataclasses.replace(subject, readout=readout)
+        classes = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
+        subject = dataclasses.replace(subject, readout=reading.readout(classes))
     parts = diagnostic.parts(subject)
     rows = [row for _, some in measure(diagnostic, subject, parts) for row in some]
     return _with_leading(to_table(diagnostic.row, rows), subject, loaded, data)
 
 
 def _opened(
-    diagnostic: Any, spec: str, loaded: LoadedModel | None, augmentation: str | None
+    diagnostic: Any, spec: str, config: InputConfig, augmentation: str | None, reading: Reading
 ) -> tuple[dict[str, SampleLike], str]:
     """The samples that a diagnostic reads of a data spec, and what tables call the data."""
     samples = samples_of(
         diagnostic,
         spec,
         functools.partial(open_source, spec),
-        _input(loaded),
-        num_classes=None if loaded is None else loaded.num_classes,
+        config,
+        num_classes=reading.classes() if getattr(diagnostic, "needs_logits", True) else None,
         seed=0,
         augmentation=augmentation or "none",
     )

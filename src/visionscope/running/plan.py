@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from visionscope.core.logits import Readout
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
@@ -21,7 +20,7 @@ from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.models.spec import parse_spec
-from visionscope.running.readouts import readout_identity, readout_of
+from visionscope.running.readouts import Reading, readout_identity
 from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import now
 from visionscope.running.study import Study
@@ -212,7 +211,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
         )
     shared = _shared_record(study, loaded, subject, device)
-    read = _reading(study, loaded, subject)
+    reading = _reading(study, loaded, subject)
     jobs, skipped = [], []
     for diagnostic in study.diagnostics:
         own = subject
@@ -221,7 +220,7 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
             check_seen(diagnostic, subject)
             check_precision(diagnostic, subject.precision, NotApplicableError)
             if diagnostic not in observed:
-                own = _measured(study, diagnostic, subject, loaded, opened, read)
+                own = _measured(study, diagnostic, subject, loaded, opened, reading)
                 parts = diagnostic.parts(own)
         except NotApplicableError as error:
             skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
@@ -257,11 +256,10 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
     return PlannedSubject(subject=subject, jobs=tuple(noted), skipped=tuple(skipped))
 
 
-def _reading(study: Study, loaded: LoadedModel, subject: Subject) -> Callable[[int | None], Readout]:
-    """A function from how many classes the data have to how the logits are read; the network is tried once for each."""
+def _reading(study: Study, loaded: LoadedModel, subject: Subject) -> Reading:
     shape = (len(loaded.input.mean), *loaded.input.size)
     asked = {"output": study.output, "output_is": study.output_is}
-    return functools.cache(lambda data: readout_of(subject, shape, **asked, spec=loaded.num_classes, data=data))
+    return Reading(loaded.label, subject.model, shape, **asked, stated=loaded.num_classes)
 
 
 def _measured(
@@ -270,23 +268,24 @@ def _measured(
     subject: Subject,
     loaded: LoadedModel,
     opened: Callable[..., Source],
-    read: Callable[[int | None], Readout],
+    reading: Reading,
 ) -> Subject:
     """The subject as a measuring diagnostic gets it: with samples, its logits and, on training images, an objective."""
+    needed = getattr(diagnostic, "needs_logits", True)
     samples = samples_of(
         diagnostic,
         study.data,
         opened,
         loaded.input,
-        num_classes=loaded.num_classes,
+        num_classes=reading.classes() if needed else loaded.num_classes,
         seed=study.seed,
         augmentation=study.augmentation,
     )
     changed = dataclasses.replace(subject, samples=samples)
-    if getattr(diagnostic, "needs_logits", True):
+    if needed:
         # Images of a diagnostic's own may be of other classes than the study's.
         data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
-        changed = dataclasses.replace(changed, readout=read(data))
+        changed = dataclasses.replace(changed, readout=reading.readout(data))
     if diagnostic.sample != "train":
         return changed
     return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)
