@@ -65,7 +65,7 @@ def evaluate(
         model: gives logits; images go to its device and type.
         batches: of images with labels.
         objective: what it was trained to make small.
-        readout: how the logits are read from what it returns; by names alone without one.
+        readout: how the logits are read from what it returns; by names alone, whatever its values, without one.
         label: how an error calls the model.
         autocast: a context for each forward pass; the loss is computed outside of it.
         reduce: adds the sums (4,) in float64, on the CPU, over processes.
@@ -75,7 +75,7 @@ def evaluate(
         DataError: for labels that the model doesn't know, and an output that is no logits.
         VisionscopeError: when the NLL of an image is not finite.
     """
-    readout = readout or Readout()
+    readout = readout or Readout(output_is="logits")
     sums = torch.zeros(4, dtype=torch.float64)
     # Not inference_mode: what a model caches in it can't be used when the training goes on.
     with _in_eval_mode(model), torch.no_grad():
