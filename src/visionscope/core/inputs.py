@@ -26,9 +26,10 @@ def weight_type(model: nn.Module) -> torch.dtype:
 def image_like(model: nn.Module, shape: Sequence[int]) -> Tensor:
     """An empty tensor of the device and the type in which a network takes its images.
 
-    Where all weights are float32 the images are. Elsewhere types are tried on two empty images: that of most weights,
-    then those of the other weights, then what is left of float32, float64, float16 and bfloat16. The first that the
-    network runs with is taken; where it runs with none, the type of most weights, so that the pass tells the error.
+    Where all weights are float32, or all float64, the images are. Elsewhere types are tried on two empty images: that
+    of most weights, then those of the other weights, then what is left of float32, float64, float16 and bfloat16. The
+    first that the network runs with is taken; where it runs with none, the type of most weights, so that the pass tells
+    the error.
 
     Args:
         model: any network; its mode, its gradients and the random state are left as they were.
@@ -36,8 +37,8 @@ def image_like(model: nn.Module, shape: Sequence[int]) -> Tensor:
     """
     device = place_of(model)
     weights = _types(model)
-    if weights == [torch.float32]:
-        return torch.empty(0, device=device)
+    if weights in ([torch.float32], [torch.float64]):
+        return torch.empty(0, dtype=weights[0], device=device)
     tried = dict.fromkeys((*weights, *_TYPES))
     for kind in tried:
         if _runs(model, torch.zeros(_FEW, *shape, dtype=kind, device=device)):

@@ -122,8 +122,10 @@ def discover(record: Record) -> Found:
             others = others[1:]
         further += others
     blocks = find_blocks(record)
-    if len(drafts) > 1 or (drafts and len(drafts) >= len(blocks)):
-        drafts += _module_drafts(record, sums, names)
+    dominators = Dominators(record)
+    through = [block for block in blocks if dominators.is_gate(block.node)]
+    if len(drafts) > 1 or (drafts and len(drafts) >= len(through)):
+        drafts += _module_drafts(record, sums, dominators, names)
         drafts.sort(key=lambda draft: draft.order)
         stem = _stem_draft(record, sums[0])
         drafts = [stem, *drafts] if stem else drafts
@@ -256,7 +258,7 @@ def _stem_draft(record: Record, first: Sum) -> _Draft | None:
     return None
 
 
-def _module_drafts(record: Record, sums: Sequence[Sum], names: dict[str, int]) -> list[_Draft]:
+def _module_drafts(record: Record, sums: Sequence[Sum], dominators: Dominators, names: dict[str, int]) -> list[_Draft]:
     """Calls without a sum inside that change the stream between two sums: the outermost ones.
 
     Where the grid shrinks the kind is `down`. Where it stays and the whole stream goes through the call it is `block`:
@@ -264,7 +266,6 @@ def _module_drafts(record: Record, sums: Sequence[Sum], names: dict[str, int]) -
     """
     at = sorted(found.node.index for found in sums)
     main = _main_nodes(sums)
-    dominators = Dominators(record)
     whole = {gate.alias for found in sums[1:] for gate in dominators.of(found.root)}
     taken: list[Frame] = []
     drafted = []
