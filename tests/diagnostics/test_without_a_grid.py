@@ -91,8 +91,7 @@ def test_distances_don_t_depend_on_where_the_class_token_stands(place: str) -> N
         return torch.cat([x, own], 1) if place == "end" else torch.cat([x[:, :20], own, x[:, 20:]], 1)
 
     tables = [
-        vs.measure("attention", Transformer(change), drawn(), LABELS, input=INPUT).to_pandas()
-        for change in (front, elsewhere)
+        vs.measure("attention", Transformer(change), drawn(), input=INPUT).to_pandas() for change in (front, elsewhere)
     ]
     for name in ("distance", "entropy", "diversity", "prefix_tokens", "tokens"):
         assert tables[1][name].tolist() == pytest.approx(tables[0][name].tolist(), rel=1e-4)

@@ -82,7 +82,7 @@ def measured(
         model: a network, or a model spec.
         images: normalised images (n, c, h, w), a data spec (of the split that the diagnostic reads), or a sample; as
             many of the first of them as the diagnostic reads.
-        labels: class indices (n,) of a tensor of images.
+        labels: class indices (n,) of a tensor of images; not for a diagnostic that needs no logits.
         objective: the loss, for what needs one.
         augmentation: `strong`, `weak` or `none`, of a data spec's training images; `none` by default.
         input: size and normalisation of images that are no data spec's, for what works in pixel space.
@@ -115,7 +115,7 @@ def measured(
         samples, data = _opened(diagnostic, images, config, augmentation, reading)
         strength = augmentation or "none"
     else:
-        samples = _shared_out(diagnostic, _labelled(images, labels) if isinstance(images, Tensor) else images)
+        samples = _shared_out(diagnostic, _sample(diagnostic, images, labels))
         strength, data = _strength(images), type(images).__name__
         reading = read(tuple(next(iter(samples[diagnostic.sample].batches(0, 1, 1))).images.shape[1:]))
     known = loaded.input if loaded is not None else input
@@ -249,6 +249,14 @@ def _strength(images: Tensor | SampleLike) -> str:
         return _AS_GIVEN
     recipes = {name: paper_augmentation(name, images.input) for name in STRENGTHS}
     return next((name for name, recipe in recipes.items() if recipe == images.augmentation), _AS_GIVEN)
+
+
+def _sample(diagnostic: MeasuringDiagnostic, images: Tensor | SampleLike, labels: Tensor | None) -> SampleLike:
+    if not isinstance(images, Tensor):
+        return images
+    if labels is None and not getattr(diagnostic, "needs_logits", True):
+        return _Images(images)
+    return _labelled(images, labels)
 
 
 def _labelled(images: Tensor, labels: Tensor | None) -> "_Images":
