@@ -35,14 +35,17 @@ def sweep_one(name: str) -> dict[str, Any]:
         return {"name": name, "outcome": "no points", "reason": str(error)[:300]}
     except Exception as error:  # a crash is what the sweep looks for
         return {"name": name, "outcome": "crash", "reason": f"{type(error).__name__}: {error}"[:300]}
+    without = [one.stream.name for one in found.residuals if one.stream.grid == (0, 0)]
+    reasons = {lost.name: lost.reason for lost in found.unwatched}
     by_sums = any("+" in point.name for point in found.all_points if point in found.points) or found.sums > 1
     return {
         "name": name,
         "outcome": "sums" if by_sums else "blocks",
         "points": len(found.points),
         "sums": found.sums,
-        "unwatched": len(found.unwatched),
-        "reasons": sorted({lost.reason.split(" has no ")[-1].split(" could ")[-1] for lost in found.unwatched}),
+        "unwatched": len(without),
+        "reasons": sorted({reasons[name].split(" has no ")[-1].split(" could ")[-1] for name in without}),
+        "side paths": len(found.unwatched) - len(without),
         "kinds": collections.Counter(str(point.kind) for point in found.points),
         "seconds": round(time.process_time() - start, 2),
     }
@@ -63,7 +66,7 @@ def run(pattern: str = "*") -> list[Measurement]:
 def summary(rows: list[dict[str, Any]]) -> list[Measurement]:
     """Counts of the outcomes, and the share of the sums seen that can't be watched."""
     outcomes = collections.Counter(row["outcome"] for row in rows)
-    sums, lost = (sum(row.get(key, 0) for row in rows) for key in ("sums", "unwatched"))
+    sums, lost, beside = (sum(row.get(key, 0) for row in rows) for key in ("sums", "unwatched", "side paths"))
     reasons = collections.Counter(reason for row in rows for reason in row.get("reasons", ()))
     why = {kind: _named(row for row in rows if row["outcome"] == kind) for kind in ("crash", "no points", "not built")}
     count = len(rows)
@@ -86,6 +89,7 @@ def summary(rows: list[dict[str, Any]]) -> list[Measurement]:
             goal=0.01,
             note=f"{lost} sums; architectures by reason: {dict(reasons)}",
         ),
+        Measurement(name="sums on side paths, listed", unit="sums", value=beside),
     ]
 
 

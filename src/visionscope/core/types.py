@@ -48,7 +48,7 @@ class Point:
         grid: height and width of the map in positions.
         channels: channels of the map.
         layout: the tensor's axes as an einops pattern over b, c, h, w, such as `b (h w) c`.
-        prefix_tokens: class, distillation and register tokens in front of the grid's tokens.
+        prefix_tokens: class, distillation and register tokens among the grid's tokens, wherever they stand.
         operations: all operations seen in the branch, by name.
         follows: name of the default point that holds the very stream that the branch received, which is what a change
             at this point is measured from; "" where no point holds it.
