@@ -1,6 +1,8 @@
 """Fourier rows: values, errors and changes against plain means of twins, notes, labels, and the figure."""
 
+import dataclasses
 import json
+import math
 import statistics
 from pathlib import Path
 
@@ -140,6 +142,16 @@ def test_figure_has_a_panel_per_model_and_one_against_depth(maps):
     assert "6 images" in figure.caption
     assert "one standard error" in figure.caption
     assert "Frequencies are true" in figure.caption
+
+
+def test_figure_breaks_the_line_where_channels_change():
+    first, *others = make_points([(7, 7)] * 3, kinds=["stem", "block", "conv"])
+    points = [first, *(dataclasses.replace(point, channels=first.channels + 2) for point in others)]
+    rows = list(feed(Fourier().observer(points), points, make_maps(points, 4), np.arange(4), 4).rows())
+    figure = Fourier().figure(table_of(Fourier(), rows, "a"))
+    (line,) = figure.panels[-1].lines
+    assert [math.isnan(y) for y in line.y] == [False, True, False, False]
+    assert "lines break where the grid or the number of channels changes" in figure.caption
 
 
 def test_figure_of_paper_labels_says_so(maps):

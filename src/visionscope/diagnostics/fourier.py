@@ -121,8 +121,8 @@ class Fourier:
                 "Log-amplitude (natural logarithm) along the half-diagonal of the spectrum minus that at frequency 0, "
                 f"mean over channels and {images_text(table)}; the logarithm is taken before the mean. "
                 f"Frequencies are {axis}. Bands: one standard error over images. "
-                "High frequency is the last bin below Nyquist; lines break where the grid changes, because values "
-                "compare only between points of equal grid."
+                "High frequency is the last bin below Nyquist; lines break where the grid or the number of channels "
+                "changes, because no change can be told across that."
             ),
             panels=tuple(panels),
         )
@@ -324,7 +324,7 @@ def _depth_panel(groups: dict[str, list[dict[str, Any]]]) -> Panel:
     boundaries: tuple[float, ...] = ()
     for model, rows in groups.items():
         own = [row for row in rows if row["high_frequency"] and row["delta_log_amplitude"] is not None]
-        lines.append(depth_line(model, own, "delta_log_amplitude", ("grid_height", "grid_width"), _said))
+        lines.append(depth_line(model, own, "delta_log_amplitude", ("grid_height", "grid_width", "channels"), _said))
         boundaries = stage_boundaries([row["depth"] for row in own], [row["stage"] for row in own])
     return Panel(
         model="",
