@@ -109,7 +109,7 @@ class Objective:
         return self.decays == "all" or parameter.ndim > 1
 
     def l2(self, parameters: Iterable[tuple[str, Tensor]], convention: str = "squared") -> float:
-        """The second term, summed in float64; a complex number counts with both parts, |w|^2 = re^2 + im^2.
+        """The second term, summed in float64; a complex number counts with both parts, `|w|^2 = re^2 + im^2`.
 
         Args:
             parameters: names and values.
