@@ -82,7 +82,7 @@ def test_a_damaged_plan_says_what_is_wrong(case: str) -> None:
 
 def test_a_damaged_plan_in_a_file_names_the_file(tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
-    save_file({"a": torch.zeros(1)}, file, {"blocks": json.dumps(_plan(msa={**MSA, "num_heads": 1e9}))})
+    save_file({"a": torch.zeros(1)}, file, {"visionscope.blocks": json.dumps(_plan(msa={**MSA, "num_heads": 1e9}))})
     with pytest.raises(ConfigError, match=r"checkpoint .*own\.safetensors: .*block layer2\.1: num_heads must be"):
         load_model(f"resnet_nano@{file}")
 

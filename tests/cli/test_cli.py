@@ -141,7 +141,7 @@ def test_long_parts_and_long_runs_are_announced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(studies, "ASK_SECONDS", 1e-6)
     assert main(["diagnose", CNN, *SMALL, "--only", "all", "--out", str(tmp_path / "run")]) == 2
     *left_out, line = capsys.readouterr().err.splitlines()
-    assert "visionscope: left out: attention of cnn: has no self-attention (no point of kind msa)" in left_out
+    assert "visionscope: left out: attention of cnn: has no self-attention (no residual branch of kind msa)" in left_out
     assert all(said.startswith("visionscope: left out: ") for said in left_out)
     assert "only: all takes about" in line
     assert "add --yes" in line

@@ -269,7 +269,7 @@ def _refusal(subject: Subject, mode: str, calls: str) -> str:
     lacks = {
         "conv": "no convolution larger than 1x1 inside a block",
         "pairs": "fewer than two residual sums",
-    }.get(mode, "no residual sums")
+    }.get(mode, "no residual sum that was found")
     return f"{subject.label}: has {lacks} for mode {mode}{instead}"
 
 

@@ -148,12 +148,30 @@ def _joined(digits: Sequence[Digit]) -> tuple[Digit, ...]:
 
 
 def resized(axis: Axis, size: int) -> Axis:
-    """An axis whose extent changed (by a stride, padding or cropping) but not its role; `?` where roles are mixed."""
+    """An axis whose extent changed (by a stride, padding or cropping) but not its role.
+
+    `?` where roles are mixed, where an inner part of a side changed, and for the batch: other images than those given.
+    """
     if axis.size == size:
         return axis
     roles = axis.roles
-    role = next(iter(roles)) if len(roles) == 1 and axis.is_plain else "?"
-    return fresh(role, size)
+    outer = len(axis.digits) == 1 and axis.digits[0].stride * axis.digits[0].size == axis.digits[0].extent
+    kept = len(roles) == 1 and axis.is_plain and (roles == {"c"} or (outer and roles <= {"h", "w"}))
+    return fresh(next(iter(roles)) if kept else "?", size)
+
+
+def is_whole_side(axis: Axis) -> bool:
+    """Whether it is the whole height or the whole width of a map, in order."""
+    plain = len(axis.digits) == 1 and axis.is_plain and axis.roles <= {"h", "w"}
+    return plain and axis.digits[0].stride == 1 and axis.digits[0].size == axis.digits[0].extent
+
+
+def layout(axes: Axes) -> tuple[object, ...]:
+    """What must agree for two tensors of one shape to have the same place of the image in the same entry."""
+    return tuple(
+        (tuple((digit.role, digit.stride, digit.size) for digit in axis.digits if digit.role in "hw"), axis.entries)
+        for axis in axes
+    )
 
 
 def is_placed(axis: Axis) -> bool:
@@ -191,7 +209,7 @@ def concatenated(parts: Sequence[Axis]) -> Axis:
             entries += here if is_placed(axis) else [-1] * axis.size
         return _ordered(grids[0], tuple(entries))
     roles = frozenset().union(*(axis.roles for axis in parts))
-    return fresh(next(iter(roles)) if len(roles) == 1 and not grids else "?", size)
+    return fresh(next(iter(roles)) if roles == {"c"} else "?", size)
 
 
 def cut(axis: Axis, start: int, stop: int, step: int) -> Axis:
@@ -205,12 +223,14 @@ def cut(axis: Axis, start: int, stop: int, step: int) -> Axis:
 
 
 def is_map(axes: Axes | None) -> bool:
-    """Whether batch, height and width are all known, each once, with nothing unknown beside them."""
+    """Whether batch, height and width are all known, each once and whole, with nothing unknown beside them."""
     if axes is None:
         return False
     digits = [digit for axis in axes for digit in axis.digits]
     roles = {digit.role for digit in digits}
     known = {"b", "h", "w"} <= roles and "?" not in roles and len(set(digits)) == len(digits)
+    # Pieces of a side whose extents changed apart from each other are no side any more.
+    known = known and all(len({digit.root for digit in digits if digit.role == role}) < 2 for role in "hw")
     return known and all(axis.is_plain or (axis.order is not None and not axis.transformed) for axis in axes)
 
 

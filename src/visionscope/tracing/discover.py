@@ -181,11 +181,13 @@ def _unique(name: str, names: dict[str, int]) -> str:
 
 
 def _axes_of(found: Sum) -> Axes | None:
-    """Where the stream lies: what the sum says, else what its skip says; a branch may be in any order."""
+    """Where the stream lies: where its skip does, else what the sum says; a branch may be in any order."""
     if found.skip.lost:
         return None
     node = found.node
-    known = (node.axes, found.skip.axes, None if found.branch.lost else found.branch.axes)
+    if node.lost:
+        return None
+    known = (found.skip.axes, node.axes, None if found.branch.lost else found.branch.axes)
     axes = next((axes for axes in known if is_map(axes)), None)
     return axes if axes is not None and [axis.size for axis in axes] == list(node.shape) else None
 
@@ -208,7 +210,7 @@ def _sum_draft(found: Sum, role: str, name: str, axes: Axes | None) -> _Draft:
     arranged = _NOWHERE if axes is None else arrangement(axes)
     site = Site(role, _path(node.frame), _call(node), node.ordinal, place, node.name, node.shape, arranged)
     own = name.replace("+", ".", 1).lstrip(".") if role == "branch" else name
-    return _Draft(own, found.kind, site, found.operations, node, (found.root,))
+    return _Draft(own, found.kind, site, found.operations, node, (found.received,))
 
 
 def _sum_drafts(found: Sum, name: str, axes: Axes, names: dict[str, int]) -> tuple[_Draft, list[_Draft]]:
@@ -218,7 +220,7 @@ def _sum_drafts(found: Sum, name: str, axes: Axes, names: dict[str, int]) -> tup
         return stream, [branch]
     frame, place, output = activated
     site = _output_site(frame, place, output)
-    own = _Draft(_unique(frame.path, names), found.kind, site, found.operations, output, (found.root,))
+    own = _Draft(_unique(frame.path, names), found.kind, site, found.operations, output, (found.received,))
     return own, [branch, stream]
 
 

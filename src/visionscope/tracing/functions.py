@@ -35,11 +35,11 @@ NORMALIZING = re.compile(
 RESIZING = re.compile(
     r"(adaptive_)?(avg|max|lp)_pool[123]d(_with_indices)?|fractional_max_pool[23]d(_with_indices)?|max_unpool[123]d"
     r"|interpolate|upsample(_\w+)?|pad|constant_pad_nd|(reflection|replication|circular)_pad[123]d"
-    r"|pixel_(un)?shuffle|native_channel_shuffle|channel_shuffle|glu|diff"
+    r"|pixel_shuffle|glu|diff"
 )
 TRANSFORMS = re.compile(r"fft_(?P<inverse>i?)(?P<half>r|h?)fft(?P<number>[2n]?)")
 _PIECES = re.compile(r"(unsafe_)?(split|chunk)|tensor_split|split_with_sizes|hsplit|vsplit")
-_ARRANGING = re.compile(r"cat|concat|concatenate|stack|unbind|select|narrow|linear|unfold|fold")
+_ARRANGING = re.compile(r"cat|concat|concatenate|stack|unbind|select|narrow|linear|unfold|fold|pixel_unshuffle")
 _REORDERING = re.compile(
     r"getitem|setitem|gather|take_along_dim|index_select|sort|topk|argsort|msort|flip|fliplr|flipud|"
     r"rot90|roll|take|masked_select|masked_scatter|scatter|scatter_add|scatter_reduce|index_put|"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.tracing.axes import Axes, Axis, cut, fresh, is_placed, rearranged
+from visionscope.tracing.axes import Axes, Axis, cut, fresh, is_placed, is_whole_side, rearranged
 from visionscope.tracing.operations import given
 
 
@@ -105,19 +105,10 @@ def rolled(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: T
     result = list(axes)
     for shift, place in zip(shifts, dims, strict=True):
         axis = result[place]
-        if not is_placed(axis) or _is_whole_side(axis):
+        if not is_placed(axis) or is_whole_side(axis):
             continue
         result[place] = rearranged(axis, [(index - shift) % axis.size for index in range(axis.size)])
     return tuple(result)
-
-
-def _is_whole_side(axis: Axis) -> bool:
-    return (
-        len(axis.digits) == 1
-        and axis.digits[0].stride == 1
-        and axis.digits[0].size == axis.digits[0].extent
-        and axis.is_plain
-    )
 
 
 def narrowed(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, is_map, is_placed, reshaped, resized
+from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, is_map, is_placed, layout, reshaped, resized
 from visionscope.tracing.functions import RESIZING, TRANSFORMS, is_elementwise
 from visionscope.tracing.indexing import flipped, gathered, index_select, indexed, narrowed, rolled, selected
 from visionscope.tracing.operations import CONVOLUTIONS, PERMUTATIONS, REDUCTIONS, VIEWS, given, is_copy
@@ -36,6 +36,8 @@ def moved_axes(
         ValuesNeededError: where an index on the meta device says which place goes where.
     """
     first, axes = sources[0]
+    if name.removesuffix("_") == "copy":
+        return _like_any(sources[-1:], output)
     if is_elementwise(name, func):
         return _like_any(sources, output) or _broadcast(sources, output)
     if PRODUCTS.fullmatch(name):
@@ -127,9 +129,37 @@ def _unfolded(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output
         + 1
         for i, axis in enumerate(axes[2:])
     ]
+    beside = pairs["stride"] == pairs["kernel_size"] and pairs["padding"] == (0, 0)
+    if beside and pairs["dilation"] == (1, 1):
+        parts = _patches(axes, grid, pairs["kernel_size"])
+        if parts is not None:  # patches side by side: a view
+            batch, channels, height, down, width, right = parts
+            pixels = Axis((*channels.digits, *down.digits, *right.digits))
+            return (batch, pixels, Axis((*height.digits, *width.digits)))
     places = ("h", "w") if all(axis.is_plain for axis in axes[2:]) else ("?", "?")
     positions = Axis((*fresh(places[0], grid[0]).digits, *fresh(places[1], grid[1]).digits))
-    return (axes[0], fresh("c", output.shape[1]), positions)
+    # Which pixel of its patch a channel is, is not followed: no map before a linear map has mixed them.
+    return (axes[0], fresh("?", output.shape[1]), positions)
+
+
+def _patches(axes: Axes, grid: Sequence[int], kernel: Sequence[int]) -> Axes | None:
+    """(batch, channel, rows of patches, rows inside, columns of patches, columns inside); None where they don't fit."""
+    return reshaped(axes, (axes[0].size, axes[1].size, grid[0], kernel[0], grid[1], kernel[1]))
+
+
+def _shuffled(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:
+    """Groups of the second axis are interleaved; harmless among channels."""
+    return None if is_placed(axes[1]) else (axes[0], fresh("?", output.shape[1]), *axes[2:])
+
+
+def _unshuffled(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:
+    """Pixels become channels, which is a view and a permutation."""
+    factor = given(args, kwargs, 1, "downscale_factor")
+    parts = _patches(axes, output.shape[2:], (factor, factor)) if len(axes) == 4 else None
+    if parts is None:
+        return None
+    batch, channels, height, down, width, right = parts
+    return (batch, Axis((*channels.digits, *down.digits, *right.digits)), height, width)
 
 
 def _permuted(
@@ -157,6 +187,9 @@ def _concatenation(
         joined.append(axes[place] if axes is not None and fits else fresh("?", part.shape[place]))
     if not is_placed(model[place]) and any(axes is None for axes in known.values()):
         return None  # beside places that are known there are some that are not
+    fitting = [axes for axes in known.values() if axes is not None and len(axes) == output.dim()]
+    if len({layout((*axes[:place], *axes[place + 1 :])) for axes in fitting}) > 1:
+        return None  # parts whose positions are in different orders
     rest = next(
         (
             axes
@@ -172,16 +205,10 @@ def _stacked(
     args: Sequence[Any], kwargs: Mapping[str, Any], sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor
 ) -> Axes | None:
     place = given(args, kwargs, 1, "dim", "axis", default=0) % output.dim()
-    alike = {axes for _, axes in sources}
-    axes = next(iter(alike))
-    if axes is None or any(other is None or _layout(other) != _layout(axes) for other in alike):
+    axes = sources[0][1]
+    if axes is None or any(other is None or layout(other) != layout(axes) for _, other in sources):
         return None
     return (*axes[:place], fresh("?", output.shape[place]), *axes[place:])
-
-
-def _layout(axes: Axes) -> tuple[Any, ...]:
-    """What must agree for two tensors to have the same place in the same entry."""
-    return tuple((tuple((digit.role, digit.size) for digit in axis.digits), axis.entries) for axis in axes)
 
 
 def split_axes(axes: Axes | None, outputs: Sequence[Tensor]) -> list[Axes | None]:
@@ -255,6 +282,9 @@ _OF_ONE: dict[str, Callable[[Sequence[Any], Mapping[str, Any], Axes, Tensor], Ax
     "linear": _linear,
     "getitem": indexed,
     "unfold": _unfolded,
+    "channel_shuffle": _shuffled,
+    "native_channel_shuffle": _shuffled,
+    "pixel_unshuffle": _unshuffled,
     "unbind": selected,
     "select": selected,
     "narrow": narrowed,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from visionscope.tracing.axes import Axes
-from visionscope.tracing.products import ATTENTION, PRODUCTS, across_tokens, weights_first
+from visionscope.tracing.products import ATTENTION, PRODUCTS, across_tokens, sums_tokens, weights_first
 
 VIEWS = frozenset(
     ["view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "unsafe_view", "ravel"]
@@ -81,7 +81,7 @@ def category(
         first: the first such tensor itself.
     """
     if CONVOLUTIONS.fullmatch(name):
-        return _convolution(args, kwargs)
+        return _convolution(args, kwargs, axes)
     if _POOLS.fullmatch(name):
         return _pool(name, args, kwargs)
     if name == "linear":
@@ -92,7 +92,9 @@ def category(
         if tracked > 1:
             # One weighted mean over all positions (global context) mixes them into a vector, not into each other.
             return "reduction" if shape[-1:] == (1,) else "product"
-        first_is_weight = name != "einsum" and first is not None and weights_first(name, args, kwargs, first)
+        if name == "einsum":
+            return "token linear" if first is not None and sums_tokens(args, kwargs, first, axes) else "linear"
+        first_is_weight = first is not None and weights_first(name, args, kwargs, first)
         return "token linear" if across_tokens(axes, -2 if first_is_weight else -1) else "linear"
     for pattern, word in (
         (_NORMS, "norm"),
@@ -109,11 +111,11 @@ def category(
     return words.get(name, "")
 
 
-def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes | None) -> str:
     weight = given(args, kwargs, 1, "weight")
     kernel = weight.shape[2:]
     if math.prod(kernel) == 1:
-        return "conv 1x1"
+        return "token linear" if across_tokens(axes, 1 - len(axes or ())) else "conv 1x1"
     return f"{'depthwise ' if weight.shape[1] == 1 else ''}conv {'x'.join(str(size) for size in kernel)}"
 
 

@@ -69,6 +69,29 @@ def weights_first(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tra
     return len(operands) > 1 and operands[1] is tracked
 
 
+def sums_tokens(args: Sequence[Any], kwargs: Mapping[str, Any], tracked: Tensor, axes: Axes | None) -> bool:
+    """Whether an `einsum` with weights sums over places of the image.
+
+    Args:
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        tracked: the operand that was computed from the images.
+        axes: of that operand.
+    """
+    equation = args[0] if args else kwargs.get("equation")
+    if not isinstance(equation, str) or axes is None:
+        return False
+    operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+    inputs, _, result = equation.replace(" ", "").partition("->")
+    for operand, term in zip(operands, inputs.split(","), strict=False):
+        if operand is tracked:
+            letters = _letters(term, operand.dim() - len(term.replace("...", "")))
+            kept = {*result, *(letter for letter in letters if letter.isdigit())}
+            summed = [axis for letter, axis in zip(letters, axes, strict=False) if letter not in kept]
+            return any(is_placed(axis) and "c" not in axis.roles for axis in summed)
+    return False
+
+
 def _by_weights(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source, output: Tensor
 ) -> Axes | None:
@@ -87,8 +110,10 @@ def _of_two(name: str, sources: Sequence[Source], output: Tensor) -> Axes | None
     (left, rows), (right, columns) = operands[0], operands[-1]
     # A square matrix whose own axes were lost maps an axis of the other operand onto itself.
     batch = next((axes[:-2] for axes in (rows, columns) if axes is not None and _known(*axes[:-2])), None)
-    row = rows[-2] if rows and _known(rows[-2]) else columns[-2] if columns and _is_square(left) else None
-    column = columns[-1] if columns and _known(columns[-1]) else rows[-1] if rows and _is_square(right) else None
+    row = rows[-2] if rows and _known(rows[-2]) else columns[-2] if rows and columns and _is_square(left) else None
+    column = (
+        columns[-1] if columns and _known(columns[-1]) else rows[-1] if columns and rows and _is_square(right) else None
+    )
     if batch is None:
         return _like_any(sources, output)
     return (*batch, row or fresh("?", output.shape[-2]), column or fresh("?", output.shape[-1]))

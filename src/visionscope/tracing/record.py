@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from visionscope.tracing.additions import Addends, addition
-from visionscope.tracing.axes import Axes, image_axes, is_placed
-from visionscope.tracing.functions import is_declared, is_split, reason_lost
+from visionscope.tracing.axes import Axes, image_axes, is_map, is_placed, layout
+from visionscope.tracing.functions import is_declared, is_elementwise, is_split, reason_lost
+from visionscope.tracing.indexing import indexed
 from visionscope.tracing.movement import moved_axes, split_axes
 from visionscope.tracing.operations import category, is_alias
 
@@ -217,7 +218,12 @@ class Recorder(TorchFunctionMode):
             axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output)
             if axes is not None and [axis.size for axis in axes] != list(output.shape):
                 axes = None
+            agreed = axes is None or not is_elementwise(name, func) or _agree(found, output)
+            if not agreed:
+                axes = _of_the_stream(parents) if name.removesuffix("_") in {"add", "sub", "subtract"} else None
             node = self._make(name, operation, parents, output, axes)
+            if not agreed and axes is None and not node.lost:
+                node.lost = "its operands have their positions in different orders"
             if axes is None and not node.lost and any(map(is_placed, parents[0].axes or ())):
                 node.lost = reason_lost(name, func)
             if same:
@@ -248,10 +254,15 @@ class Recorder(TorchFunctionMode):
         target, index, value = args
         known = next((node for _, node in self._find(target)), None)
         axes = known.axes if known is not None else None
-        whole = isinstance(value, Tensor) and value.shape == target.shape
-        if known is None and whole and value in self._nodes:
-            axes = self._nodes[value].axes
-        plain = not any(isinstance(item, Tensor) for item in (index if isinstance(index, tuple) else (index,)))
+        own = next((node for _, node in self._find(value)), None) if isinstance(value, Tensor) else None
+        items = index if isinstance(index, tuple) else (index,)
+        plain = all(item is None or item is Ellipsis or isinstance(item, (int, slice)) for item in items)
+        if own is not None and tuple(value.shape) == tuple(target.shape):
+            axes = own.axes
+        elif own is not None and plain and axes is not None:
+            part = indexed((target, index), {}, axes, target[index])
+            same = part is not None and own.axes is not None and layout(part[-value.dim() :]) == layout(own.axes)
+            axes = axes if same or not any(map(is_placed, own.axes or part or ())) else None
         node = self._make("setitem", "", tuple(node for _, node in found), target, axes if plain else None)
         if node.axes is None and not node.lost:
             node.lost = reason_lost("setitem", None)
@@ -310,6 +321,30 @@ def _operands_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
     if _NEW.fullmatch(name):
         return ()
     return args[:1] if name in _LIKE else (args, kwargs)
+
+
+def _agree(found: Sequence[tuple[Tensor, Node]], output: Tensor) -> bool:
+    """Whether operands of the output's shape that lie on the image lie there alike."""
+    operands = [node for tensor, node in found if tensor.shape == output.shape]
+    layouts = {layout(node.axes) for node in operands if node.axes is not None and is_map(node.axes)}
+    return len(layouts) < 2 and not (layouts and any(node.lost for node in operands))
+
+
+def _of_the_stream(operands: Sequence[Node]) -> Axes | None:
+    """Of two addends that lie differently, the axes of the stream: that from which the other was computed."""
+    if len(operands) != 2:
+        return None
+    for stream, branch in (operands, operands[::-1]):
+        waiting, seen = [branch], set()
+        while waiting:
+            current = waiting.pop()
+            same = current.alias is stream.alias and stream.axes is not None and current.axes is not None
+            if current is stream or (same and layout(current.axes or ()) == layout(stream.axes or ())):
+                return stream.axes
+            if current not in seen and current.index > stream.alias.index:
+                seen.add(current)
+                waiting.extend(current.parents)
+    return None
 
 
 def _changes_nothing(name: str, args: Sequence[Any]) -> bool:

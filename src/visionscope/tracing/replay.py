@@ -71,12 +71,26 @@ class Replay:
         first = Pass(self._learned, _INTACT, keep=None)
         output = first.run(few.clone())
         self._learned.calls = first.calls
+        self._refuse_loops(images)
         self._learned.overwritten = {place for place, kept in first.kept.items() if not kept.is_intact()}
         self._sites = {
             (call.path, call.number, n): t for call in self._learned.calls for n, t in enumerate(call.additions)
         }
         self._handed = {edit: self._before(self._time(edit)) for edit in edits}
         self._check(few, output)
+
+    def _refuse_loops(self, images: Tensor) -> None:
+        """A network that runs once for each image has no call that is one of its branches for all of them."""
+        more = images[: _LEARNED + 1]
+        if len(more) <= _LEARNED:
+            return
+        second = Pass(Learned(self._learned.model), _INTACT)
+        second.run(more.clone())
+        if [call.path for call in second.calls] != [call.path for call in self._learned.calls]:
+            raise TraceError(
+                f"{type(self._learned.model).__name__}: a pass of {len(more)} images makes other calls than one of "
+                f"{_LEARNED}; let it run on whole batches, so that a part can be taken out for every image"
+            )
 
     def record(
         self, images: Tensor, edit: Edit = _INTACT, *, later: Sequence[Edit], base: Recording | None = None

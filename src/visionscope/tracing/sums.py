@@ -22,7 +22,8 @@ class Sum:
         node: the stream after the addition.
         skip: the operand that is the stream (or its projection) before it.
         branch: the operand that was added.
-        root: the stream before the branch, ahead of any projection shortcut.
+        root: the stream before the branch, ahead of any projection shortcut or gain on the skip.
+        received: what the branch was computed from: the root, or the stream after a gain.
         kind: what the branch did.
         operations: all operations seen in the branch, in order of first use.
     """
@@ -31,6 +32,7 @@ class Sum:
     skip: Node
     branch: Node
     root: Node
+    received: Node
     kind: Kind
     operations: tuple[str, ...]
 
@@ -177,7 +179,8 @@ def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | 
         kind = kind_of(path.nodes, node)
     if kind is None:
         return None
-    return Sum(node, skip, branch, root, kind, _listed(path.nodes))
+    scaled = skip.alias is not root and _walk(branch, skip.alias, node, sums).reached
+    return Sum(node, skip, branch, root, skip.alias if scaled else root, kind, _listed(path.nodes))
 
 
 def _unscaled(node: Node) -> Node:
@@ -202,7 +205,8 @@ def _local(node: Node, sums: dict[Node, Sum]) -> tuple[Sum, Frame] | None:
     if node.frame is None:
         return None
     for skip, branch in _orders(node):
-        if skip.alias.index >= node.frame.start and is_map(skip.axes) and _walk(branch, skip.alias, node, sums).reached:
+        begins = skip.alias.index >= node.frame.start and is_map(skip.axes)
+        if begins and any(_walk(branch, root, node, sums).reached for root in (skip.alias, _unscaled(skip))):
             found = _make(node, skip, branch, sums)
             return None if found is None else (found, node.frame)
     return None
@@ -232,7 +236,7 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
             if kind is None or not paths[1 - place].is_weighted():
                 return None
             operations = _listed(paths[1 - place].nodes)
-            return Sum(node, skip, branch, given.alias, kind, operations), frame
+            return Sum(node, skip, branch, given.alias, given.alias, kind, operations), frame
     return None
 
 
