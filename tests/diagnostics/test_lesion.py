@@ -153,7 +153,7 @@ class Chain(nn.Module):
 
 @pytest.mark.parametrize("mode", ["branch", "block", "pairs"])
 def test_a_model_without_residual_sums_is_told_what_else_could_be_removed(mode):
-    lacks = "fewer than two residual sums" if mode == "pairs" else "no residual sums"
+    lacks = "fewer than two residual sums" if mode == "pairs" else "no residual sum that was found"
     with pytest.raises(NotApplicableError, match=rf"^vgg: has {lacks} for mode {mode}; take --lesion.mode conv$"):
         Lesion(mode=mode).parts(subject_of(Chain(3), label="vgg"))
     with pytest.raises(NotApplicableError, match="no other mode has anything to remove either"):
