@@ -252,6 +252,8 @@ def outcome(
     else:
         torch.manual_seed(0)
         found, equal, untouched = compare(with_quick_weights(build), size)
+    without = [one.stream.name for one in found.residuals if one.stream.grid == (0, 0)]
+    why = {lost.name: lost.reason for lost in found.unwatched}
     return Outcome(
         source=source,
         family=family,
@@ -259,8 +261,8 @@ def outcome(
         points=len(found.points),
         found_by="sums" if any(site.role == "sum" for site in found.sites.values()) else "blocks",
         sums=found.sums,
-        unwatched=len(found.unwatched),
-        reasons=tuple(sorted({"no grid" if "has no grid" in lost.reason else "grid lost" for lost in found.unwatched})),
+        unwatched=len(without),
+        reasons=tuple(sorted({"no grid" if "has no grid" in why[name] else "grid lost" for name in without})),
         kinds=dict(collections.Counter(str(point.kind) for point in found.points)),
         stages=max(point.stage for point in found.points),
         equal=equal,
