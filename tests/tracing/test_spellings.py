@@ -203,5 +203,18 @@ def test_networks_that_add_without_a_stream_say_that_blocks_are_the_points() -> 
     found = trace(Parallel().eval(), drawn())
     assert all("+" not in point.name for point in found.points)
     assert [(lost.name, lost.reason) for lost in found.unwatched] == [
-        ("+", "adds two maps, but is no residual sum, so the points are the outputs of blocks")
+        ("+", "adds two tensors, but is no residual sum, so the points are the outputs of blocks")
     ]
+
+
+def test_a_network_that_adds_frequencies_says_that_blocks_are_the_points() -> None:
+    class Spectral(Residual):
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.stem(images)
+            for block in self.blocks:
+                x = torch.fft.irfft2(torch.fft.rfft2(x) + torch.fft.rfft2(block(x)), s=x.shape[-2:])
+            return self.head(x.mean((2, 3)))
+
+    found = trace(Spectral(), drawn())
+    assert all("+" not in point.name for point in found.points)
+    assert "adds two tensors, but is no residual sum, like 1 more" in found.unwatched[0].reason

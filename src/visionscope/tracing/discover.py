@@ -160,11 +160,12 @@ def _passed_over(record: Record, drafts: Sequence[_Draft], blocks: bool) -> list
     instead = "so the points are the outputs of blocks" if blocks else "and no block keeps a grid"
     if drafts:
         return [Unwatched(draft.name, f"the only residual sum of the network, {instead}") for draft in drafts]
-    added = [node for node in record.nodes if node.addends is not None and all(map(grid_area, node.addends))]
+    # In a frequency domain, say, what is added has no grid, and is a stream all the same.
+    added = [node for node in record.nodes if node.addends and all(len(one.shape) > 2 for one in node.addends)]
     if not added:
         return []
     first, more = f"{_path(added[0].frame)}+", f", like {len(added) - 1} more" if len(added) > 1 else ""
-    return [Unwatched(first, f"adds two maps, but is no residual sum{more}, {instead}")]
+    return [Unwatched(first, f"adds two tensors, but is no residual sum{more}, {instead}")]
 
 
 def _path(frame: Frame | None) -> str:
