@@ -104,10 +104,12 @@ def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> T
 
 def _agreed(model: nn.Module, records: Sequence[Record]) -> Found:
     """What two dry runs have in common; places that differ between them can't be watched."""
-    for one, other in zip(*(record.nodes for record in records), strict=False):
-        if one.axes and other.axes and [axis.entries for axis in one.axes] != [axis.entries for axis in other.axes]:
-            for node in (one, other):
-                node.axes, node.lost = None, "its positions are in another order in every pass"
+    pairs = list(zip(*(record.nodes for record in records), strict=False))
+    if all((one.name, one.shape) == (other.name, other.shape) for one, other in pairs):  # else the paths differ, below
+        for pair in pairs:
+            if len({tuple(axis.entries for axis in node.axes) for node in pair if node.axes}) > 1:
+                for node in pair:
+                    node.axes, node.lost = None, "its positions are in another order in every pass"
     found, again = (discover(record) for record in records)
     if found.points != again.points:
         raise TraceError(f"{type(model).__name__}: two dry runs saw different residual sums; its path is not fixed")
