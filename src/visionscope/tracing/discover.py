@@ -101,7 +101,9 @@ def discover(record: Record) -> Found:
     Args:
         record: of `record_pass`.
     """
-    sums, rejected = sort_sums(record)
+    dominators = Dominators(record)
+    sums, rejected = sort_sums(record, dominators)
+    gone = _left_torch(record)
     drafts: list[_Draft] = []
     further: list[_Draft] = []
     unwatched: list[Unwatched] = []
@@ -122,7 +124,6 @@ def discover(record: Record) -> Found:
             others = others[1:]
         further += others
     blocks = find_blocks(record)
-    dominators = Dominators(record)
     through = [block for block in blocks if dominators.is_gate(block.node)]
     if len(drafts) > 1 or (drafts and len(drafts) >= len(through)):
         drafts += _module_drafts(record, sums, dominators, names)
@@ -131,16 +132,16 @@ def discover(record: Record) -> Found:
         drafts = [stem, *drafts] if stem else drafts
     else:
         # Without residual sums, or with a single one (networks that concatenate): it would show nothing of the model.
-        if len(blocks) < 2 and (sums or _left_torch(record)):
+        if len(blocks) < 2 and (sums or gone):
             blocks = []  # the patch embedding alone, of a network whose stream has no grid
-        unwatched += _passed_over(record, drafts, bool(blocks))
+        unwatched += _passed_over(record, drafts, bool(sums), bool(blocks))
         drafts = [_block_draft(block, names) for block in blocks]
     unwatched += [
         Unwatched(_unique(f"{_path(one.found.node.frame)}+{one.found.kind}", names), one.reason)
         for one in rejected
         if grid_area(one.found.node) > 1
     ]
-    unwatched += _left_torch(record)
+    unwatched += gone
     points = _staged(drafts)
     return Found(points, _between(points, further), unwatched, _residuals(points, residuals))
 
@@ -155,11 +156,13 @@ def _left_torch(record: Record) -> list[Unwatched]:
     return [Unwatched(path or "network", f"{how}; what comes after can't be followed")]
 
 
-def _passed_over(record: Record, drafts: Sequence[_Draft], blocks: bool) -> list[Unwatched]:
-    """Sums that give no point because the outputs of blocks do."""
+def _passed_over(record: Record, drafts: Sequence[_Draft], sums: bool, blocks: bool) -> list[Unwatched]:
+    """Sums that give no point because the outputs of blocks do; sums without a grid are listed as such."""
     instead = "so the points are the outputs of blocks" if blocks else "and no block keeps a grid"
     if drafts:
         return [Unwatched(draft.name, f"the only residual sum of the network, {instead}") for draft in drafts]
+    if sums:
+        return []
     # In a frequency domain, say, what is added has no grid, and is a stream all the same.
     added = [node for node in record.nodes if node.addends and all(len(one.shape) > 2 for one in node.addends)]
     if not added:
@@ -183,10 +186,8 @@ def _unique(name: str, names: dict[str, int]) -> str:
 
 def _axes_of(found: Sum) -> Axes | None:
     """Where the stream lies: where its skip does, else what the sum says; a branch may be in any order."""
-    if found.skip.lost:
-        return None
     node = found.node
-    if node.lost:
+    if found.skip.lost or node.lost:
         return None
     known = (found.skip.axes, node.axes, None if found.branch.lost else found.branch.axes)
     axes = next((axes for axes in known if is_map(axes)), None)

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, is_map, is_placed, layout, reshaped, resized
+from visionscope.tracing.axes import Axes, Axis, concatenated, cut, fresh, is_placed, layout, reshaped, resized
 from visionscope.tracing.functions import RESIZING, TRANSFORMS, is_elementwise
 from visionscope.tracing.indexing import flipped, gathered, index_select, indexed, narrowed, rolled, selected
 from visionscope.tracing.operations import CONVOLUTIONS, PERMUTATIONS, REDUCTIONS, VIEWS, given, is_copy
-from visionscope.tracing.products import PRODUCTS, across_tokens, product
+from visionscope.tracing.products import PRODUCTS, across_tokens, like_any, product
 
 
 def moved_axes(
@@ -37,9 +37,9 @@ def moved_axes(
     """
     first, axes = sources[0]
     if name.removesuffix("_") == "copy":
-        return _like_any(sources[-1:], output)
+        return like_any(sources[-1:], output)
     if is_elementwise(name, func):
-        return _like_any(sources, output) or _broadcast(sources, output)
+        return like_any(sources, output) or _broadcast(sources, output)
     if PRODUCTS.fullmatch(name):
         return product(name, args, kwargs, sources, output)
     if name in _OF_SEVERAL:
@@ -53,15 +53,7 @@ def moved_axes(
     for pattern, handler in _PATTERNS:
         if pattern.fullmatch(name):
             return handler(name, args, kwargs, axes, output)
-    return _like_any(sources, output) or _resized(axes, output) if is_copy(name) or RESIZING.fullmatch(name) else None
-
-
-def _like_any(sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor) -> Axes | None:
-    """The axes of the operand that has the shape of the output; of several, of one whose places are known."""
-    fitting = [axes for tensor, axes in sources if axes is not None and tensor.shape == output.shape]
-    maps = [axes for axes in fitting if is_map(axes)]
-    in_order = [axes for axes in maps if all(axis.is_plain or axis.placeless for axis in axes)]
-    return next(iter((*in_order, *maps, *fitting)), None)
+    return like_any(sources, output) or _resized(axes, output) if is_copy(name) or RESIZING.fullmatch(name) else None
 
 
 def _broadcast(sources: Sequence[tuple[Tensor, Axes | None]], output: Tensor) -> Axes | None:

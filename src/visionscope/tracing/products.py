@@ -105,7 +105,7 @@ def _by_weights(
 
 def _of_two(name: str, sources: Sequence[Source], output: Tensor) -> Axes | None:
     if any(tensor.dim() != output.dim() for tensor, _ in sources):
-        return _like_any(sources, output)
+        return like_any(sources, output)
     operands = sources[1:] if name in _ADDING and len(sources) > 2 else sources
     (left, rows), (right, columns) = operands[0], operands[-1]
     # A square matrix whose own axes were lost maps an axis of the other operand onto itself.
@@ -115,7 +115,7 @@ def _of_two(name: str, sources: Sequence[Source], output: Tensor) -> Axes | None
         columns[-1] if columns and _known(columns[-1]) else rows[-1] if columns and rows and _is_square(right) else None
     )
     if batch is None:
-        return _like_any(sources, output)
+        return like_any(sources, output)
     return (*batch, row or fresh("?", output.shape[-2]), column or fresh("?", output.shape[-1]))
 
 
@@ -175,7 +175,13 @@ def _letters(term: str, dots: int) -> list[str]:
     return [*before, *(f"{place}" for place in range(dots, 0, -1) if ellipsis), *after]
 
 
-def _like_any(sources: Sequence[Source], output: Tensor) -> Axes | None:
+def like_any(sources: Sequence[Source], output: Tensor) -> Axes | None:
+    """The axes of the operand that has the shape of the output; of several, of the first whose places are known.
+
+    Args:
+        sources: operands with their axes.
+        output: the result.
+    """
     fitting = [axes for tensor, axes in sources if axes is not None and tensor.shape == output.shape]
     return next((axes for axes in fitting if is_map(axes)), next(iter(fitting), None))
 

@@ -218,12 +218,12 @@ class Recorder(TorchFunctionMode):
             axes = pieces[index] if pieces else moved_axes(name, func, args, kwargs, sources, output)
             if axes is not None and [axis.size for axis in axes] != list(output.shape):
                 axes = None
-            agreed = axes is None or not is_elementwise(name, func) or _agree(found, output)
-            if not agreed:
+            lost = ""
+            if axes is not None and is_elementwise(name, func) and not _agree(found, output):
                 axes = _of_the_stream(parents) if name.removesuffix("_") in {"add", "sub", "subtract"} else None
+                lost = "" if axes else "its operands have their positions in different orders"
             node = self._make(name, operation, parents, output, axes)
-            if not agreed and axes is None and not node.lost:
-                node.lost = "its operands have their positions in different orders"
+            node.lost = node.lost or lost
             if axes is None and not node.lost and any(map(is_placed, parents[0].axes or ())):
                 node.lost = reason_lost(name, func)
             if same:

@@ -65,10 +65,10 @@ def find_sums(record: Record) -> list[Sum]:
     Args:
         record: of `record_pass`.
     """
-    return sort_sums(record)[0]
+    return sort_sums(record, Dominators(record))[0]
 
 
-def sort_sums(record: Record) -> tuple[list[Sum], list[Rejected]]:
+def sort_sums(record: Record, dominators: Dominators) -> tuple[list[Sum], list[Rejected]]:
     """The residual sums of a pass, in execution order, and those that looked like one.
 
     An addition of two tensors of one shape is a residual sum when one operand is the running stream - the input of an
@@ -79,9 +79,9 @@ def sort_sums(record: Record) -> tuple[list[Sum], list[Rejected]]:
 
     Args:
         record: of `record_pass`.
+        dominators: of that record.
     """
     rejected: dict[Node, Rejected] = {}
-    dominators = Dominators(record)
     while True:
         sums, tentative = _one_round(record, rejected, dominators)
         dropped = [found for found, frame in tentative if not _handed_on(found, frame, sums)]
