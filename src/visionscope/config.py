@@ -89,7 +89,7 @@ def add_study_flags(parser: Parser, *, models: bool) -> None:
         for field in dataclasses.fields(chosen):
             text, hint = texts.get(field.name, ""), hints[field.name]
             if typing.get_origin(hint) is tuple:
-                hint, text = _by_comma(typing.get_args(hint)[0]), f"{text} By comma."
+                hint, text = _by_comma(typing.get_args(hint)[0]), f"{text} Separated by commas."
             group.add_argument(f"--{name}.{field.name}", type=hint, default=field.default, help=text)
 
 
@@ -134,7 +134,7 @@ def study_from_file(path: Path | str, **changes: Any) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"study: {path} can't be read ({getattr(error, 'strerror', None) or error})") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"study: {path} is no YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"study: {path} is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"study: {path} must hold keys and values such as 'models: [resnet18]'")
     return study_from({**values, **{name: value for name, value in changes.items() if value is not None}})

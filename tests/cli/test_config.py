@@ -217,7 +217,7 @@ def test_bad_values_name_parameter_rule_and_value(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models: [", r"study: .*study.yaml is no YAML \(.*line 1"),
+        ("models: [", r"study: .*study.yaml is not YAML \(.*line 1"),
         ("- resnet18", r"study: .*study.yaml must hold keys and values such as"),
         ("models: [a]", r"data: must be given"),
     ],

@@ -24,7 +24,7 @@ def before(points: Sequence[Point]) -> tuple[Before, ...]:
 
     That is the point named by `follows`, which holds the stream that the branch received, whatever stands between the
     two in the list. There is no change where that point is not known or not looked at, and none across a change of grid
-    or channels: a branch can't be told from the projection or the resampling on its skip.
+    or channels: there the branch can't be separated from the projection or resampling on its skip.
 
     Args:
         points: those looked at.
