@@ -14,6 +14,8 @@ from visionscope.errors import ConfigError
 def test_a_path_that_no_file_can_have_is_refused() -> None:
     with pytest.raises(ConfigError, match="out: a path can't hold a NUL"):
         user_path("out", "a\0b")
+    with pytest.raises(ConfigError, match=r"out: a path can't hold half of a character; got 'a\\ud800'"):
+        user_path("out", "a\ud800")
     with pytest.raises(ConfigError, match="out: there is no home folder '~nobody_of_that_name'"):
         user_path("out", "~nobody_of_that_name/run")
     with pytest.raises(ConfigError, match="at most 255 bytes; got 'run/xxx"):

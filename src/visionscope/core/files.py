@@ -32,7 +32,11 @@ def user_path(parameter: str, text: str) -> Path:
         ConfigError: where no path can be so written: a NUL, an unknown home, a name that no file system can hold.
     """
     if "\0" in text:
-        raise ConfigError(f"{parameter}: a path can't hold a NUL character; got {text!r}")
+        raise ConfigError(f"{parameter}: a path can't hold a NUL character; got {text[:80]!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{parameter}: a path can't hold half of a character; got {text[:80]!r}") from None
     try:
         path = Path(text).expanduser()
     except RuntimeError:

@@ -94,7 +94,7 @@ class EmbeddedSource:
 
     def __init__(self, spec: str, split: str, *, size: int = 32, seed: int = 0, num_classes: int | None = None) -> None:
         self.spec = spec
-        self.split = "val" if split in ("validation", "valid") else split
+        self.split = check_split(split)
         self.size = size
         self.seed = seed
         self._mappable = num_classes in (None, CLASSES)
@@ -182,9 +182,23 @@ class _Draws:
         return tinted
 
 
-def _check(split: str, indices: Sequence[int], size: int, seed: int) -> None:
+def check_split(name: str) -> str:
+    """The split of that name.
+
+    Args:
+        name: of a split, or `validation` or `valid`.
+
+    Raises:
+        DataError: when there is none.
+    """
+    split = "val" if name in ("validation", "valid") else name
     if split not in SPLITS:
         raise DataError(f"embedded data has no split {split!r}, only: {', '.join(SPLITS)}.{_hint(split)}")
+    return split
+
+
+def _check(split: str, indices: Sequence[int], size: int, seed: int) -> None:
+    check_split(split)
     if not _SIZES[0] <= size <= _SIZES[1]:
         raise ConfigError(f"size must be {_SIZES[0]} to {_SIZES[1]} pixels for embedded data, not {size}")
     if seed < 0:

@@ -9,20 +9,10 @@ from PIL import Image
 from timm.data.dataset_factory import create_dataset
 
 from visionscope.data.decode import decode, to_rgb
+from visionscope.data.specs import TORCH_NAMES, torch_splits
 from visionscope.data.splits import choose_split
 from visionscope.errors import DataError, nearest
 
-TORCH_NAMES = (
-    "cifar10",
-    "cifar100",
-    "mnist",
-    "kmnist",
-    "fashion_mnist",
-    "qmnist",
-    "imagenet",
-    "places365",
-    "inaturalist",
-)
 _NEED_FOLDERS = ("imagenet",)
 
 
@@ -54,8 +44,7 @@ class TorchSource:
         if name not in TORCH_NAMES:
             raise DataError(f"data {spec!r}: timm has no torchvision data set {name!r}.{nearest(name, TORCH_NAMES)}")
         self.spec = spec
-        available = ("train", "validation") if name in ("imagenet", "places365", "inaturalist") else ("train", "test")
-        self.split = choose_split(spec, available, split, default_split)
+        self.split = choose_split(spec, torch_splits(name), split, default_split)
         with _one_line(spec, root):
             try:
                 self._data = _create_torch(name, root, self.split, download=False)

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from visionscope.core.files import user_path
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.folder import FolderSource
-from visionscope.data.packaged import TORCH_NAMES, HuggingFaceSource, TorchSource
+from visionscope.data.packaged import HuggingFaceSource, TorchSource
 from visionscope.data.parquet import ParquetSource, is_parquet
-from visionscope.errors import DataError, nearest
+from visionscope.data.specs import find_data
+from visionscope.errors import ConfigError
 
 _DEFAULT_SIZE = 32
-_STREAMS = ("hfids", "tfds", "wds")
 
 
 class Source(Protocol):
@@ -73,10 +74,12 @@ def open_source(
             default.
 
     Raises:
+        ConfigError: for a spec or a `root` that can be no path.
         DataError: for a spec that names nothing, a wrong split, data that can't be fetched, and sources without images.
     """
-    head, wanted = _divide(spec)
-    if head == "embedded":
+    found = find_data(spec)
+    wanted = found.split
+    if found.kind == "embedded":
         return EmbeddedSource(
             spec,
             wanted or default_split,
@@ -84,48 +87,23 @@ def open_source(
             seed=seed,
             num_classes=num_classes,
         )
+    known: dict[str, Any] = {"default_split": default_split, "num_classes": num_classes}
     columns: dict[str, Any] = {"image_column": image_column, "label_column": label_column}
-    prefix, _, name = head.partition("/")
-    if prefix.lower() == "torch" and name:
-        place = Path(root or os.environ.get("VISIONSCOPE_DATA") or "~/.cache/visionscope").expanduser()
-        return TorchSource(spec, name.lower(), wanted, default_split=default_split, root=place, num_classes=num_classes)
-    if prefix.lower() == "hfds" and name:
+    if found.kind == "torch":
+        return TorchSource(spec, found.name, wanted, root=_root(root), **known)
+    if found.kind == "hfds":
         cache = None if root is None else Path(root)
-        return HuggingFaceSource(
-            spec, name, wanted, default_split=default_split, root=cache, num_classes=num_classes, **columns
-        )
-    if prefix.lower() in _STREAMS and name:
-        raise DataError(
-            f"data {spec!r} is a stream, but a frozen sample needs random access; use hfds/, torch/ or a folder"
-        )
-    path = Path(head).expanduser()
-    if not path.exists():
-        raise DataError(f"data {spec!r}: there is no {path}.{_nearest_path(path)}")
-    if is_parquet(path):
-        return ParquetSource(spec, path, wanted, default_split=default_split, num_classes=num_classes, **columns)
-    if not path.is_dir():
-        raise DataError(f"data {spec!r}: {path} is a file; give a folder of class folders or of Parquet files")
-    return FolderSource(spec, path, wanted, default_split=default_split, num_classes=num_classes)
+        return HuggingFaceSource(spec, found.name, wanted, root=cache, **known, **columns)
+    if is_parquet(found.path):
+        return ParquetSource(spec, found.path, wanted, **known, **columns)
+    return FolderSource(spec, found.path, wanted, **known)
 
 
-def _divide(spec: str) -> tuple[str, str | None]:
-    """Spec and split; a colon inside an existing path divides nothing."""
-    head, colon, split = spec.rpartition(":")
-    if not colon or not head or "/" in split or Path(spec).expanduser().exists():
-        return spec, None
-    return head, split
-
-
-def _nearest_path(path: Path) -> str:
-    """What may have been meant: a sibling on disk or a name that needs no path."""
-    parent = path.parent
-    while not parent.is_dir():
-        # The first folder that doesn't exist is the one that is misspelt.
-        path, parent = parent, parent.parent
-    siblings = [child.name for child in parent.iterdir() if child.is_dir() or child.suffix == ".parquet"]
-    names = {str(parent / name) if str(parent) != "." else name: name for name in siblings}
-    known = ["embedded", *(f"torch/{name}" for name in TORCH_NAMES)] if str(parent) == "." else []
-    hint = nearest(path.name, [*siblings, *known])
-    for full, name in names.items():
-        hint = hint.replace(f"mean {name!r}", f"mean {full!r}")
-    return hint
+def _root(given: str | os.PathLike[str] | None) -> Path:
+    """The folder of data that torchvision downloads."""
+    if given is not None:
+        return Path(given)
+    root = user_path("VISIONSCOPE_DATA", os.environ.get("VISIONSCOPE_DATA") or "~/.cache/visionscope")
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"VISIONSCOPE_DATA: must be a folder; {root} is none")
+    return root
