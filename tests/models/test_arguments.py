@@ -54,7 +54,7 @@ def net(tmp_path: Path) -> str:
         ("resnet18?in_chans=0", "in_chans must be at least 1; got 0"),
         ("resnet_nano?img_size=3", "it has no argument 'img_size'. .*num_classes"),
         ("vit_nano?depth=abc", "vit_nano can't be built with depth='abc': depth must be int; got 'abc'"),
-        ("vit_nano?depth=2.5", "depth must be int; got 2.5"),
+        ("vit_nano?depth=2.5", "depth must be a whole number; got 2.5"),
         ("resnet10t?drop_rate=much", "resnet10t: drop_rate must be float; got 'much'"),
         (
             "efficientnet_b0?depth=5",

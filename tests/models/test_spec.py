@@ -1,12 +1,16 @@
 """The grammar of model specs."""
 
+import os
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import visionscope
 from visionscope.errors import ConfigError
 from visionscope.models.spec import ModelSpec, parse_spec
 
@@ -94,9 +98,65 @@ def test_a_home_folder_is_expanded_in_the_checkpoint() -> None:
         ("vit_nano?", "got ''"),
         ("vit_nano?depth=", "got 'depth='"),
         ("vit_nano?a=1&a=2", "argument 'a' is given twice"),
+        ("vit_nano@#ema", "a checkpoint's file must follow '@'"),
+        ("vit_nano@a.pth#", "a part of the file must follow '#'"),
+        ("vit_nano@a.pth,b.pth#", "a part of the file must follow '#'"),
+        ("vit_nano@~nobody_at_all/a.pth", "there is no home folder '~nobody_at_all'"),
+        ("vit_nano@" + "x" * 300, "a name in a path has at most 255 bytes"),
+        ("x" * 5000, "a name has at most 4095 characters; got 5000"),
+        ("x" * 500, "a label has at most 200 characters; got 500, give the model one: LABEL=SPEC"),
+        ("l" * 500 + "=vit_nano", "a label has at most 200 characters; got 500, give a shorter one"),
+        ("vit_nano?" + "k" * 500 + "=1", "arguments are written"),
+        ("a\0b", r"it can't hold control characters such as '.x00'"),
+        ("a\nb", r"it can't hold control characters such as '.n'"),
+        ("a@b\x1b[31m.pth", r"it can't hold control characters such as '.x1b'"),
+        ("a@caf\udce9.pth", r"it can't hold bytes that are not UTF-8 such as '.udce9'; rename the file"),
+        ("a\u2028b", "it can't hold line breaks"),
+        ("resnet18?num_classes=-5", "num_classes must be at least 0; got -5"),
+        ("resnet18?num_classes=1e3", "num_classes must be a whole number; got 1000.0"),
+        ("resnet18?num_classes=True", "num_classes must be a whole number; got True"),
+        ("resnet18?num_classes=1000000000000", "num_classes must be at most 10,000,000; got 1000000000000"),
+        ("vit_nano?img_size=(32,1000000000)", "img_size must be at most 8,192; got .32, 1000000000."),
+        ("vit_nano?embed_dim=1000000000000000", "embed_dim must be at most 1,000,000"),
+        ("swin_tiny_patch4_window7_224?depths=(2,2,999999999,2)", "depths must be at most 10,000"),
+        ("vit_nano?drop_rate=-0.1", "drop_rate must be at least 0.0; got -0.1"),
+        ("vit_nano?drop_rate=2", "drop_rate must be at most 1.0; got 2"),
+        ("vit_nano?a=" + "9" * 5000, "a: must have at most 500 characters; got 5000"),
+        ("vit_nano?a=" + "9" * 300, "a: whole numbers have at most 64 bits"),
+        ("vit_nano?a=0x" + "f" * 300, "a: whole numbers have at most 64 bits"),
+        ("vit_nano?a=1e999", "a: must be a finite number; got inf"),
+        ("vit_nano?a=(1,-1e999)", "a: must be a finite number; got -inf"),
+        ("vit_nano?a=" + "(" * 400, "a: begins as a Python literal and is none"),
+        ("vit_nano?a=(1,2", "a: begins as a Python literal and is none"),
+        ("vit_nano?a=[[[[[1]]]]]", "a: tuples lie in one another 4 deep at most"),
+        ("vit_nano?a=b'x'", "a: must be a number, a string, .*; got b'x', a bytes"),
+        ("vit_nano?a={1,2}", "a: must be a number, .*a set"),
+        ("vit_nano?a={1:b'x'}", "a: must be a number, .*a bytes"),
+        ("vit_nano?a=2j", "a: must be a number, .*a complex"),
+        ("vit_nano?a= &b=1", "a: a value must follow '='"),
+        ("vit_nano?pretrained=True", "'pretrained' can't be set here; weights are named as in MODEL@FILE"),
+        ("torchvision:resnet18?weights=DEFAULT", "'weights' can't be set here"),
+        ("x=timm:resnet18?depth=1&checkpoint_path=/etc/passwd", "'checkpoint_path' can't be set here"),
+        ("hf:a/b?use_pretrained_backbone=1", "'use_pretrained_backbone' can't be set here"),
     ],
 )
 def test_malformed_specs_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         parse_spec(text)
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
+
+
+def test_a_function_of_the_users_own_may_have_any_arguments() -> None:
+    assert parse_spec("net.py:make?pretrained=True&num_classes=-1").arguments == {"pretrained": True, "num_classes": -1}
+
+
+def test_names_of_other_scripts_and_odd_ones_are_taken() -> None:
+    assert parse_spec("Größe [bold] 模型=vit_nano@ordner/gewichte é.pth").label == "Größe [bold] 模型"
+
+
+def test_a_wrong_spec_is_told_before_torch_is_imported() -> None:
+    code = "import sys; from visionscope.models.spec import parse_spec as p; p('a?b=1@c'); print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(visionscope.__file__).parents[1])}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout == "False\n"

@@ -15,3 +15,18 @@ def printable(text: str) -> str:
     """
     line = _WHITE.sub(" ", text).strip(" ")
     return "".join(one if one.isprintable() or one == "\N{NO-BREAK SPACE}" else ascii(one)[1:-1] for one in line)
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """A value as a message shows it: its `repr`, in one line, with the middle left out where it is long.
+
+    Args:
+        value: what was given.
+        most: characters that are shown at most.
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of more than some thousand digits
+        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"

@@ -6,14 +6,25 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError, nearest
 
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 _TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
-_LEAST = {"num_classes": 0, "num_labels": 1, "in_chans": 1, "num_channels": 1, "img_size": 1}  # where they are numbers
+_BOUNDS: dict[str, tuple[int | float, int | float]] = {
+    "num_classes": (0, 10_000_000),
+    "num_labels": (1, 10_000_000),
+    **dict.fromkeys(("in_chans", "num_channels", "patch_size"), (1, 65_536)),
+    **dict.fromkeys(("img_size", "image_size"), (1, 8_192)),
+    **dict.fromkeys(("depth", "depths", "layers", "num_layers", "num_hidden_layers"), (0, 10_000)),
+    **dict.fromkeys(("num_heads", "num_attention_heads"), (0, 65_536)),
+    **dict.fromkeys(("embed_dim", "embed_dims", "hidden_size", "hidden_sizes", "intermediate_size"), (1, 1_000_000)),
+    **dict.fromkeys(("dim", "dims", "widths", "channels", "num_features", "stem_width"), (1, 1_000_000)),
+    **dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"), (0.0, 1.0)),
+}
 _PLAIN: tuple[tuple[type, tuple[type, ...]], ...] = (
     (bool, (bool, int)),  # 0 and 1 will do
     (int, (int,)),
@@ -22,20 +33,37 @@ _PLAIN: tuple[tuple[type, tuple[type, ...]], ...] = (
 )
 
 
-def check_counts(name: str, arguments: Mapping[str, Any]) -> None:
-    """Refuses numbers of classes, channels or pixels that there can't be, ahead of a constructor that would fail oddly.
+def check_numbers(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuses numbers of classes, layers, pixels, ... that no network has, ahead of a constructor that fails oddly.
+
+    The bounds are far above any network's; beyond them a constructor works for hours or asks for petabytes.
 
     Args:
         name: of the network, for errors.
-        arguments: given by keyword.
+        arguments: given by keyword; what is no number, or a tuple or list of them, is let through.
 
     Raises:
         ConfigError: naming the argument and its rule.
     """
-    for key, least in _LEAST.items():
-        value = arguments.get(key)
-        if isinstance(value, (int, float)) and value < least:
-            raise ConfigError(f"{name}: {key} must be at least {least}; got {value!r}")
+    for key, value in arguments.items():
+        least, most = _BOUNDS.get(key, (None, None))
+        if least is None or most is None:
+            continue
+        for number in _numbers(value):
+            if isinstance(number, bool) or (isinstance(number, float) and isinstance(least, int)):
+                raise ConfigError(f"{name}: {key} must be a whole number; got {quoted(value)}")
+            if number < least:
+                raise ConfigError(f"{name}: {key} must be at least {least}; got {quoted(value)}")
+            if number > most:
+                raise ConfigError(f"{name}: {key} must be at most {most:,}; got {quoted(value)}")
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _numbers(inner)
+    elif isinstance(value, (int, float)):
+        yield value
 
 
 def check_arguments(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -81,7 +109,7 @@ def check_types(name: str, function: Callable[..., Any], arguments: Mapping[str,
         if key in parameters and key in hints and not _allowed(hints[key], value):
             # The default of a class is not that of the names that are built from it.
             shown = parameters[key].replace(default=None) if isinstance(function, type) else parameters[key]
-            raise ConfigError(f"{name}: {key} must be {_rule(hints[key], shown)}; got {value!r}")
+            raise ConfigError(f"{name}: {key} must be {_rule(hints[key], shown)}; got {quoted(value)}")
 
 
 def explained(
@@ -95,7 +123,7 @@ def explained(
         kind: the class whose arguments they are, or None where that is not known.
         error: what the constructor raised.
     """
-    listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+    listed = ", ".join(f"{key}={quoted(value)}" for key, value in arguments.items()) or "no arguments"
     start = f"{name} can't be built with {listed}"
     parameters = {} if kind is None else _parameters(kind)
     unknown, twice = _UNKNOWN.search(str(error)), _TWICE.search(str(error))
@@ -109,7 +137,7 @@ def explained(
             check_types(start, kind, arguments)
         except ConfigError as refusal:
             return refusal
-    line = str(error).strip().partition("\n")[0]
+    line = printable(str(error).strip().partition("\n")[0])[:300]
     return ConfigError(f"{start}: {type(error).__name__}: {line}")
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
-from visionscope.models.arguments import check_counts, check_types, explained
+from visionscope.models.arguments import check_numbers, check_types, explained
 from visionscope.models.factory import open_factory
 from visionscope.models.fitting import Convert
 from visionscope.models.hub import cache_alone_when_offline
@@ -74,7 +74,7 @@ def _construct(
         build: takes keyword arguments.
         given: all that it is called with.
     """
-    check_counts(name, arguments)
+    check_numbers(name, arguments)
     try:
         model = build(**given)
     except ConfigError:
@@ -152,8 +152,8 @@ def torchvision_names() -> list[str]:
 def _build_file(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
     factory = open_factory(name)
     model = factory.build(arguments)
-    # The code is the file's content; where it lies is no part of the identity.
-    architecture = f"{_name('file', Path(name).name, arguments)} sha256:{factory.sha256}"
+    # The code is the files' content; where they lie is no part of the identity.
+    architecture = f"{_name('file', Path(name).name, arguments)} {factory.identity}"
     return Built(
         model=model,
         architecture=architecture,

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from visionscope.core.files import user_path
+from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError, nearest
 from visionscope.models.arguments import check_arguments
+from visionscope.models.local_code import LocalCode, read_source
 from visionscope.models.preprocessing import parts_of
+
+_LONGEST_REASON = 300  # characters of what a user's code raised
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,12 +31,26 @@ class Factory:
     Attributes:
         name: `path/to/file.py:function`.
         function: the function.
-        sha256: of the file's bytes.
+        source: the file's bytes.
+        code: the modules that it brings in.
     """
 
     name: str
     function: Callable[..., Any]
-    sha256: str
+    source: bytes
+    code: LocalCode
+
+    @property
+    def identity(self) -> str:
+        """The code that the network comes from: `sha256:...` of the file, and of the local modules where there are any.
+
+        These are the modules under the file's folder or the working directory that its import and the calls of the
+        function have brought in so far, however they were imported, and those that import statements anywhere in them
+        name. Where they lie is no part of it. Not in it: what is installed, and what the code reads as data, such as a
+        configuration in JSON; give such values as arguments of the function instead.
+        """
+        modules = self.code.digest(self.source)
+        return f"sha256:{hashlib.sha256(self.source).hexdigest()}{f' modules sha256:{modules}' if modules else ''}"
 
     def build(self, arguments: Mapping[str, Any]) -> nn.Module:
         """Calls the function.
@@ -42,9 +63,17 @@ class Factory:
         """
         check_arguments(self.name, self.function, arguments)
         try:
-            model = self.function(**arguments)
-        except Exception as error:  # the user's code may raise anything; the cause stays attached
-            raise ConfigError(f"{self.name} failed with {type(error).__name__}: {error}") from error
+            with self.code.entered():
+                model = self.function(**arguments)
+        except (KeyboardInterrupt, ConfigError):
+            raise
+        except BaseException as error:  # the user's code may raise anything, sys.exit() too; the cause stays attached
+            raise ConfigError(f"{self.name} failed with {_reason(error, self.code)}") from error
+        if isinstance(model, type):
+            raise ConfigError(
+                f"{self.name} must return a torch.nn.Module; it returned the class {model.__name__}, "
+                f"return {model.__name__}()"
+            )
         if not isinstance(model, nn.Module):
             hint = "; return its .module()" if hasattr(model, "module") else ""
             raise ConfigError(f"{self.name} must return a torch.nn.Module; it returned {type(model).__name__}{hint}")
@@ -77,25 +106,45 @@ def open_factory(name: str) -> Factory:
         ConfigError: when there is no such file or function, or the file can't be imported.
     """
     text, _, attribute = name.rpartition(":")
-    path = Path(text).expanduser().resolve()
-    if not path.is_file():
-        raise ConfigError(f"model {name!r}: there is no file {path}")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    specification = importlib.util.spec_from_file_location(f"visionscope_model_{sha256[:12]}", path)
-    assert specification is not None  # the suffix is .py
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses and pickles look their module up by name
-    sys.path.insert(0, str(path.parent))
+    path = user_path(f"model {quoted(name)}", text)
     try:
-        specification.loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything; the cause stays attached
-        del sys.modules[specification.name]
-        raise ConfigError(f"model {name!r}: importing it failed with {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
+        path = path.resolve()
+        source = read_source(path)
+    except FileNotFoundError:
+        raise ConfigError(f"model {quoted(name)}: there is no file {path}") from None
+    except (OSError, RuntimeError) as error:  # what resolve() makes of links that lead to one another
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"model {quoted(name)}: {path} can't be read: {printable(reason)}") from error
+    code = LocalCode(path.parent)
+    module = _module(path, source)
+    sys.modules[module.__name__] = module  # dataclasses and pickles look their module up by name
+    try:
+        code.run(module, source, str(path))
+    except BaseException as error:  # the user's file may raise anything, sys.exit() too; the cause stays attached
+        del sys.modules[module.__name__]
+        if isinstance(error, KeyboardInterrupt | ConfigError):
+            raise
+        raise ConfigError(f"model {quoted(name)}: importing it failed with {_reason(error, code)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ConfigError(f"model {name!r}: {path.name} has no function {attribute!r}.{nearest(attribute, own)}")
-    return Factory(name=name, function=function, sha256=sha256)
+        raise ConfigError(
+            f"model {quoted(name)}: {path.name} has no function {quoted(attribute)}.{nearest(attribute, own)}"
+        )
+    return Factory(name=name, function=function, source=source, code=code)
+
+
+def _module(path: Path, source: bytes) -> ModuleType:
+    specification = spec_from_file_location(f"visionscope_model_{hashlib.sha256(source).hexdigest()[:12]}", path)
+    assert specification is not None  # the suffix is .py
+    return module_from_spec(specification)
+
+
+def _reason(error: BaseException, code: LocalCode) -> str:
+    """An error of the user's code in one line, with the line of it where that is not in the message."""
+    line = printable(str(error))[:_LONGEST_REASON]
+    if not isinstance(error, SyntaxError):
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if code.is_local(frame.filename)]
+        line += f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {line}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -280,8 +281,15 @@ def _same(state: State, model: nn.Module) -> bool:
 
 def _family_filter(model: nn.Module) -> Convert | None:
     for kind in type(model).__mro__:
-        function = getattr(sys.modules.get(kind.__module__), "checkpoint_filter_fn", None)
+        function = _scope(kind).get("checkpoint_filter_fn")
         if function is not None:
             found: Convert = function
             return found
     return None
+
+
+def _scope(kind: type) -> Mapping[str, Any]:
+    """The names of the module that a class stands in; of one from a user's file `sys.modules` may know another."""
+    functions = (inspect.unwrap(member) for member in vars(kind).values() if inspect.isfunction(member))
+    own = next((one.__globals__ for one in functions if one.__module__ == kind.__module__), None)
+    return vars(sys.modules.get(kind.__module__, sys)) if own is None else own

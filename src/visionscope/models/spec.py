@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from visionscope.core.files import user_path
+from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError, nearest
+from visionscope.models.arguments import check_numbers
+from visionscope.models.literals import read_value
 
 GRAMMAR = "[LABEL=]SPEC[?KEY=VALUE&...][@FILE[#PART][,FILE[#PART]...]]"
 SOURCES = ("timm", "torchvision", "hf")
 
 _LABEL = re.compile(r"([^=?@/:]+)=(.*)", re.DOTALL)
 _FACTORY = re.compile(r"(.+\.py):([^:/]*)", re.DOTALL)
-_WORDS = {"true": True, "false": False, "none": None}
+_LONGEST_LABEL, _LONGEST_NAME, _LONGEST_KEY = 200, 4095, 100  # characters
+# Of these a text can't be made that a terminal, a table and a file can all hold.
+_UNWRITABLE = {"Cc": "control characters", "Zl": "line breaks", "Zp": "line breaks", "Cs": "bytes that are not UTF-8"}
+LOADING = (
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "pretrained_filter_fn"),
+    *("checkpoint_path", "cache_dir", "weights", "weights_backbone", "use_pretrained_backbone"),
+)
+"""Arguments by which libraries read files or fetch weights: `@FILE` and the name of the model say that here."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +68,11 @@ def parse_spec(text: str) -> ModelSpec:
     """Takes a spec `[LABEL=]SPEC[?KEY=VALUE&...][@FILE[#PART][,FILE...]]` apart; looks at no file, imports no library.
 
     SPEC is a timm name (`resnet50` or `timm:resnet50`), `torchvision:NAME`, `hf:NAME` (a name on the Hugging Face hub,
-    a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal; anything else is a
-    string. The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
+    a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal of plain types;
+    anything else is a string. Arguments by which a library would read a file or fetch weights (`LOADING`) are refused;
+    a Python file's own function may have such.
+
+    The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
     `FILE#PART` is one of several networks in a file: `last.pth#model_ema`, `dino.pth#teacher`. Several files, between
     commas, are the members of an ensemble.
     Without LABEL the label is the spec's name with its arguments and, after `@`, the checkpoint's stem or the number of
@@ -68,20 +82,28 @@ def parse_spec(text: str) -> ModelSpec:
         text: the spec.
 
     Raises:
-        ConfigError: for an empty part, an unknown source, a Python file without its factory or a malformed argument.
+        ConfigError: for an empty or overlong part, characters that no terminal can show, an unknown source, a Python
+            file without its factory, or an argument that is malformed or not for a spec.
     """
+    _check_characters(text)
     found = _LABEL.fullmatch(text.strip())
     label, rest = (found[1].strip(), found[2]) if found else ("", text.strip())
     rest, at, checkpoint = rest.partition("@")
     name, mark, query = rest.partition("?")
     files = checkpoint.split(",")
-    if at and not all(files):
-        raise ConfigError(f"model spec {text!r}: a checkpoint's file must follow '@'; the form is {GRAMMAR}")
-    if not name:
-        raise ConfigError(f"model spec {text!r}: the name of a model is missing; the form is {GRAMMAR}")
+    if at and not all(file.partition("#")[0] for file in files):
+        raise ConfigError(f"model spec {quoted(text)}: a checkpoint's file must follow '@'; the form is {GRAMMAR}")
+    if at and any(file.endswith("#") for file in files):
+        raise ConfigError(f"model spec {quoted(text)}: a part of the file must follow '#'; the form is {GRAMMAR}")
+    if not name.strip():
+        raise ConfigError(f"model spec {quoted(text)}: the name of a model is missing; the form is {GRAMMAR}")
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(f"model spec {quoted(text)}: a name has at most {_LONGEST_NAME} characters; got {len(name)}")
     source, name = _source(name, text)
-    arguments = _arguments(query, text) if mark else {}
-    path, *others = [Path(file).expanduser() if at else None for file in files]
+    arguments = _arguments(query, source, text) if mark else {}
+    if source != "file":  # what a function of the user's own makes of its numbers is up to it
+        check_numbers(f"model spec {quoted(text)}", arguments)
+    path, *others = [user_path(f"model spec {quoted(text)}", file) if at else None for file in files]
     spec = ModelSpec(
         label=label,
         source=source,
@@ -90,46 +112,63 @@ def parse_spec(text: str) -> ModelSpec:
         checkpoint=path,
         others=tuple(filter(None, others)),
     )
-    return spec if found else dataclasses.replace(spec, label=_default_label(spec))
+    spec = spec if found else dataclasses.replace(spec, label=_default_label(spec))
+    if len(spec.label) > _LONGEST_LABEL:
+        remedy = "give a shorter one" if found else "give the model one: LABEL=SPEC"
+        raise ConfigError(
+            f"model spec {quoted(text)}: a label has at most {_LONGEST_LABEL} characters; got {len(spec.label)}, "
+            f"{remedy}"
+        )
+    return spec
+
+
+def _check_characters(text: str) -> None:
+    for one in text:
+        if not one.isprintable() and unicodedata.category(one) in _UNWRITABLE:
+            what = _UNWRITABLE[unicodedata.category(one)]
+            raise ConfigError(f"model spec {quoted(text)}: it can't hold {what} such as {one!a}; rename the file")
 
 
 def _source(name: str, text: str) -> tuple[str, str]:
     source, colon, rest = name.partition(":")
     if colon and source in SOURCES:
         if not rest:
-            raise ConfigError(f"model spec {text!r}: the name of a model must follow '{source}:'")
+            raise ConfigError(f"model spec {quoted(text)}: the name of a model must follow '{source}:'")
         return source, rest
     factory = _FACTORY.fullmatch(name)
     if factory:
         if not factory[2].isidentifier():
-            raise ConfigError(f"model spec {text!r}: {factory[2]!r} is not the name of a function in {factory[1]}")
+            raise ConfigError(
+                f"model spec {quoted(text)}: {quoted(factory[2])} is not the name of a function in "
+                f"{printable(factory[1])}"
+            )
         return "file", name
     if name.endswith(".py"):
-        raise ConfigError(f"model spec {text!r}: name the function that returns the model: {name}:FUNCTION")
+        raise ConfigError(f"model spec {quoted(text)}: name the function that returns the model: {name}:FUNCTION")
     if colon:
-        raise ConfigError(f"model spec {text!r}: there is no source {source!r}.{nearest(source, SOURCES)}")
+        raise ConfigError(
+            f"model spec {quoted(text)}: there is no source {quoted(source)}.{nearest(source[:40], SOURCES)}"
+        )
     return "timm", name
 
 
-def _arguments(query: str, text: str) -> dict[str, Any]:
+def _arguments(query: str, source: str, text: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for pair in query.split("&"):
         key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier() or not value:
-            raise ConfigError(f"model spec {text!r}: arguments are written ?KEY=VALUE&KEY=VALUE; got {pair!r}")
+        if not equals or not key.isidentifier() or not value or len(key) > _LONGEST_KEY:
+            raise ConfigError(
+                f"model spec {quoted(text)}: arguments are written ?KEY=VALUE&KEY=VALUE; got {quoted(pair)}"
+            )
         if key in arguments:
-            raise ConfigError(f"model spec {text!r}: argument {key!r} is given twice")
-        arguments[key] = _literal(value)
+            raise ConfigError(f"model spec {quoted(text)}: argument {key!r} is given twice")
+        if key in LOADING and source != "file":
+            raise ConfigError(
+                f"model spec {quoted(text)}: {key!r} can't be set here; weights are named as in MODEL@FILE, and "
+                "pretrained ones are taken without it"
+            )
+        arguments[key] = read_value(f"model spec {quoted(text)}: {key}", value)
     return arguments
-
-
-def _literal(value: str) -> Any:
-    if value in _WORDS:
-        return _WORDS[value]
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
 
 
 def _default_label(spec: ModelSpec) -> str:
