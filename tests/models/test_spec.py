@@ -156,7 +156,9 @@ def test_names_of_other_scripts_and_odd_ones_are_taken() -> None:
 
 
 def test_a_wrong_spec_is_told_before_torch_is_imported() -> None:
-    code = "import sys; from visionscope.models.spec import parse_spec as p; p('a?b=1@c'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from visionscope.models.spec import parse_spec as p; p('a?b=1@c'); print('torch' in sys.modules)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(visionscope.__file__).parents[1])}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert found.stdout == "False\n"

@@ -35,7 +35,7 @@ _INSTALLED = tuple(
     for place in (
         *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
         site.getusersitepackages(),
-        Path(__file__).parents[1],
+        str(Path(__file__).parents[1]),
     )
 )
 _COMPILED = tuple(EXTENSION_SUFFIXES)  # such modules can't be brought in twice; they are known by their content, too
