@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from importlinter.cli import lint_imports
 
@@ -174,12 +176,23 @@ def _small_run(folder: Path) -> None:
     record = {
         "job": "0" * 64,
         "diagnostic": "fourier",
-        "model": {"label": "some-network"},
-        "data": {"images": 512},
+        "version": 3,
+        "fields": {},
+        "model": {"label": "some-network", "spec": "n", "weights": "pretrained", "digest": "0" * 64, "parameters": 1},
+        "precision": "fp32",
+        "points": [],
+        "data": {
+            "spec": "photos",
+            "split": "test",
+            "images": 512,
+            "seed": 0,
+            "image_digest": "0" * 64,
+            "input": {"size": [32, 32]},
+        },
         "parts": ["0000-0256", "0256-0512"],
     }
     (job / "job.json").write_text(json.dumps(record), encoding="utf-8")
-    (job / "0000-0256.parquet").write_bytes(b"never opened")
+    pq.write_table(pa.table({"point": ["stem"]}), job / "0000-0256.parquet")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from visionscope.core.types import Figure, MeasuringDiagnostic
 from visionscope.diagnostics.landscape import published_landscape
 from visionscope.diagnostics.similarity import BetweenRow, between
 from visionscope.errors import ConfigError, StoreError
-from visionscope.running.records import SHOWN, diagnostic_from, lacking, points_from
+from visionscope.running.records import diagnostic_from, points_from
 from visionscope.running.store import JobState, Store, data_text
 
 Job = dict[str, Any]
@@ -81,18 +81,13 @@ def write_report(run: Path | str, published: Sequence[str] = ()) -> Page:
 def _jobs(store: Store, failures: Failures) -> list[Job]:
     """The jobs that the page can show, under labels that tell them apart."""
     records, damaged = store.readable_jobs()
-    for name, message in damaged.items():
-        failures.add("job.json", name.partition("/")[0], "", message)
+    for damage in damaged:
+        failures.add("job.json", damage.diagnostic, damage.label, f"{damage.name}: {damage.message}")
     shown = []
     for record in records:
-        lacks = lacking(record, SHOWN)
-        label, name = record["model"]["label"], record["diagnostic"]
-        if lacks:
-            failures.add("job.json", name, label, f"it lacks {lacks}; run the study again to write it anew")
-            continue
-        with failures.caught("table", name, label):
-            diagnostic_from(record)  # of another version, or of a program that is not installed
-            shown.append(_with_errors(store.state(record)))
+        with failures.caught("table", record["diagnostic"], record["model"]["label"]):
+            diagnostic_from(record)  # of another version, or of other parameters
+            shown.append(_with_errors(store.state(record, read=False)))
     if not shown:
         raise StoreError(f"{store.run}: {failures.all[0].text}")
     return _told_apart(shown)
@@ -102,12 +97,11 @@ def _job_table(store: Store, job: Job, failures: Failures) -> pa.Table | None:
     """The rows of one job; a part that can't be read any more is added to the job's errors."""
     label, name = job["model"]["label"], job["diagnostic"]
     with failures.caught("table", name, label):
-        parts = store.stored_parts(job)
-        for part in job["done"]:
-            if part not in parts:
-                message = "its file can't be read; run the study again to compute it anew"
-                job["errors"].append({"part": part, "message": message})
-                failures.add(f"part {part}", name, label, message)
+        parts, unusable = store.usable_parts(job)
+        for part, reason in unusable.items():
+            message = f"its file can't be used ({reason}); run the study again to compute it anew"
+            job["errors"].append({"part": part, "message": message})
+            failures.add(f"part {part}", name, label, message)
         return store.reduced(job, parts)
     return None
 
@@ -166,7 +160,7 @@ def _by_fields(table: pa.Table, jobs: Sequence[Job]) -> Iterator[tuple[Any, pa.T
 
 def _with_errors(state: JobState) -> Job:
     errors = [{"part": part, "message": message} for part, message in state.failed.items()]
-    return {**state.record, "errors": errors, "done": state.done}
+    return {**state.record, "errors": errors}
 
 
 def _told_apart(jobs: Sequence[Job]) -> list[Job]:

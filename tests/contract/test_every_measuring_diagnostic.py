@@ -19,9 +19,10 @@ from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.table import from_table, schema_of, to_table
 from visionscope.core.types import MINI_BATCH, Batch, Cost, InputConfig, MeasuringDiagnostic, Subject
 from visionscope.diagnostics import _outcomes
-from visionscope.errors import DataError
+from visionscope.errors import DataError, StoreError
 from visionscope.report.figures import to_matplotlib, to_plotly
 from visionscope.running.measuring import measure
+from visionscope.running.parts import part_rows
 from visionscope.running.store import LEADING, with_leading
 from visionscope.running.subjects import scopes_of
 from visionscope.tracing import trace, watch
@@ -184,6 +185,16 @@ def test_rows_match_the_schema_and_say_what_they_mean(name: str, network: str) -
     numbers = [value for value in values if isinstance(value, float)]
     assert numbers
     assert all(math.isfinite(value) for value in numbers)
+
+
+def test_a_stored_part_is_told_from_every_other(name: str, network: str) -> None:
+    diagnostic, parts = asked(name), usual(name, network)
+    record: dict[str, Any] = {"job": "0" * 64, "points": []}
+    for part, table in parts.items():
+        assert part_rows(table, record, part, diagnostic) == from_table(diagnostic.row, table)
+        for other in parts.keys() - {part}:
+            with pytest.raises(StoreError, match=r"its rows are (not those of this part|of the part)"):
+                part_rows(table, record, other, diagnostic)
 
 
 def test_the_same_run_gives_the_same_bits(name: str, network: str) -> None:

@@ -147,14 +147,15 @@ def test_a_reduction_that_fails_for_all_leaves_a_section_that_says_so(folder, ca
 
 
 def test_points_of_one_name_cost_their_own_job(folder, capsys):
-    """Old run folders hold such: several calls of one block under one name."""
+    """Run folders from before calls were numbered hold such: several calls of one block under one name."""
     path = job_of(folder, "similarity", "cnn")
     record = json.loads(path.read_text())
-    record["points"][2]["name"] = record["points"][1]["name"]
+    name = record["points"][2]["name"] = record["points"][1]["name"]
     path.write_text(json.dumps(record))
     code, said = reported(folder, capsys)
     assert code == 1
-    assert said[0].startswith("visionscope: failed: table of similarity of cnn: KeyError")
+    assert said[0].startswith("visionscope: failed: job.json of similarity of cnn: similarity/")
+    assert f"points: two are called {name!r}; run the study again to write it anew" in said[0]
     assert labels(folder, "similarity") == {"vit"}
     assert labels(folder, "fourier") == {"cnn", "vit"}
 
@@ -173,10 +174,12 @@ def test_a_damaged_part_is_told_and_costs_its_images(folder, capsys, damage):
     part = next(job_of(folder, "variance", "cnn").parent.glob("*.parquet"))
     part.write_bytes(damage(part.read_bytes()))
     code, said = reported(folder, capsys)
-    lost = "part 0000-0040 of variance of cnn: its file can't be read; run the study again to compute it anew"
-    assert (code, said) == (1, [f"visionscope: failed: {lost}"])
+    assert code == 1
+    (line,) = said
+    assert line.startswith("visionscope: failed: part 0000-0040 of variance of cnn: its file can't be used (")
+    assert line.endswith("); run the study again to compute it anew")
     assert labels(folder, "variance") == {"vit"}
-    assert f"Failed: {lost.replace(chr(39), '&#39;')}" in sections(folder)["variance"]
+    assert "Failed: part 0000-0040 of variance of cnn: its file can&#39;t be used (" in sections(folder)["variance"]
 
 
 def test_a_part_of_other_lengths_costs_its_job(folder, capsys):
@@ -200,7 +203,7 @@ def test_a_damaged_job_file_costs_its_job(folder, capsys, content):
     code, (said,) = reported(folder, capsys)
     assert code == 1
     assert "failed: job.json of variance: " in said
-    assert "can't be read; run the study again to write it anew" in said
+    assert "; run the study again to write it anew" in said
     assert labels(folder, "variance") == {"cnn"}
 
 
@@ -210,7 +213,7 @@ def test_a_job_file_that_lacks_something_names_it(folder, capsys):
     del record["data"]["image_digest"]
     path.write_text(json.dumps(record))
     code, said = reported(folder, capsys)
-    lacks = "it lacks data.image_digest; run the study again to write it anew"
+    lacks = f"variance/{record['job'][:12]}: it lacks data.image_digest; run the study again to write it anew"
     assert (code, said) == (1, [f"visionscope: failed: job.json of variance of vit: {lacks}"])
 
 
@@ -218,8 +221,12 @@ def test_a_job_file_that_lacks_something_names_it(folder, capsys):
     ("changed", "said"),
     [
         ({"version": 1}, r"was made by version 1 of the diagnostic, this is version \d"),
-        ({"diagnostic": "elsewhere"}, "there is no diagnostic 'elsewhere'"),
-        ({"fields": {"depth": 3}}, "unexpected keyword argument 'depth'"),
+        ({"diagnostic": "elsewhere"}, "diagnostic: must be the name of its folder, 'variance'; got 'elsewhere'"),
+        (
+            {"fields": {"depth": 3}},
+            "its parameters are not those of this version .*unexpected keyword argument 'depth'",
+        ),
+        ({"format": 99}, r"format 99, and this version reads formats up to 1 \(visionscope .* wrote it\); update"),
     ],
 )
 def test_a_job_of_another_program_costs_itself(folder, capsys, changed, said):
@@ -235,7 +242,7 @@ def test_a_job_of_another_program_costs_itself(folder, capsys, changed, said):
 def test_a_run_with_nothing_that_can_be_read_is_refused(folder):
     for path in folder.glob("*/*/job.json"):
         path.write_text("{")
-    with pytest.raises(StoreError, match=r"job.json of fourier: .*can't be read; run the study again"):
+    with pytest.raises(StoreError, match=r"job.json of fourier: .*can't be read \(no JSON.*; run the study again"):
         write_report(folder)
 
 

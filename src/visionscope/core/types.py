@@ -205,7 +205,7 @@ class Observer(Protocol):
 
 @runtime_checkable
 class ObservingDiagnostic(Protocol):
-    """A diagnostic fed from the forward pass that it shares with the others."""
+    """A diagnostic fed from the forward pass that it shares with the others; may have `is_whole`, as below."""
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -223,11 +223,11 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
-    More members are looked for, and may be missing: `identity()`, what of its fields a job's digest depends on;
-    `identity_in(subject)`, what of the model beside its weights; `needs_logits`, false for what asks for no
-    predictions; `beside`, further samples that it reads (`calibration`: images that `eval` leaves out; `eval` beside
-    `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`, images instead of those of the
-    study's data; `ensembles`, true for predictions alone, also of an ensemble and of what can't be looked into.
+    More are looked for, and may be missing: `is_whole(part, rows, points)`, whether rows are all of a part's;
+    `identity()`, what of its fields a job's digest depends on, `identity_in(subject)`, what of the model beside its
+    weights; `needs_logits`, false where no predictions are asked; `beside`, further samples (`calibration`: images that
+    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
+    images instead of the study's; `ensembles`, true for predictions alone, of whatever network.
 
     Attributes:
         sample: which of the subject's samples it reads.

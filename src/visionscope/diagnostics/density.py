@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Subject
+from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Point, Subject
 from visionscope.diagnostics._curvature import (
     Measured,
     SampleHessian,
@@ -147,6 +147,19 @@ class Density:
         check_differentiable(subject, self.name, self._measured(subject))
         firsts = range(0, self.probes, PROBES_PER_PART)
         return [_TRACE, *(f"probes-{first:02d}-{min(first + PROBES_PER_PART, self.probes):02d}" for first in firsts)]
+
+    def is_whole(self, part: str, rows: Sequence[DensityRow], points: Sequence[Point]) -> bool:
+        """Whether stored rows are of a part's random vectors, all of them, or of the trace.
+
+        Args:
+            part: a name from `parts`.
+            rows: as they were stored.
+            points: of the model.
+        """
+        if part == _TRACE:
+            return bool(rows) and all(row.quantity != "ritz" for row in rows)
+        first, last = map(int, part.split("-")[1:])
+        return {row.probe for row in rows if row.quantity == "ritz"} == set(range(first, last))
 
     def cost(self, subject: Subject) -> Cost:
         """About nine forward passes per image and product; one retained graph, and the vectors of one part.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionscope.core.following import Before, before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
+from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Line, Panel, Point
 from visionscope.errors import ConfigError, TraceError, VisionscopeError, nearest
@@ -103,6 +104,19 @@ class Fourier:
             points: in model order.
         """
         return FourierObserver(self, points)
+
+    def is_whole(self, part: str, rows: Sequence[FourierState], points: Sequence[Point]) -> bool:
+        """Whether stored rows are all of a part's and no other's.
+
+        Args:
+            part: a span of images.
+            rows: `FourierState` as they were stored.
+            points: in model order.
+        """
+        start, stop = span_of(part)
+        profiles = ("diagonal", "radial") if self.radial else ("diagonal",)
+        expected = [(point.name, profile, start, stop - start) for profile in profiles for point in points]
+        return sorted((row.point, row.profile, row.start, row.images) for row in rows) == sorted(expected)
 
     def figure(self, table: pa.Table) -> Figure:
         """Delta log-amplitude against frequency, a panel per model; the highest frequency against depth.

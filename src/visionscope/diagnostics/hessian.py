@@ -10,7 +10,7 @@ import torch
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.table import column
-from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Scope, Subject
+from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Point, Scope, Subject
 from visionscope.diagnostics import _spectra
 from visionscope.diagnostics._curvature import (
     Measured,
@@ -172,6 +172,17 @@ class Hessian:
         check_differentiable(subject, self.name, self._measured(subject))
         count = len(subject.samples[self.sample]) // MINI_BATCH
         return [f"{first:04d}-{min(first + PART, count):04d}" for first in range(0, count, PART)]
+
+    def is_whole(self, part: str, rows: Sequence[HessianRow], points: Sequence[Point]) -> bool:
+        """Whether stored rows are of a part's mini-batches, all of them.
+
+        Args:
+            part: a name from `parts`.
+            rows: as they were stored.
+            points: of the model.
+        """
+        first, last = map(int, part.split("-"))
+        return {row.mini_batch for row in rows} == set(range(first, last))
 
     def cost(self, subject: Subject) -> Cost:
         """About 200 forward passes per image and scope; one retained graph, and one vector per product.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from visionscope.core.grouping import rows_by_model, stage_ticks
+from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
@@ -95,6 +96,13 @@ class Similarity:
             points: in model order.
         """
         return SimilarityObserver(self, points)
+
+    def is_whole(self, part: str, rows: Sequence[SimilarityState], points: Sequence[Point]) -> bool:
+        """Whether stored rows are all of a part's and no other's; see `types.ObservingDiagnostic`."""
+        start, stop = span_of(part)
+        groups = [(first // self.group, min(self.group, stop - first)) for first in range(start, stop, self.group)]
+        expected = sorted((point.name, *group) for group in groups for point in points)
+        return sorted((row.point, row.group_index, row.size) for row in rows) == expected
 
     def figure(self, table: pa.Table) -> Figure:
         """A heat map per model.

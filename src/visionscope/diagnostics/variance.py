@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visionscope.core.following import before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
+from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Panel, Point
 from visionscope.errors import VisionscopeError
@@ -76,6 +77,18 @@ class Variance:
             points: in model order.
         """
         return VarianceObserver(points)
+
+    def is_whole(self, part: str, rows: Sequence[VarianceState], points: Sequence[Point]) -> bool:
+        """Whether stored rows are all of a part's and no other's.
+
+        Args:
+            part: a span of images.
+            rows: `VarianceState` as they were stored.
+            points: in model order.
+        """
+        start, stop = span_of(part)
+        expected = [(point.name, start, stop - start) for point in points if not _too_small(point)]
+        return sorted((row.point, row.start, row.images) for row in rows) == sorted(expected)
 
     def figure(self, table: pa.Table) -> Figure:
         """Variance against depth, a panel per model.

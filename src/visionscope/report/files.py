@@ -1,9 +1,7 @@
 """What stands beside the page: figures for papers, tables, the environment; every file whole or not at all."""
 
 import io
-import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +12,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from visionscope.core import files
 from visionscope.core.failures import Failures
+from visionscope.core.refusals import advice
 from visionscope.core.types import Figure
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
@@ -32,7 +32,7 @@ _PNG_DPI = 300
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name in the same folder and renames it: readers see the old one or the new one.
+    """Writes a file of the page, whole or not at all.
 
     Args:
         path: the file; its folder is created.
@@ -43,19 +43,9 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        files.write_whole(path, content)
     except OSError as problem:
-        raise StoreError(f"the report can't write {path}: {problem.strerror or problem}") from problem
+        raise StoreError(f"the report can't write {path}: {advice(problem)}") from problem
 
 
 def environment(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, devi
     failures: list[Failure] = []
     for subject in planned:
         for job in subject.jobs:
-            known = store.read_job(job.record)
-            times = {**job.record["times"], **(known["times"] if known else {})}
+            times = {**job.record["times"], **store.times(job.record)}
             store.sweep(job.record)
             store.write_job({**job.record, "times": times})
     costs = _costs(planned, store, device)
@@ -76,7 +75,7 @@ def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]
     """The parts of the observers that are not done, each with the jobs that lack it, in span order."""
     missing: dict[str, list[Job]] = {}
     for part in planned.observing[0].parts if planned.observing else ():
-        jobs = [job for job in planned.observing if store.read_part(job.record, part, job.diagnostic.state_row) is None]
+        jobs = [job for job in planned.observing if store.rows_of(job.record, part, job.diagnostic) is None]
         if jobs:
             missing[part] = jobs
     return missing
@@ -191,13 +190,12 @@ def _execute_observers(
     with on_device(planned.subject.model, device):
         for part in missing:
             # Another process may have done it meanwhile.
-            jobs = [job for job in missing[part] if store.read_part(job.record, part, job.diagnostic.state_row) is None]
+            jobs = [job for job in missing[part] if store.rows_of(job.record, part, job.diagnostic) is None]
             if jobs:
                 failures.extend(_compute_part(planned.subject, jobs, part, store, batch=batch, progress=progress))
     times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
     for job in planned.observing:
-        known = store.read_job(job.record) or job.record
-        store.write_job({**job.record, "times": {**known["times"], **times}})
+        store.write_job({**job.record, "times": {**job.record["times"], **store.times(job.record), **times}})
     return failures
 
 

@@ -40,7 +40,7 @@ class Prospect:
 
 def missing_of(job: Job, store: Store) -> list[str]:
     """The parts of a measuring job that are not done, in their order."""
-    return [part for part in job.parts if store.read_part(job.record, part, job.diagnostic.row) is None]
+    return [part for part in job.parts if store.rows_of(job.record, part, job.diagnostic) is None]
 
 
 def cost_of(job: Job, device: torch.device) -> Cost | None:
@@ -154,8 +154,7 @@ def measure_job(job: Job, store: Store, *, device: torch.device, progress: Progr
                 failures.append(failed(store, job, missing.pop(0), error, time.perf_counter() - since))
                 progress.advance([job.record["job"]], 1)
     times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
-    known = store.read_job(job.record) or job.record
-    store.write_job({**job.record, "times": {**known["times"], **times}})
+    store.write_job({**job.record, "times": {**job.record["times"], **store.times(job.record), **times}})
     return failures
 
 

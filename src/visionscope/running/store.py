@@ -1,49 +1,61 @@
 """The run folder: `RUN/<diagnostic>/<job digest>/` with job.json and one Parquet file per part.
 
-What is done is told by the part files alone. A file is written under another name in the same folder, flushed to the
-disk and renamed, so that a reader or a later run never sees half of one, whatever was killed and however many write.
+What is done is told by the part files alone, each of which says whose it is. Files are written whole or not at all
+(`core.files`), so that a reader or a later run never sees half of one, whatever was killed and however many write.
 """
 
 import dataclasses
 import datetime
 import errno
-import io
 import json
 import os
-import secrets
 import socket
+import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from visionscope.core.table import LEADING, from_table, schema_of, to_table, with_leading_of
+from visionscope.core.files import read_regular, write_whole
+from visionscope.core.refusals import refusals
+from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import StoreError
-from visionscope.running.records import LISTED, diagnostic_from, lacking, points_from
+from visionscope.running.parts import part_content, part_rows, part_table, typed_rows
+from visionscope.running.records import (
+    FORMAT,
+    Damage,
+    NewerError,
+    RecordError,
+    diagnostic_from,
+    points_from,
+    read_record,
+)
 
 _ABANDONED_SECONDS = 3600.0
+_MOST_ERROR_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class JobState:
-    """How far one job is, told by file names alone.
+    """How far one job is.
 
     Attributes:
         record: what its job.json says.
         done: parts with a file.
         failed: parts without a file but with an error, with that error's message.
         left: all other parts.
+        unusable: those of `left` that have a file which is not theirs or can't be read, with the reason.
     """
 
     record: Mapping[str, Any]
     done: tuple[str, ...]
     failed: Mapping[str, str]
     left: tuple[str, ...]
+    unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Store:
@@ -60,15 +72,15 @@ class Store:
         """What every job.json of the run says, sorted by diagnostic and label.
 
         Raises:
-            StoreError: when the folder is none, holds no job, or a job.json can't be read.
+            StoreError: when the folder is none, holds no job, or a job.json can't be used.
         """
         records, damaged = self.readable_jobs()
-        for message in damaged.values():
-            raise StoreError(message)
+        for damage in damaged:
+            raise StoreError(f"{self.run / damage.path}: {damage.message}")
         return records
 
-    def readable_jobs(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """What the job.json files of the run say that can be read, and for the others, by diagnostic/job, why not.
+    def readable_jobs(self) -> tuple[list[dict[str, Any]], list[Damage]]:
+        """What the job.json files of the run say that can be used, and which jobs' can't.
 
         Raises:
             StoreError: when the folder is none, or holds no job.
@@ -76,31 +88,46 @@ class Store:
         if not self.run.is_dir():
             raise StoreError(f"{self.run}: is not a run folder; `visionscope diagnose --out {self.run}` makes one")
         records: list[dict[str, Any]] = []
-        damaged: dict[str, str] = {}
+        damaged: list[Damage] = []
         for path in sorted(self.run.glob("*/*/job.json")):
-            record = _read_json(path)
-            if record is None or lacking(record, LISTED):
-                name = f"{path.parent.parent.name}/{path.parent.name[:12]}"
-                damaged[name] = f"{path}: can't be read; run the study again to write it anew"
-            else:
-                records.append(record)
+            try:
+                records.append(read_record(path))
+            except FileNotFoundError:
+                continue
+            except RecordError as error:
+                folder = path.parent
+                damaged.append(Damage(folder.parent.name, folder.name, error.label, f"{error}; {error.remedy}"))
         if not records and not damaged:
             raise StoreError(f"{self.run}: holds no job; is it the folder that --out named?")
         order = sorted(records, key=lambda record: (record["diagnostic"], record["model"]["label"], record["job"]))
         return order, damaged
 
     def states(self) -> list[JobState]:
-        """How far every job of the run is; reads names and job.json only."""
+        """How far every job of the run is, every part file read; see `jobs` and `state`."""
         return [self.state(record) for record in self.jobs()]
 
-    def state(self, record: Mapping[str, Any]) -> JobState:
-        """How far the job is that a job.json describes."""
+    def state(self, record: Mapping[str, Any], *, read: bool = True) -> JobState:
+        """How far the job is that a job.json describes.
+
+        Args:
+            record: from `jobs`.
+            read: whether part files are read, and checked against what they say of themselves; else a name will do.
+        """
         folder, parts = self.folder(record), record["parts"]
-        done = tuple(part for part in parts if (folder / f"{part}.parquet").is_file())
-        failed = {part: _message(folder / f"{part}.error.json") for part in parts if part not in done}
-        failed = {part: message for part, message in failed.items() if message}
+        unusable: dict[str, str] = {}
+        done = []
+        for part in parts:
+            path = folder / f"{part}.parquet"
+            try:
+                there = part_table(path, record, part) is not None if read else path.is_file()
+            except StoreError as error:
+                there, unusable[part] = False, str(error)
+            if there:
+                done.append(part)
+        errors = {part: _message(folder / f"{part}.error.json") for part in parts if part not in done}
+        failed = {part: message for part, message in errors.items() if message and part not in unusable}
         left = tuple(part for part in parts if part not in done and part not in failed)
-        return JobState(record, done, failed, left)
+        return JobState(record, tuple(done), failed, left, unusable)
 
     def folder(self, record: Mapping[str, Any]) -> Path:
         """The folder of the job that a job.json describes."""
@@ -112,12 +139,22 @@ class Store:
         Raises:
             StoreError: when the disk refuses.
         """
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False) + "\n"
         self._write(self.folder(record) / "job.json", text.encode())
 
-    def read_job(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the stored job.json of the same job says, or None where it is absent or torn."""
-        return _read_json(self.folder(record) / "job.json")
+    def times(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The times that the stored job.json of the same job tells; none where it is absent or can't be used.
+
+        Raises:
+            StoreError: when a newer version of visionscope wrote it.
+        """
+        path = self.folder(record) / "job.json"
+        try:
+            return dict(read_record(path).get("times", {}))
+        except NewerError as error:
+            raise StoreError(f"{path}: {error}; {error.remedy}") from error
+        except (FileNotFoundError, RecordError):
+            return {}
 
     def sweep(self, record: Mapping[str, Any]) -> None:
         """Removes what killed processes left half-written in a job's folder an hour ago or earlier."""
@@ -148,11 +185,9 @@ class Store:
         Raises:
             StoreError: when the disk refuses; nothing that was stored before is lost.
         """
-        buffer = io.BytesIO()
-        pq.write_table(to_table(row_type, rows), buffer, write_page_checksum=True)
         folder = self.folder(record)
-        self._write(folder / f"{part}.parquet", buffer.getvalue())
-        with _refusals(folder), suppress(FileNotFoundError):
+        self._write(folder / f"{part}.parquet", part_content(record, part, row_type, rows))
+        with refusals(folder), suppress(FileNotFoundError):
             os.unlink(folder / f"{part}.error.json")
 
     def write_error(self, record: Mapping[str, Any], part: str, error: Mapping[str, Any]) -> None:
@@ -165,28 +200,42 @@ class Store:
         self._write(self.folder(record) / f"{part}.error.json", text.encode())
 
     def read_part(self, record: Mapping[str, Any], part: str, row_type: type) -> list[Any] | None:
-        """The rows of a stored part, or None where it is absent, torn, or of another form: then it is not done.
+        """The rows of a stored part, or None where it is absent, torn, another part, or of another form; see `rows_of`.
 
         Args:
             record: the job.
             part: its name.
             row_type: the dataclass of its rows.
         """
+        return self._read(record, part, lambda table: typed_rows(table, row_type))
+
+    def rows_of(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> list[Any] | None:
+        """The rows of a stored part; None where it is absent, or holds anything else: then it is not done.
+
+        Why something else is not taken goes to the log.
+
+        Args:
+            record: the job.
+            part: its name.
+            diagnostic: of the job.
+
+        Raises:
+            StoreError: when a folder stands in the file's place, where no part could ever be written.
+        """
+        return self._read(record, part, lambda table: part_rows(table, record, part, diagnostic))
+
+    def _read(self, record: Mapping[str, Any], part: str, rows: Callable[[pa.Table], list[Any]]) -> list[Any] | None:
         path = self.folder(record) / f"{part}.parquet"
+        if path.is_dir():
+            raise StoreError(
+                f"{path}: a folder stands where a file should be; move it away, then start the same command again: "
+                "what is stored is kept"
+            )
         try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise StoreError(f"{path}: can't be read ({error.strerror})") from error
-        try:
-            table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-            if not table.schema.equals(schema_of(row_type), check_metadata=False):
-                raise StoreError("its columns are not those of this version")
-            return from_table(row_type, table)
-        except (pa.ArrowException, OSError, StoreError) as error:
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.log(f"unreadable {path.relative_to(self.run)}: {first_line}; it counts as not done")
+            table = part_table(path, record, part)
+            return None if table is None else rows(table)
+        except StoreError as error:
+            self.log(f"unreadable {path.relative_to(self.run)}: {error}; it counts as not done")
             return None
 
     def log(self, line: str) -> None:
@@ -196,11 +245,15 @@ class Store:
             StoreError: when the disk refuses.
         """
         stamp = now()
-        with _refusals(self.run):
+        with refusals(self.run / "log.txt"):
             self.run.mkdir(parents=True, exist_ok=True)
-            # One write to a file opened for appending: lines of several processes never mix.
-            descriptor = os.open(self.run / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            # One write to a file opened for appending: lines of several processes never mix. A pipe in its place would
+            # wait for a reader.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+            descriptor = os.open(self.run / "log.txt", flags, 0o666)
             try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
                 os.write(descriptor, f"{stamp} {socket.gethostname()}:{os.getpid()} {line}\n".encode())
             finally:
                 os.close(descriptor)
@@ -215,9 +268,13 @@ class Store:
             The columns model, data, weights, precision and job (12 digits), then those of the diagnostic's rows.
 
         Raises:
-            StoreError: when the run holds no job of that name.
+            StoreError: when the run holds no job of that name, or one whose job.json can't be used.
         """
-        records = [record for record in self.jobs() if record["diagnostic"] == name]
+        everything, damaged = self.readable_jobs()
+        records = [record for record in everything if record["diagnostic"] == name]
+        for damage in damaged:
+            if damage.diagnostic == name:
+                raise StoreError(f"{self.run / damage.path}: {damage.message}")
         if not records:
             raise StoreError(f"{self.run}: holds no job of the diagnostic {name!r}")
         return pa.concat_tables([self.job_table(record) for record in records])
@@ -227,11 +284,22 @@ class Store:
         return self.reduced(record, self.stored_parts(record))
 
     def stored_parts(self, record: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """The rows of every part of a job that is there and can be read, in the order of job.json."""
+        """The rows of every part of a job that is there and whole, in the order of job.json."""
+        return self.usable_parts(record)[0]
+
+    def usable_parts(self, record: Mapping[str, Any]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+        """The rows of every part of a job that is there and whole, and of those that are there, why others are not."""
         diagnostic = diagnostic_from(record)
-        row_type = diagnostic.row if isinstance(diagnostic, MeasuringDiagnostic) else diagnostic.state_row
-        found = {part: self.read_part(record, part, row_type) for part in record["parts"]}
-        return {part: rows for part, rows in found.items() if rows is not None}
+        rows: dict[str, list[Any]] = {}
+        unusable: dict[str, str] = {}
+        for part in record["parts"]:
+            try:
+                table = part_table(self.folder(record) / f"{part}.parquet", record, part)
+                if table is not None:
+                    rows[part] = part_rows(table, record, part, diagnostic)
+            except StoreError as error:
+                unusable[part] = str(error)
+        return rows, unusable
 
     def reduced(self, record: Mapping[str, Any], parts: Mapping[str, list[Any]]) -> pa.Table:
         """The result of one job; see `table`.
@@ -253,9 +321,9 @@ class Store:
         return with_leading(to_table(diagnostic.row, rows), leading_of(record))
 
     def _write(self, path: Path, content: bytes) -> None:
-        with _refusals(path.parent):
+        with refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, content)
+            write_whole(path, content)
 
 
 def now() -> str:
@@ -291,63 +359,13 @@ def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
     return with_leading_of(table, [values] * table.num_rows)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _message(path: Path) -> str:
+    """What an error.json says; "" where there is none."""
     if not path.is_file():
         return ""
-    return str((_read_json(path) or {}).get("message") or "its error file can't be read")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        # Ctrl-C and a full disk leave no litter; what kill -9 leaves ends in .tmp and is never read.
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_ADVICE = {
-    errno.ENOSPC: "the disk is full; free some space",
-    errno.EDQUOT: "the disk quota is used up; free some space",
-    errno.EROFS: "the file system is read-only; name another folder with --out",
-    errno.EACCES: "permission denied; name another folder with --out",
-    errno.EPERM: "permission denied; name another folder with --out",
-    errno.ENOTDIR: "a file stands where a folder should be; move it away",
-    errno.EEXIST: "a file stands where a folder should be; move it away",
-    errno.EISDIR: "a folder stands where a file should be; move it away",
-}
-
-
-@contextmanager
-def _refusals(where: Path) -> Iterator[None]:
-    """Turns what the disk refuses into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, f"{error.strerror or error}; mend that")
-        raise StoreError(
-            f"{error.filename or where}: {advice}, then start the same command again: what is stored is kept"
-        ) from error
+        content = json.loads(read_regular(path, _MOST_ERROR_BYTES))
+        message = content.get("message") if isinstance(content, dict) else None
+    except (OSError, ValueError, RecursionError):
+        message = None
+    return message if isinstance(message, str) and message else "its error file can't be read"

@@ -1,0 +1,143 @@
+"""Part files: rows in Parquet that say of which job and part they are, so that none passes for another."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from visionscope.core.files import read_regular
+from visionscope.core.table import from_table, schema_of, to_table
+from visionscope.core.types import MeasuringDiagnostic
+from visionscope.errors import StoreError
+from visionscope.running.records import FORMAT, points_from
+
+_KEY = b"visionscope"
+_MOST_BYTES = 2 * 2**30
+_MOST_VALUES = 2**28  # that a file may declare: a few bytes can declare billions
+
+
+def part_content(record: Mapping[str, Any], part: str, row_type: type, rows: Sequence[Any]) -> bytes:
+    """A part's file: its rows, and whose they are.
+
+    Args:
+        record: the job.
+        part: its name.
+        row_type: the dataclass of the rows.
+        rows: what was measured.
+    """
+    table = to_table(row_type, rows)
+    said = {"format": FORMAT, "job": record["job"], "part": part, "rows": table.num_rows}
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({_KEY: json.dumps(said, sort_keys=True)}), buffer, write_page_checksum=True
+    )
+    return buffer.getvalue()
+
+
+def part_table(path: Path, record: Mapping[str, Any], part: str) -> pa.Table | None:
+    """The content of a part's file, checked against what the file says of itself; None where there is no file.
+
+    Needs no diagnostic, hence no torch. Files of versions that said nothing are checked by `part_rows` alone, except
+    that none is empty.
+
+    Args:
+        path: the file.
+        record: the job.
+        part: its name.
+
+    Raises:
+        StoreError: when it can't be read, is torn or damaged, or is another part; says why, without the path.
+    """
+    try:
+        table = _table_in(read_regular(path, _MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (pa.ArrowException, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise StoreError(reason) from error
+    said = _said(table)
+    if said is None:
+        if not table.num_rows:
+            raise StoreError("it holds no rows")
+        return table
+    if said.get("format") != FORMAT:
+        raise StoreError(f"it is of format {said.get('format')!r}, this version reads {FORMAT}")
+    if said.get("job") != record["job"]:
+        raise StoreError(f"it is a part of another job, {str(said.get('job'))[:12]!r}")
+    if said.get("part") != part:
+        raise StoreError(f"it is the part {said.get('part')!r}")
+    if said.get("rows") != table.num_rows:
+        raise StoreError(f"it holds {table.num_rows} of {said.get('rows')!r} rows")
+    return table
+
+
+def part_rows(table: pa.Table, record: Mapping[str, Any], part: str, diagnostic: Any) -> list[Any]:
+    """The rows of a part, checked against its name.
+
+    Args:
+        table: from `part_table`.
+        record: the job.
+        part: its name.
+        diagnostic: the question, which may say by `is_whole(part, rows, points)` whether rows are all of a part's and
+            no other's; rows with a column `part` say it themselves.
+
+    Raises:
+        StoreError: when they are of another form or of another part.
+    """
+    rows = typed_rows(table, stored_row(diagnostic))
+    others = sorted({str(row.part) for row in rows if hasattr(row, "part")} - {part})
+    if others:
+        raise StoreError(f"its rows are of the part {others[0]!r}")
+    if hasattr(diagnostic, "is_whole") and not diagnostic.is_whole(part, rows, points_from(record)):
+        raise StoreError("its rows are not those of this part")
+    return rows
+
+
+def typed_rows(table: pa.Table, row_type: type) -> list[Any]:
+    """The rows of a table as instances of their dataclass.
+
+    Args:
+        table: from `part_table`.
+        row_type: the dataclass.
+
+    Raises:
+        StoreError: when the columns are others.
+    """
+    if not table.schema.equals(schema_of(row_type), check_metadata=False):
+        raise StoreError("its columns are not those of this version")
+    return from_table(row_type, table)
+
+
+def stored_row(diagnostic: Any) -> type:
+    """The dataclass of the rows that a diagnostic's parts hold.
+
+    Args:
+        diagnostic: any.
+    """
+    row: type = diagnostic.row if isinstance(diagnostic, MeasuringDiagnostic) else diagnostic.state_row
+    return row
+
+
+def _table_in(content: bytes) -> pa.Table:
+    file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+    declared = file.metadata
+    groups = [declared.row_group(index) for index in range(declared.num_row_groups)]
+    values = sum(group.column(index).num_values for group in groups for index in range(group.num_columns))
+    if max(values, declared.num_rows) > _MOST_VALUES:
+        raise StoreError(f"it declares {max(values, declared.num_rows):,} values; at most {_MOST_VALUES:,} are read")
+    return file.read()
+
+
+def _said(table: pa.Table) -> dict[str, Any] | None:
+    text = (table.schema.metadata or {}).get(_KEY)
+    if text is None:
+        return None
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    return said if isinstance(said, dict) else {}
