@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from visionscope.commands import COMMANDS
-from visionscope.config import Parser
 from visionscope.errors import ConfigError, VisionscopeError, nearest
+from visionscope.flags import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    name = given[0] if given else "--help"
-    if name not in COMMANDS and not name.startswith("-"):
+    name, *rest = given or ["--help"]
+    if name not in COMMANDS and name not in ("-h", "--help"):
         raise ConfigError(f"there is no command {name!r}.{nearest(name, COMMANDS)}")
-    parser = Parser(
-        prog="visionscope", description="Shows what every block of a vision model does to its feature maps."
-    )
-    commands = parser.add_subcommands(required=True, metavar="COMMAND")
+    if name in COMMANDS:
+        command = COMMANDS[name]
+        parser = Parser(prog=f"visionscope {name}", description=command.help)
+        command.flags(parser)  # no other command's flags are made
+        return command.run(parser.parse_args(rest))
+    print("usage: visionscope COMMAND ...\n\nShows what every block of a vision model does to its feature maps.\n")
+    print("commands; each has its own --help:")
     for known, command in COMMANDS.items():
-        own = Parser(description=command.help)
-        if known == name:
-            # Only the chosen command's flags are made: those of a diagnosis need the diagnostics and torch.
-            command.flags(own)
-        commands.add_subcommand(known, own, help=command.help)
-    parsed = parser.parse_args(given or ["--help"])
-    return COMMANDS[name].run(parsed[name])
+        print(f"  {known:<12}{command.help}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -57,19 +57,19 @@ def test_the_file_that_it_writes_loads_under_the_originals_name(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--msa", "0,one"], "--msa must be whole numbers by comma, one per stage, such as 0,1,1,1; got '0,one'"),
+        (["--msa", "0,one"], "msa: each must be an integer from 0 to 1000; got 'one'"),
         (["--msa", "0,1,2"], "msa of stage 3 must be at most half of its blocks.*The largest is 1"),
-        (["--msa", "0,1,1", "--heads", "3,3,3"], "num_heads must grow from stage to stage"),
-        (["--msa", "0,1,1", "--out", "x.pt"], "--out must end with .safetensors; got 'x.pt'"),
+        (["--msa", "0,1,1", "--heads", "3,3,3"], "num_heads: must grow from stage to stage"),
+        (["--msa", "0,1,1", "--out", "x.pt"], "out: must end with .safetensors; got 'x.pt'"),
         (
             ["--msa", "0,1,1", "--out", "nowhere/x.safetensors"],
-            "--out nowhere/x.safetensors: there is no folder nowhere",
+            "out: there is no folder nowhere; got 'nowhere/x.safetensors'",
         ),
         (
             ["--msa", "0,1,1", "--out", "x.safetensors"],
             "resnet_nano: there are no pretrained weights.*--random-weights",
         ),
-        (["--msa", "0,1,1", "--batch", "1"], "batch must be 2 or more.*got 1"),
+        (["--msa", "0,1,1", "--batch", "1"], "batch: must be an integer from 2 to 65536; got 1"),
     ],
 )
 def test_what_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

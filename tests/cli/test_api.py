@@ -126,7 +126,7 @@ def test_clean_training_images_are_the_default_in_memory():
         (("embedded", labels(20)), {}, r"labels: come with the data; give them with a tensor of images only"),
         ((images(20), labels(20)), {"augmentation": "weak"}, r"augmentation: is drawn for the images of a data"),
         (("embedded",), {"augmentation": "week"}, r"augmentation: .*got 'week'. Did you mean 'weak'\?"),
-        (("embedded",), {"weight_decay": -1}, r"weight_decay: must be a finite number of at least 0; got -1"),
+        (("embedded",), {"weight_decay": -1}, r"weight_decay: must be a number from 0 to 1000; got -1"),
         (("embedded",), {"K": 3}, r"hessian.K: hessian has no such field"),
     ],
 )

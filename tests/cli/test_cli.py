@@ -243,7 +243,9 @@ def test_models_are_listed_and_searched(capsys):
     assert capsys.readouterr().out == "torchvision:resnet18\n"
     assert main(["models", "vit_nan*"]) == 0
     assert capsys.readouterr().out == "vit_nano\n"
-    assert "source: must be one of timm, torchvision, hf; got 'tim'" in refused(capsys, "models", "--source", "tim")
+    assert "source: must be one of timm, torchvision, hf; got 'tim'. Did you mean 'timm'?" in refused(
+        capsys, "models", "--source", "tim"
+    )
     assert "pattern: no listed model matches 'zzz'" in refused(capsys, "models", "zzz")
 
 
@@ -251,7 +253,7 @@ def test_models_are_listed_and_searched(capsys):
     ("arguments", "line"),
     [
         ("staus RUN", "there is no command 'staus'. Did you mean 'status'?"),
-        ("status", "run: must be given"),
+        ("status", "RUN: must be given"),
         ("status /nowhere", "/nowhere: is not a run folder"),
         ("status . --verbose", "--verbose: there is no such flag"),
         ("report /nowhere", "/nowhere: is not a run folder"),
@@ -263,17 +265,26 @@ def test_models_are_listed_and_searched(capsys):
             f"diagnose {CNN} --data embedded --only hessian --precision bf16",
             "precision: hessian is measured in fp32 or",
         ),
-        (f"diagnose {CNN} --data embedded --hessian.k 0 --only hessian", "hessian.k: must be at least 1; got 0"),
+        (
+            f"diagnose {CNN} --data embedded --hessian.k 0 --only hessian",
+            "hessian.k: must be an integer from 1 to 1000; got 0",
+        ),
         ("points /nowhere.py:model", "/nowhere.py"),
         ("train resnet18", "data: must be given"),
         ("train resnet_nano --data embedded --recipe labtop", "Did you mean 'laptop'?"),
         (
             "train resnet_nano --data embedded --fraction 1/0",
-            "fraction: must be a number such as 0.25 or 1/16; got '1/0'",
+            "fraction: must be a number above 0 and at most 1; got '1/0'",
         ),
-        ("train resnet_nano --data embedded --fraction 2", "--fraction must be above 0 and at most 1; got 2.0"),
-        ("train resnet_nano --data embedded --snapshots 5,x", "snapshots: must be whole numbers by comma"),
-        ("train resnet_nano --data embedded --learning-rate -1", "learning_rate: must be a positive number; got -1.0"),
+        ("train resnet_nano --data embedded --fraction 2", "fraction: must be a number above 0 and at most 1; got 2.0"),
+        (
+            "train resnet_nano --data embedded --snapshots 5,x",
+            "snapshots: each must be an integer from 1 to 1000000; got 'x'",
+        ),
+        (
+            "train resnet_nano --data embedded --learning-rate -1",
+            "learning_rate: must be a number above 0 and at most 1000; got -1.0",
+        ),
         ("train resnet_nano --data embedded --learningrate 1", "--learningrate: there is no such flag"),
         ("train resnet_nano --data embedded --track wand", "Did you mean 'wandb'?"),
         ("train resnet_nano --data nowhere/", "there is no nowhere"),

@@ -110,13 +110,13 @@ def test_sizes_and_channels(crop: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"crop": "center"}, "crop must be one of centre, pad, resized, not 'center'. Did you mean 'centre'"),
-        ({"area": (0.0, 1.0)}, r"area must be two shares .* not \(0.0, 1.0\)"),
-        ({"area": (0.9, 0.5)}, r"area must be two shares"),
-        ({"padding": -1}, "padding must be 0 or more pixels, not -1"),
-        ({"flip": 1.5}, "flip must be a probability from 0 to 1, not 1.5"),
-        ({"erase": -0.1}, "erase must be a probability from 0 to 1, not -0.1"),
-        ({"rand_augment": "randaug"}, "rand_augment must be a recipe like 'rand-m9-n2-mstd1.0', not 'randaug'"),
+        ({"crop": "center"}, r"crop: must be one of centre, pad, resized; got 'center'\. Did you mean 'centre'\?"),
+        ({"area": (0.0, 1.0)}, r"area: each must be a number above 0 and at most 1; got 0\.0"),
+        ({"area": (0.9, 0.5)}, r"area: must be a least and a largest share, in that order; got \[0\.9, 0\.5\]"),
+        ({"padding": -1}, r"padding: must be an integer from 0 to 1024; got -1"),
+        ({"flip": 1.5}, r"flip: must be a number from 0 to 1; got 1\.5"),
+        ({"erase": -0.1}, r"erase: must be a number from 0 to 1; got -0\.1"),
+        ({"rand_augment": "randaug"}, r"rand_augment: must be a recipe like 'rand-m9-n2-mstd1\.0'; got 'randaug'"),
     ],
 )
 def test_wrong_parameters(arguments: dict, reason: str) -> None:

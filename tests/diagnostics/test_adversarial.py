@@ -166,12 +166,18 @@ def test_a_missing_library_is_said_before_anything_is_computed(attack, said, mon
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"eps": (math.nan,)}, r"adversarial.eps: must be above 0 and at most 255, in 1/255; got nan"),
-        ({"eps": (0.0,)}, r"adversarial.eps: must be above 0"),
-        ({"eps": ()}, r"adversarial.eps: must be at least one, each once; got \[\]"),
-        ({"attacks": ("fgsn",)}, r"must be among fgsm, pgd, autoattack; got 'fgsn'. Did you mean 'fgsm'"),
-        ({"steps": 0}, r"adversarial.steps: must be at least 1; got 0"),
-        ({"seed": -1}, r"adversarial.seed: must be at least 0 and below 2\^31; got -1"),
+        ({"eps": (math.nan,)}, r"adversarial\.eps: each must be a number above 0 and at most 255; got nan"),
+        ({"eps": (0.0,)}, r"adversarial\.eps: each must be a number above 0 and at most 255; got 0\.0"),
+        (
+            {"eps": ()},
+            r"adversarial\.eps: must be a list of one or more, each a number above 0.*, none twice; got \[\]",
+        ),
+        (
+            {"attacks": ("fgsn",)},
+            r"adversarial\.attacks: each must be one of fgsm, pgd, autoattack; got 'fgsn'\. Did you mean 'fgsm'\?",
+        ),
+        ({"steps": 0}, r"adversarial\.steps: must be an integer from 1 to 100000; got 0"),
+        ({"seed": -1}, r"adversarial\.seed: must be an integer from 0 to 2147483647; got -1"),
     ],
 )
 def test_wrong_values_are_refused_in_a_line(fields, said):

@@ -323,8 +323,8 @@ def test_bf16_is_near():
 
 def test_bad_input_is_told_in_one_line():
     for fields, message in (
-        ({"sample_size": 0}, "attention.sample_size: must be at least 1; got 0"),
-        ({"image": -1}, "attention.image: must be 0 to 1023, below sample_size; got -1"),
+        ({"sample_size": 0}, r"attention\.sample_size: must be an integer from 1 to 1000000000; got 0"),
+        ({"image": -1}, "attention.image: must be an integer from 0 to 1000000000; got -1"),
         ({"image": 8, "sample_size": 8}, "attention.image: must be 0 to 7, below sample_size; got 8"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -316,13 +316,13 @@ def test_the_identity_is_of_the_content(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"types": ("fogg",)}, r"corruption\.types: must be types .* got 'fogg'. Did you mean 'fog'\?"),
-        ({"types": ()}, r"corruption\.types: must be one or more, each once"),
-        ({"types": ("fog", "fog")}, r"corruption\.types: must be one or more, each once; got fog, fog"),
-        ({"severities": (0,)}, r"corruption\.severities: must be 1 to 5; got 0"),
-        ({"sample_size": 0}, r"corruption\.sample_size: must be at least 1; got 0"),
-        ({"seed": -1}, r"corruption\.seed: must be at least 0; got -1"),
-        ({"reference": "resnet"}, r"corruption\.reference: must be none or alexnet; got 'resnet'"),
+        ({"types": ("fogg",)}, r"corruption.types: each must be one of 15 names; got 'fogg'. Did you mean 'fog'\?"),
+        ({"types": ()}, r"corruption.types: must be a list of one or more, .*, none twice; got \[\]"),
+        ({"types": ("fog", "fog")}, r"corruption\.types: must hold each once; got 'fog' twice"),
+        ({"severities": (0,)}, r"corruption\.severities: each must be one of 1, 2, 3, 4, 5; got 0\. Did you mean 1\?"),
+        ({"sample_size": 0}, r"corruption\.sample_size: must be an integer from 1 to 1000000000; got 0"),
+        ({"seed": -1}, r"corruption\.seed: must be an integer from 0 to 4294967295; got -1"),
+        ({"reference": "resnet"}, r"corruption\.reference: must be one of none, alexnet; got 'resnet'"),
         ({"reference": "alexnet"}, r"corruption\.reference: .* name its folder"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_model_of_which_a_split_failed_is_left_out():
 
 def test_bad_fields_and_no_images():
     for field in ("sample_size", "test_size"):
-        with pytest.raises(ConfigError, match=rf"fit.{field}: must be at least 1; got 0"):
+        with pytest.raises(ConfigError, match=rf"fit.{field}: must be an integer from 1 to 1000000000; got 0"):
             Fit(**{field: 0})
     with pytest.raises(DataError, match="fit: needs at least one training image"):
         Fit().images(0)

@@ -117,7 +117,9 @@ def test_a_map_of_another_grid_is_refused():
 
 
 def test_unknown_labelling_is_refused():
-    with pytest.raises(ConfigError, match=r"labelling must be 'true' or 'paper', not 'papre'. Did you mean 'paper'"):
+    with pytest.raises(
+        ConfigError, match=r"fourier\.labelling: must be one of true, paper; got 'papre'\. Did you mean 'paper'\?"
+    ):
         Fourier(labelling="papre")
 
 

@@ -230,12 +230,12 @@ def test_parts_and_images() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"k": 0}, r"hessian.k: must be at least 1; got 0"),
-        ({"fraction": 1.5}, r"hessian.fraction: must be above 0 and at most 1; got 1.5"),
+        ({"k": 0}, r"hessian\.k: must be an integer from 1 to 1000; got 0"),
+        ({"fraction": 1.5}, r"hessian\.fraction: must be a number above 0 and at most 1; got 1\.5"),
         ({"scopes": "modle"}, r"hessian.scopes: must be among .*; got 'modle'. Did you mean 'model'"),
-        ({"tolerance": 0.0}, r"hessian.tolerance: must be between 0 and 1; got 0"),
+        ({"tolerance": 0.0}, r"hessian\.tolerance: must be a number above 0 and below 1; got 0\.0"),
         ({"max_products": 3}, r"hessian.max_products: must be at least k = 5; got 3"),
-        ({"batch_norm": "none"}, r"hessian.batch_norm: must be eval or train; got 'none'"),
+        ({"batch_norm": "none"}, r"hessian\.batch_norm: must be one of eval, train; got 'none'"),
     ],
 )
 def test_rules(fields: dict[str, Any], message: str) -> None:

@@ -174,9 +174,12 @@ def test_a_transformer_has_no_convolutions_to_lose():
 def test_labels_and_fields_are_checked():
     with pytest.raises(NotApplicableError, match="m: needs labels"):
         Lesion().parts(subject_of(tokens(), Images(labelled=False)))
-    with pytest.raises(ConfigError, match=r"lesion.mode: must be branch, conv, block, pairs; got 'bloc'.*'block'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"lesion\.mode: must be one of branch, conv, block, pairs; got 'bloc'\. Did you mean 'block'\?",
+    ):
         Lesion(mode="bloc")
-    with pytest.raises(ConfigError, match=r"lesion.calls: must be each or all; got 'al'.*'all'"):
+    with pytest.raises(ConfigError, match=r"lesion.calls: must be one of each, all; got 'al'.*'all'"):
         Lesion(calls="al")
     with pytest.raises(ConfigError, match=r"lesion.sample_size: must be at least 1; got 0"):
         Lesion(sample_size=0)

@@ -341,7 +341,8 @@ def test_parameters_made_in_inference_mode_are_refused(diagnostic):
 @pytest.mark.parametrize("diagnostic", [Hessian, Density, Landscape])
 def test_the_choice_has_a_rule(diagnostic):
     with pytest.raises(
-        ConfigError, match=r"\.parameters: must be trainable or all; got 'trainble'. Did you mean 'trainable'"
+        ConfigError,
+        match=r"\.parameters: must be one of trainable, all; got 'trainble'. Did you mean 'trainable'",
     ):
         diagnostic(parameters="trainble")
 

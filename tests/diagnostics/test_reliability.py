@@ -186,7 +186,7 @@ def test_too_few_images_and_bad_fields():
     with pytest.raises(DataError, match="calibration: needs at least 5 images, one of them for the temperature"):
         Calibration().images(4)
     for field in ("sample_size", "fit_size", "bins"):
-        with pytest.raises(ConfigError, match=rf"calibration.{field}: must be at least 1; got 0"):
+        with pytest.raises(ConfigError, match=rf"calibration.{field}: must be an integer from 1 to 10+; got 0"):
             Calibration(**{field: 0})
 
 

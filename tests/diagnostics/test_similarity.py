@@ -104,7 +104,9 @@ def test_fewer_images_than_a_group_give_no_value(maps):
 
 @pytest.mark.parametrize(("group", "best"), [(3, 4), (1, 4), (48, 32), (300, 256)])
 def test_group_must_fill_a_part(group, best):
-    with pytest.raises(ConfigError, match=f"group must be a power of two from 4 to 256, not {group}. Try {best}."):
+    with pytest.raises(
+        ConfigError, match=rf"group: must be a power of two from 4 to 256; got {group}. Did you mean {best}\?"
+    ):
         Similarity(group=group)
 
 

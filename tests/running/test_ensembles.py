@@ -82,7 +82,7 @@ def test_passes_and_members_are_part_of_the_job(files: list[Path]) -> None:
 def test_what_can_never_work_is_one_line(files: list[Path]) -> None:
     with pytest.raises(NotApplicableError, match=r"fourier of both: looks inside one network, and this"):
         plan(asked(files, "fourier"))
-    with pytest.raises(ConfigError, match=r"n_forward: must be at least 1; got 0"):
+    with pytest.raises(ConfigError, match=r"n_forward: must be an integer from 1 to 100000; got 0"):
         asked(files, "fourier", n_forward=0)
     plain = study_from({"models": [f"vit_nano@{files[0]}"], "data": "embedded", "only": "calibration", "n_forward": 2})
     with pytest.raises(ConfigError, match=r"vit_nano@0: n_forward: needs a network with dropout"):

@@ -229,8 +229,8 @@ def test_an_ensemble_reads_its_members(tmp_path: Path) -> None:
     ("values", "told"),
     [
         ({"output_is": "probs"}, r"output_is: must be one of logits, probabilities; got 'probs'. Did you mean 'prob"),
-        ({"output": [1]}, r"output: must be text; got \[1\]"),
-        ({"output": True}, r"output: must be text; got True"),
+        ({"output": [1]}, r"output: must be text that is not empty; got \[1\]"),
+        ({"output": True}, r"output: must be text that is not empty; got True"),
     ],
 )
 def test_wrong_values_are_told_at_once(values: dict[str, Any], told: str) -> None:

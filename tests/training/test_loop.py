@@ -295,14 +295,14 @@ def test_every_optimizer_learns(tmp_path: Path, data: str, optimizer: str, sam: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 0}, "epochs: must be a positive number; got 0"),
-        ({"fraction": 0}, "--fraction must be above 0 and at most 1; got 0"),
-        ({"fraction": math.nan}, "--fraction must be above 0 and at most 1; got nan"),
-        ({"validation": 1.0}, r"--validation must be at least 0 and below 1; got 1\.0"),
-        ({"same": "step"}, "--same must be one of epochs, steps; got 'step'. Did you mean 'steps'"),
-        ({"devices": 0}, "--devices must be at least 1; got 0"),
-        ({"seed": -1}, "--seed must be at least 0; got -1"),
-        ({"epochs": 3, "snapshots": (5,)}, r"snapshots: must be epochs from 1 to 3; got \(5,\)"),
+        ({"epochs": 0}, r"epochs: must be a number above 0 and at most 1000000; got 0"),
+        ({"fraction": 0}, r"fraction: must be a number above 0 and at most 1; got 0"),
+        ({"fraction": math.nan}, r"fraction: must be a number above 0 and at most 1; got nan"),
+        ({"validation": 1.0}, r"validation: must be a number of at least 0 and below 1; got 1\.0"),
+        ({"same": "step"}, r"same: must be one of epochs, steps; got 'step'\. Did you mean 'steps'\?"),
+        ({"devices": 0}, r"devices: must be an integer from 1 to 1024; got 0"),
+        ({"seed": -1}, r"seed: must be an integer from 0 to 4294967295; got -1"),
+        ({"epochs": 3, "snapshots": (5,)}, r"snapshots: must be epochs from 1 to 3; got \[5\]"),
         ({"track": ("tensorbord",)}, "got 'tensorbord'. Did you mean 'tensorboard'"),
         (
             {"data": "embedded:train"},

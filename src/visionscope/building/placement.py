@@ -6,12 +6,13 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+from visionscope.core.rules import MOST_PIXELS, check_rules, rule
 from visionscope.errors import ConfigError
-from visionscope.models.stages import alternate
 
 _FIRST_HEADS = 3  # and twice as many in each stage that follows: 3, 6, 12, 24 in four
 _WIDTH = 0.75  # heads x channels per head, as a share of the last stage's channels in AlterNet-50
 _HEAD_DIMS = (16, 64)
+_PER_STAGE = "whole numbers, one per stage, such as 0,1,1,1"
 _WINDOWS = (4, 12)  # the paper's are 4 on CIFAR and 7 on ImageNet
 
 
@@ -34,35 +35,26 @@ class Placement:
             AlterNet-50 (64 there), in steps of 8 from 16 to 64.
     """
 
-    msa: tuple[int, ...]
-    extend: tuple[int, ...] | None = None
-    window_size: int | None = None
-    num_heads: tuple[int, ...] | None = None
-    head_dim: int | None = None
+    msa: tuple[int, ...] = rule(least=0, most=1000, count=(1, 100), words=_PER_STAGE)
+    extend: tuple[int, ...] | None = rule(None, least=0, most=1000, count=(1, 100), words=_PER_STAGE)
+    window_size: int | None = rule(None, least=1, most=MOST_PIXELS)
+    num_heads: tuple[int, ...] | None = rule(None, least=1, most=100_000, count=(1, 100), words=_PER_STAGE)
+    head_dim: int | None = rule(None, least=1, most=100_000)
 
     def __post_init__(self) -> None:
         """Checks what can be checked without a network."""
-        if not self.msa:
-            raise ConfigError("msa must say how many attention blocks each stage gets, such as 0,1,1,1; got none")
-        for name, numbers in (("msa", self.msa), ("extend", self.added())):
-            _check_whole(name, numbers)
-            if min(numbers, default=0) < 0:
-                raise ConfigError(f"{name} must be 0 or more for each stage; got {_list(numbers)}. The smallest is 0")
-        _check_whole("num_heads", self.heads())
+        check_rules(self)
         for name, numbers in (("extend", self.added()), ("num_heads", self.heads())):
             if len(numbers) != len(self.msa):
                 raise ConfigError(
-                    f"{name} must have as many numbers as msa, one per stage; got {_list(numbers)} for msa "
+                    f"{name}: must have as many numbers as msa, one per stage; got {_list(numbers)} for msa "
                     f"{_list(self.msa)}. That many would be {len(self.msa)}"
                 )
-        for name, size in (("window_size", self.window_size), ("head_dim", self.head_dim)):
-            if size is not None and (not _is_whole(size) or size < 1):
-                raise ConfigError(f"{name} must be a positive integer; got {size}. The smallest is 1")
         heads = self.heads()
-        if heads[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(heads)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(heads)):
             defaults = dataclasses.replace(self, num_heads=None).heads()
             raise ConfigError(
-                f"num_heads must grow from stage to stage, from 1 or more (later stages need more heads); got "
+                f"num_heads: must grow from stage to stage, from 1 or more (later stages need more heads); got "
                 f"{_list(heads)}. The paper's rule gives {_list(defaults)}"
             )
 
@@ -85,6 +77,8 @@ class Placement:
         Raises:
             ConfigError: when the numbers of stages differ, or a stage has too few blocks.
         """
+        from visionscope.models.stages import alternate  # brings torch along, which rules do without
+
         if len(blocks) != len(self.msa):
             raise ConfigError(
                 f"msa must have one number per stage; got {len(self.msa)} ({_list(self.msa)}) for {len(blocks)} stages "
@@ -127,15 +121,6 @@ class Placement:
         """Numbers for as many stages, counted from the last, where attention matters most."""
         padded = (0,) * len(blocks) + self.msa
         return tuple(min(msa, count // 2) for msa, count in zip(padded[-len(blocks) :], blocks, strict=True))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_whole(name: str, numbers: Sequence[int]) -> None:
-    if not all(map(_is_whole, numbers)):
-        raise ConfigError(f"{name} must be whole numbers, one per stage, such as 0,1,1,1; got {_list(numbers)}")
 
 
 def _list(values: Sequence[int]) -> str:

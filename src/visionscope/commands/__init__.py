@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from visionscope.commands import harmonize, listing, studies, training
-from visionscope.config import Parser
+from visionscope.flags import Parser
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from argparse import Namespace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,60 +9,70 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from visionscope.building.placement import Placement
 from visionscope.commands.output import wide_console
-from visionscope.config import Parser
+from visionscope.core.files import user_path
+from visionscope.core.rules import SEEDS, values_of
+from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
+from visionscope.flags import Parser, add_study_flag
+from visionscope.running.study import Study
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from argparse import Namespace
+
     from torch import nn
 
     from visionscope.building.harmonize import HarmonizePlan
     from visionscope.building.measure import Costs, Throughput
     from visionscope.models.load import LoadedModel
 
+_SEED = Value(int, Rule(least=0, most=SEEDS - 1), 0)
+_BATCH = Value(int, Rule(least=2, most=65536), 8)  # batch normalisation in training needs 2
+_OUT = Value(str, Rule(empty=False))
+
 
 def harmonize_flags(parser: Parser) -> None:
     """Adds the flags of harmonize."""
-    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
-    parser.add_argument("--msa", type=str, required=True, help="attention blocks of each stage, such as 0,1,1,1")
-    parser.add_argument("--extend", type=str, default="", help="blocks added to each stage, such as 0,0,0,1")
-    parser.add_argument("--window", type=int, default=0, help="edge of the attention's windows; 0 fits the last stage")
-    parser.add_argument("--heads", type=str, default="", help="of each stage; without it 3,6,12,24 and so on")
-    parser.add_argument("--head-dim", type=int, default=0, help="channels per head; 0 fits the last stage, 64 at most")
-    parser.add_argument("--random-weights", type=int, default=-1, help="seed, instead of pretrained weights")
-    parser.add_argument("--seed", type=int, default=0, help="of the new blocks' weights")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
-    parser.add_argument("--batch", type=int, default=8, help="images per pass in the measurement")
-    parser.add_argument("--device", type=str, default="auto", help="of the measurement: auto, cpu, cuda, ...")
-    parser.add_argument("--out", type=str, default="", help="file of weights, .safetensors; MODEL@FILE loads it")
+    parser.add_model()
+    placed = values_of(Placement)
+    parser.add_value("--msa", placed["msa"], "attention blocks of each stage, such as 0,1,1,1", required=True)
+    parser.add_value("--extend", placed["extend"], "blocks added to each stage, such as 0,0,0,1")
+    parser.add_value("--window", placed["window_size"], "edge of the attention's windows; without it the last stage's")
+    parser.add_value("--heads", placed["num_heads"], "of each stage; without it 3,6,12,24 and so on")
+    parser.add_value("--head-dim", placed["head_dim"], "channels per head; without it as the last stage has them")
+    add_study_flag(parser, "random_weights", "seed, instead of pretrained weights")
+    parser.add_value("--seed", _SEED, "of the new blocks' weights")
+    add_study_flag(parser, "size", "input in pixels instead of its own")
+    parser.add_value("--batch", _BATCH, "images per pass in the measurement")
+    add_study_flag(parser, "device", "of the measurement: auto, cpu, cuda, ...")
+    parser.add_value("--out", _OUT, "file of weights, .safetensors; MODEL@FILE loads it")
 
 
 def harmonize(parsed: Namespace) -> int:
     """Replaces blocks by attention, prints what becomes of the network and what it costs, writes it if asked to."""
-    from visionscope.building.harmonize import carry_out, plan_harmonize
-    from visionscope.building.measure import costs, throughput
-    from visionscope.building.placement import Placement
-    from visionscope.running.plan import device_of
-
     out = _checked_out(parsed.out)
     placement = Placement(
-        msa=_numbers("msa", parsed.msa),
-        extend=_numbers("extend", parsed.extend) if parsed.extend else None,
-        num_heads=_numbers("heads", parsed.heads) if parsed.heads else None,
-        window_size=parsed.window or None,
-        head_dim=parsed.head_dim or None,
+        msa=parsed.msa,
+        extend=parsed.extend,
+        num_heads=parsed.heads,
+        window_size=parsed.window,
+        head_dim=parsed.head_dim,
     )
-    device = device_of(parsed.device)
+    from visionscope.building.harmonize import carry_out, plan_harmonize
+    from visionscope.building.measure import costs, throughput
+    from visionscope.running.plan import device_of
+
+    device = device_of(parsed.device or "auto")
     loaded = _loaded(parsed, written=out is not None)
     size, channels = loaded.input.size, len(loaded.input.mean)
     plan = plan_harmonize(loaded.model, placement, input_size=size)
-    changed = carry_out(loaded.model, plan, seed=parsed.seed)
+    changed = carry_out(loaded.model, plan, seed=parsed.seed or 0)
     networks = {"before": loaded.model, "after": changed}
     console = wide_console()
     console.print(_plan_table(loaded.label, plan))
     counted = {name: costs(network, size, channels) for name, network in networks.items()}
-    measured = throughput(networks, size, channels, batch=parsed.batch, device=device)
+    measured = throughput(networks, size, channels, batch=parsed.batch or _BATCH.default, device=device)
     console.print(_cost_table(counted, measured))
     console.print(_conditions(measured["before"], size), highlight=False)
     if out is None:
@@ -77,12 +87,12 @@ def harmonize(parsed: Namespace) -> int:
 def _loaded(parsed: Namespace, *, written: bool) -> LoadedModel:
     from visionscope.models.load import load_model
 
-    seed = parsed.random_weights if parsed.random_weights >= 0 else None
+    seed = parsed.random_weights
     # The numbers of a plan are the same with any weights; those that are written must be asked for.
     return load_model(
         parsed.model,
         random_weights=seed if written else seed or 0,
-        size=tuple(parsed.size) if parsed.size else None,
+        size=values_of(Study)["size"].checked("size", parsed.size),
     )
 
 
@@ -101,7 +111,7 @@ def _write(out: Path, changed: nn.Module, loaded: LoadedModel) -> None:
             harmonized=_spec_of(loaded),
         )
     except OSError as error:
-        raise ConfigError(f"--out {out} can't be written: {error.strerror or error}") from error
+        raise ConfigError(f"out: {out} can't be written: {error.strerror or error}") from error
 
 
 def _spec_of(loaded: LoadedModel) -> str:
@@ -109,24 +119,15 @@ def _spec_of(loaded: LoadedModel) -> str:
     return name if loaded.spec.source in ("timm", "file") else f"{loaded.spec.source}:{name}"
 
 
-def _checked_out(text: str) -> Path | None:
-    if not text:
+def _checked_out(text: str | None) -> Path | None:
+    if text is None:
         return None
-    out = Path(text).expanduser()
+    out = user_path("out", text)
     if out.suffix != ".safetensors":
-        raise ConfigError(f"--out must end with .safetensors; got {text!r}. Did you mean '{out.stem}.safetensors'?")
+        raise ConfigError(f"out: must end with .safetensors; got {text!r}. Did you mean '{out.stem}.safetensors'?")
     if not out.parent.is_dir():
-        raise ConfigError(f"--out {text}: there is no folder {out.parent}")
+        raise ConfigError(f"out: there is no folder {out.parent}; got {text!r}")
     return out
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--{name} must be whole numbers by comma, one per stage, such as 0,1,1,1; got {text!r}"
-        ) from None
 
 
 def _plan_table(label: str, plan: HarmonizePlan) -> Table:

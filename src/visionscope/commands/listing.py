@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from visionscope.commands.output import wide_console
-from visionscope.config import Parser
+from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
+from visionscope.flags import Parser, add_study_flag
+from visionscope.models.spec import SOURCES
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from argparse import Namespace
 
     from visionscope.core.types import Point
 
-_LISTED = ("timm", "torchvision", "hf")
+_SOURCE = Value(str | None, Rule(choices=SOURCES))
 
 
 def models_flags(parser: Parser) -> None:
     """Adds the flags of models."""
-    parser.add_argument("pattern", nargs="?", default="", type=str, metavar="PATTERN", help="part of a name, or a glob")
-    parser.add_argument("--source", default=None, type=str, help="timm, torchvision or hf; all without it")
+    parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or a glob")
+    parser.add_value("--source", _SOURCE, "where models come from; all sources without it")
 
 
 def models(parsed: Namespace) -> int:
     """Lists the models that match."""
     from visionscope.models.load import list_models
 
-    if parsed.source not in (None, *_LISTED):
-        raise ConfigError(f"source: must be one of {', '.join(_LISTED)}; got {parsed.source!r}")
     names = list_models(parsed.pattern)
     if parsed.source is not None:
         # The names of timm stand alone; those of other sources begin with it.
@@ -45,13 +45,13 @@ def models(parsed: Namespace) -> int:
 
 def points_flags(parser: Parser) -> None:
     """Adds the flags of points."""
-    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in pixels instead of its own")
-    parser.add_argument("--mean", type=float, nargs="+", help="as in diagnose; points are the same with any")
-    parser.add_argument("--std", type=float, nargs="+", help="likewise")
-    parser.add_argument("--random-weights", type=int, default=0, help="as in diagnose; points are the same with any")
-    parser.add_argument("--all", action="store_true", help="branches and every sum, too")
-    parser.add_argument("--json", action="store_true", help="an object with points and unwatched")
+    parser.add_model()
+    add_study_flag(parser, "size", "input in pixels instead of its own")
+    add_study_flag(parser, "mean", "as in diagnose; points are the same with any")
+    add_study_flag(parser, "std", "likewise")
+    add_study_flag(parser, "random_weights", "as in diagnose; points are the same with any")
+    parser.add_switch("--all", "branches and every sum, too")
+    parser.add_switch("--json", "an object with points and unwatched")
 
 
 def points(parsed: Namespace) -> int:
@@ -63,7 +63,7 @@ def points(parsed: Namespace) -> int:
 
     size, mean, std = (tuple(given) if given else None for given in (parsed.size, parsed.mean, parsed.std))
     loaded = load_model(
-        parsed.model, random_weights=parsed.random_weights, size=size, mean=mean, std=std, normalised=False
+        parsed.model, random_weights=parsed.random_weights or 0, size=size, mean=mean, std=std, normalised=False
     )
     traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
     points = traced.all_points if parsed.all else traced.points

@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from visionscope.commands.output import tell_failures, wide_console
-from visionscope.config import Parser, add_study_flags, study_from_file, study_from_flags
+from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.types import SPAN
 from visionscope.errors import ConfigError
+from visionscope.flags import Parser, add_study_flag, add_study_flags
 from visionscope.running.store import Store, data_text
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from argparse import Namespace
 
     from visionscope.running.execute import Estimate
     from visionscope.running.measuring import Prospect
@@ -34,7 +35,7 @@ def _how_flags(parser: Parser) -> None:
 
 def diagnose_flags(parser: Parser) -> None:
     """Adds the flags of diagnose."""
-    add_study_flags(parser, models=True)
+    add_study_flags(parser)
     _how_flags(parser)
 
 
@@ -45,10 +46,10 @@ def diagnose(parsed: Namespace) -> int:
 
 def run_flags(parser: Parser) -> None:
     """Adds the flags of run."""
-    parser.add_argument("study", type=str, metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
-    parser.add_argument("--out", type=str, help="run folder instead of the file's")
-    parser.add_argument("--device", type=str, help="device instead of the file's")
-    parser.add_argument("--batch", type=int, help="images per forward pass instead of the file's")
+    parser.add_argument("study", metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
+    add_study_flag(parser, "out", "run folder instead of the file's")
+    add_study_flag(parser, "device", "device instead of the file's")
+    add_study_flag(parser, "batch", "images per forward pass instead of the file's")
     _how_flags(parser)
 
 
@@ -177,7 +178,7 @@ def _duration(seconds: float) -> str:
 
 def run_folder_flags(parser: Parser) -> None:
     """Adds the flags of a run folder."""
-    parser.add_argument("run", type=str, metavar="RUN", help="the folder that --out named")
+    parser.add_argument("run", metavar="RUN", help="the folder that --out named")
 
 
 def status(parsed: Namespace) -> int:
@@ -207,7 +208,6 @@ def report_flags(parser: Parser) -> None:
     parser.add_argument(
         "--published",
         default="",
-        type=str,
         help="the authors' landscapes by comma beside the run's: ViT-Ti, ResNet-50",
     )
 

@@ -4,81 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import typing
-from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from visionscope.commands.output import tell_failures
-from visionscope.config import Parser, meanings
-from visionscope.errors import ConfigError
+from visionscope.core.files import user_path
+from visionscope.core.rules import values_of
+from visionscope.data.specs import find_data
+from visionscope.flags import Parser, meanings
+from visionscope.running.study import Study
+from visionscope.training.recipe import Recipe, choose_recipe
+from visionscope.training.terms import Terms
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from argparse import Namespace
 
     from visionscope.training.clock import Progress
 
-_HELP = {
-    "data": "data spec without split, such as embedded or cifar10/",
-    "recipe": "paper-cifar, paper-imagenet, weak, laptop or speed; the flags below replace its fields",
-    "out": "run folder; weights go below its train/, and the same command goes on where it was stopped",
-    "seed": "of weights, order, augmentation and dropout",
-    "fraction": "share of the training images of each class, such as 1/16",
-    "same": "what a fraction leaves the same: epochs (fewer steps) or steps",
-    "validation": "share of the training images held out; the best weights on them are kept as best.safetensors",
-    "devices": "processes on each machine, one GPU each where there are GPUs",
-    "nodes": "machines",
-    "workers": "further processes that prepare batches",
-    "track": "trackers besides log.csv by comma: tensorboard, wandb, mlflow",
-}
-_DEFAULTS: dict[str, Any] = {
-    "recipe": "laptop",
-    "out": "visionscope-run",
-    "seed": 0,
-    "fraction": "1",
-    "same": "epochs",
-    "validation": 0.0,
-    "devices": 1,
-    "nodes": 1,
-    "workers": 0,
-    "track": "",
-}
+_OUT = values_of(Study)["out"]
+_DEMO_OUT = dataclasses.replace(_OUT, default="visionscope-demo")
 
 
 def train_flags(parser: Parser) -> None:
     """Adds the flags of train: its own and one for each field of a recipe."""
-    from visionscope.training.recipe import Recipe
-
-    parser.add_argument("model", type=str, metavar="MODEL", help="[LABEL=]SPEC[?key=value][@FILE]")
-    parser.add_argument("--data", type=str, required=True, help=_HELP["data"])
-    for name, default in _DEFAULTS.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP[name])
-    group = parser.add_argument_group("fields of the recipe")
-    hints, texts = typing.get_type_hints(Recipe), meanings(Recipe)
-    for field in dataclasses.fields(Recipe):
-        kind = str if field.name == "snapshots" else hints[field.name]
-        flag = f"--{field.name.replace('_', '-')}"
-        group.add_argument(flag, type=typing.Optional[kind], default=None, help=texts[field.name])  # noqa: UP045
+    parser.add_model()
+    parser.add_value("--data", values_of(Study)["data"], "data spec without split, such as embedded", required=True)
+    parser.add_value("--out", _OUT, "run folder; weights go below its train/, and the same command resumes it")
+    for described in (Terms, Recipe):
+        texts = meanings(described)
+        for name, value in values_of(described).items():
+            # A recipe's defaults are those of the recipe that was chosen.
+            shown = value if described is Terms else dataclasses.replace(value, default=None)
+            parser.add_value(f"--{name.replace('_', '-')}", shown, texts[name])
 
 
 def train(parsed: Namespace) -> int:
     """Trains a model and says how it does on the test images."""
-    from visionscope.training.recipe import Recipe
+    given = {name: getattr(parsed, name) for name in values_of(Terms) if getattr(parsed, name) is not None}
+    changes = {name: getattr(parsed, name) for name in values_of(Recipe) if getattr(parsed, name) is not None}
+    choose_recipe(Terms(**given).recipe, changes)  # what is wrong is told before torch is imported
+    find_data(parsed.data)
+    out = user_path("out", parsed.out or _OUT.default)
+
     from visionscope.training.train import train as carry_out
 
-    given = {name: parsed[name] for name in _DEFAULTS if name not in ("out", "fraction", "track")}
-    changes = {field.name: parsed[field.name] for field in dataclasses.fields(Recipe)}
-    changes["snapshots"] = _whole_numbers("snapshots", parsed.snapshots)
-    track = tuple(name.strip() for name in parsed.track.split(",") if name.strip())
-    given |= {"fraction": _share(parsed.fraction), "track": track, "note": lambda line: say(sys.stderr, line)}
     try:
         with _Bar() as bar:
-            trained = carry_out(parsed.model, parsed.data, Path(parsed.out), report=bar.show, **given, **changes)
+            trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=_note, **given, **changes)
     except KeyboardInterrupt:
         say(sys.stderr, "\nStopped. The same command goes on from the last minute.")
         return 130
@@ -96,15 +72,17 @@ def train(parsed: Namespace) -> int:
 
 def demo_flags(parser: Parser) -> None:
     """Adds the flags of demo."""
-    parser.add_argument("--out", type=str, default="visionscope-demo", help="run folder; the same command resumes it")
-    parser.add_argument("--seed", type=int, default=0, help="of the networks and of the sample")
+    parser.add_value("--out", _DEMO_OUT, "run folder; the same command resumes it")
+    parser.add_value("--seed", values_of(Study)["seed"], "of the networks and of the sample")
 
 
 def demo(parsed: Namespace) -> int:
     """Carries out the demo."""
+    out = str(user_path("out", parsed.out or _DEMO_OUT.default))
+
     from visionscope.demo import demo
 
-    shown = demo(parsed.out, seed=parsed.seed, say=lambda line: say(sys.stderr, line))
+    shown = demo(out, seed=parsed.seed or 0, say=lambda line: say(sys.stderr, line))
     for finding in shown.findings:
         say(sys.stdout, f"* {finding}")
     say(sys.stdout, f"The page: {shown.page}")
@@ -115,6 +93,10 @@ def say(stream: TextIO, line: str) -> None:
     """Writes a line at once."""
     stream.write(f"{line}\n")
     stream.flush()
+
+
+def _note(line: str) -> None:
+    say(sys.stderr, line)
 
 
 def _rank() -> int:
@@ -152,19 +134,3 @@ class _Bar:
         text = f"epoch {progress.epoch:.1f}  loss {progress.loss:.3f}  {progress.images_per_second:.0f} images/s"
         about = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         self._bars.update(self._task, completed=progress.done, description=text, left=f"{about} left")
-
-
-def _share(text: str) -> float:
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"fraction: must be a number such as 0.25 or 1/16; got {text!r}") from None
-
-
-def _whole_numbers(name: str, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{name}: must be whole numbers by comma, such as 5,10; got {text!r}") from None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+from visionscope.core.rules import check_rules, rule
 from visionscope.core.types import Batch
-from visionscope.errors import ConfigError, DataError, nearest
+from visionscope.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # the command line checks these fields before it needs torch
+    from torch import Tensor
 
 DECAYS = ("all", "matrices")
 
@@ -33,19 +33,12 @@ class Objective:
         ConfigError: for a value outside its range.
     """
 
-    label_smoothing: float = 0.0
-    weight_decay: float = 0.05
-    decays: str = "all"
+    label_smoothing: float = rule(0.0, least=0, below=1)
+    weight_decay: float = rule(0.05, least=0, most=1000)
+    decays: str = rule("all", choices=DECAYS)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"label_smoothing: must be at least 0 and below 1; got {self.label_smoothing}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay: must be a finite number of at least 0; got {self.weight_decay}")
-        if self.decays not in DECAYS:
-            raise ConfigError(
-                f"decays: must be one of {', '.join(DECAYS)}; got {self.decays!r}.{nearest(self.decays, DECAYS)}"
-            )
+        check_rules(self)
 
     def targets(self, batch: Batch, classes: int) -> Tensor:
         """The probabilities that the model should give, (batch, classes), in float64 on the labels' device.
@@ -64,13 +57,16 @@ class Objective:
                 f"the images have no labels that the model knows; a loss needs them (its head has {classes} classes: "
                 "MODEL?num_classes=N makes another)"
             )
+        import torch
+        from torch.nn.functional import one_hot
+
         shares = torch.ones_like(batch.labels, dtype=torch.float64) if batch.shares is None else batch.shares.double()
         partners = batch.labels if batch.partners is None else batch.partners
         largest, smallest = (int(pick(batch.labels)) for pick in (torch.max, torch.min))
         if largest >= classes or smallest < 0:
             wrong = largest if largest >= classes else smallest
             raise DataError(f"a label is {wrong}, but the model tells {classes} classes apart, 0 to {classes - 1}")
-        own, other = (F.one_hot(labels, classes).double() for labels in (batch.labels, partners))
+        own, other = (one_hot(labels, classes).double() for labels in (batch.labels, partners))
         mixed = shares[:, None] * own + (1 - shares[:, None]) * other
         return (1 - self.label_smoothing) * mixed + self.label_smoothing / classes
 
@@ -81,7 +77,7 @@ class Objective:
             logits: (batch, classes).
             targets: (batch, classes), from `targets`.
         """
-        wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        wide = logits.float() if logits.dtype.itemsize < 4 else logits
         return -(targets.to(wide) * wide.log_softmax(1)).sum(1)
 
     def mean_nll(self, logits_of: Callable[[Tensor], Tensor], batch: Batch, like: Tensor) -> Tensor:
@@ -136,4 +132,6 @@ class Objective:
 
 
 def _reals(value: Tensor) -> Tensor:
+    import torch
+
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value

@@ -1,8 +1,9 @@
 """Diagnostics, found by file name in visionscope.diagnostics or by the entry-point group of that name."""
 
+import dataclasses
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,23 @@ def diagnostic_class(name: str) -> Any:
         ConfigError: when there is no such diagnostic.
     """
     if name not in diagnostic_names():
-        raise ConfigError(f"--only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
+        raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name == name:
-            return entry.load()
+            return _loaded(entry)
     module = importlib.import_module(f"visionscope.diagnostics.{name}")
     for value in vars(module).values():
         if isinstance(value, type) and getattr(value, "name", None) == name:
             return value
     raise ConfigError(f"visionscope.diagnostics.{name} holds no class whose name is {name!r}")
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        found = entry.load()
+    except Exception as error:  # another package's module, which may raise anything
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"diagnostic {entry.name!r} can't be loaded from {entry.value} ({said})") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"diagnostic {entry.name!r}: {entry.value} must be a dataclass")
+    return found

@@ -2,8 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
-import math
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +17,9 @@ from torch import Tensor
 from torchvision import transforms
 
 from visionscope.core.types import InputConfig
+from visionscope.data.draws import STRENGTHS, Augmentation
 from visionscope.errors import ConfigError, nearest
 
-STRENGTHS = ("strong", "weak", "none")
-_CROPS = ("centre", "pad", "resized")
 _SMALL = 64  # pixels a side up to which images are cropped as CIFAR's are
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 # The global generators of Python, numpy and torch are shared by all threads of the process.
@@ -36,64 +33,6 @@ class FrozenTransform(Protocol):
 
     def __call__(self, image: Image.Image, index: int, turn: int | None = None) -> Tensor:
         """The tensor of an image."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """What is drawn at random for each image and each mini-batch, once and for all; carried out by timm's transforms.
-
-    Attributes:
-        crop: `resized` (random share of the area, then resized), `pad` (resized, padded by `padding` and cropped
-            at random, as on CIFAR) or `centre` (as in evaluation).
-        area: least and largest share of the area for `resized`.
-        padding: pixels of black border on each side for `pad`.
-        flip: probability of a horizontal flip.
-        rand_augment: timm's RandAugment recipe, such as `rand-m9-n2-mstd1.0` (the paper's on CIFAR), or "".
-        erase: probability of timm's random erasing.
-        mixup: Mixup's share is drawn from Beta(mixup, mixup); 0 for none. With both, half of the mini-batches get each.
-        cutmix: the same for CutMix.
-
-    Raises:
-        ConfigError: for a value outside its range.
-    """
-
-    crop: str = "resized"
-    area: tuple[float, float] = (0.08, 1.0)
-    padding: int = 4
-    flip: float = 0.5
-    rand_augment: str = ""
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.crop not in _CROPS:
-            raise ConfigError(
-                f"crop must be one of {', '.join(_CROPS)}, not {self.crop!r}.{nearest(self.crop, _CROPS)}"
-            )
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ConfigError(f"area must be two shares with 0 < low <= high <= 1, not {self.area}")
-        if self.padding < 0:
-            raise ConfigError(f"padding must be 0 or more pixels, not {self.padding}")
-        for name in ("flip", "erase"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be a probability from 0 to 1, not {getattr(self, name)}")
-        for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be a finite number of at least 0, not {getattr(self, name)}")
-        if self.rand_augment and not self.rand_augment.startswith("rand-"):
-            raise ConfigError(f"rand_augment must be a recipe like 'rand-m9-n2-mstd1.0', not {self.rand_augment!r}")
-
-    @property
-    def mixes(self) -> bool:
-        """Whether images are mixed with others of their mini-batch."""
-        return self.mixup > 0 or self.cutmix > 0
-
-    def identity(self) -> str:
-        """All fields as text, for digests; mixing is named where there is some."""
-        fields = dataclasses.asdict(self)
-        unmixed = () if self.mixes else ("mixup", "cutmix")
-        return json.dumps({name: value for name, value in fields.items() if name not in unmixed}, sort_keys=True)
 
 
 def paper_augmentation(strength: str, input: InputConfig) -> Augmentation | None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visionscope.core.types import MINI_BATCH, SPAN, Batch, InputConfig
-from visionscope.data.augmentation import Augmentation, evaluation_transform, frozen_transform, mix
+from visionscope.data.augmentation import evaluation_transform, frozen_transform, mix
+from visionscope.data.draws import Augmentation
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, DataError
 

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.types import MINI_BATCH, Batch, Subject
-from visionscope.errors import ConfigError, NotApplicableError, VisionscopeError, nearest
+from visionscope.errors import ConfigError, NotApplicableError, VisionscopeError
 from visionscope.numerics.hvp import HessianProduct, flat
 from visionscope.tracing.opaque import rounded_weights, straight_through
 from visionscope.tracing.second_order import PEAK, depends, explain, graph_bytes, twice_differentiable
-
-PARAMETERS = ("trainable", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +42,6 @@ class Measured:
     def identity(self) -> list[str]:
         """What a job's numbers and its columns depend on; nothing where no parameter is frozen."""
         return [self.which, *self.frozen] if self.frozen else []
-
-
-def check_choice(diagnostic: str, asked: str | None) -> None:
-    """Checks the field `parameters` of a diagnostic.
-
-    Args:
-        diagnostic: its name.
-        asked: the field's value.
-
-    Raises:
-        ConfigError: for another value.
-    """
-    if asked is not None and asked not in PARAMETERS:
-        listed = " or ".join(PARAMETERS)
-        raise ConfigError(f"{diagnostic}.parameters: must be {listed}; got {asked!r}.{nearest(asked, PARAMETERS)}")
 
 
 def measured_parameters(subject: Subject, diagnostic: str, asked: str | None) -> Measured:

@@ -8,12 +8,13 @@ import pyarrow as pa
 from torch import Tensor
 
 from visionscope.core.grouping import images_text, rows_by_model
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Panel, Subject
 from visionscope.diagnostics import _attacks, _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
-from visionscope.errors import ConfigError, NotApplicableError, nearest
+from visionscope.errors import NotApplicableError
 from visionscope.numerics.noise import uniform_noise
 
 ATTACKS = tuple(_attacks.LIBRARIES)
@@ -77,31 +78,14 @@ class Adversarial:
     ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
-    attacks: tuple[str, ...] = ("fgsm", "pgd")
-    eps: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    steps: int = 10
-    seed: int = 0
-    sample_size: int = 256
+    attacks: tuple[str, ...] = rule(("fgsm", "pgd"), choices=ATTACKS, count=(1, len(ATTACKS)), distinct=True)
+    eps: tuple[float, ...] = rule((0.5, 1.0, 2.0, 4.0), above=0, most=_LEVELS, count=(1, 1000), distinct=True)
+    steps: int = rule(10, least=1, most=100_000)
+    seed: int = rule(0, least=0, most=_SEEDS - 1)
+    sample_size: int = rule(256, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        for field in ("attacks", "eps"):
-            values = getattr(self, field)
-            if not values or len(set(values)) < len(values):
-                raise ConfigError(f"adversarial.{field}: must be at least one, each once; got {list(values)}")
-        for attack in self.attacks:
-            if attack not in ATTACKS:
-                listed = ", ".join(ATTACKS)
-                raise ConfigError(
-                    f"adversarial.attacks: must be among {listed}; got {attack!r}.{nearest(attack, ATTACKS)}"
-                )
-        for eps in self.eps:
-            if not 0 < eps <= _LEVELS:
-                raise ConfigError(f"adversarial.eps: must be above 0 and at most 255, in 1/255; got {eps}")
-        for field in ("steps", "sample_size"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"adversarial.{field}: must be at least 1; got {getattr(self, field)}")
-        if not 0 <= self.seed < _SEEDS:
-            raise ConfigError(f"adversarial.seed: must be at least 0 and below 2^31; got {self.seed}")
+        check_rules(self, self.name)
 
     def identity(self) -> dict[str, Any]:
         """The fields, with the libraries that make the attacks and their versions, as the rows name them."""

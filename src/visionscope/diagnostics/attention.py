@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 
 from visionscope.core.inputs import weight_type
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import spans_of
 from visionscope.core.types import SPAN, Cost, Figure, Kind, Subject
 from visionscope.diagnostics import _heads, _outcomes
@@ -54,14 +55,13 @@ class AttentionHeads:
     needs_logits: ClassVar[bool] = False
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
-    sample_size: int = 1024
-    image: int | None = None
-    map_point: str = ""
+    sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
+    image: int | None = rule(None, least=0, most=MOST_IMAGES)
+    map_point: str = rule("", longest=1000)
 
     def __post_init__(self) -> None:
-        if self.sample_size < 1:
-            raise ConfigError(f"attention.sample_size: must be at least 1; got {self.sample_size}")
-        if self.image is not None and not 0 <= self.image < self.sample_size:
+        check_rules(self, self.name)
+        if self.image is not None and self.image >= self.sample_size:
             raise ConfigError(
                 f"attention.image: must be 0 to {self.sample_size - 1}, below sample_size; got {self.image}"
             )

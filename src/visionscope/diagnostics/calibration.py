@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.diagnostics import _outcomes, _reliability
 from visionscope.diagnostics._outcomes import OutcomeRow
-from visionscope.errors import ConfigError, DataError
+from visionscope.errors import DataError
 from visionscope.numerics import calibration as measures
 from visionscope.numerics.paired import Values
 
@@ -68,14 +69,12 @@ class Calibration:
     ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
-    sample_size: int = 10_000
-    fit_size: int = 1_000
-    bins: int = measures.BINS
+    sample_size: int = rule(10_000, least=1, most=MOST_IMAGES)
+    fit_size: int = rule(1_000, least=1, most=MOST_IMAGES)
+    bins: int = rule(measures.BINS, least=1, most=10_000)
 
     def __post_init__(self) -> None:
-        for field in ("sample_size", "fit_size", "bins"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"calibration.{field}: must be at least 1; got {getattr(self, field)}")
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """As many as asked, or as the temperature leaves over.

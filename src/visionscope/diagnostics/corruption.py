@@ -14,6 +14,7 @@ from PIL import Image
 
 from visionscope.core.inputs import image_like
 from visionscope.core.modes import evaluation_mode
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Batch, Cost, Figure, InputConfig, SampleLike, Subject
@@ -33,9 +34,8 @@ from visionscope.data.published_corruptions import open_published
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes, _robustness
 from visionscope.diagnostics._outcomes import OutcomeRow, first_images
-from visionscope.errors import ConfigError, NotApplicableError, nearest
+from visionscope.errors import ConfigError, NotApplicableError
 
-REFERENCES = ("none", "alexnet")
 CLEAN = ("", 0)
 _SHOWN = 96  # pixels a side of a picture on the contact sheet
 _COPIES = 12  # of a batch of images: what waits to be corrupted and looked at
@@ -98,34 +98,15 @@ class Corruption:
     ensembles: ClassVar[bool] = True
 
     folder: str = ""
-    types: tuple[str, ...] = tuple(TYPES)
-    severities: tuple[int, ...] = SEVERITIES
-    sample_size: int = 1024
-    seed: int = 0
+    types: tuple[str, ...] = rule(tuple(TYPES), choices=tuple(TYPES), count=(1, len(TYPES)), distinct=True)
+    severities: tuple[int, ...] = rule(SEVERITIES, choices=SEVERITIES, count=(1, len(SEVERITIES)), distinct=True)
+    sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
+    seed: int = seed_rule()
     reference: Literal["none", "alexnet"] = "none"
     with_images: bool = False
 
     def __post_init__(self) -> None:
-        for field, choices in (("types", tuple(TYPES)), ("severities", SEVERITIES)):
-            given = getattr(self, field)
-            for value in given:
-                if value not in choices:
-                    rule = "1 to 5" if field == "severities" else "types of the published sets"
-                    raise ConfigError(
-                        f"corruption.{field}: must be {rule}; got {value!r}.{nearest(str(value), map(str, choices))}"
-                    )
-            if not given or len(set(given)) != len(given):
-                raise ConfigError(
-                    f"corruption.{field}: must be one or more, each once; got {', '.join(map(str, given))}"
-                )
-        for field, least in (("sample_size", 1), ("seed", 0)):
-            if getattr(self, field) < least:
-                raise ConfigError(f"corruption.{field}: must be at least {least}; got {getattr(self, field)}")
-        if self.reference not in REFERENCES:
-            raise ConfigError(
-                f"corruption.reference: must be none or alexnet; got {self.reference!r}."
-                f"{nearest(self.reference, REFERENCES)}"
-            )
+        check_rules(self, self.name)
         if self.reference == "alexnet" and not self.folder:
             raise ConfigError(
                 "corruption.reference: alexnet's errors are on ImageNet-C; name its folder (corruption.folder) or "

@@ -10,12 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Point, Subject
 from visionscope.diagnostics._curvature import (
     Measured,
     SampleHessian,
-    check_choice,
     check_differentiable,
     measured_parameters,
     objective_of,
@@ -24,7 +24,7 @@ from visionscope.diagnostics._curvature import (
     seed_of,
     vector_bytes,
 )
-from visionscope.errors import ConfigError, DataError
+from visionscope.errors import DataError
 from visionscope.numerics.density import quadratures, trace_parts
 from visionscope.tracing.second_order import check_passes
 
@@ -92,23 +92,16 @@ class Density:
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
-    mini_batches: int = 16
-    probes: int = 4
-    steps: int = 25
-    sketch: int = 8
+    mini_batches: int = rule(16, least=1, most=MOST_IMAGES // MINI_BATCH)
+    probes: int = rule(4, least=2, most=10_000)
+    steps: int = rule(25, least=2, most=10_000)
+    sketch: int = rule(8, least=2, most=10_000)
     parameters: Literal["trainable", "all"] | None = None
     batch_norm: Literal["eval", "train"] = "eval"
-    seed: int = 0
+    seed: int = seed_rule()
 
     def __post_init__(self) -> None:
-        for field, least in (("mini_batches", 1), ("probes", 2), ("steps", 2), ("sketch", 2)):
-            if getattr(self, field) < least:
-                raise ConfigError(f"density.{field}: must be at least {least}; got {getattr(self, field)}")
-        if self.seed < 0:
-            raise ConfigError(f"density.seed: must be at least 0; got {self.seed}")
-        if self.batch_norm not in ("eval", "train"):
-            raise ConfigError(f"density.batch_norm: must be eval or train; got {self.batch_norm!r}")
-        check_choice(self.name, self.parameters)
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """Whole mini-batches: as many as asked, or as there are.

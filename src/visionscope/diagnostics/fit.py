@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visionscope.core.objective import Objective
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import MINI_BATCH, SPAN, Batch, Cost, Figure, Line, Panel, Subject
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._curvature import objective_of
 from visionscope.diagnostics._outcomes import OutcomeRow
-from visionscope.errors import ConfigError
 from visionscope.numerics.paired import Values, wilson
 
 
@@ -80,13 +80,11 @@ class Fit:
     ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
-    sample_size: int = 4096
-    test_size: int = 10_000
+    sample_size: int = rule(4096, least=1, most=MOST_IMAGES)
+    test_size: int = rule(10_000, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        for field in ("sample_size", "test_size"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"fit.{field}: must be at least 1; got {getattr(self, field)}")
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """As many training images as asked, or as there are.

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from visionscope.core.following import Before, before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
+from visionscope.core.rules import check_rules, rule
 from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import Figure, Line, Panel, Point
-from visionscope.errors import ConfigError, TraceError, VisionscopeError, nearest
+from visionscope.errors import TraceError, VisionscopeError
 from visionscope.numerics import spectrum
 from visionscope.numerics.layouts import working_type
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
@@ -89,13 +90,11 @@ class Fourier:
     row: ClassVar[type] = FourierRow
     state_row: ClassVar[type] = FourierState
 
-    labelling: str = "true"
+    labelling: str = rule("true", choices=("true", "paper"))
     radial: bool = False
 
     def __post_init__(self) -> None:
-        if self.labelling not in _LABELLINGS:
-            hint = nearest(str(self.labelling), _LABELLINGS)
-            raise ConfigError(f"fourier.labelling must be 'true' or 'paper', not {self.labelling!r}.{hint}")
+        check_rules(self, self.name)
 
     def observer(self, points: Sequence[Point]) -> "FourierObserver":
         """A fresh observer of these points.

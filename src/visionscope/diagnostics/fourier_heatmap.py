@@ -9,13 +9,13 @@ import pyarrow as pa
 from torch import Tensor
 
 from visionscope.core.grouping import images_text, rows_by_model
+from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, seed_rule
 from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Heat, Panel, Subject
 from visionscope.diagnostics import _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
-from visionscope.errors import ConfigError
-from visionscope.numerics.noise import SEEDS, canonical, fourier_vector, unit_noise
+from visionscope.numerics.noise import canonical, fourier_vector, unit_noise
 
 _KEYS = ("row_frequency", "column_frequency", "height", "width", "norm")
 _SMALL = 64  # pixels
@@ -74,20 +74,14 @@ class FourierHeatmap:
     ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
-    half_size: int = 16
-    step: int = 2
-    norm: float | None = None
-    seed: int = 0
-    sample_size: int = 256
+    half_size: int = rule(16, least=1, most=MOST_PIXELS)
+    step: int = rule(2, least=1, most=MOST_PIXELS)
+    norm: float | None = rule(None, above=0, most=1_000_000)
+    seed: int = seed_rule()
+    sample_size: int = rule(256, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        for field in ("half_size", "step", "sample_size"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"fourier_heatmap.{field}: must be at least 1; got {getattr(self, field)}")
-        if self.norm is not None and not 0 < self.norm < math.inf:
-            raise ConfigError(f"fourier_heatmap.norm: must be finite and above 0; got {self.norm}")
-        if not 0 <= self.seed < SEEDS:
-            raise ConfigError(f"fourier_heatmap.seed: must be at least 0 and below 2^64; got {self.seed}")
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """As many as asked, or as there are.

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from visionscope.core.grouping import images_text, rows_by_model
 from visionscope.core.inputs import image_like
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
 from visionscope.core.spans import spans_of
 from visionscope.core.table import column
 from visionscope.core.types import Batch, Cost, Figure, Panel, Subject
 from visionscope.diagnostics import _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
-from visionscope.errors import ConfigError, NotApplicableError, nearest
-from visionscope.numerics.noise import SEEDS, Mask, in_ring, ring_edges, ring_mask, unit_noise
+from visionscope.errors import NotApplicableError
+from visionscope.numerics.noise import Mask, in_ring, ring_edges, ring_mask, unit_noise
 
-_CHOICES = {"noise": ("sign", "gaussian"), "energy": ("equal_eps", "equal_energy"), "space": ("normalised", "pixel")}
 _KEYS = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "share", "coverage")
 _DIGITS = 6  # of a product that must come out the same for two networks
 _CLEAN: dict[str, Any] = {
@@ -105,41 +105,19 @@ class FrequencyNoise:
     ensembles: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
-    frequencies: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    width: float = 0.1
+    frequencies: tuple[float, ...] = rule(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), least=0, most=1, count=(1, 1000), distinct=True
+    )
+    width: float = rule(0.1, above=0, most=2)
     noise: Literal["sign", "gaussian"] = "sign"
-    eps: float = 0.7
+    eps: float = rule(0.7, above=0, most=1_000_000)
     energy: Literal["equal_eps", "equal_energy"] = "equal_eps"
     space: Literal["normalised", "pixel"] = "normalised"
-    seed: int = 0
-    sample_size: int = 1024
+    seed: int = seed_rule()
+    sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        if not self.frequencies or len(set(self.frequencies)) < len(self.frequencies):
-            raise ConfigError(
-                f"frequency_noise.frequencies: must be at least one, each once; got {list(self.frequencies)}"
-            )
-        for frequency in self.frequencies:
-            if not 0 <= frequency <= 1:
-                near = 0 if frequency < 0 else 1
-                raise ConfigError(
-                    f"frequency_noise.frequencies: must be 0 to 1 pi rad/pixel each; got {frequency}. Take {near}."
-                )
-        if not 0 < self.width <= 2:
-            raise ConfigError(f"frequency_noise.width: must be above 0 and at most 2; got {self.width}")
-        if not 0 < self.eps < math.inf:
-            raise ConfigError(f"frequency_noise.eps: must be finite and above 0; got {self.eps}")
-        for field, choices in _CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                listed = " or ".join(choices)
-                raise ConfigError(
-                    f"frequency_noise.{field}: must be {listed}; got {value!r}.{nearest(str(value), choices)}"
-                )
-        if not 0 <= self.seed < SEEDS:
-            raise ConfigError(f"frequency_noise.seed: must be at least 0 and below 2^64; got {self.seed}")
-        if self.sample_size < 1:
-            raise ConfigError(f"frequency_noise.sample_size: must be at least 1; got {self.sample_size}")
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """As many as asked, or as there are.

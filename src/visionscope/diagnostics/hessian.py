@@ -9,12 +9,12 @@ import torch
 
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
 from visionscope.core.table import column
 from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Point, Scope, Subject
 from visionscope.diagnostics import _spectra
 from visionscope.diagnostics._curvature import (
     Measured,
-    check_choice,
     check_differentiable,
     hessian_of,
     measured_parameters,
@@ -96,31 +96,20 @@ class Hessian:
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
-    k: int = 5
-    mini_batches: int = 32
-    fraction: float | None = None
-    scopes: str = "model"
+    k: int = rule(5, least=1, most=1000)
+    mini_batches: int = rule(32, least=1, most=MOST_IMAGES // MINI_BATCH)
+    fraction: float | None = rule(None, above=0, most=1)
+    scopes: str = rule("model", empty=False, longest=100)
     parameters: Literal["trainable", "all"] | None = None
-    tolerance: float = 1e-4
-    max_products: int = 100
+    tolerance: float = rule(1e-4, above=0, below=1)
+    max_products: int = rule(100, least=1, most=100_000)
     batch_norm: Literal["eval", "train"] = "eval"
-    seed: int = 0
+    seed: int = seed_rule()
 
     def __post_init__(self) -> None:
-        for field in ("k", "mini_batches"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"hessian.{field}: must be at least 1; got {getattr(self, field)}")
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise ConfigError(f"hessian.fraction: must be above 0 and at most 1; got {self.fraction}")
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"hessian.tolerance: must be between 0 and 1; got {self.tolerance}")
+        check_rules(self, self.name)
         if self.max_products < self.k:
             raise ConfigError(f"hessian.max_products: must be at least k = {self.k}; got {self.max_products}")
-        if self.seed < 0:
-            raise ConfigError(f"hessian.seed: must be at least 0; got {self.seed}")
-        if self.batch_norm not in ("eval", "train"):
-            raise ConfigError(f"hessian.batch_norm: must be eval or train; got {self.batch_norm!r}")
-        check_choice(self.name, self.parameters)
         for level in self.levels:
             if level not in LEVELS:
                 listed = ", ".join(LEVELS)

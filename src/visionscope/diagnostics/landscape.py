@@ -1,7 +1,6 @@
 """The loss around a network, along lines and over planes in the space of its weights (Park & Kim 2022, Fig. 1a)."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -9,26 +8,24 @@ import pyarrow as pa
 import torch
 
 from visionscope.core.inputs import weight_type
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.data import published
 from visionscope.diagnostics import _planes, _surfaces
 from visionscope.diagnostics._curvature import (
     Measured,
-    check_choice,
     check_differentiable,
     measured_parameters,
     objective_of,
 )
 from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.diagnostics._outcomes import first_images
-from visionscope.errors import ConfigError, NotApplicableError, nearest
-from visionscope.numerics.directions import NORMALIZATIONS, Direction
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.numerics.directions import Direction
 from visionscope.tracing.plane import PlaneModel, batch_norms
 from visionscope.tracing.second_order import check_passes
 
-PLANES = ("random", "eigenvectors", "checkpoints")
-_NORMS = ("kept", "reestimated")
 _COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
 _READ_LATER = ("rise", "radius", "parameters")
 _LENGTHS = {"eigenvectors": "curvature", "checkpoints": "distance"}
@@ -103,40 +100,26 @@ class Landscape:
     sample: ClassVar[str] = "train"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
-    sample_size: int = 1024
-    points: int = 21
-    extent: float = 1.0
+    sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
+    points: int = rule(21, least=3, most=1001)
+    extent: float = rule(1.0, above=0, most=1_000_000)
     axes: Literal[1, 2] = 2
     plane: Literal["random", "eigenvectors", "checkpoints"] = "random"
     normalization: Literal["filter", "layer", "none", "official"] = "filter"
     parameters: Literal["trainable", "all"] | None = None
-    draws: int = 5
-    rise: float = 1.0
-    radius: float = 0.5
+    draws: int = rule(5, least=0, most=10_000)
+    rise: float = rule(1.0, above=0, most=1_000_000)
+    radius: float = rule(0.5, above=0, most=1_000_000)
     batch_norm: Literal["kept", "reestimated"] = "kept"
-    checkpoints: tuple[str, ...] = ()
-    seed: int = 0
+    checkpoints: tuple[str, ...] = rule((), empty=False)
+    seed: int = seed_rule()
 
     def __post_init__(self) -> None:
-        for field, choices in (("plane", PLANES), ("normalization", NORMALIZATIONS), ("batch_norm", _NORMS)):
-            value = getattr(self, field)
-            if value not in choices:
-                listed = ", ".join(choices)
-                raise ConfigError(f"landscape.{field}: must be {listed}; got {value!r}.{nearest(str(value), choices)}")
-        if self.axes not in (1, 2):
-            raise ConfigError(f"landscape.axes: must be 1 or 2; got {self.axes}")
-        if self.points < 3 or self.points % 2 == 0:
-            near = max(3, self.points + 1)
-            raise ConfigError(f"landscape.points: must be odd and at least 3; got {self.points}. Take {near}.")
-        for field, least in (("sample_size", 1), ("draws", 0), ("seed", 0)):
-            if getattr(self, field) < least:
-                raise ConfigError(f"landscape.{field}: must be at least {least}; got {getattr(self, field)}")
-        for field in ("extent", "rise", "radius"):
-            if not 0 < getattr(self, field) < math.inf:
-                raise ConfigError(f"landscape.{field}: must be finite and above 0; got {getattr(self, field)}")
+        check_rules(self, self.name)
+        if self.points % 2 == 0:
+            raise ConfigError(f"landscape.points: must be odd; got {self.points}. Take {self.points + 1}.")
         if self.radius > self.extent:
             raise ConfigError(f"landscape.radius: must be at most extent = {self.extent:g}; got {self.radius:g}")
-        check_choice(self.name, self.parameters)
         if self.plane == "checkpoints" and self.parameters == "trainable":
             raise ConfigError("landscape.parameters: must be all where plane is checkpoints; got 'trainable'")
         wanted = 2 if self.plane == "checkpoints" else 0

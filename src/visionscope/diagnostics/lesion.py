@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from visionscope.core.copying import copy_of
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.diagnostics import _outcomes, _removals
 from visionscope.diagnostics._outcomes import OutcomeRow, first_images
-from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
+from visionscope.errors import DataError, NotApplicableError
 from visionscope.tracing.edit import Unit, block_units, branch_units, convolution_units
 from visionscope.tracing.replay import Replay
 
 MODES = ("branch", "conv", "block", "pairs")
-CALLS = ("each", "all")
 _RESUMED = 0.55  # of a forward pass, that a removal takes on average
 _RESUMED_PAIR = 0.4
 _KEPT_MAPS = 6  # of the size of a point's map, that are kept for each point
@@ -76,19 +76,10 @@ class Lesion:
 
     mode: Literal["branch", "conv", "block", "pairs"] = "branch"
     calls: Literal["each", "all"] = "each"
-    sample_size: int = 1024
+    sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ConfigError(
-                f"lesion.mode: must be {', '.join(MODES)}; got {self.mode!r}.{nearest(str(self.mode), MODES)}"
-            )
-        if self.calls not in CALLS:
-            raise ConfigError(
-                f"lesion.calls: must be each or all; got {self.calls!r}.{nearest(str(self.calls), CALLS)}"
-            )
-        if self.sample_size < 1:
-            raise ConfigError(f"lesion.sample_size: must be at least 1; got {self.sample_size}")
+        check_rules(self, self.name)
 
     def images(self, available: int) -> int:
         """As many as asked, or as there are.
@@ -253,7 +244,7 @@ def units_of(subject: Subject, mode: str, calls: str) -> tuple[Unit, ...]:
     Args:
         subject: with its trace.
         mode: one of `MODES`.
-        calls: one of `CALLS`.
+        calls: each or all.
     """
     together = calls == "all"
     if mode == "conv":

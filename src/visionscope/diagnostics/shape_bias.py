@@ -9,13 +9,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.rules import MOST_IMAGES, check_rules, rule
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import LEADING, column, to_table, with_leading_of
 from visionscope.core.types import SPAN, Cost, Figure, Line, Panel, Subject
 from visionscope.data import conflict
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._outcomes import OutcomeRow, first_images
-from visionscope.errors import ConfigError, DataError, NotApplicableError
+from visionscope.errors import DataError, NotApplicableError
 from visionscope.numerics.paired import Flags, wilson
 
 ALL = "all"
@@ -78,11 +79,10 @@ class ShapeBias:
     ensembles: ClassVar[bool] = True
 
     folder: str = ""
-    sample_size: int = 2000
+    sample_size: int = rule(2000, least=1, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
-        if self.sample_size < 1:
-            raise ConfigError(f"shape_bias.sample_size: must be at least 1; got {self.sample_size}")
+        check_rules(self, self.name)
 
     def identity(self) -> dict[str, Any]:
         """The fields, with the names of the folder's images, which tell their textures, instead of its path.

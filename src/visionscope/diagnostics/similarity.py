@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from visionscope.core.grouping import rows_by_model, stage_ticks
+from visionscope.core.rules import check_rules, rule
 from visionscope.core.spans import span_of
 from visionscope.core.table import column
 from visionscope.core.types import SPAN, Figure, Heat, Panel, Point
@@ -79,15 +80,14 @@ class Similarity:
     row: ClassVar[type] = SimilarityRow
     state_row: ClassVar[type] = SimilarityState
 
-    group: int = 32
+    group: int = rule(
+        32,
+        choices=tuple(size for size in range(4, SPAN + 1) if SPAN % size == 0),
+        words=f"a power of two from 4 to {SPAN}",
+    )
 
     def __post_init__(self) -> None:
-        choices = [size for size in range(4, SPAN + 1) if SPAN % size == 0]
-        if self.group not in choices:
-            best = min(choices, key=lambda size: abs(size - self.group))
-            raise ConfigError(
-                f"similarity.group must be a power of two from 4 to {SPAN}, not {self.group}. Try {best}."
-            )
+        check_rules(self, self.name)
 
     def observer(self, points: Sequence[Point]) -> "SimilarityObserver":
         """A fresh observer of these points.

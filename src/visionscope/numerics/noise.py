@@ -11,8 +11,6 @@ from torch import Tensor
 
 Mask = NDArray[np.bool_]
 
-SEEDS = 2**64  # a seed must be below: it is one word of the generator's key
-
 
 def ring_edges(centre: float, width: float) -> tuple[Fraction, Fraction]:
     """The ends of a ring, centre - width / 2 and centre + width / 2, as exact fractions.

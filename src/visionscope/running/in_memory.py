@@ -14,7 +14,8 @@ from visionscope.core.objective import Objective
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import to_table
 from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
-from visionscope.data.augmentation import STRENGTHS, paper_augmentation
+from visionscope.data.augmentation import paper_augmentation
+from visionscope.data.draws import STRENGTHS
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError

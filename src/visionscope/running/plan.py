@@ -19,7 +19,6 @@ from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
-from visionscope.models.spec import parse_spec
 from visionscope.running.readouts import Reading, readout_identity
 from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import now
@@ -89,10 +88,6 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
     device = device_of(study.device)
     for diagnostic in study.diagnostics:
         check_precision(diagnostic, study.precision)
-    labels = [parse_spec(text).label for text in study.models]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(f"models: two are labelled {label!r}; give one another label, as in NAME={label}")
     opened = functools.cache(functools.partial(open_source, study.data))
     if not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics):
         opened()  # wrong data is told before any weights are fetched

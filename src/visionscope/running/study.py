@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from visionscope.errors import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from visionscope.core.objective import Objective
+from visionscope.core.files import user_path
+from visionscope.core.objective import Objective
+from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule
+from visionscope.core.values import Rule, Value, shown
+from visionscope.data.draws import STRENGTHS
+from visionscope.data.specs import check_data_spec
+from visionscope.errors import ConfigError
+from visionscope.models.spec import parse_spec
 
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
 PRECISIONS = ("fp32", "fp64", "bf16")
+MOST_CHANNELS = 1024
+ONLY = Value(
+    tuple[str, ...],
+    Rule(count=(1, 1000), empty=False, longest=200, words="a list of diagnostics, such as fourier,lesion"),
+)
+"""What `only` takes, the names of `Study.diagnostics`."""
 _PAPER_SMOOTHING = 0.1
 
 
@@ -49,60 +59,51 @@ class Study:
         ConfigError: for a value that breaks its parameter's rule.
     """
 
-    models: tuple[str, ...]
-    data: str
-    diagnostics: tuple[Any, ...]
-    images: int = 256
-    seed: int = 0
-    batch: int = 32
-    device: str = "auto"
-    precision: str = "fp32"
-    random_weights: int | None = None
-    n_forward: int = 1
-    size: tuple[int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    output: str | None = None
-    output_is: str | None = None
-    points: tuple[str, ...] = ()
-    augmentation: str = "strong"
-    label_smoothing: float | None = None
-    weight_decay: float = 0.05
-    decays: str = "all"
-    out: str = "visionscope-run"
+    models: tuple[str, ...] = rule(
+        count=(1, 1000), commas=False, empty=False, longest=65536, words="a list of model specs, one or more"
+    )
+    data: str = rule(empty=False, words="a data spec, such as embedded or a folder of class folders")
+    diagnostics: tuple[Any, ...] = rule(count=(1, 1000))
+    images: int = rule(256, least=1, most=MOST_IMAGES)
+    seed: int = seed_rule()
+    batch: int = rule(32, least=1, most=65536)
+    device: str = rule("auto", pattern=r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?", words="auto, cpu, cuda or cuda:N")
+    precision: str = rule("fp32", choices=PRECISIONS)
+    random_weights: int | None = seed_rule(None)
+    n_forward: int = rule(1, least=1, most=100_000)
+    size: tuple[int, int] | None = rule(
+        None, least=1, most=MOST_PIXELS, words=f"height and width in pixels, each an integer from 1 to {MOST_PIXELS}"
+    )
+    mean: tuple[float, ...] | None = rule(None, least=-10_000, most=10_000, count=(1, MOST_CHANNELS))
+    std: tuple[float, ...] | None = rule(None, least=1e-6, most=10_000, count=(1, MOST_CHANNELS))
+    output: str | None = rule(None, empty=False, longest=1000)
+    output_is: Literal["logits", "probabilities"] | None = None
+    points: tuple[str, ...] = rule((), empty=False, longest=1000, count=(0, 100_000))
+    augmentation: str = rule("strong", choices=STRENGTHS)
+    label_smoothing: float | None = same_rule(Objective, "label_smoothing", None)
+    weight_decay: float = same_rule(Objective, "weight_decay", 0.05)
+    decays: str = same_rule(Objective, "decays", "all")
+    out: str = rule("visionscope-run", empty=False, words="a run folder")
 
     def __post_init__(self) -> None:
         """Checks every rule that needs neither a model nor the data."""
-        _require(bool(self.models), "models", "name at least one model", self.models)
-        _require(bool(self.data), "data", "name the images, such as 'embedded' or a folder of class folders", self.data)
-        _require(bool(self.out), "out", "name a run folder", self.out)
-        _require(bool(self.diagnostics), "only", "name at least one diagnostic", ())
-        for name in ("images", "batch", "n_forward"):
-            _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
-        for name in ("seed", "random_weights"):
-            value = getattr(self, name)
-            _require(value is None or value >= 0, name, "must be at least 0", value)
-        from visionscope.core.logits import OUTPUT_IS
-        from visionscope.data.augmentation import STRENGTHS
-
-        for name, choices in (("precision", PRECISIONS), ("augmentation", STRENGTHS), ("output_is", OUTPUT_IS)):
-            value = getattr(self, name)
-            if value is not None and value not in choices:
-                raise ConfigError(
-                    f"{name}: must be one of {', '.join(choices)}; got {value!r}.{nearest(value, choices)}"
-                )
-        _ = self.objective  # checks its own rules
-        is_size = self.size is None or (len(self.size) == 2 and min(self.size) >= 1)
-        _require(is_size, "size", "must be height and width in pixels", self.size)
-        _require(self.std is None or all(value > 0 for value in self.std), "std", "must be positive", self.std)
+        check_rules(self)
+        check_data_spec(self.data)
+        user_path("out", self.out)
+        labels = [parse_spec(text).label for text in self.models]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ConfigError(f"models: two are labelled {label!r}; give one another label, as in NAME={label}")
+        if self.mean and self.std and len(self.mean) != len(self.std):
+            channels = len(self.mean)
+            raise ConfigError(f"std: must have as many values as mean, {channels}; got {shown(self.std)}")
         repeated = sorted({name for name in self.only if self.only.count(name) > 1})
-        _require(not repeated, "only", "name each diagnostic once", repeated)
+        if repeated:
+            raise ConfigError(f"only: name each diagnostic once; got {repeated}")
 
     @property
     def objective(self) -> Objective:
         """What the models were trained to make small."""
-        from visionscope.core.objective import Objective
-
         smoothing = self.label_smoothing
         if smoothing is None:
             smoothing = _PAPER_SMOOTHING if self.augmentation == "strong" else 0.0
@@ -125,9 +126,3 @@ class Study:
         for diagnostic in self.diagnostics:
             values[diagnostic.name] = dataclasses.asdict(diagnostic)
         return values
-
-
-def _require(holds: bool, name: str, rule: str, value: Any) -> None:
-    if not holds:
-        shown = list(value) if isinstance(value, tuple) else value
-        raise ConfigError(f"{name}: {rule}; got {shown!r}")

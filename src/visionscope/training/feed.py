@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from visionscope.core.types import Batch, InputConfig
-from visionscope.data.augmentation import Augmentation, frozen_transform, mix
+from visionscope.data.augmentation import frozen_transform, mix
+from visionscope.data.draws import Augmentation
 from visionscope.data.sample import sample_order
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, VisionscopeError

@@ -14,8 +14,8 @@ from pytorch_optimizer import SAM
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from visionscope.training.precision import PRECISIONS, choose_precision
-from visionscope.training.recipe import Recipe
+from visionscope.training.precision import choose_precision
+from visionscope.training.recipe import PRECISIONS, Recipe
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

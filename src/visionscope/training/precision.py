@@ -10,8 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from visionscope.errors import ConfigError, nearest
-
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+from visionscope.training.recipe import PRECISIONS
 
 
 def computes_bf16() -> bool:

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionscope.core.objective import Objective
-from visionscope.data.augmentation import Augmentation
+from visionscope.core.rules import check_rules, rule, same_rule
+from visionscope.core.values import shown
+from visionscope.data.draws import Augmentation
 from visionscope.errors import ConfigError, nearest
-from visionscope.training.precision import choose_precision
 
 OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""The precisions of a recipe, in Lightning Fabric's words."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,52 +57,38 @@ class Recipe:
         ConfigError: for a value outside its range, naming the field.
     """
 
-    epochs: float = 305.0
-    minutes: float | None = None
-    warm_up: float = 5 / 305
-    batch_size: int = 96
-    optimizer: str = "adamw"
-    learning_rate: float = 1.25e-4
-    momentum: float = 0.9
-    weight_decay: float = 0.05
-    decays: str = "all"
-    sam: float = 0.0
-    clip_norm: float = 5.0
-    label_smoothing: float = 0.1
-    crop: str = "pad"
-    padding: int = 4
-    flip: float = 0.5
-    rand_augment: str = "rand-m9-n2-mstd1.0"
-    erase: float = 0.0
-    mixup: float = 1.0
-    cutmix: float = 0.8
-    drop_path: float = 0.1
-    ema: float = 0.0
-    precision: str = "auto"
+    epochs: float = rule(305.0, above=0, most=1_000_000)
+    minutes: float | None = rule(None, above=0, most=1_000_000)
+    warm_up: float = rule(5 / 305, least=0, below=1)
+    batch_size: int = rule(96, least=2, most=65536)  # batch normalisation needs 2
+    optimizer: str = rule("adamw", choices=OPTIMIZERS)
+    learning_rate: float = rule(1.25e-4, above=0, most=1000)
+    momentum: float = rule(0.9, least=0, below=1)
+    weight_decay: float = same_rule(Objective, "weight_decay", 0.05)
+    decays: str = same_rule(Objective, "decays", "all")
+    sam: float = rule(0.0, least=0, most=1000)
+    clip_norm: float = rule(5.0, least=0, most=1_000_000)
+    label_smoothing: float = same_rule(Objective, "label_smoothing", 0.1)
+    crop: str = same_rule(Augmentation, "crop", "pad")
+    padding: int = same_rule(Augmentation, "padding", 4)
+    flip: float = same_rule(Augmentation, "flip", 0.5)
+    rand_augment: str = same_rule(Augmentation, "rand_augment", "rand-m9-n2-mstd1.0")
+    erase: float = same_rule(Augmentation, "erase", 0.0)
+    mixup: float = same_rule(Augmentation, "mixup", 1.0)
+    cutmix: float = same_rule(Augmentation, "cutmix", 0.8)
+    drop_path: float = rule(0.1, least=0, below=1)
+    ema: float = rule(0.0, least=0, below=1)
+    precision: str = rule("auto", choices=("auto", *PRECISIONS))
     compile: bool = False
-    snapshots: tuple[int, ...] = ()
+    snapshots: tuple[int, ...] = rule((), least=1, most=1_000_000)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "minutes", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"{name}: must be a positive number; got {value}")
-        for name in ("clip_norm", "sam"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name}: must be a finite number of at least 0; got {getattr(self, name)}")
-        for name in ("warm_up", "momentum", "drop_path", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: must be at least 0 and below 1; got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise ConfigError(f"batch_size: must be at least 2, for batch normalisation; got {self.batch_size}")
-        if self.optimizer not in OPTIMIZERS:
-            hint = nearest(self.optimizer, OPTIMIZERS)
-            raise ConfigError(f"optimizer: must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}.{hint}")
-        if choose_precision(self.precision) == "16-mixed" and self.sam:
+        check_rules(self)
+        if self.precision == "fp16" and self.sam:
             raise ConfigError("sam: can't go with precision fp16, whose loss scaling allows one step; take bf16 or 32")
-        if any(not 1 <= epoch <= self.epochs for epoch in self.snapshots):
-            raise ConfigError(f"snapshots: must be epochs from 1 to {self.epochs:g}; got {self.snapshots}")
-        _ = self.objective, self.augmentation  # their own rules
+        if self.snapshots and max(self.snapshots) > self.epochs:
+            raise ConfigError(f"snapshots: must be epochs from 1 to {self.epochs:g}; got {shown(self.snapshots)}")
+        _ = self.augmentation  # its fields' rules for each other
 
     @property
     def objective(self) -> Objective:

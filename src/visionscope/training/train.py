@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from visionscope.core.types import Batch
 from visionscope.data.sources import Source, open_source
-from visionscope.errors import ConfigError, VisionscopeError, nearest
+from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import own_metadata
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
@@ -32,11 +32,10 @@ from visionscope.training.networks import check_head, network_for
 from visionscope.training.optimizers import generators_put_back
 from visionscope.training.plan import Training
 from visionscope.training.precision import choose_precision
-from visionscope.training.recipe import Recipe, choose_recipe
+from visionscope.training.recipe import PRECISIONS, Recipe, choose_recipe
 from visionscope.training.snapshots import Keeper, forget
-from visionscope.training.trackers import Tracker, check_trackers, open_trackers
-
-SAME = ("epochs", "steps")
+from visionscope.training.terms import Terms
+from visionscope.training.trackers import Tracker, open_trackers
 
 _TRAIN_IMAGES = 2048  # that NLL_train is taken over
 _SCORE_BATCH = 256  # the paper's
@@ -115,8 +114,18 @@ def train(
         VisionscopeError: when the loss stops being finite, or the disk refuses.
     """
     chosen = choose_recipe(recipe, changes)
-    _check(seed=seed, fraction=fraction, same=same, validation=validation, devices=devices, nodes=nodes)
-    check_trackers(track)
+    terms = Terms(
+        recipe=recipe,
+        seed=seed,
+        fraction=fraction,
+        same=same,
+        validation=validation,
+        devices=devices,
+        nodes=nodes,
+        workers=workers,
+        track=tuple(track),
+    )
+    seed, fraction, validation, track = terms.seed, terms.fraction, terms.validation, terms.track
     sources = _open_splits(data)
     with generators_put_back():
         fabric = _launched(chosen, devices, nodes)
@@ -318,6 +327,9 @@ def _write(folder: Path, text: str) -> None:
 
 def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr
+    precision = choose_precision(recipe.precision)
+    if recipe.sam and precision == PRECISIONS["fp16"]:
+        raise ConfigError("sam: can't go with fp16, which precision auto is on this GPU; take --precision 32")
     several = devices * nodes > 1
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and not several:
@@ -328,7 +340,7 @@ def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
             devices=devices,
             num_nodes=nodes,
             strategy="ddp" if several else "auto",
-            precision=choose_precision(recipe.precision),  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
         )
     except (ValueError, RuntimeError) as error:  # as Fabric refuses more devices than there are
         raise ConfigError(f"devices: {str(error).strip().splitlines()[0]}") from error
@@ -345,17 +357,3 @@ def _open_splits(data: str) -> tuple[Source, Source]:
         differing = sorted(set(train_source.classes) ^ set(test_source.classes))
         raise ConfigError(f"--data must have the same classes in both splits; {data!r} has not: {', '.join(differing)}")
     return train_source, test_source
-
-
-def _check(*, seed: int, fraction: float, same: str, validation: float, devices: int, nodes: int) -> None:
-    if seed < 0:
-        raise ConfigError(f"--seed must be at least 0; got {seed}")
-    if not 0 < fraction <= 1:
-        raise ConfigError(f"--fraction must be above 0 and at most 1; got {fraction}")
-    if not 0 <= validation < 1:
-        raise ConfigError(f"--validation must be at least 0 and below 1; got {validation}")
-    if same not in SAME:
-        raise ConfigError(f"--same must be one of {', '.join(SAME)}; got {same!r}.{nearest(same, SAME)}")
-    for name, value in (("devices", devices), ("nodes", nodes)):
-        if value < 1:
-            raise ConfigError(f"--{name} must be at least 1; got {value}")

@@ -1,0 +1,266 @@
+"""The command line's flags: what they take comes from the rules of the fields that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.rules import values_of
+from visionscope.core.values import Value
+from visionscope.errors import ConfigError, nearest
+from visionscope.models.spec import parse_spec
+from visionscope.running.study import ONLY, Study
+
+MODEL_HELP = "[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
+STUDY_HELP = {
+    "data": "folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; [:split]",
+    "only": "diagnostics by comma, or all; without it fourier,variance,similarity",
+    "images": "how many images of the data are looked at",
+    "seed": "draws the sample",
+    "batch": "images per forward pass; changes speed and memory only",
+    "device": "auto, cpu, cuda, cuda:1, ...",
+    "precision": "fp32, fp64 or bf16",
+    "random_weights": "seed of random weights instead of pretrained ones",
+    "n_forward": "passes with dropout whose mean is the prediction, from 2 on; for what asks for predictions alone",
+    "size": "height and width in pixels instead of the model's own",
+    "mean": "per channel, of pixels in [0, 1], instead of the model's own",
+    "std": "per channel instead of the model's own",
+    "output": "which output is the logits, by name or index, where a network returns several",
+    "output_is": "probabilities where a network ends in a softmax or sigmoid; logits where that is wrongly supposed",
+    "points": "names of points by comma instead of those that tracing chooses",
+    "augmentation": "of training images, which curvature is measured on: strong (the paper's), weak or none",
+    "label_smoothing": "of the loss whose curvature is measured; without it 0.1 with strong augmentation, else 0",
+    "weight_decay": "of that loss",
+    "decays": "which parameters do in that loss: all, or matrices (of two or more dimensions)",
+    "out": "run folder; the same command resumes it",
+}
+_WORDS: dict[str, int | str] = {"size": 2, "mean": "+", "std": "+"}
+_DOTTED = re.compile(r"--(\w+)\.(\w+)")
+_LONG_DASHES = "‐‑‒–—―−﹘﹣－"
+_WIDE = 32  # columns of flags in a help page
+
+
+class _Once(argparse.Action):
+    """Stores a value; a flag that is given twice is refused, since one of the values would be lost."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            raise ConfigError(f"{option or self.dest}: is given twice")
+        setattr(namespace, self.dest, values)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose flags obey declared rules, and whose errors are `ConfigError`s of one line.
+
+    Flags are spelt out in full and given once. What isn't given is None. `--DIAGNOSTIC.FIELD` is known where
+    `add_study_flags` was called, and stays text until the diagnostic is asked for.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        formatter = functools.partial(argparse.HelpFormatter, max_help_position=_WIDE)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
+        self._negative_number_matcher = re.compile(r"-(\.?[0-9]|inf|nan)")  # a value, not a flag
+        self._of_diagnostics = False
+        self._described: dict[str, str] = {}
+
+    def add_value(
+        self, flag: str, value: Value, help: str, *, words: int | str | None = None, required: bool = False
+    ) -> None:
+        """Adds a flag, or a positional argument, that takes what a field takes.
+
+        Args:
+            flag: `--like-this`, or the name of a positional argument.
+            value: what it takes.
+            help: what it is for.
+            words: how many words of the command line it takes, for a list: a number or `+`; else one.
+            required: whether it must be given.
+        """
+        name = flag.removeprefix("--").replace("-", "_")
+        read = value.read if words is None else value.read_item
+        self._described[flag] = value.words
+        given: dict[str, Any] = {"required": required, "dest": name} if flag.startswith("--") else {}
+        if flag.startswith("--"):
+            given["metavar"] = _metavar(value, words)
+        self.add_argument(
+            flag, type=functools.partial(read, name), nargs=words, action=_Once, help=_help(help, value), **given
+        )
+
+    def add_model(self, name: str = "model", words: str | None = None) -> None:
+        """Adds the positional argument that names a model, or several.
+
+        Args:
+            name: of the argument.
+            words: `+` for several.
+        """
+        read = functools.partial(values_of(Study)["models"].read_item, name)
+        self.add_argument(name, nargs=words, metavar="MODEL", type=lambda text: _spec(read(text)), help=MODEL_HELP)
+
+    def add_switch(self, flag: str, help: str) -> None:
+        """Adds a flag without a value.
+
+        Args:
+            flag: `--like-this`.
+            help: what it is for.
+        """
+        self.add_argument(flag, action="store_true", help=help)
+
+    def take_diagnostics_flags(self) -> None:
+        """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted."""
+        self._of_diagnostics = True
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parses all of the arguments.
+
+        Args:
+            args: of the command, without its name.
+            namespace: receives the values.
+
+        Raises:
+            ConfigError: for a flag that there is not, a value that breaks its rule, a word too many or one missing.
+        """
+        given = list(args or ())
+        words = given[: given.index("--")] if "--" in given else given
+        if self._of_diagnostics and {"-h", "--help"} & set(words):
+            _add_diagnostics(self)
+        for word in words:
+            self._check_word(word)
+        parsed, left = self.parse_known_args(given, namespace)
+        if left:
+            raise ConfigError(f"{left[0]!r}: is one word too many")
+        return parsed
+
+    def format_usage(self) -> str:
+        """One line: the command, what must be given, and that there are flags."""
+        must = [action for action in self._actions if not action.option_strings or action.required]
+        return f"usage: {self.prog} {' '.join(map(_usage, must))} [--FLAG VALUE ...]\n".replace("  ", " ")
+
+    def format_help(self) -> str:
+        """The help page, with the short usage."""
+        self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print, in the words of the program.
+
+        Args:
+            message: argparse's.
+        """
+        missing = re.search(r"arguments are required: ([^\s,]+)", message)
+        if missing:
+            raise ConfigError(f"{missing[1].lstrip('-')}: must be given")
+        few = re.search(r"argument (\S+): expected (one|\d+|at least one) argument", message)
+        if few:
+            raise ConfigError(f"{few[1]}: a value must follow: {self._described.get(few[1], 'its value')}")
+        extra = re.search(r"argument (\S+): ignored explicit argument (.*)$", message, re.DOTALL)
+        raise ConfigError(f"{extra[1]}: takes no value; got {extra[2]}" if extra else message)
+
+    def _check_word(self, word: str) -> None:
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        if word[:1] in _LONG_DASHES and word:
+            near = nearest(f"--{word.lstrip(_LONG_DASHES + '-')}", flags)
+            raise ConfigError(f"{word!r}: begins with a long dash; flags begin with two short ones.{near}")
+        if word[:1] != "-" or word == "-" or self._negative_number_matcher.match(word):
+            return
+        flag = word.partition("=")[0]
+        if flag in self._option_string_actions:
+            return
+        dotted = _DOTTED.fullmatch(flag) if self._of_diagnostics else None
+        if not dotted:
+            named = flag if flag.isprintable() and " " not in flag else repr(flag)
+            raise ConfigError(f"{named[:80]}: there is no such flag.{nearest(flag[:80], flags)}")
+        if dotted[1] not in diagnostic_names():
+            near = nearest(dotted[1], diagnostic_names())
+            raise ConfigError(f"{flag}: there is no diagnostic {dotted[1]!r}.{near}")
+        self.add_argument(flag, action=_Once)
+
+
+def add_study_flags(parser: Parser, *, models: bool = True) -> None:
+    """Adds the flags of a study, and `--DIAGNOSTIC.FIELD` for every parameter of every diagnostic.
+
+    Args:
+        parser: receives them.
+        models: whether models are named as positional arguments.
+    """
+    if models:
+        parser.add_model("models", "+")
+    for name, text in STUDY_HELP.items():
+        add_study_flag(parser, name, text)
+    parser.take_diagnostics_flags()
+
+
+def add_study_flag(parser: Parser, name: str, help: str) -> None:
+    """Adds the flag of one key of a study.
+
+    Args:
+        parser: receives it.
+        name: of the key.
+        help: what it is for.
+    """
+    value = ONLY if name == "only" else values_of(Study)[name]
+    parser.add_value(f"--{name.replace('_', '-')}", value, help, words=_WORDS.get(name))
+
+
+def meanings(described: type) -> dict[str, str]:
+    """What the `Attributes:` section of a docstring says, by attribute.
+
+    Args:
+        described: the class.
+    """
+    _, _, section = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _add_diagnostics(parser: Parser) -> None:
+    for name in diagnostic_names():
+        chosen = diagnostic_class(name)
+        fields = dataclasses.fields(chosen)
+        if not fields:
+            continue
+        group, texts = parser.add_argument_group(name), meanings(chosen)
+        for field in fields:
+            value = values_of(chosen)[field.name]
+            text = _help(texts.get(field.name, ""), value)
+            group.add_argument(f"--{name}.{field.name}", metavar=_metavar(value, None), help=text)
+
+
+def _spec(text: str) -> str:
+    parse_spec(text)
+    return text
+
+
+def _metavar(value: Value, words: int | str | None) -> Any:
+    names = {int: "INT", float: "NUMBER", bool: "{true,false}"}
+    one = names.get(value.kind, "TEXT")
+    if value.choices:
+        listed = ",".join(map(str, value.choices))
+        one = f"{{{listed}}}" if len(listed) <= _WIDE else "NAME"
+    if isinstance(words, int):
+        return (one,) * words
+    return f"{one},..." if value.is_list and words is None else one
+
+
+def _help(text: str, value: Value) -> str:
+    notes = [value.range]
+    if len(",".join(map(str, value.choices))) > _WIDE:
+        notes.append(f"of {', '.join(map(str, value.choices))}")
+    default = value.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if default not in (None, ""):
+        notes.append(f"default {str(default).lower() if isinstance(default, bool) else default}")
+    told = "; ".join(filter(None, notes))
+    return f"{text.rstrip('.')}{f' ({told})' if told else ''}".replace("%", "%%")
+
+
+def _usage(action: argparse.Action) -> str:
+    name = str(action.metavar or action.dest.upper()) if not action.option_strings else action.option_strings[0]
+    if action.option_strings:
+        return f"{name} {action.metavar}"
+    return {"+": f"{name} [{name} ...]", "?": f"[{name}]"}.get(str(action.nargs), name)

@@ -1,0 +1,42 @@
+"""What a training is asked beside its recipe, as data; checked before anything that trains is imported."""
+
+import dataclasses
+
+from visionscope.core.rules import check_rules, rule, seed_rule
+from visionscope.training.recipe import RECIPES
+from visionscope.training.trackers import TRACKERS
+
+SAME = ("epochs", "steps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a training is asked beside its recipe's fields.
+
+    Attributes:
+        recipe: paper-cifar, paper-imagenet, weak, laptop or speed; its fields can be replaced.
+        seed: of weights, order, augmentation and dropout.
+        fraction: share of the training images of each class, such as 1/16.
+        same: what a fraction leaves the same: epochs (fewer steps) or steps.
+        validation: share of the training images held out; the best weights on them are kept as best.safetensors.
+        devices: processes on each machine, one GPU each where there are GPUs.
+        nodes: machines.
+        workers: further processes that prepare batches.
+        track: trackers besides log.csv: tensorboard, wandb, mlflow.
+
+    Raises:
+        ConfigError: for a value that breaks its rule.
+    """
+
+    recipe: str = rule("laptop", choices=tuple(RECIPES))
+    seed: int = seed_rule()
+    fraction: float = rule(1.0, above=0, most=1, ratio=True)
+    same: str = rule("epochs", choices=SAME)
+    validation: float = rule(0.0, least=0, below=1, ratio=True)
+    devices: int = rule(1, least=1, most=1024)
+    nodes: int = rule(1, least=1, most=65536)
+    workers: int = rule(0, least=0, most=1024)
+    track: tuple[str, ...] = rule((), choices=tuple(TRACKERS), count=(0, len(TRACKERS)), distinct=True)
+
+    def __post_init__(self) -> None:
+        check_rules(self)
