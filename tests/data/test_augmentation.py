@@ -7,11 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import png
+from PIL import Image
 
 from visionscope.core.types import InputConfig
-from visionscope.data.augmentation import Augmentation, frozen_transform
+from visionscope.data.augmentation import Augmentation, evaluation_transform, fitting, frozen_transform
 from visionscope.data.decode import decode
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, DataError
 
 CONFIG = InputConfig(size=(32, 32), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 IMAGE = decode(png(width=32, height=32), "image")
@@ -127,3 +128,12 @@ def test_wrong_parameters(arguments: dict, reason: str) -> None:
 def test_an_unknown_recipe_is_named() -> None:
     with pytest.raises(ConfigError, match="rand_augment 'rand-q9' is no recipe that timm knows"):
         frozen_transform(CONFIG, Augmentation(rand_augment="rand-q9"), 0)
+
+
+@pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1), (3, 89_000)])
+def test_a_stripe_is_not_blown_up(size: tuple[int, int]) -> None:
+    config = InputConfig(size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
+    for apply in (evaluation_transform(config), fitting(config)):
+        with pytest.raises(DataError, match=r"it is too narrow, for on the way it would have [\d,]+ pixels; at most"):
+            apply(Image.new("RGB", size))
+        apply(Image.new("RGB", (1, 200)))

@@ -1,4 +1,9 @@
 import io
+import resource
+import struct
+import warnings
+import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -108,3 +113,112 @@ def _message(content: bytes) -> str:
     except DataError as error:
         return str(error)
     return ""
+
+
+def _png_of(width: int, height: int, *chunks: bytes) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rest = chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(chunk(b"zTXt", one) for one in chunks) + rest
+
+
+def _claiming(kind: str, width: int, height: int) -> bytes:
+    """A small file that declares a large image."""
+    if kind == "png":
+        return _png_of(width, height)
+    if kind == "gif":
+        return (
+            b"GIF89a"
+            + struct.pack("<HH", width, height)
+            + b"\x80\0\0"
+            + b"\0" * 6
+            + b","
+            + struct.pack("<HHHH", 0, 0, width, height)
+            + b"\0\2\0;"
+        )
+    if kind == "bmp":
+        return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0)
+    if kind == "ppm":
+        return f"P6 {width} {height} 255\n".encode()
+    entries = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 8)]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + table + b"\0" * 4
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "ppm", "tiff"])
+@pytest.mark.parametrize("size", [(60_000, 60_000), (10_000, 10_000), (65_535, 1_400)])
+def test_what_declares_more_pixels_than_memory_holds_is_refused_before(kind: str, size: tuple[int, int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(DataError, match=r"x\.img is too large: an image of at most 89,478,485 pixels"):
+            decode(_claiming(kind, *size), "x.img")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_text_in_an_image_is_not_unpacked_without_bound() -> None:
+    bomb = b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"x\.png can't be decoded"):
+        decode(_png_of(4, 4, bomb), "x.png")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_of_an_animation_of_a_million_frames_one_is_read() -> None:
+    first = Image.new("RGB", (4, 4), "red")
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=[Image.new("RGB", (4, 4), "blue")])
+    content = file.getvalue()
+    frame = content[content.rindex(b"\x21\xf9") : -1]
+    assert np.asarray(decode(content[:-1] + frame * 100_000 + b";", "x.gif"))[0, 0, 0] > 200
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",  # Pillow starts Ghostscript
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\0\0\0\x18ftypheic" + b"\0" * 100,
+        b"8BPS\0\1" + b"\0" * 100,
+        b"\0",
+        b"x" * 1000,
+    ],
+)
+def test_formats_that_are_none_of_photographs_are_unknown(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"x\.jpg can't be decoded: not an image of a known format"):
+        decode(content, "x.jpg")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_narrow_images_are_read(size: tuple[int, int]) -> None:
+    assert decode(_file(Image.new("RGB", size), "PNG"), "x").size == size
+
+
+def test_an_image_without_width_is_refused() -> None:
+    for size in ((0, 4), (4, 0)):
+        with pytest.raises(DataError, match="x can't be decoded"):
+            decode(_png_of(*size), "x")
+
+
+def test_broken_exif_harms_nothing() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(file, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert decode(file.getvalue(), "x").size == (4, 4)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000"])
+def test_bytes_that_changed_give_an_image_or_one_line(kind: str) -> None:
+    whole = _file(Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)), kind)
+    draws = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(150):
+            spoiled = bytearray(whole)
+            for place in draws.integers(0, len(whole), 6):
+                spoiled[place] = draws.integers(256)
+            with suppress(DataError):
+                decode(bytes(spoiled[: draws.integers(1, len(whole) + 1)]), "x")

@@ -17,8 +17,9 @@ from torch import Tensor
 from torchvision import transforms
 
 from visionscope.core.types import InputConfig
+from visionscope.data.decode import MOST_PIXELS
 from visionscope.data.draws import STRENGTHS, Augmentation
-from visionscope.errors import ConfigError, nearest
+from visionscope.errors import ConfigError, DataError, nearest
 
 _SMALL = 64  # pixels a side up to which images are cropped as CIFAR's are
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
@@ -110,7 +111,13 @@ def evaluation_transform(config: InputConfig) -> Transform:
         std=config.std,
         crop_pct=config.crop,
     )
-    return _in_channels(transform, len(config.mean))
+    covering = _in_channels(transform, len(config.mean))
+
+    def apply(image: Image.Image) -> Tensor:
+        _check_resized(image, config)
+        return covering(image)
+
+    return apply
 
 
 def fitting(config: InputConfig) -> Callable[[Image.Image], Image.Image]:
@@ -218,14 +225,27 @@ def _pad_crop(config: InputConfig, augmentation: Augmentation) -> list[Any]:
     return [transforms.RandomCrop(config.size, padding=augmentation.padding)]
 
 
+def _check_resized(image: Image.Image, config: InputConfig) -> None:
+    """A stripe one pixel wide is resized as a whole before its centre is cut out, to what no memory holds."""
+    shorter, longer = sorted(image.size)
+    side = max(config.size) / config.crop
+    pixels = side * max(side, side * longer / shorter)
+    if pixels > MOST_PIXELS:
+        raise DataError(
+            f"it is too narrow, for on the way it would have {pixels:,.0f} pixels; at most {MOST_PIXELS:,} are drawn"
+        )
+
+
 class _Fit:
     """Evaluation's resize and centre crop, leaving an image."""
 
     def __init__(self, config: InputConfig) -> None:
+        self._config = config
         whole = create_transform(input_size=(3, *config.size), interpolation=config.interpolation, crop_pct=config.crop)
         self._steps = [step for step in whole.transforms if not isinstance(step, transforms.Normalize)][:2]
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        _check_resized(image, self._config)
         for step in self._steps:
             image = step(image)
         return image

@@ -1,13 +1,16 @@
 """Cue-conflict images: the shape of one class in the texture of another (Geirhos et al. 2019)."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from visionscope.data.decode import decode
+from visionscope.core.files import user_path
+from visionscope.core.printable import printable
+from visionscope.data.decode import decode, read_image
+from visionscope.data.listing import child_folders, list_images
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import DataError, NotApplicableError
 
@@ -61,34 +64,31 @@ class ConflictFolder:
     split = "conflict"
 
     def __init__(self, root: str, num_classes: int | None) -> None:
-        self._root = Path(root).expanduser()
         self.spec = root
-        if not self._root.is_dir():
-            raise DataError(f"shape_bias.folder: must be a folder that is there; got {root!r}")
-        folders = sorted(
-            child.name for child in self._root.iterdir() if child.is_dir() and not child.name.startswith(".")
-        )
+        self._root = _folder(root)
+        folders = child_folders(root, self._root)
         self._files = [(path, _cues(path, folders)) for path in _images(self._root, folders)]
         self._files = [(path, cues) for path, cues in self._files if cues[0] != cues[1]]
         if not self._files:
             raise DataError(
                 f"shape_bias.folder: no cue-conflict images in {root}; they are named SHAPE/SHAPE1-TEXTURE2.png"
             )
-        self.classes = tuple(ENTRY_LEVEL) if set(folders) <= set(ENTRY_LEVEL) else tuple(folders)
-        known = {IMAGENET, len(ENTRY_LEVEL)} if self.classes == tuple(ENTRY_LEVEL) else {len(folders)}
+        entry_level = set(folders) <= set(ENTRY_LEVEL)
+        self._place = {name: index for index, name in enumerate(ENTRY_LEVEL if entry_level else folders)}
+        self.classes = tuple(map(printable, self._place))
+        known = {IMAGENET, len(ENTRY_LEVEL)} if entry_level else {len(folders)}
         if num_classes not in known:
             raise NotApplicableError(
                 f"shape_bias.folder: the head must have {' or '.join(map(str, sorted(known)))} classes for these "
                 f"images; it has {'an unknown number' if num_classes is None else num_classes}"
             )
-        self._place = {name: index for index, name in enumerate(self.classes)}
 
     def __len__(self) -> int:
         return len(self._files)
 
     def name(self, index: int) -> str:
-        """The file's path from the folder on."""
-        return str(self._files[index][0].relative_to(self._root))
+        """The file's path from the folder on, as it may be shown."""
+        return printable(str(self._files[index][0].relative_to(self._root)))
 
     def label(self, index: int) -> int | None:
         """The shape's class index."""
@@ -104,10 +104,8 @@ class ConflictFolder:
         Raises:
             DataError: when the file can't be read any more.
         """
-        try:
-            return self._files[index][0].read_bytes()
-        except OSError as error:
-            raise DataError(f"image {self._files[index][0]} can't be read: {error.strerror}") from error
+        path = self._files[index][0]
+        return read_image(path, str(path))
 
     def image(self, index: int) -> Image.Image:
         """The image in RGB.
@@ -155,19 +153,24 @@ def names_digest(folder: str) -> str:
     Raises:
         DataError: when it is not there.
     """
-    root = Path(folder).expanduser()
+    root = _folder(folder)
+    names = [str(path.relative_to(root)) for path in _images(root, child_folders(folder, root))]
+    return hashlib.sha256(os.fsencode("\n".join(names))).hexdigest()
+
+
+def _folder(text: str) -> Path:
+    root = user_path("shape_bias.folder", text)
     if not root.is_dir():
-        raise DataError(f"shape_bias.folder: must be a folder that is there; got {folder!r}")
-    folders = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    names = "\n".join(str(path.relative_to(root)) for path in _images(root, folders))
-    return hashlib.sha256(names.encode()).hexdigest()
+        raise DataError(f"shape_bias.folder: must be a folder that is there; got {text!r}")
+    return root
 
 
-def _images(root: Path, folders: list[str]) -> Iterator[Path]:
+def _images(root: Path, folders: list[str]) -> list[Path]:
+    found = []
     for folder in folders:
-        for path in sorted((root / folder).iterdir()):
-            if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
-                yield path
+        inside = (name for name in list_images(str(root), root / folder).files if os.sep not in name)
+        found += [root / folder / name for name in sorted(inside) if name.lower().endswith(_ENDINGS)]
+    return found
 
 
 def _cues(path: Path, folders: list[str]) -> tuple[str, str]:

@@ -1,35 +1,69 @@
 """From an image file's bytes to 8-bit RGB pixels, and the one place where a broken image gets its name."""
 
+import functools
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from visionscope.core.files import read_regular
 from visionscope.errors import DataError
 
+MOST_BYTES = 2**29  # of an image file
+MOST_PIXELS = 89_478_485  # of an image: Pillow's own measure, a quarter of a GiB in RGB
 _SIXTEEN_BIT = 65535
+# Not all that Pillow knows: for some formats it starts other programs.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+
+def read_image(path: Path, name: str) -> bytes:
+    """The bytes of an image file.
+
+    Args:
+        path: of the file.
+        name: file or row, for the error.
+
+    Raises:
+        DataError: when it can't be read, is a pipe or a device, or has more than `MOST_BYTES` bytes.
+    """
+    try:
+        return read_regular(path, MOST_BYTES)
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        raise DataError(f"image {name} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def decode(content: bytes, name: str) -> Image.Image:
     """Decodes an image file and converts it with `to_rgb`.
 
     Args:
-        content: the file's bytes, in any format that Pillow reads; of an animation the first frame counts.
+        content: the file's bytes: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF; of an animation the first
+            frame counts.
         name: file or row, for the error.
 
     Raises:
-        DataError: when the image is empty, corrupt, truncated, or has no defined range of values.
+        DataError: when the image is empty, corrupt, truncated, declares more than `MOST_PIXELS` pixels, or has no
+            defined range of values.
     """
     if not content:
         raise DataError(f"image {name} is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
+        image = Image.open(io.BytesIO(content), formats=_formats())
+        # Before a byte of it is decoded: a few declare what no memory holds.
+        too_large = image.width * image.height > MOST_PIXELS
+        if not too_large:
+            image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        too_large = True
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken files.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else reason
         raise DataError(f"image {name} can't be decoded: {reason}") from error
+    if too_large:
+        raise DataError(f"image {name} is too large: an image of at most {MOST_PIXELS:,} pixels is decoded; shrink it")
+    if not image.width or not image.height:
+        raise DataError(f"image {name} can't be decoded: it is {image.width} pixels wide and {image.height} high")
     return to_rgb(image, name)
 
 
@@ -68,3 +102,10 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         # Straight to RGB, Pillow warns about transparency given as bytes.
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)

@@ -1,20 +1,19 @@
-"""A folder of class folders, or a plain folder of images, read lazily through timm."""
+"""A folder of class folders, or a plain folder of images, read lazily."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from timm.data.dataset_factory import create_dataset
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
-from visionscope.data.decode import decode
+from visionscope.core.printable import printable
+from visionscope.data.decode import decode, read_image
+from visionscope.data.listing import KINDS, child_folders, list_images, natural_key
 from visionscope.data.splits import SPLIT_NAMES, choose_split
 from visionscope.errors import DataError
 
-_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -36,8 +35,8 @@ class FolderSource:
             differs, no label can be mapped and all are None.
 
     Raises:
-        DataError: for a wrong split, a folder without images, a class folder without images, or images beside class
-            folders.
+        DataError: for a wrong split, a folder without images, a class folder without images, images beside class
+            folders, and whatever would leave images out in silence (see `listing.list_images`).
     """
 
     def __init__(
@@ -45,25 +44,25 @@ class FolderSource:
     ) -> None:
         self.spec = spec
         self.split, self._root = _find_split(spec, root, split, default_split)
-        _refuse_empty_classes(spec, self._root)
-        samples, place = _find_images(self._root)
-        self._samples = [(file, folder) for file, folder in samples if not self._is_hidden(Path(file))]
-        if not self._samples:
-            raise DataError(f"data {spec!r}: no images in {self._root} of the kinds {', '.join(_KINDS)}")
-        used = {folder for _, folder in self._samples}
-        folders = {name: number for name, number in place.items() if number in used}
-        self.classes, self._labels = _number_classes(spec, folders, num_classes)
+        listing = list_images(spec, self._root)
+        self._files = listing.files
+        _refuse_empty_classes(spec, self._files, listing.folders)
+        if not self._files:
+            raise DataError(f"data {spec!r}: no images in {self._root} of the kinds {', '.join(KINDS)}")
+        folders = [os.path.basename(os.path.dirname(file)) for file in self._files]
+        self.classes, place = _number_classes(spec, sorted(set(folders), key=natural_key), num_classes)
+        self._labels = [place[folder] for folder in folders]
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._files)
 
     def name(self, index: int) -> str:
-        """The file's path from the folder on."""
-        return str(Path(self._samples[index][0]).relative_to(self._root))
+        """The file's path from the folder on, as it may be shown."""
+        return printable(self._files[index])
 
     def label(self, index: int) -> int | None:
         """The class of the image, or None where the model's classes don't have it."""
-        return self._labels[self._samples[index][1]]
+        return self._labels[index]
 
     def content(self, index: int) -> bytes:
         """The file's bytes.
@@ -71,10 +70,8 @@ class FolderSource:
         Raises:
             DataError: when the file can't be read any more.
         """
-        try:
-            return Path(self._samples[index][0]).read_bytes()
-        except OSError as error:
-            raise DataError(f"image {self._samples[index][0]} can't be read: {error.strerror}") from error
+        path = self._root / self._files[index]
+        return read_image(path, str(path))
 
     def image(self, index: int) -> Image.Image:
         """The image in RGB; see `decode.to_rgb` for other modes.
@@ -82,13 +79,10 @@ class FolderSource:
         Raises:
             DataError: when the file can't be read or decoded.
         """
-        return decode(self.content(index), self._samples[index][0])
-
-    def _is_hidden(self, file: Path) -> bool:
-        return any(part.startswith(".") for part in file.relative_to(self._root).parts)
+        return decode(self.content(index), str(self._root / self._files[index]))
 
 
-def imagenet_labels(names: list[str], num_classes: int | None) -> tuple[tuple[str, ...], dict[str, int | None]]:
+def imagenet_labels(names: Sequence[str], num_classes: int | None) -> tuple[tuple[str, ...], dict[str, int | None]]:
     """Numbers WordNet ids by timm's ImageNet table.
 
     Args:
@@ -99,6 +93,8 @@ def imagenet_labels(names: list[str], num_classes: int | None) -> tuple[tuple[st
     Returns:
         All class names of the table, and each name's index in it, None where it isn't in the table.
     """
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
     subset = infer_imagenet_subset({"num_classes": num_classes}) or "imagenet-1k"
     info: Any = ImageNetInfo(subset)
     table: tuple[str, ...] = tuple(info.label_names())
@@ -106,47 +102,34 @@ def imagenet_labels(names: list[str], num_classes: int | None) -> tuple[tuple[st
     return table, {name: place.get(name) for name in names}
 
 
-def _find_images(root: Path) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    """All files with their folder's number, and the folders' numbers, as timm finds them."""
-    try:
-        reader = create_dataset("", root=str(root), search_split=False, input_key=";".join(_KINDS)).reader
-    except RuntimeError:
-        # timm's way to say that there is none.
-        return [], {}
-    return reader.samples, reader.class_to_idx
-
-
 def _number_classes(
-    spec: str, folders: Mapping[str, int], num_classes: int | None
-) -> tuple[tuple[str, ...], dict[int, int | None]]:
-    """Class names, and the label for each of timm's folder numbers."""
-    names = sorted(folders, key=folders.__getitem__)
-    if names == [""]:
-        return (), {0: None}
+    spec: str, names: Sequence[str], num_classes: int | None
+) -> tuple[tuple[str, ...], dict[str, int | None]]:
+    """Class names as they may be shown, and the label of each class folder."""
+    if list(names) == [""]:
+        return (), {"": None}
     if "" in names:
         raise DataError(f"data {spec!r} has images beside its class folders; put them into a class folder or away")
     if all(_WNID.fullmatch(name) for name in names):
-        table, place = imagenet_labels(names, num_classes)
-        return table, {folders[name]: place[name] for name in names}
+        return imagenet_labels(names, num_classes)
     known = num_classes in (None, len(names))
-    return tuple(names), {folders[name]: number if known else None for number, name in enumerate(names)}
+    return tuple(map(printable, names)), {name: number if known else None for number, name in enumerate(names)}
 
 
 def _find_split(spec: str, root: Path, wanted: str | None, default: str) -> tuple[str, Path]:
     """The split's name and folder; a folder is split when all of its subfolders bear names of splits."""
-    children = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    children = child_folders(spec, root)
     splits = children if children and all(name in SPLIT_NAMES for name in children) else []
     split = choose_split(spec, splits, wanted, default)
     return split, root / split if splits else root
 
 
-def _refuse_empty_classes(spec: str, root: Path) -> None:
-    """An empty class folder would shift the numbers of all classes after it, since timm leaves it out silently."""
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        is_leaf = Path(folder) != root and not subfolders
-        if is_leaf and not any(file.lower().endswith(_KINDS) and not file.startswith(".") for file in files):
+def _refuse_empty_classes(spec: str, files: Sequence[str], folders: Sequence[str]) -> None:
+    """An empty class folder would shift the numbers of all classes after it if it were left out silently."""
+    filled = {os.path.dirname(file) for file in files}
+    for folder in folders:
+        if folder and folder not in filled:
             raise DataError(
-                f"data {spec!r}: class folder {Path(folder).name!r} has no images; fill it or remove it, "
+                f"data {spec!r}: class folder {os.path.basename(folder)!r} has no images; fill it or remove it, "
                 "for leaving it out would renumber the classes after it"
             )

@@ -1,5 +1,7 @@
 """Data sets that torchvision and Hugging Face `datasets` know by name, opened through timm's `create_dataset`."""
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,8 @@ from typing import Any
 from PIL import Image
 from timm.data.dataset_factory import create_dataset
 
-from visionscope.data.decode import decode, to_rgb
+from visionscope.core.printable import printable
+from visionscope.data.decode import decode, read_image, to_rgb
 from visionscope.data.specs import TORCH_NAMES, torch_splits
 from visionscope.data.splits import choose_split
 from visionscope.errors import DataError, nearest
@@ -54,7 +57,7 @@ class TorchSource:
                     raise
                 root.mkdir(parents=True, exist_ok=True)
                 self._data = _create_torch(name, root, self.split, download=True)
-        self.classes: tuple[str, ...] = tuple(str(name) for name in getattr(self._data, "classes", ()))
+        self.classes: tuple[str, ...] = tuple(printable(str(name)) for name in getattr(self._data, "classes", ()))
         self._mappable = not self.classes or num_classes in (None, len(self.classes))
         targets = getattr(self._data, "targets", None)
         self._targets = [int(target) for target in targets] if targets is not None else None
@@ -136,14 +139,19 @@ class HuggingFaceSource:
     ) -> None:
         import datasets
 
+        # Older versions of the library would ask whether to run a script that comes with the data.
+        datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
         self.spec = spec
         cache = None if root is None else str(root)
+        if Path(name).is_dir():
+            _refuse_pipes(spec, Path(name))
+        self._roots = _data_roots(name, cache)
         with _one_line(spec, root):
             available = datasets.get_dataset_split_names(name)
         self.split = choose_split(spec, available, split, default_split)
         with _one_line(spec, root):
             # timm has to be told the columns, which are known once the data are there; it then finds them in the cache.
-            features = datasets.load_dataset(name, split=self.split, cache_dir=cache).features
+            features = datasets.load_dataset(name, split=self.split, cache_dir=cache, trust_remote_code=False).features
         image_column = _column(spec, "image_column", image_column, features, "Image") or "image"
         label_column = _column(spec, "label_column", label_column, features, "ClassLabel") or "label"
         if image_column not in features:
@@ -152,11 +160,16 @@ class HuggingFaceSource:
             )
         with _one_line(spec, root):
             data = create_dataset(
-                f"hfds/{name}", root=cache, split=self.split, input_key=image_column, target_key=label_column
+                f"hfds/{name}",
+                root=cache,
+                split=self.split,
+                input_key=image_column,
+                target_key=label_column,
+                trust_remote_code=False,
             )
         self._reader = data.reader
         order: dict[str, int] = self._reader.class_to_idx
-        self.classes: tuple[str, ...] = tuple(sorted(order, key=order.__getitem__))
+        self.classes: tuple[str, ...] = tuple(map(printable, sorted(order, key=order.__getitem__)))
         self._mappable = not self.classes or num_classes in (None, len(self.classes))
 
     def __len__(self) -> int:
@@ -188,12 +201,19 @@ class HuggingFaceSource:
             DataError: when the row can't be read.
         """
         try:
-            file, *_ = self._reader[index]
-            with file:
-                content: bytes = file.read()
-        except (OSError, AssertionError, TypeError, ValueError) as error:
+            cell = self._reader.dataset[index][self._reader.image_key] or {}
+            content, path = cell.get("bytes"), cell.get("path")
+        # A row that is broken raises whatever Arrow and the library's own decoders do.
+        except Exception as error:
             raise DataError(f"image {self.name(index)} can't be read: {_first_line(error)}") from error
-        return content
+        if isinstance(content, bytes) and content:
+            return content
+        if not path:
+            raise DataError(f"image {self.name(index)} is missing: its row is empty there")
+        place = Path(str(path))
+        if not any(place.resolve().is_relative_to(root) for root in self._roots):
+            raise DataError(f"image {self.name(index)} points to {str(path)[:80]!r}, which is outside of its data")
+        return read_image(place, f"{self.name(index)} points to {path}, which")
 
     def image(self, index: int) -> Image.Image:
         """The image in RGB; see `decode.to_rgb` for other modes.
@@ -202,6 +222,29 @@ class HuggingFaceSource:
             DataError: when the row can't be read or decoded.
         """
         return decode(self.content(index), self.name(index))
+
+
+def _data_roots(name: str, cache: str | None) -> list[Path]:
+    """Where the files of a data set may lie: its own folder, or where the hub's are kept."""
+    import datasets
+    import huggingface_hub.constants
+
+    places = [datasets.config.HF_DATASETS_CACHE, huggingface_hub.constants.HF_HUB_CACHE, cache]
+    places += [name] if Path(name).is_dir() else []
+    return [Path(place).resolve() for place in places if place is not None]
+
+
+def _refuse_pipes(spec: str, folder: Path) -> None:
+    """The library would wait for a pipe and read a device without end."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            place = Path(parent) / name
+            try:
+                mode = place.stat().st_mode
+            except OSError as error:
+                raise DataError(f"data {spec!r}: {place} can't be looked at: {error.strerror}") from error
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise DataError(f"data {spec!r}: {place} is neither a folder nor a file; take it away")
 
 
 def _create_torch(name: str, root: Path, split: str, *, download: bool) -> Any:

@@ -1,8 +1,6 @@
 """A folder of Parquet files in the Hugging Face layout, read lazily by row group."""
 
 import bisect
-import json
-import re
 import threading
 from collections import OrderedDict
 from itertools import accumulate
@@ -10,24 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
-from visionscope.data.decode import decode
-from visionscope.data.splits import SPLIT_NAMES, choose_split
+from visionscope.core.printable import printable
+from visionscope.data.decode import decode, read_image
+from visionscope.data.parquet_files import Features, ParquetFile, column_type, files_by_split
+from visionscope.data.splits import choose_split
 from visionscope.errors import DataError, nearest
 
 _CACHE_BYTES = 256 * 2**20
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
-_SHARD = re.compile(r"(?P<split>.+)-\d+-of-\d+")
 _UNLABELLED = -1
+_LARGEST_LABEL = 2**31 - 1
+_MOST_IMAGES = 200_000_000
 
 
 class ParquetSource:
     """Images and labels in columns of Parquet files, one split per file-name prefix (`test-00000-of-00001.parquet`).
 
     The image column is the one that the Hugging Face metadata call an image, else a struct with the field `bytes`,
-    else the only binary column; it may hold paths beside or instead of bytes. The label column is the first that the
+    else the only binary column; it may hold paths beside or instead of bytes, which stay inside the folder. The label
+    column is the first that the
     metadata call a class label, else an integer column named label, labels, fine_label, target or class, else the
     only integer column. The label -1 means "not labelled", as in the Hugging Face layout. Row groups are read when
     one of their images is, and the last 256 MiB of them are kept.
@@ -43,7 +44,8 @@ class ParquetSource:
             are None.
 
     Raises:
-        DataError: for unreadable files, a wrong split, and columns that don't exist or can't be chosen.
+        DataError: for unreadable files, files that don't belong together, a wrong split, and columns that don't exist,
+            hold something else or can't be chosen.
     """
 
     def __init__(
@@ -58,34 +60,29 @@ class ParquetSource:
         num_classes: int | None = None,
     ) -> None:
         self.spec = spec
-        by_split = _files_by_split(path)
+        self._root = path if path.is_dir() else path.parent
+        by_split = files_by_split(spec, path)
         self.split = choose_split(spec, [name for name in by_split if name != "all"], split, default_split)
-        self._paths = by_split[self.split]
-        self._files = [_open(file) for file in self._paths]
-        schema = self._files[0].schema_arrow
-        features = _features(schema)
-        self._image_column = _choose(spec, "image_column", image_column, schema, _image_columns(schema, features))
+        self._files = [ParquetFile(file) for file in by_split[self.split]]
+        first = self._files[0]
+        self._image_column = _choose(spec, "image_column", image_column, first, _image_columns(first))
         if self._image_column is None:
-            raise DataError(
-                f"data {spec!r} has no image column among: {', '.join(schema.names)}; name it with image_column"
-            )
-        self._label_column = _choose(spec, "label_column", label_column, schema, _label_columns(schema, features))
-        for file, place in zip(self._files, self._paths, strict=True):
-            for column in filter(None, (self._image_column, self._label_column)):
-                if column not in file.schema_arrow.names:
-                    raise DataError(f"{place} lacks the column {column!r} that {self._paths[0].name} has")
+            names = printable(", ".join(first.schema.names))
+            raise DataError(f"data {spec!r} has no image column among: {names}; name it with image_column")
+        self._label_column = _choose(spec, "label_column", label_column, first, _label_columns(first))
+        _check_columns(self._files, self._image_column, self._label_column)
         self._groups = [
-            (number, group, file.metadata.row_group(group).num_rows)
-            for number, file in enumerate(self._files)
-            for group in range(file.num_row_groups)
+            (number, group, rows) for number, file in enumerate(self._files) for group, rows in enumerate(file.rows)
         ]
         self._ends = list(accumulate(rows for _, _, rows in self._groups))
-        self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
-        self._lock = threading.Lock()
-        self.classes, self._labels = self._read_labels(features)
-        self._mappable = not self.classes or num_classes in (None, len(self.classes))
         if not len(self):
             raise DataError(f"data {spec!r}: no images in its split {self.split!r}")
+        if len(self) > _MOST_IMAGES:
+            raise DataError(f"data {spec!r} declares {len(self):,} images; at most {_MOST_IMAGES:,} are opened")
+        self._cache: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        self._lock = threading.Lock()
+        self.classes, self._labels = self._read_labels(first.features)
+        self._mappable = not self.classes or num_classes in (None, len(self.classes))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -95,7 +92,7 @@ class ParquetSource:
         group, _ = self._find(index)
         number = self._groups[group][0]
         before = sum(rows for other, _, rows in self._groups if other < number)
-        return f"{self._paths[number].name} row {index - before}"
+        return f"{printable(self._files[number].path.name)} row {index - before}"
 
     def label(self, index: int) -> int | None:
         """The class of the image, or None where it isn't labelled or the model has other classes.
@@ -106,9 +103,9 @@ class ParquetSource:
         value = self._labels[index] if self._labels is not None else None
         if value is None or value == _UNLABELLED or not self._mappable:
             return None
-        if value < 0 or (self.classes and value >= len(self.classes)):
-            rule = f"0 to {len(self.classes) - 1}" if self.classes else "0 or more"
-            raise DataError(f"label {value} of {self.name(index)} is out of range: it must be {rule}")
+        most = len(self.classes) - 1 if self.classes else _LARGEST_LABEL
+        if not 0 <= value <= most:
+            raise DataError(f"label {value} of {self.name(index)} is out of range: it must be 0 to {most}")
         return value
 
     def content(self, index: int) -> bytes:
@@ -118,12 +115,15 @@ class ParquetSource:
             DataError: when the row holds none, or its row group or the file that it points to can't be read.
         """
         group, row = self._find(index)
-        value = self._column(group)[row].as_py()
+        try:
+            value = self._column(group)[row].as_py()
+        except ValueError as error:
+            raise DataError(f"image {self.name(index)} can't be read: its path is no UTF-8") from error
         if isinstance(value, dict):
             path = value.get("path")
             value = value.get("bytes")
             if value is None and path:
-                return _read(self._paths[self._groups[group][0]].parent / path, self.name(index))
+                return self._linked(path, self._files[self._groups[group][0]].path.parent, self.name(index))
         if not isinstance(value, bytes):
             raise DataError(f"image {self.name(index)} is missing: its column {self._image_column!r} is empty there")
         return value
@@ -148,102 +148,95 @@ class ParquetSource:
                 self._cache.move_to_end(group)
                 return self._cache[group]
             number, place, _ = self._groups[group]
-            try:
-                column = self._files[number].read_row_group(place, [self._image_column]).column(0)
-            except (OSError, pa.ArrowException) as error:
-                reason = str(error).splitlines()[0]
-                raise DataError(f"row group {place} of {self._paths[number]} can't be read: {reason}") from error
+            assert self._image_column is not None
+            column = self._files[number].images(place, self._image_column)
             self._cache[group] = column
             while len(self._cache) > 1 and sum(kept.nbytes for kept in self._cache.values()) > _CACHE_BYTES:
                 self._cache.popitem(last=False)
             return column
 
-    def _read_labels(self, features: dict[str, Any]) -> tuple[tuple[str, ...], list[int | None] | None]:
+    def _linked(self, path: object, beside: Path, name: str) -> bytes:
+        """The file that a row points to: data from elsewhere must not name any file of this machine."""
+        try:
+            target = (beside / str(path)).resolve()
+            inside = not Path(str(path)).is_absolute() and target.is_relative_to(self._root.resolve())
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"image {name} points to {str(path)[:80]!r}, which is no path: {error}") from error
+        if not inside:
+            raise DataError(
+                f"image {name} points to {str(path)[:80]!r}, which is outside of its folder; only paths inside, "
+                "relative to the Parquet file, are followed"
+            )
+        return read_image(target, f"{name} points to {target}, which")
+
+    def _read_labels(self, features: Features) -> tuple[tuple[str, ...], list[int | None] | None]:
         """Class names, and each row's label; text labels are numbered in sorted order."""
         if self._label_column is None:
             return (), None
         values: list[Any] = []
-        for file, path in zip(self._files, self._paths, strict=True):
-            try:
-                values += file.read([self._label_column]).column(0).to_pylist()
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(
-                    f"column {self._label_column!r} of {path} can't be read: {str(error).splitlines()[0]}"
-                ) from error
+        for file in self._files:
+            values += file.labels(self._label_column)
         if any(isinstance(value, str) for value in values):
-            classes = tuple(sorted({value for value in values if value is not None}))
+            classes = sorted({value for value in values if value is not None})
             place = {name: number for number, name in enumerate(classes)}
-            return classes, [None if value is None else place[value] for value in values]
-        if not all(value is None or isinstance(value, int) for value in values):
-            kind = self._files[0].schema_arrow.field(self._label_column).type
-            raise DataError(f"label_column {self._label_column!r} must hold integers or texts, not {kind}")
-        return tuple(features.get(self._label_column, {}).get("names") or ()), values
+            return tuple(map(printable, classes)), [None if value is None else place[value] for value in values]
+        return features.class_names(self._label_column), values
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a path is a Parquet file or a folder that holds some."""
-    return bool(_parquet_files(path))
-
-
-def _parquet_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.suffix == ".parquet" else []
-    return sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
-
-
-def _files_by_split(path: Path) -> dict[str, list[Path]]:
-    splits: dict[str, list[Path]] = {}
-    for file in _parquet_files(path):
-        shard = _SHARD.fullmatch(file.stem)
-        prefix = shard["split"] if shard else re.split(r"[-_.]", file.stem)[0]
-        splits.setdefault(prefix if shard or prefix in SPLIT_NAMES else "all", []).append(file)
-    return splits
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} can't be read as Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _read(path: Path, name: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"image {name} points to {path}, which can't be read: {error.strerror}") from error
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    """The column descriptions that Hugging Face `datasets` leaves in the schema, or none."""
-    text = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(text).get("info", {}).get("features") if text else None
-    return {name: value for name, value in (features or {}).items() if isinstance(value, dict)}
-
-
-def _image_columns(schema: pa.Schema, features: dict[str, Any]) -> list[str]:
-    described = [name for name, feature in features.items() if feature.get("_type") == "Image"]
+def _image_columns(file: ParquetFile) -> list[str]:
+    described = file.features.of_type("Image")
     structs = [
-        field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        field.name
+        for field in file.schema
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
     ]
-    binary = [field.name for field in schema if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)]
+    binary = [field.name for field in file.schema if column_type(field.type) == "bytes"]
     return described[:1] or structs or binary
 
 
-def _label_columns(schema: pa.Schema, features: dict[str, Any]) -> list[str]:
-    described = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+def _label_columns(file: ParquetFile) -> list[str]:
+    described = file.features.of_type("ClassLabel")
+    integers = [field.name for field in file.schema if column_type(field.type) == "integers"]
     named = [name for name in _LABEL_NAMES if name in integers]
     return described[:1] or named[:1] or (integers if len(integers) == 1 else [])
 
 
-def _choose(spec: str, parameter: str, given: str | None, schema: pa.Schema, candidates: list[str]) -> str | None:
+def _choose(spec: str, parameter: str, given: str | None, file: ParquetFile, candidates: list[str]) -> str | None:
+    names = file.schema.names
     if given is not None:
-        if given not in schema.names:
-            raise DataError(f"{parameter} must be a column of {spec!r}, not {given!r}.{nearest(given, schema.names)}")
+        if given not in names:
+            raise DataError(f"{parameter} must be a column of {spec!r}, not {given!r}.{nearest(given, names)}")
         return given
     if len(candidates) > 1:
         raise DataError(
             f"data {spec!r} has several columns that could be meant; set {parameter} to one of: {', '.join(candidates)}"
         )
     return candidates[0] if candidates else None
+
+
+def _check_columns(files: list[ParquetFile], image: str, label: str | None) -> None:
+    """All files must hold the two columns once, of one type each, and name the same classes."""
+    first = files[0]
+    for file in files:
+        for column in filter(None, (image, label)):
+            file.check_column(column, first)
+    kind = first.schema.field(image).type
+    if column_type(kind) not in ("bytes", "images"):
+        raise DataError(
+            f"image_column {image!r} of {first.path} must hold bytes, or structs with the fields bytes and path; "
+            f"not {_short(kind)}"
+        )
+    if label is None:
+        return
+    kind = first.schema.field(label).type
+    if column_type(kind) not in ("integers", "texts"):
+        raise DataError(f"label_column {label!r} must hold integers or texts, not {_short(kind)}")
+    names = first.features.class_names(label)
+    for file in files:
+        if file.features.class_names(label) != names:
+            raise DataError(f"{file.path} names other classes than {first.path.name}; all files must name the same")
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,7 +10,8 @@ from visionscope.core.files import user_path
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.folder import FolderSource
 from visionscope.data.packaged import HuggingFaceSource, TorchSource
-from visionscope.data.parquet import ParquetSource, is_parquet
+from visionscope.data.parquet import ParquetSource
+from visionscope.data.parquet_files import is_parquet
 from visionscope.data.specs import find_data
 from visionscope.errors import ConfigError
 
