@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
 from visionscope.core.failures import Failure
+from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
@@ -22,6 +23,7 @@ from visionscope.running.execute import execute
 from visionscope.running.in_memory import check_model, measured, observed
 from visionscope.running.plan import PlannedSubject, device_of, plan
 from visionscope.running.store import Store
+from visionscope.running.studies import write_study
 from visionscope.running.study import Study
 from visionscope.tracing import trace
 
@@ -303,20 +305,28 @@ def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any)
     return run_planned(study, plan(study))
 
 
-def run_planned(study: Study, planned: Sequence[PlannedSubject]) -> Run:
+def run_planned(
+    study: Study, planned: Sequence[PlannedSubject], note: Callable[[str], None] = lambda line: None
+) -> Run:
     """Computes what is missing of a planned study and writes its page.
 
     Args:
         study: what was asked.
         planned: what `plan(study)` made of it.
+        note: takes a line that the user should see.
 
     Raises:
+        ConfigError: when `out` can be no folder.
         StoreError: when the disk refuses; what was stored before is kept.
     """
-    store = Store(study.out)
-    store.write_study(study_text(study))
+    store = Store(user_path("out", study.out))
+    jobs = [(job.record["diagnostic"], job.record["job"]) for subject in planned for job in subject.jobs]
+    line = write_study(store.run, study_text(study), jobs)
+    if line:
+        store.log(f"note {line}")
+        note(line)
     failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
-    written = write_report(study.out)
+    written = write_report(store.run)
     return Run(store, (*failures, *written.failures), written.path)
 
 

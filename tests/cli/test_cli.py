@@ -171,7 +171,8 @@ def test_status_of_a_stopped_run(finished, tmp_path, capsys):
     said = capsys.readouterr().out
     (row,) = (line for line in said.splitlines() if "fourier" in line)
     assert [cell.strip() for cell in row.split("│")][4:7] == ["1", "0", "1"]
-    assert f"go on with: visionscope run {folder}/study.yaml" in said
+    assert "checked: every job.json and every part file was read" in said
+    assert "no study.yaml here tells what was asked: start the same `visionscope diagnose` command again" in said
 
 
 def test_report_is_built_again_from_the_tables(tmp_path, capsys):
@@ -303,12 +304,16 @@ def test_weights_that_cannot_be_had(tmp_path, capsys):
 
 
 def test_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "run_planned", interrupt)
-    assert main(["diagnose", CNN, *SMALL, "--out", str(tmp_path / "run")]) == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "execute", interrupt)
+        assert main(["diagnose", CNN, *SMALL, "--out", str(tmp_path / "run")]) == 130
     assert f"Go on with: visionscope run {tmp_path / 'run'}/study.yaml" in capsys.readouterr().err
+    monkeypatch.setattr(api, "run_planned", interrupt)
+    assert main(["diagnose", CNN, *SMALL, "--out", str(tmp_path / "other")]) == 130
+    assert "Stopped; finished parts are kept. The same command starts again." in capsys.readouterr().err
 
 
 def test_full_disk_is_one_line(tmp_path, capsys, monkeypatch):

@@ -1,13 +1,21 @@
-"""Where commands write, and how they tell what failed."""
+"""Where commands write, how they tell what failed, and how they end when they are stopped."""
 
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
+
+from visionscope.core.files import user_path
+from visionscope.core.printable import printable
+from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from visionscope.core.failures import Failure
@@ -18,6 +26,21 @@ _WIDE = 250
 def wide_console() -> Console:
     """A console as wide as the terminal; wide enough for any table where the output is no terminal."""
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
+
+
+def folder_of(parameter: str, text: str) -> Path:
+    """A folder that a user named.
+
+    Args:
+        parameter: for errors.
+        text: what was written.
+
+    Raises:
+        ConfigError: for what can be no folder's name.
+    """
+    if not text.strip():
+        raise ConfigError(f"{parameter}: name a folder; got {text!r}")
+    return user_path(parameter, text)
 
 
 def tell_failures(failures: Sequence[Failure]) -> int:
@@ -35,5 +58,40 @@ def tell_failures(failures: Sequence[Failure]) -> int:
         alike.setdefault((failure.diagnostic, failure.label, failure.message + alone), []).append(failure)
     for first, *others in alike.values():
         more = f" and {len(others)} more" if others else ""
-        sys.stderr.write(f"visionscope: failed: {dataclasses.replace(first, part=first.part + more).text}\n")
+        text = printable(dataclasses.replace(first, part=first.part + more).text)
+        sys.stderr.write(f"visionscope: failed: {text}\n")
     return 1 if failures else 0
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM, as a cluster sends it before it kills: ends what runs as Ctrl-C does."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Makes SIGTERM end what runs at once and cleanly, as Ctrl-C does, in the process that was asked.
+
+    Raises:
+        Stopped: on SIGTERM.
+    """
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise Stopped
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """What a shell reports of a process that this ended: 143 after SIGTERM, 130 after Ctrl-C.
+
+    Args:
+        stop: as it was raised.
+    """
+    return 128 + (signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT)

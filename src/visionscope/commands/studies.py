@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from visionscope.commands.output import tell_failures, wide_console
+from visionscope.commands.output import exit_code, folder_of, stoppable, tell_failures, wide_console
 from visionscope.config import study_from_file, study_from_flags
+from visionscope.core.files import user_path
+from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.types import SPAN
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, StoreError
 from visionscope.flags import Parser, add_study_flag, add_study_flags
-from visionscope.running.store import Store, data_text
+from visionscope.running.store import JobState, Store, data_text
+from visionscope.running.studies import JobName, StudyFile, read_studies, run_folder_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from visionscope.running.execute import Estimate
     from visionscope.running.measuring import Prospect
     from visionscope.running.plan import Job, PlannedSubject
+    from visionscope.running.records import Damage
     from visionscope.running.study import Study
 
 ASK_SECONDS = 600.0
@@ -54,18 +60,32 @@ def run_flags(parser: Parser) -> None:
 
 
 def run(parsed: Namespace) -> int:
-    """Carries out the study in a file."""
-    return _carry_out(study_from_file(parsed.study, out=parsed.out, device=parsed.device, batch=parsed.batch), parsed)
+    """Carries out the study in a file; one that lies in a run folder, wherever that is now, goes on there."""
+    path = user_path("study", parsed.study)
+    folder = run_folder_of(path)
+    out = parsed.out if parsed.out is not None or folder is None else str(folder)
+    return _carry_out(study_from_file(path, out=out, device=parsed.device, batch=parsed.batch), parsed)
 
 
 def _carry_out(study: Study, parsed: Namespace) -> int:
+    try:
+        with stoppable():
+            return _computed(study, parsed)
+    except KeyboardInterrupt as stop:
+        studies = read_studies(user_path("out", study.out))
+        on = f"Go on with: {studies[0].command}" if studies else "The same command starts again."
+        sys.stderr.write(f"\nStopped; finished parts are kept. {on}\n")
+        return exit_code(stop)
+
+
+def _computed(study: Study, parsed: Namespace) -> int:
     from visionscope.api import run_planned
     from visionscope.running.plan import plan
 
     planned = plan(study)
     for subject in planned:
         for name, reason in subject.skipped:
-            sys.stderr.write(f"visionscope: left out: {name} of {reason}\n")
+            sys.stderr.write(f"visionscope: left out: {name} of {printable(reason)}\n")
     everything = len(study.only) > 1 and study.only == diagnostic_names()
     if parsed.dry_run or (everything and not parsed.yes):
         outlooks = _outlooks(study, planned)
@@ -73,13 +93,13 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
             _list_jobs(study, outlooks)
             return 0
         _ask(sum(outlook.seconds for outlook in outlooks))
-    try:
-        run = run_planned(study, planned)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nStopped; finished parts are kept. Go on with: visionscope run {study.out}/study.yaml\n")
-        return 130
+    run = run_planned(study, planned, note=_note)
     sys.stdout.write(f"{run.page}\n")
     return tell_failures(run.failures)
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"visionscope: note: {line}\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +121,7 @@ def _outlooks(study: Study, planned: tuple[PlannedSubject, ...]) -> list[_Outloo
     from visionscope.running.measuring import prospect
     from visionscope.running.plan import device_of
 
-    store, device = Store(study.out), device_of(study.device)
+    store, device = Store(user_path("out", study.out)), device_of(study.device)
     outlooks = []
     for subject in planned:
         own = [(job, prospect(job, store, device=device)) for job in subject.measuring]
@@ -114,7 +134,7 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
     from visionscope.running.measuring import memory_warning, missing_of
     from visionscope.running.plan import device_of
 
-    console, store = wide_console(), Store(study.out)
+    console, store = wide_console(), Store(user_path("out", study.out))
     table = Table(
         "model", "diagnostic", "job", "data", "parts", "done", "images", title=f"{study.data}, {study.precision}"
     )
@@ -182,24 +202,95 @@ def run_folder_flags(parser: Parser) -> None:
 
 
 def status(parsed: Namespace) -> int:
-    """Lists the jobs of a run."""
-    states = Store(parsed.run).states()
-    table = Table("model", "diagnostic", "job", "done", "failed", "left", "images", title=parsed.run)
+    """Lists the jobs of a run, after reading every file of theirs."""
+    store = Store(folder_of("run", parsed.run))
+    studies = read_studies(store.run) if store.run.is_dir() else []
+    try:
+        records, damaged = store.readable_jobs()
+    except StoreError:
+        if not studies:
+            raise
+        records, damaged = [], []
+    states = [store.state(record) for record in records]
+    console = wide_console()
+    _list_states(console, store, states, studies)
+    for line in (*_troubles(states, damaged), "checked: every job.json and every part file was read"):
+        _say(console, line)
+    for line in _outlook(states, damaged, studies):
+        _say(console, line)
+    return 1 if damaged or any(state.unusable for state in states) else 0
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
+
+
+def _list_states(console: Console, store: Store, states: Sequence[JobState], studies: Sequence[StudyFile]) -> None:
+    several = len(studies) > 1
+    table = Table(
+        "model", "diagnostic", "job", "done", "failed", "left", "images", title=Text(printable(str(store.run)))
+    )
+    if several:
+        table.add_column("study")
     for state in states:
         record = state.record
-        counts = (len(state.done), len(state.failed), len(state.left))
-        names = (record["model"]["label"], record["diagnostic"], record["job"][:12])
-        table.add_row(*names, *map(str, counts), str(record["data"]["images"]))
-    console = wide_console()
+        counts = (len(state.done), len(state.failed), len(state.left), record["data"]["images"])
+        cells = [printable(record["model"]["label"]), *state.name, *map(str, counts)]
+        if several:
+            cells.append(", ".join(study.name for study in studies if state.name in (study.jobs or ())) or "none")
+        cells[2] = cells[2][:12]
+        table.add_row(*map(Text, cells))
     console.print(table)
+
+
+def _troubles(states: Sequence[JobState], damaged: Sequence[Damage]) -> Iterator[str]:
     for state in states:
+        label = printable(state.record["model"]["label"])
         for part, message in state.failed.items():
-            where = f"{state.record['diagnostic']} of {state.record['model']['label']}, part {part}"
-            console.print(f"failed: {where}: {message}", highlight=False, markup=False)
-    unfinished = any(state.failed or state.left for state in states)
-    hint = f"go on with: visionscope run {parsed.run}/study.yaml" if unfinished else "everything is done"
-    console.print(hint, highlight=False, soft_wrap=True)
-    return 0
+            yield f"failed: {state.record['diagnostic']} of {label}, part {part}: {printable(message)}"
+        for part, reason in state.unusable.items():
+            where = f"{state.record['diagnostic']} of {label}, part {part}"
+            yield f"left: {where}: its file can't be used ({printable(reason)}); it is computed anew"
+    for damage in damaged:
+        yield f"damaged: {printable(damage.name)}: job.json: {printable(damage.message)}"
+
+
+def _outlook(states: Sequence[JobState], damaged: Sequence[Damage], studies: Sequence[StudyFile]) -> Iterator[str]:
+    """What is left, study by study, and the command that does it."""
+    unfinished = {state.name for state in states if state.failed or state.left}
+    finished = {state.name for state in states} - unfinished
+    if not studies:
+        yield (
+            "no study.yaml here tells what was asked: start the same `visionscope diagnose` command again"
+            if unfinished or damaged
+            else "everything is done"
+        )
+        return
+    asked = {name for study in studies for name in study.jobs or ()}
+    told = any(study.jobs is None for study in studies)
+    left = {study.name: _left(study, finished, unfinished, damaged) for study in studies}
+    for study in studies:
+        if left[study.name] and len(studies) > 1:
+            count = f"{left[study.name]} of {len(study.jobs or ())} jobs left"
+            yield f"study {study.name}: {count}; go on with: {study.command}"
+        elif left[study.name]:
+            yield f"go on with: {study.command}"
+        elif len(studies) > 1:
+            yield f"study {study.name}: done"
+    for state in states:
+        if state.name in unfinished - asked and not told:
+            yield (
+                f"left over: {state.record['diagnostic']}/{state.record['job'][:12]}: no study here comes to it any "
+                "more, because its model, images or formula changed; move its folder away to forget it"
+            )
+    if not any(left.values()):
+        yield "everything is done"
+
+
+def _left(study: StudyFile, finished: set[JobName], unfinished: set[JobName], damaged: Sequence[Damage]) -> int:
+    if study.jobs is None:  # of a folder from before studies told their jobs
+        return len(unfinished) + len(damaged)
+    return len(set(study.jobs) - finished)
 
 
 def report_flags(parser: Parser) -> None:
@@ -217,6 +308,6 @@ def report(parsed: Namespace) -> int:
     from visionscope.pages import write_report
 
     names = [name.strip() for name in parsed.published.split(",") if name.strip()]
-    written = write_report(parsed.run, names)
+    written = write_report(folder_of("run", parsed.run), names)
     sys.stdout.write(f"{written.path}\n")
     return tell_failures(written.failures)

@@ -57,6 +57,11 @@ class JobState:
     left: tuple[str, ...]
     unusable: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Diagnostic and digest."""
+        return self.record["diagnostic"], self.record["job"]
+
 
 class Store:
     """Reads and writes one run folder; any number of processes may write at once.
@@ -162,16 +167,6 @@ class Store:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
-
-    def write_study(self, text: str) -> Path:
-        """Writes RUN/study.yaml and returns its path.
-
-        Raises:
-            StoreError: when the disk refuses.
-        """
-        path = self.run / "study.yaml"
-        self._write(path, text.encode())
-        return path
 
     def write_part(self, record: Mapping[str, Any], part: str, row_type: type, rows: Sequence[Any]) -> None:
         """Stores one part and removes its error, if it had one.
