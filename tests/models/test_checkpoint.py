@@ -267,7 +267,7 @@ def test_a_scripted_model_is_refused(tmp_path: Path) -> None:
     ("write", "message"),
     [
         (lambda folder: folder / "absent.pth", "absent.pth: there is no such file"),
-        (lambda folder: folder, "there is no such file"),
+        (lambda folder: folder, "it is a folder, not a file"),
         (lambda folder: _write(folder / "a.safetensors", b"no tensors"), "it is no readable safetensors file: "),
         (lambda folder: _write(folder / "a.pth", b"no tensors"), "it is no readable torch file: "),
         (lambda folder: _write(folder / "a.pth", b""), "it is no readable torch file: "),

@@ -1,6 +1,7 @@
 """Hugging Face classification models from configurations and folders."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,85 @@ def test_weights_of_a_hub_model_under_a_prefix(wrap: Any, weights: str, tmp_path
     assert loaded.weights == weights
     assert all(torch.equal(value, first.state_dict()[name]) for name, value in loaded.model.state_dict().items())
     assert capfd.readouterr().err == ""  # the library's own report of names that it did not find stays away
+
+
+CODE = """
+from pathlib import Path
+Path({mark!r}).write_text("run")
+from transformers import ViTConfig, ViTForImageClassification
+class Own(ViTConfig): model_type = "own"
+class Net(ViTForImageClassification): config_class = Own
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"auto_map": {"AutoModelForImageClassification": "code.Net"}}, "names code of its own, .*code.Net.*never run"),
+        ({"auto_map": {"AutoConfig": "code.Own"}, "model_type": "own"}, "names code of its own"),
+        ({"auto_map": {"AutoConfig": "evil/repo--code.Own"}}, "names code of its own"),
+        ({"model_type": "bert", "auto_map": {"AutoModelForImageClassification": "code.Net"}}, "names code of its own"),
+        ({"backbone_config": {"auto_map": {"AutoBackbone": "code.Net"}}}, "names code of its own"),
+        (
+            {"model_type": "timm_wrapper", "architecture": "resnet18", "model_args": {"checkpoint_path": "x.pth"}},
+            "asks for model_args.checkpoint_path, which a configuration may not set",
+        ),
+        ({"model_type": "timm_wrapper", "architecture": "local-dir:."}, "asks for architecture='local-dir:.'"),
+    ],
+)
+@pytest.mark.parametrize("place", ["", "/config.json"])
+def test_code_that_comes_with_a_model_is_never_run(
+    changes: dict[str, Any], message: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(question: str = "") -> str:
+        pytest.fail(f"asked: {question}")
+
+    monkeypatch.setattr("builtins.input", asked)
+    _config("vit").save_pretrained(tmp_path)
+    (tmp_path / "code.py").write_text(CODE.format(mark=str(tmp_path / "mark")))
+    content = json.loads((tmp_path / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    for seed in (None, 0):
+        with pytest.raises(ConfigError, match=message) as raised:
+            load_model(f"hf:{tmp_path}{place}", random_weights=seed)
+        assert "\n" not in str(raised.value)
+        assert "trust_remote_code" not in str(raised.value)
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{", "its configuration can't be had"),
+        ("config.json", b"[1]", "its configuration can't be had|must be a JSON object"),
+        ("config.json", b"[" * 100_000, "its configuration can't be had"),
+        ("config.json", b"\xff\xfe", "its configuration can't be had"),
+        ("config.json", None, r"its configuration can't be had \(it is a named pipe, not a file\)"),
+        ("model.safetensors", None, "it is a named pipe, not a file"),
+        ("pytorch_model.bin", None, "it is a named pipe, not a file"),
+        ("preprocessor_config.json", None, "it is a named pipe, not a file"),
+        ("preprocessor_config.json", b'{"size": {"height": 3}}', "how it wants its images can't be read"),
+        ("preprocessor_config.json", b'{"size": {"height": "a", "width": 3}}', "--size must be"),
+        ("preprocessor_config.json", b'{"image_mean": 3}', "how it wants its images can't be read"),
+        ("preprocessor_config.json", b'{"image_mean": [NaN, NaN, NaN]}', "--mean must be finite numbers"),
+        ("preprocessor_config.json", b'{"size": 1000000000}', "--size must be at most 8,192 pixels along a side"),
+    ],
+)
+def test_folders_with_damaged_files(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_model(f"hf:{tmp_path}", random_weights=0)
+    assert str(raised.value).isprintable()
+
+
+def test_the_content_of_a_configuration_is_part_of_identity(tmp_path: Path) -> None:
+    _config("vit").save_pretrained(tmp_path)
+    first = load_model(f"hf:{tmp_path}", random_weights=0)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**content, "hidden_act": "relu"}))
+    assert load_model(f"hf:{tmp_path}", random_weights=0).digest != first.digest

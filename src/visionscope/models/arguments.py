@@ -123,8 +123,7 @@ def explained(
         kind: the class whose arguments they are, or None where that is not known.
         error: what the constructor raised.
     """
-    listed = ", ".join(f"{key}={quoted(value)}" for key, value in arguments.items()) or "no arguments"
-    start = f"{name} can't be built with {listed}"
+    start = f"{name} can't be built with {listed(arguments)}"
     parameters = {} if kind is None else _parameters(kind)
     unknown, twice = _UNKNOWN.search(str(error)), _TWICE.search(str(error))
     if unknown and unknown[1] in arguments:
@@ -139,6 +138,15 @@ def explained(
             return refusal
     line = printable(str(error).strip().partition("\n")[0])[:300]
     return ConfigError(f"{start}: {type(error).__name__}: {line}")
+
+
+def listed(arguments: Mapping[str, Any]) -> str:
+    """Arguments as a message shows them.
+
+    Args:
+        arguments: by name.
+    """
+    return ", ".join(f"{key}={quoted(value)}" for key, value in arguments.items())[:300] or "no arguments"
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

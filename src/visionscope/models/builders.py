@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,12 +18,14 @@ import torchvision
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from visionscope.core.files import user_path
+from visionscope.core.printable import quoted
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F401  # registers them with timm
-from visionscope.models.arguments import check_numbers, check_types, explained
+from visionscope.models.arguments import check_numbers, check_types, explained, listed
 from visionscope.models.factory import open_factory
 from visionscope.models.fitting import Convert
-from visionscope.models.hub import cache_alone_when_offline
+from visionscope.models.hub import cache_alone_when_offline, check_config, check_files, first_line
 from visionscope.models.preprocessing import hub_parts, parts_of
 from visionscope.models.spec import ModelSpec
 from visionscope.models.weight_files import State
@@ -75,6 +78,8 @@ def _construct(
         given: all that it is called with.
     """
     check_numbers(name, arguments)
+    if arguments:  # a network as its library has it was built by many
+        _check_memory(name, arguments, build, given)
     try:
         model = build(**given)
     except ConfigError:
@@ -83,6 +88,24 @@ def _construct(
         raise explained(name, arguments, _class_of(build), error) from error
     check_types(name, type(model), arguments)
     return model
+
+
+def _check_memory(
+    name: str, arguments: Mapping[str, Any], build: Callable[..., nn.Module], given: Mapping[str, Any]
+) -> None:
+    """Refuses a network of more weights than the machine has memory, before any of it is taken."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = build(**given)
+        needed = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except Exception:  # it can't be built so, or at all, which building it tells
+        return
+    if needed > there:
+        raise ConfigError(
+            f"{name}: its weights would need {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; got "
+            f"{listed(arguments)}, take less"
+        )
 
 
 def _class_of(build: Callable[..., nn.Module]) -> type[nn.Module] | None:
@@ -94,11 +117,13 @@ def _class_of(build: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
 def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
     if not timm.is_model(name):
-        raise ConfigError(f"timm has no model {name!r}.{nearest(name, timm.list_models())} All: visionscope models")
+        raise ConfigError(
+            f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} All: visionscope models"
+        )
     tag = name.partition(".")[2]
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
     if tag and tag not in tags:
-        raise ConfigError(f"timm has no weights {tag!r} for {name.partition('.')[0]}.{nearest(tag, tags)}")
+        raise ConfigError(f"timm has no weights {quoted(tag)} for {name.partition('.')[0]}.{nearest(tag[:80], tags)}")
     config = timm.get_pretrained_cfg(name)
     if size and config and config.fixed_input_size:
         arguments = {"img_size": size[0] if size[0] == size[1] else size, **arguments}
@@ -120,7 +145,9 @@ def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tu
 
 def _build_torchvision(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
     if name not in torchvision_names():
-        raise ConfigError(f"torchvision has no classification model {name!r}.{nearest(name, torchvision_names())}")
+        raise ConfigError(
+            f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], torchvision_names())}"
+        )
     if size and name.startswith("vit_"):
         arguments = {"image_size": size[0], **arguments}
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -168,9 +195,9 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         from transformers.models.auto.image_processing_auto import get_image_processor_config
     except ImportError as error:
         raise ConfigError(f"hf:{name} needs the transformers package: pip install 'visionscope[hf]'") from error
-    path = Path(name).expanduser()
+    path = user_path(f"model hf:{quoted(name)}", name)
     place = str(path) if path.exists() else name
-    with cache_alone_when_offline():
+    with cache_alone_when_offline(), _never_asking(transformers):
         config = _hf_config(transformers, name, place)
         for key, value in arguments.items():
             if not hasattr(config, key):
@@ -185,13 +212,16 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
             with _quiet(transformers.utils.logging):
                 model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
         else:
-            model = _construct(
-                f"hf:{name}", arguments, functools.partial(auto.from_config, config, dtype=torch.float32), {}
-            )
-        processor = get_image_processor_config(str(path.parent) if path.is_file() else place)
-    parts = hub_parts(config, processor)
+            build = functools.partial(auto.from_config, config, dtype=torch.float32, trust_remote_code=False)
+            model = _construct(f"hf:{name}", arguments, build, {})
+        try:
+            processor = get_image_processor_config(str(path.parent) if path.is_file() else place)
+            parts = hub_parts(config, processor)
+            told = hub_parts(config, {})["size"]
+        except Exception as error:  # a file of anything
+            raise ConfigError(f"hf:{name}: how it wants its images can't be read: {first_line(error)}") from error
     if "image_size" in arguments:
-        parts["size"] = hub_parts(config, {})["size"]
+        parts["size"] = told
     described = {key: value for key, value in config.to_dict().items() if key not in _NAMES_IN_CONFIGS}
     identity = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
     return Built(
@@ -218,15 +248,33 @@ def _hf_names(state: State, model: Any) -> State:
 
 def _hf_config(transformers: Any, name: str, place: str) -> Any:
     try:
+        check_files(Path(place))
+        content, _ = transformers.PretrainedConfig.get_config_dict(place)
+        check_config(name, content)
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except ConfigError:
+        raise
     except Exception as error:  # hub clients raise errors of many libraries
-        line = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"hf:{name}: its configuration can't be had ({line}); "
+            f"hf:{name}: its configuration can't be had ({first_line(error)}); "
             "name a folder or a config.json that lies on this machine"
         ) from error
     config.architectures = config.architectures or []  # the library iterates over it where a family has several heads
+    if getattr(config, "use_pretrained_backbone", False):
+        config.use_pretrained_backbone = False  # a part's weights would be fetched, only to be overwritten
     return config
+
+
+@contextmanager
+def _never_asking(transformers: Any) -> Iterator[None]:
+    """Inside, the library refuses code of others where it would else ask on the terminal whether to run it."""
+    module = transformers.dynamic_module_utils
+    before = module.TIME_OUT_REMOTE_CODE
+    module.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        module.TIME_OUT_REMOTE_CODE = before
 
 
 @contextmanager

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from visionscope.core.files import write_whole
+from visionscope.core.printable import printable, quoted
 from visionscope.core.types import InputConfig
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, nearest
 from visionscope.models import official
 from visionscope.models.surgery import BlockChange, changes_of, changes_text, read_changes
-from visionscope.models.weight_files import State, plain_name, read_content, split_place, state_in
+from visionscope.models.weight_files import State, plain_name, split_place, state_in
+from visionscope.models.weight_formats import check_tensors, read_content
 
 _NAMESPACE = "visionscope."
+_LONGEST_REASON = 300  # characters
 _ALWAYS = ("num_classes", "arguments", "input")  # what every file of ours says
 
 
@@ -72,6 +76,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     file, key = split_place(path)
     content, metadata = read_content(file)
     state, part, others = state_in(content, key, file)
+    check_tensors(state, file)
     state = {plain_name(name): value for name, value in state.items()}
     own = own_metadata(metadata)
     try:
@@ -82,8 +87,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         blocks = read_changes(own.get("blocks", "[]"))
         epsilon = float(own["layer_norm_eps"]) if "layer_norm_eps" in own else None
         arguments = dict(arguments)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"checkpoint {path}: its metadata can't be read: {error}") from error
+        _check_metadata(classes, input_parts, fraction, epsilon)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = printable(str(error))[:_LONGEST_REASON]
+        raise ConfigError(f"checkpoint {path}: its metadata can't be read: {reason}") from error
     return Checkpoint(
         path=file,
         state=state,
@@ -96,6 +103,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
         layer_norm_eps=epsilon,
         fraction=fraction,
     )
+
+
+def _check_metadata(
+    classes: int | None, config: Mapping[str, Any], fraction: float | None, epsilon: float | None
+) -> None:
+    fields = [field.name for field in dataclasses.fields(InputConfig)]
+    strange = next((key for key in config if key not in fields), None)
+    if strange is not None:
+        raise ValueError(f"input knows no {quoted(strange)}.{nearest(strange, fields)}")
+    if classes is not None and classes < 0:
+        raise ValueError(f"num_classes must be at least 0; got {classes}")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be above 0 and at most 1; got {fraction}")
+    if epsilon is not None and not 0 <= epsilon < 1:
+        raise ValueError(f"layer_norm_eps must be from 0 to below 1; got {epsilon}")
 
 
 def own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -112,7 +134,7 @@ def _are_older(metadata: Mapping[str, str]) -> bool:
     """Whether they are ours from before they had a namespace: all three that are always there, and each readable."""
     try:
         classes, arguments, config = (json.loads(metadata[key]) for key in _ALWAYS)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return False
     fields = {field.name for field in dataclasses.fields(InputConfig)}
     return (
@@ -127,6 +149,8 @@ def save_checkpoint(
     path: Path, model: nn.Module, *, num_classes: int, arguments: Mapping[str, Any], config: InputConfig, **more: str
 ) -> None:
     """Writes a model's weights as safetensors, with the metadata that `read_checkpoint` understands (`visionscope.*`).
+
+    Equal weights and metadata give equal bytes.
 
     Args:
         path: the file; it appears under its name only when it is complete and on the disk.
@@ -147,11 +171,18 @@ def save_checkpoint(
     if official.settled(model) is not None:
         own["layer_norm_eps"] = repr(official.settled(model))
     metadata = {_NAMESPACE + key: value for key, value in own.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(_unshared(model.state_dict()), partial, metadata)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    content = save(_unshared(model.state_dict()), metadata)
+    write_whole(path, functools.partial(_write_sorted, content))
+
+
+def _write_sorted(content: bytes, file: BinaryIO) -> None:
+    """Writes a safetensors file with its header in order; the library's own is another in each process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
+    file.write(len(header).to_bytes(8, "little"))
+    file.write(header)
+    file.write(memoryview(content)[end:])
 
 
 def _unshared(state: Mapping[str, Tensor]) -> State:

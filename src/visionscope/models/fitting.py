@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from visionscope.core.finite import check_finite
+from visionscope.core.printable import quoted
 from visionscope.errors import ConfigError
 from visionscope.models import official
 from visionscope.models.checkpoint import Checkpoint
@@ -112,6 +114,7 @@ def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None
         name: (tuple(found.state[name].shape), tuple(own.shape)) for name, own in wanted.items() if name in found.state
     }
     wrong = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    _check_kinds(checkpoint, found.state, model)
     # torch itself reads the names of older forms (weight_norm), and starts counters that old files don't have.
     result = model.load_state_dict({name: value for name, value in found.state.items() if name not in wrong}, False)
     missing = [name for name in result.missing_keys if name not in wrong]
@@ -125,10 +128,26 @@ def fit(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None = None
         listed = "; ".join(_some(word, names) for word, names in problems if names)
         advice = _advice(checkpoint, found, missing, wrong, wanted)
         raise ConfigError(f"checkpoint {checkpoint.path} does not fit the model{where}: {listed}{advice}")
+    check_finite(model, f"checkpoint {checkpoint.path}")
     epsilon = checkpoint.layer_norm_eps
     epsilon = official.layer_norm_eps(found.original) if epsilon is None else epsilon
     official.settle(model, epsilon)
     return Fit(note=_note(checkpoint, found, rivals), layer_norm_eps=epsilon)
+
+
+def _check_kinds(checkpoint: Checkpoint, state: State, model: nn.Module) -> None:
+    """Refuses numbers that would become others in the network's type: integers of quantised weights, complex ones."""
+    parameters = dict(model.named_parameters())
+    for name, own in model.state_dict().items():
+        given = state.get(name)
+        if given is None or not own.is_floating_point():
+            continue
+        if given.is_complex() or (name in parameters and not given.is_floating_point()):
+            kind, wanted = (str(one.dtype).removeprefix("torch.") for one in (given, own))
+            raise ConfigError(
+                f"checkpoint {checkpoint.path} does not fit the model: {quoted(name)} holds {kind} numbers instead of "
+                f"{wanted}; save the weights as they were before quantisation"
+            )
 
 
 def _aligned(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None) -> tuple[_Aligned, tuple[str, ...]]:

@@ -1,16 +1,26 @@
-"""The Hugging Face hub, asked once whether it is there at all."""
+"""The Hugging Face hub, asked once whether it is there at all, and what its models may ask for."""
 
 from __future__ import annotations
 
 import functools
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 
+from visionscope.core.files import open_regular, read_regular
+from visionscope.core.printable import printable, quoted
+from visionscope.errors import ConfigError
+from visionscope.models.spec import LOADING
+
 _TIMEOUT = 5.0  # seconds
+_LARGEST_CONFIG = 2**24  # bytes
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
 @functools.cache
@@ -39,3 +49,63 @@ def cache_alone_when_offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def check_files(place: Path) -> None:
+    """Looks at the files of a model that the library is about to open: a pipe or a device it would wait for.
+
+    Args:
+        place: a folder, a configuration file, or what is neither.
+
+    Raises:
+        OSError: for what is no regular file, or too large; `strerror` tells what it is.
+        ValueError: for a configuration that is no JSON.
+    """
+    beside = [place / "preprocessor_config.json", place / "processor_config.json"]
+    weights = (
+        [*place.glob("*.safetensors"), *place.glob("*.bin"), *place.glob("*.index.json")] if place.is_dir() else []
+    )
+    for path in [place / "config.json", *beside] if place.is_dir() else [place]:
+        if path.exists():
+            json.loads(read_regular(path, _LARGEST_CONFIG))
+    for path in weights:
+        open_regular(path).close()
+
+
+def check_config(name: str, content: Any) -> None:
+    """Refuses a configuration that brings code, or has timm read files.
+
+    Args:
+        name: of the model, for errors.
+        content: of its `config.json`.
+
+    Raises:
+        ConfigError: naming what it asks for.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"hf:{name}: its configuration must be a JSON object; got a {type(content).__name__}")
+    inside: list[Any] = [content]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, dict) and one.get("auto_map"):
+            raise ConfigError(
+                f"hf:{name}: its configuration names code of its own, {quoted(one['auto_map'])}, which is never run; "
+                "where you trust it, name a function that returns the network: path/to/file.py:FUNCTION"
+            )
+        inside.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+    given = content.get("model_args")
+    loading = next((key for key in LOADING if isinstance(given, dict) and key in given), None)
+    if loading or ":" in str(content.get("architecture", "")):
+        found = f"model_args.{loading}" if loading else f"architecture={quoted(content['architecture'])}"
+        raise ConfigError(f"hf:{name}: its configuration asks for {found}, which a configuration may not set")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's error; one that advises to run a file's code is not for users.
+
+    Args:
+        error: of any library.
+    """
+    line = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+    line = "it needs code of its own, which is never run" if "trust_remote_code" in str(error) else str(line)
+    return printable(line)[:300] or type(error).__name__

@@ -13,17 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from visionscope.core.finite import check_finite
 from visionscope.core.inputs import channels_taken
 from visionscope.core.modes import evaluate
+from visionscope.core.printable import printable, quoted
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.builders import BUILDERS, Built, torchvision_names
 from visionscope.models.checkpoint import Checkpoint, read_checkpoint
 from visionscope.models.fitting import fit, head_size
+from visionscope.models.foreign_arguments import check_foreign
 from visionscope.models.identity import entries
 from visionscope.models.preprocessing import given_parts, input_config
 from visionscope.models.spec import ModelSpec, parse_spec
 from visionscope.models.surgery import change_blocks, changes_text
+
+_LARGEST_SEED = 2**63 - 1  # that torch takes without a sign
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,15 +90,19 @@ def load_model(
             nothing says them.
 
     Raises:
-        ConfigError: for an unknown name, arguments that the architecture refuses, weights that can't be had or don't
-            fit, or an input configuration with a part missing or out of range.
+        ConfigError: for an unknown name, arguments that the architecture refuses or that a file may not set, weights
+            that can't be had, don't fit or hold NaN or infinity, a seed that torch doesn't take, or an input
+            configuration with a part missing or out of range.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     if spec.others:
         raise ConfigError(f"{spec.label}: names {1 + len(spec.others)} files, an ensemble; one network is needed here")
     given = given_parts(size, mean, std)
     builder = BUILDERS[spec.source]
+    _check_seed(random_weights)
     stored = read_checkpoint(spec.checkpoint) if spec.checkpoint else None
+    if stored:
+        check_foreign(stored.path, {key: own for key, own in stored.arguments.items() if key not in spec.arguments})
     arguments = {**stored.arguments, **spec.arguments} if stored else dict(spec.arguments)
     complete = dataclasses.replace(spec, arguments=dict(arguments))
 
@@ -125,6 +134,8 @@ def load_model(
     else:
         built, weights = _pretrained(spec, build), "pretrained"
     evaluate(built.model)
+    digest = state_digest(built.model, built.architecture)
+    check_finite(built.model, spec.label)
     return LoadedModel(
         model=built.model,
         label=spec.label,
@@ -133,9 +144,16 @@ def load_model(
         architecture=built.architecture,
         input=input_config(spec.text, _source_parts(spec, built, stored, given), given, normalised=normalised),
         num_classes=built.num_classes,
-        digest=state_digest(built.model, built.architecture),
+        digest=digest,
         fraction=stored.fraction if stored else None,
     )
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed <= _LARGEST_SEED:
+        raise ConfigError(
+            f"random_weights: must be a whole number from 0 to {_LARGEST_SEED}; got {quoted(seed)}, take 0"
+        )
 
 
 def _source_parts(
@@ -194,7 +212,7 @@ def _pretrained(spec: ModelSpec, build: Callable[..., Built]) -> Built:
             raise
         except Exception as error:  # hub clients raise errors of many libraries
             build(0)  # raises the better error where the arguments are at fault
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = printable(str(error).strip().partition("\n")[0])[:300] or type(error).__name__
     name = dataclasses.replace(spec, checkpoint=None).text
     raise ConfigError(
         f"{name}: there are no pretrained weights to be had ({reason}); "

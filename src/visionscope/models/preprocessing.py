@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
+from visionscope.core.printable import printable, quoted
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 
 _COLOURS = ("red", "green", "blue")
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
+_LARGEST = 8_192  # pixels along a side
+_MOST_CHANNELS = 65_536
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's numbers, as Hugging Face's files have them
 
 
@@ -23,8 +29,9 @@ def given_parts(
         std: per channel.
     """
     pair = (size, size) if isinstance(size, int) else size
-    parts = {"size": pair, "mean": mean, "std": std}
-    return {key: tuple(value) for key, value in parts.items() if value is not None}
+    parts = {key: tuple(value) for key, value in {"size": pair, "mean": mean, "std": std}.items() if value is not None}
+    _check("model", parts)
+    return parts
 
 
 def input_config(
@@ -47,6 +54,7 @@ def input_config(
         ConfigError: when a part is missing or out of range.
     """
     parts = {**source, **given}
+    _check(model, parts)
     channels = parts.pop("channels", None) or len(parts.get("mean", _COLOURS))
     for key in ("mean", "std"):
         parts[key] = _per_channel(key, parts.get(key), channels, is_given=key in given)
@@ -58,16 +66,43 @@ def input_config(
             f"{model}: the model doesn't say how it wants its images; give {' '.join(missing)}, "
             "or set pretrained_cfg on the function"
         )
-    if len(parts["size"]) != 2 or min(parts["size"]) < 1:
-        raise ConfigError(f"--size must be one or two positive numbers of pixels; got {parts['size']}")
     for key in ("mean", "std"):
         if len(parts[key]) != channels:
             number = {1: "one number, the network's images are grey", 3: "three numbers, one per colour channel"}
             rule = number.get(channels, f"one number, or {channels}, one per channel")
-            raise ConfigError(f"--{key} must be {rule}; got {parts[key]}")
+            raise ConfigError(f"--{key} must be {rule}; got {quoted(parts[key])}")
     if min(parts["std"]) <= 0:
-        raise ConfigError(f"--std must be positive; got {parts['std']}")
+        raise ConfigError(f"--std must be positive; got {quoted(parts['std'])}")
     return InputConfig(**parts)
+
+
+def _check(model: str, parts: Mapping[str, Any]) -> None:
+    """Refuses parts that no image can have; some come from files of others."""
+    size = parts.get("size")
+    if size is not None and not (_are_numbers(size, numbers.Integral) and len(size) == 2 and min(size) > 0):
+        raise ConfigError(f"{model}: --size must be one or two positive numbers of pixels; got {quoted(size)}")
+    if size is not None and max(size) > _LARGEST:
+        raise ConfigError(f"{model}: --size must be at most {_LARGEST:,} pixels along a side; got {quoted(size)}")
+    for key in ("mean", "std"):
+        values = parts.get(key)
+        if values is not None and not (_are_numbers(values, numbers.Real) and len(values)):
+            raise ConfigError(f"{model}: --{key} must be finite numbers; got {quoted(values)}")
+    channels = parts.get("channels")
+    if channels is not None and not (_are_numbers((channels,), numbers.Integral) and 0 <= channels <= _MOST_CHANNELS):
+        raise ConfigError(f"{model}: its images must have from 1 to {_MOST_CHANNELS} channels; got {quoted(channels)}")
+    crop = parts.get("crop", 1.0)
+    if not (_are_numbers((crop,), numbers.Real) and 0 < crop <= 1):
+        raise ConfigError(f"{model}: the share of the centre crop must be above 0 and at most 1; got {quoted(crop)}")
+    interpolation = parts.get("interpolation", "bicubic")
+    if interpolation not in _INTERPOLATIONS:
+        rule = f"one of {', '.join(_INTERPOLATIONS)}"
+        raise ConfigError(f"{model}: the interpolation must be {rule}; got {quoted(interpolation)}")
+
+
+def _are_numbers(values: Any, kind: Any) -> bool:
+    return isinstance(values, (tuple, list)) and all(
+        isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(float(value)) for value in values
+    )
 
 
 def _per_channel(
@@ -92,17 +127,20 @@ def parts_of(config: Mapping[str, Any]) -> dict[str, Any]:
         config: with any of `input_size` (channels, height, width), `mean`, `std`, `interpolation`, `crop_pct`.
     """
     parts: dict[str, Any] = {}
-    if config.get("input_size") is not None:
-        parts["size"] = tuple(config["input_size"])[-2:]
-        if len(config["input_size"]) > 2:
-            parts["channels"] = int(config["input_size"][0])
-    for key in ("mean", "std"):
-        if config.get(key) is not None:
-            parts[key] = tuple(config[key])
-    if config.get("interpolation") in ("bicubic", "bilinear", "nearest"):
-        parts["interpolation"] = config["interpolation"]
-    if config.get("crop_pct"):
-        parts["crop"] = float(config["crop_pct"])
+    try:
+        if config.get("input_size") is not None:
+            parts["size"] = tuple(config["input_size"])[-2:]
+            if len(config["input_size"]) > 2:
+                parts["channels"] = int(config["input_size"][0])
+        for key in ("mean", "std"):
+            if config.get(key) is not None:
+                parts[key] = tuple(config[key])
+        if config.get("interpolation") in _INTERPOLATIONS:
+            parts["interpolation"] = config["interpolation"]
+        if config.get("crop_pct"):
+            parts["crop"] = float(config["crop_pct"])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"pretrained_cfg: it can't be read: {printable(str(error))[:200]}") from error
     return parts
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.finite import check_finite
 from visionscope.core.objective import Objective
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import to_table
@@ -175,6 +176,7 @@ def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
     if isinstance(model, nn.Module):
         check_ready(model)
+        check_finite(model, type(model).__name__)
         return model, None
     check_model(model)
     loaded = load_subject(model)
