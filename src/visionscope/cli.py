@@ -1,11 +1,21 @@
 """The command line: one line of help per command, one line on stderr for whatever is wrong."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from visionscope.commands import COMMANDS
+from visionscope.core.terminal import escape_what_streams_lack, say, tell
 from visionscope.errors import ConfigError, VisionscopeError, nearest
 from visionscope.flags import Parser
+
+_USAGE = (
+    "usage: visionscope COMMAND ...",
+    "",
+    "Shows what every block of a vision model does to its feature maps.",
+    "",
+    "commands; each has its own --help:",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,13 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    escape_what_streams_lack()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken files, which we tell of ourselves
     try:
         return _run(given)
     except VisionscopeError as error:
-        print(f"visionscope: {' '.join(str(error).split())}", file=sys.stderr)
+        tell(f"visionscope: {error}")
         return 2
     except KeyboardInterrupt:
-        print("visionscope: stopped", file=sys.stderr)
+        tell("visionscope: stopped")
         return 130
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
@@ -42,10 +54,10 @@ def _run(given: list[str]) -> int:
         parser = Parser(prog=f"visionscope {name}", description=command.help)
         command.flags(parser)  # no other command's flags are made
         return command.run(parser.parse_args(rest))
-    print("usage: visionscope COMMAND ...\n\nShows what every block of a vision model does to its feature maps.\n")
-    print("commands; each has its own --help:")
+    for line in _USAGE:
+        say(line)
     for known, command in COMMANDS.items():
-        print(f"  {known:<12}{command.help}")
+        say(f"  {known:<12}{command.help}")
     return 0
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from visionscope.building.placement import Placement
-from visionscope.commands.output import wide_console
 from visionscope.core.files import user_path
 from visionscope.core.rules import SEEDS, values_of
+from visionscope.core.terminal import say, show_table
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
@@ -69,18 +67,17 @@ def harmonize(parsed: Namespace) -> int:
     plan = plan_harmonize(loaded.model, placement, input_size=size)
     changed = carry_out(loaded.model, plan, seed=parsed.seed or 0)
     networks = {"before": loaded.model, "after": changed}
-    console = wide_console()
-    console.print(_plan_table(loaded.label, plan))
+    show_table(loaded.label, _PLAN_COLUMNS, _plan_rows(plan))
     counted = {name: costs(network, size, channels) for name, network in networks.items()}
     measured = throughput(networks, size, channels, batch=parsed.batch or _BATCH.default, device=device)
-    console.print(_cost_table(counted, measured))
-    console.print(_conditions(measured["before"], size), highlight=False)
+    show_table("", ("", "before", "after", "after / before"), _cost_rows(counted, measured))
+    say(_conditions(measured["before"], size))
     if out is None:
-        sys.stdout.write("Nothing is written without --out; the plan is the same with any weights.\n")
+        say("Nothing is written without --out; the plan is the same with any weights.")
         return 0
     _write(out, changed, loaded)
     fresh = ", ".join(change.path for change in plan.changes) or "no block"
-    sys.stdout.write(f"{out}: {loaded.weights}; new weights in {fresh}. Load it as {_spec_of(loaded)}@{out}\n")
+    say(f"{out}: {loaded.weights}; new weights in {fresh}. Load it as {_spec_of(loaded)}@{out}")
     return 0
 
 
@@ -130,11 +127,13 @@ def _checked_out(text: str | None) -> Path | None:
     return out
 
 
-def _plan_table(label: str, plan: HarmonizePlan) -> Table:
-    table = Table("stage", "grid", "channels", "before", "after", "heads", "channels per head", "window", title=label)
+_PLAN_COLUMNS = ("stage", "grid", "channels", "before", "after", "heads", "channels per head", "window")
+
+
+def _plan_rows(plan: HarmonizePlan) -> Iterator[tuple[str, ...]]:
     for number, stage in enumerate(plan.stages, start=1):
         attention = (str(stage.num_heads), str(stage.head_dim), f"{stage.window_size}x{stage.window_size}")
-        table.add_row(
+        yield (
             str(number),
             "x".join(map(str, stage.grid)),
             str(stage.channels),
@@ -142,7 +141,6 @@ def _plan_table(label: str, plan: HarmonizePlan) -> Table:
             _order(stage.after),
             *(attention if "msa" in stage.after else ("-",) * 3),
         )
-    return table
 
 
 def _order(kinds: tuple[str, ...]) -> str:
@@ -160,8 +158,7 @@ def _conditions(measured: Throughput, size: tuple[int, int]) -> str:
     )
 
 
-def _cost_table(counted: dict[str, Costs], measured: dict[str, Throughput]) -> Table:
-    table = Table("", "before", "after", "after / before")
+def _cost_rows(counted: dict[str, Costs], measured: dict[str, Throughput]) -> Iterator[tuple[str, ...]]:
     rows = (
         ("parameters, million", [item.parameters / 1e6 for item in counted.values()]),
         ("GMACs of an image", [item.gmacs for item in counted.values()]),
@@ -169,8 +166,7 @@ def _cost_table(counted: dict[str, Costs], measured: dict[str, Throughput]) -> T
         ("training step, images/s", [item.training for item in measured.values()]),
     )
     for name, (before, after) in rows:
-        table.add_row(name, _figure(before), _figure(after), f"{after / before:.2f}" if before else "-")
-    return table
+        yield name, _figure(before), _figure(after), f"{after / before:.2f}" if before else "-"
 
 
 def _figure(value: float) -> str:

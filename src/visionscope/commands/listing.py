@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from visionscope.commands.output import wide_console
+from visionscope.core.terminal import say, show_table
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
 
     from visionscope.core.types import Point
 
+_POINT_COLUMNS = ("name", "kind", "stage", "depth", "grid", "channels", "layout", "prefix tokens")
 _SOURCE = Value(str | None, Rule(choices=SOURCES))
 
 
@@ -39,7 +37,8 @@ def models(parsed: Namespace) -> int:
         names = tuple(name for name in names if (name.split(":")[0] if ":" in name else "timm") == parsed.source)
     if not names:
         raise ConfigError(f"pattern: no listed model matches {parsed.pattern!r}; any Hugging Face model is hf:NAME")
-    sys.stdout.write("".join(f"{name}\n" for name in names))
+    for name in names:
+        say(name)
     return 0
 
 
@@ -70,30 +69,27 @@ def points(parsed: Namespace) -> int:
     if parsed.json:
         unwatched = [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched]
         content = {"points": [dataclasses.asdict(point) for point in points], "unwatched": unwatched}
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        for line in json.dumps(content, indent=1).splitlines():
+            say(line)
         return 0
-    console = wide_console()
-    console.print(_points_table(loaded.label, points))
+    show_table(loaded.label, _POINT_COLUMNS, map(_point_row, points))
     if traced.unwatched:
-        console.print(f"{len(traced.unwatched)} sums or outputs could not be watched and are left out:")
+        say(f"{len(traced.unwatched)} sums or outputs could not be watched and are left out:")
         for missing in traced.unwatched:
-            console.print(f"  {missing.name}: {missing.reason}", highlight=False, markup=False)
+            say(f"  {missing.name}: {missing.reason}")
     else:
-        console.print("Everything that was seen can be watched.")
+        say("Everything that was seen can be watched.")
     return 0
 
 
-def _points_table(label: str, points: tuple[Point, ...]) -> Table:
-    table = Table("name", "kind", "stage", "depth", "grid", "channels", "layout", "prefix tokens", title=label)
-    for point in points:
-        table.add_row(
-            point.name,
-            point.kind.value,
-            str(point.stage),
-            f"{point.depth:.3f}",
-            "x".join(map(str, point.grid)),
-            str(point.channels),
-            point.layout,
-            str(point.prefix_tokens),
-        )
-    return table
+def _point_row(point: Point) -> tuple[str, ...]:
+    return (
+        point.name,
+        point.kind.value,
+        str(point.stage),
+        f"{point.depth:.3f}",
+        "x".join(map(str, point.grid)),
+        str(point.channels),
+        point.layout,
+        str(point.prefix_tokens),
+    )

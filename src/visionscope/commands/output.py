@@ -1,31 +1,21 @@
-"""Where commands write, how they tell what failed, and how they end when they are stopped."""
+"""How commands tell what failed, and how they end when they are stopped."""
 
 from __future__ import annotations
 
 import dataclasses
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rich.console import Console
-
 from visionscope.core.files import user_path
-from visionscope.core.printable import printable
+from visionscope.core.terminal import tell
 from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from visionscope.core.failures import Failure
-
-_WIDE = 250
-
-
-def wide_console() -> Console:
-    """A console as wide as the terminal; wide enough for any table where the output is no terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
 def folder_of(parameter: str, text: str) -> Path:
@@ -58,8 +48,7 @@ def tell_failures(failures: Sequence[Failure]) -> int:
         alike.setdefault((failure.diagnostic, failure.label, failure.message + alone), []).append(failure)
     for first, *others in alike.values():
         more = f" and {len(others)} more" if others else ""
-        text = printable(dataclasses.replace(first, part=first.part + more).text)
-        sys.stderr.write(f"visionscope: failed: {text}\n")
+        tell(f"visionscope: failed: {dataclasses.replace(first, part=first.part + more).text}")
     return 1 if failures else 0
 
 

@@ -7,15 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from visionscope.commands.output import exit_code, folder_of, stoppable, tell_failures, wide_console
+from visionscope.commands.output import exit_code, folder_of, stoppable, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.files import user_path
-from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
+from visionscope.core.terminal import ask, interrupted, say, show_table, tell
 from visionscope.core.types import SPAN
 from visionscope.errors import ConfigError, StoreError
 from visionscope.flags import Parser, add_study_flag, add_study_flags
@@ -74,7 +70,7 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
     except KeyboardInterrupt as stop:
         studies = read_studies(user_path("out", study.out))
         on = f"Go on with: {studies[0].command}" if studies else "The same command starts again."
-        sys.stderr.write(f"\nStopped; finished parts are kept. {on}\n")
+        interrupted(f"Stopped; finished parts are kept. {on}")
         return exit_code(stop)
 
 
@@ -85,7 +81,7 @@ def _computed(study: Study, parsed: Namespace) -> int:
     planned = plan(study)
     for subject in planned:
         for name, reason in subject.skipped:
-            sys.stderr.write(f"visionscope: left out: {name} of {printable(reason)}\n")
+            tell(f"visionscope: left out: {name} of {reason}")
     everything = len(study.only) > 1 and study.only == diagnostic_names()
     if parsed.dry_run or (everything and not parsed.yes):
         outlooks = _outlooks(study, planned)
@@ -94,12 +90,12 @@ def _computed(study: Study, parsed: Namespace) -> int:
             return 0
         _ask(sum(outlook.seconds for outlook in outlooks))
     run = run_planned(study, planned, note=_note)
-    sys.stdout.write(f"{run.page}\n")
+    say(f"{run.page}")
     return tell_failures(run.failures)
 
 
 def _note(line: str) -> None:
-    sys.stderr.write(f"visionscope: note: {line}\n")
+    tell(f"visionscope: note: {line}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +130,7 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
     from visionscope.running.measuring import memory_warning, missing_of
     from visionscope.running.plan import device_of
 
-    console, store = wide_console(), Store(user_path("out", study.out))
-    table = Table(
-        "model", "diagnostic", "job", "data", "parts", "done", "images", title=f"{study.data}, {study.precision}"
-    )
+    store, rows = Store(user_path("out", study.out)), []
     for outlook in outlooks:
         missing = missing_parts(outlook.planned, store)
         for job in outlook.planned.jobs:
@@ -145,48 +138,48 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
             left = len(missing_of(job, store)) if measured else sum(job in jobs for jobs in missing.values())
             count, data = len(job.parts), job.record["data"]
             names = (outlook.planned.subject.label, job.diagnostic.name, job.record["job"][:12], data_text(data))
-            table.add_row(*names, str(count), str(count - left), str(data["images"]))
-    console.print(table)
+            rows.append((*names, str(count), str(count - left), str(data["images"])))
+    columns = ("model", "diagnostic", "job", "data", "parts", "done", "images")
+    show_table(f"{study.data}, {study.precision}", columns, rows)
     for outlook in outlooks:
-        _say_cost(console, outlook)
+        _say_cost(outlook)
         for job, prospect in outlook.prospects:
             line = memory_warning(job, prospect.cost, device_of(study.device)) if prospect.cost else ""
-            sys.stderr.write(f"visionscope: warning: {line}\n" if line else "")
+            if line:
+                tell(f"visionscope: warning: {line}")
     total = sum(outlook.seconds for outlook in outlooks)
-    console.print(f"in total about {_duration(total)}; nothing was computed", highlight=False)
+    say(f"in total about {_duration(total)}; nothing was computed")
 
 
-def _say_cost(console: Console, outlook: _Outlook) -> None:
+def _say_cost(outlook: _Outlook) -> None:
     from visionscope.running.execute import LONG_PART_SECONDS
     from visionscope.running.measuring import size_text
 
     label, estimate = outlook.planned.subject.label, outlook.estimate
     long = f"{label}: one part takes more than 10 minutes; a stop can lose that much"
     if estimate is None:
-        console.print(f"{label}: cost unknown, its first images can't be measured", highlight=False)
+        say(f"{label}: cost unknown, its first images can't be measured")
     elif outlook.planned.observing:
         line = f"{label}: {estimate.images} images left, about {_duration(estimate.seconds)}"
-        console.print(f"{line} ({estimate.seconds_per_image * 1000:.0f} ms per image)", highlight=False)
+        say(f"{line} ({estimate.seconds_per_image * 1000:.0f} ms per image)")
         if estimate.seconds_per_image * min(SPAN, estimate.images) > LONG_PART_SECONDS:
-            console.print(long, highlight=False)
+            say(long)
     for job, prospect in outlook.prospects:
         about = "cost unknown" if prospect.seconds is None else f"about {_duration(prospect.seconds)}"
         memory = "" if prospect.cost is None else f", {size_text(prospect.cost.memory)} beside the model"
         left = f"{prospect.parts} part{'' if prospect.parts == 1 else 's'} left"
         line = f"{label}: {job.diagnostic.name}: {left}, {about}{memory}"
-        console.print(line, highlight=False)
+        say(line)
         if prospect.seconds and prospect.seconds / prospect.parts > LONG_PART_SECONDS:
-            console.print(long.replace(label, f"{label}: {job.diagnostic.name}", 1), highlight=False)
+            say(long.replace(label, f"{label}: {job.diagnostic.name}", 1))
 
 
 def _ask(seconds: float) -> None:
     if seconds <= ASK_SECONDS:
         return
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"All diagnostics take about {_duration(seconds)}. Start? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            return
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if is_terminal and ask(f"All diagnostics take about {_duration(seconds)}. Start?"):
+        return
     raise ConfigError(f"only: all takes about {_duration(seconds)}; name some diagnostics, or add --yes")
 
 
@@ -212,47 +205,38 @@ def status(parsed: Namespace) -> int:
             raise
         records, damaged = [], []
     states = [store.state(record) for record in records]
-    console = wide_console()
-    _list_states(console, store, states, studies)
+    _list_states(store, states, studies)
     for line in (*_troubles(states, damaged), "checked: every job.json and every part file was read"):
-        _say(console, line)
+        say(line)
     for line in _outlook(states, damaged, studies):
-        _say(console, line)
+        say(line)
     return 1 if damaged or any(state.unusable for state in states) else 0
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(Text(line), soft_wrap=True)
-
-
-def _list_states(console: Console, store: Store, states: Sequence[JobState], studies: Sequence[StudyFile]) -> None:
-    several = len(studies) > 1
-    table = Table(
-        "model", "diagnostic", "job", "done", "failed", "left", "images", title=Text(printable(str(store.run)))
-    )
-    if several:
-        table.add_column("study")
+def _list_states(store: Store, states: Sequence[JobState], studies: Sequence[StudyFile]) -> None:
+    several, rows = len(studies) > 1, []
     for state in states:
         record = state.record
         counts = (len(state.done), len(state.failed), len(state.left), record["data"]["images"])
-        cells = [printable(record["model"]["label"]), *state.name, *map(str, counts)]
+        cells = [record["model"]["label"], *state.name, *map(str, counts)]
         if several:
             cells.append(", ".join(study.name for study in studies if state.name in (study.jobs or ())) or "none")
         cells[2] = cells[2][:12]
-        table.add_row(*map(Text, cells))
-    console.print(table)
+        rows.append(cells)
+    columns = ("model", "diagnostic", "job", "done", "failed", "left", "images", *(("study",) if several else ()))
+    show_table(str(store.run), columns, rows)
 
 
 def _troubles(states: Sequence[JobState], damaged: Sequence[Damage]) -> Iterator[str]:
     for state in states:
-        label = printable(state.record["model"]["label"])
+        label = state.record["model"]["label"]
         for part, message in state.failed.items():
-            yield f"failed: {state.record['diagnostic']} of {label}, part {part}: {printable(message)}"
+            yield f"failed: {state.record['diagnostic']} of {label}, part {part}: {message}"
         for part, reason in state.unusable.items():
             where = f"{state.record['diagnostic']} of {label}, part {part}"
-            yield f"left: {where}: its file can't be used ({printable(reason)}); it is computed anew"
+            yield f"left: {where}: its file can't be used ({reason}); it is computed anew"
     for damage in damaged:
-        yield f"damaged: {printable(damage.name)}: job.json: {printable(damage.message)}"
+        yield f"damaged: {damage.name}: job.json: {damage.message}"
 
 
 def _outlook(states: Sequence[JobState], damaged: Sequence[Damage], studies: Sequence[StudyFile]) -> Iterator[str]:
@@ -309,5 +293,5 @@ def report(parsed: Namespace) -> int:
 
     names = [name.strip() for name in parsed.published.split(",") if name.strip()]
     written = write_report(folder_of("run", parsed.run), names)
-    sys.stdout.write(f"{written.path}\n")
+    say(f"{written.path}")
     return tell_failures(written.failures)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
 from visionscope.commands.output import tell_failures
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
+from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
 from visionscope.data.specs import find_data
 from visionscope.flags import Parser, meanings
 from visionscope.running.study import Study
@@ -54,16 +52,15 @@ def train(parsed: Namespace) -> int:
 
     try:
         with _Bar() as bar:
-            trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=_note, **given, **changes)
+            trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=tell, **given, **changes)
     except KeyboardInterrupt:
-        say(sys.stderr, "\nStopped. The same command goes on from the last minute.")
+        interrupted("Stopped. The same command goes on from the last minute.")
         return 130
     if _rank():  # of several processes the first one speaks
         return 0
     scores = trained.scores
     low, high = (100 * end for end in scores.top_1_interval)
     say(
-        sys.stdout,
         f"{scores.top_1:.1%} of {scores.images} test images right (95 % interval {low:.1f} to {high:.1f} %), "
         f"{scores.top_5:.1%} among five, NLL {scores.nll:.3f}; weights: {trained.checkpoint}",
     )
@@ -82,21 +79,11 @@ def demo(parsed: Namespace) -> int:
 
     from visionscope.demo import demo
 
-    shown = demo(out, seed=parsed.seed or 0, say=lambda line: say(sys.stderr, line))
+    shown = demo(out, seed=parsed.seed or 0, say=tell)
     for finding in shown.findings:
-        say(sys.stdout, f"* {finding}")
-    say(sys.stdout, f"The page: {shown.page}")
+        say(f"* {finding}")
+    say(f"The page: {shown.page}")
     return tell_failures(shown.failures)
-
-
-def say(stream: TextIO, line: str) -> None:
-    """Writes a line at once."""
-    stream.write(f"{line}\n")
-    stream.flush()
-
-
-def _note(line: str) -> None:
-    say(sys.stderr, line)
 
 
 def _rank() -> int:
@@ -110,14 +97,13 @@ class _Bar:
     """One bar on stderr with epoch, loss, images per second and the time left; silent where that is no terminal."""
 
     def __init__(self) -> None:
-        self._bars = Bars(
-            TextColumn("{task.description}"),
+        self._bars = bars(
+            TaskText("{task.description}"),
             BarColumn(bar_width=30),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty() or _rank() > 0,
+            TaskText("{task.fields[left]}"),
+            shown=_rank() == 0,
         )
         self._task = self._bars.add_task("reading images", total=1.0, left="")
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visionscope.core.printable import printable
 from visionscope.errors import VisionscopeError
 
 T = TypeVar("T")
@@ -133,7 +134,7 @@ def one_line(error: Exception) -> str:
     Args:
         error: any.
     """
-    text = " ".join(str(error).split())
+    text = printable(str(error))
     return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 

@@ -1,7 +1,6 @@
 """Computes what is missing: one forward pass per span of images for all observers, then what measures on its own."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from visionscope.core.failures import Failure
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.spans import span_of
+from visionscope.core.terminal import tell
 from visionscope.core.types import Cost, Observer, Point, Subject
 from visionscope.running.failures import failed, named
 from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of
@@ -171,7 +171,7 @@ def _costs(planned: Sequence[PlannedSubject], store: Store, device: torch.device
                 line = memory_warning(job, cost, device)
                 if line:
                     store.log(f"warning {line}")
-                    sys.stderr.write(f"visionscope: warning: {line}\n")
+                    tell(f"visionscope: warning: {line}")
     return costs
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
@@ -329,7 +330,7 @@ def _shared_record(study: Study, loaded: LoadedModel, subject: Subject, device: 
 
 def _data_record(study: Study, sample: Sample, input: InputConfig, augmentation: str | None) -> dict[str, Any]:
     return {
-        "spec": study.data,
+        "spec": printable(study.data),
         "split": sample.source.split,
         "augmentation": augmentation,
         "images": len(sample),

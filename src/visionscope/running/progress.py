@@ -1,13 +1,12 @@
 """What a person sees while a run goes on: one bar per job and one in total, on a terminal only."""
 
 import dataclasses
-import sys
 from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeElapsedColumn, TimeRemainingColumn
+
+from visionscope.core.terminal import TaskText, above, bars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +38,14 @@ class Progress:
     """
 
     def __init__(self, jobs: Iterable[Bar]) -> None:
-        self._bars = Bars(
-            TextColumn("{task.description}"),
+        self._bars = bars(
+            TaskText("{task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TaskText("{task.fields[unit]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TaskText("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
         )
         self._jobs = {bar.key: bar for bar in jobs}
         self._tasks = {
@@ -56,7 +53,7 @@ class Progress:
             for bar in self._jobs.values()
         }
         self._total = self._bars.add_task(
-            "[bold]total",
+            "total",
             total=sum(bar.amount * bar.passes for bar in self._jobs.values()),
             unit="images" if all(bar.unit == "images" for bar in self._jobs.values()) else "passes",
         )
@@ -86,7 +83,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line above the bars."""
-        self._bars.console.print(line, highlight=False) if not self._bars.disable else None
+        above(self._bars, line)
 
     def _start(self, task: TaskID) -> None:
         if not self._bars.tasks[task].started:
