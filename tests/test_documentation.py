@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 import visionscope as vs
 from visionscope.commands import COMMANDS
-from visionscope.config import Parser
 from visionscope.core import registry
+from visionscope.flags import Parser
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "extending.md"
@@ -52,8 +52,7 @@ def test_commands_parse(command: str) -> None:
         return
     parser = Parser()
     COMMANDS[name].flags(parser)
-    parsed = parser.parse_args(arguments)
-    assert parsed.as_dict()
+    assert vars(parser.parse_args(arguments))
 
 
 def test_there_are_commands_to_parse() -> None:

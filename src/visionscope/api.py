@@ -19,9 +19,10 @@ from visionscope.core.objective import Objective
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.models.load import load_model
 from visionscope.pages import write_report
+from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
 from visionscope.running.in_memory import check_model, measured, observed
-from visionscope.running.plan import PlannedSubject, device_of, plan
+from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
 from visionscope.running.studies import write_study
 from visionscope.running.study import Study

@@ -1,14 +1,25 @@
-"""The command line: one line of help per command, one line on stderr for whatever is wrong."""
+"""The command line: one line of help per command, one line on stderr for whatever is wrong.
 
+Exit codes: 0; 1 where parts or sections of the page failed, or where visionscope itself is wrong; 2 for an error that
+the user can act on; 130 after Ctrl-C, 143 after SIGTERM. A fault of visionscope's own is one line, too; with the
+environment variable VISIONSCOPE_DEBUG set, its traceback is shown.
+"""
+
+import errno
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 from visionscope.commands import COMMANDS
+from visionscope.commands.output import exit_code
 from visionscope.core.terminal import escape_what_streams_lack, say, tell
 from visionscope.errors import ConfigError, VisionscopeError, nearest
 from visionscope.flags import Parser
 
+DEBUG = "VISIONSCOPE_DEBUG"
 _USAGE = (
     "usage: visionscope COMMAND ...",
     "",
@@ -16,6 +27,10 @@ _USAGE = (
     "",
     "commands; each has its own --help:",
 )
+_OF_THE_DISK = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EPERM", "EMFILE", "ENFILE")
+}
+_LONGEST = 1000  # characters of a message; some list names to choose from
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,30 +40,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as on the command line; by default those of the process.
 
     Returns:
-        The exit code: 0; 1 where parts or sections of the page failed; 2 for an error that the user can act on; 130
-        after Ctrl-C.
+        The exit code, as the module's documentation lists them.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     escape_what_streams_lack()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken files, which we tell of ourselves
     try:
-        return _run(given)
-    except VisionscopeError as error:
-        tell(f"visionscope: {error}")
-        return 2
-    except KeyboardInterrupt:
-        tell("visionscope: stopped")
-        return 130
+        code = _ended(given)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as stop:
+        _tell("stopped")
+        return exit_code(stop)
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough.
-        sys.stderr.close()
+        # The reader of our output, such as `head`, has seen enough; nothing may be written at exit either.
+        _discard(sys.stdout)
         return 0
+    except Exception as error:
+        return _told(error)
+
+
+def _ended(given: list[str]) -> int:
+    try:
+        return _run(given)
+    except SystemExit as end:
+        if end.code in (None, 0):  # argparse's after --help
+            return 0
+        raise VisionscopeError(f"a network's or a library's own code ended the program (exit {end.code})") from end
 
 
 def _run(given: list[str]) -> int:
     name, *rest = given or ["--help"]
     if name not in COMMANDS and name not in ("-h", "--help"):
-        raise ConfigError(f"there is no command {name!r}.{nearest(name, COMMANDS)}")
+        raise ConfigError(f"there is no command {name[:80]!r}.{nearest(name[:80], COMMANDS)}")
     if name in COMMANDS:
         command = COMMANDS[name]
         parser = Parser(prog=f"visionscope {name}", description=command.help)
@@ -59,6 +84,49 @@ def _run(given: list[str]) -> int:
     for known, command in COMMANDS.items():
         say(f"  {known:<12}{command.help}")
     return 0
+
+
+def _told(error: Exception) -> int:
+    """Says in one line what went wrong, and returns the exit code."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    if isinstance(error, VisionscopeError):
+        _tell(str(error))
+        return 2
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        _tell(f"not enough memory; a smaller --batch or --size, or another --device, needs less ({error})")
+        return 2
+    if isinstance(error, RecursionError):
+        _tell("something that was given is nested too deeply")
+        return 2
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        _discard(sys.stdout)
+        _tell(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
+        return 2
+    hint = "" if os.environ.get(DEBUG) else f"; run it again with {DEBUG}=1 for the traceback"
+    _tell(f"this is a bug of visionscope's: {type(error).__name__}: {str(error)[: _LONGEST // 2]}{hint}")
+    return 1
+
+
+def _tell(message: str) -> None:
+    line = f"{message[:_LONGEST]}..." if len(message) > _LONGEST else message
+    with suppress(OSError, ValueError):  # nobody listens on stderr
+        tell(f"visionscope: {' '.join(line.split())}")
+
+
+def _open_streams() -> None:
+    """Puts something in the place of a stream that the caller closed, which is None then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _discard(stream: object) -> None:
+    """Lets what a stream still holds go nowhere, so that Python's own flush at exit finds no fault."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -145,6 +146,14 @@ class Parser(argparse.ArgumentParser):
         self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
         return super().format_help()
 
+    def print_help(self, file: Any = None) -> None:
+        """Writes the help page; a full disk is told, where argparse keeps quiet.
+
+        Args:
+            file: receives it; stdout by default.
+        """
+        (file or sys.stdout).write(self.format_help())
+
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print, in the words of the program.
 
@@ -173,7 +182,9 @@ class Parser(argparse.ArgumentParser):
         dotted = _DOTTED.fullmatch(flag) if self._of_diagnostics else None
         if not dotted:
             named = flag if flag.isprintable() and " " not in flag else repr(flag)
-            raise ConfigError(f"{named[:80]}: there is no such flag.{nearest(flag[:80], flags)}")
+            near = nearest(flag[:80], flags)
+            near = near if "Did you mean" in near else " --help lists them."
+            raise ConfigError(f"{named[:80]}: there is no such flag.{near}")
         if dotted[1] not in diagnostic_names():
             near = nearest(dotted[1], diagnostic_names())
             raise ConfigError(f"{flag}: there is no diagnostic {dotted[1]!r}.{near}")

@@ -13,8 +13,9 @@ from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import load_model
+from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
-from visionscope.running.plan import device_of, plan
+from visionscope.running.plan import plan
 from visionscope.running.store import Store
 from visionscope.running.study import Study
 

@@ -13,8 +13,9 @@ from reference.found_as_it_was import snapshot
 from visionscope.config import study_from
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, NotApplicableError, TraceError
+from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
-from visionscope.running.plan import device_of, job_digest, plan
+from visionscope.running.plan import job_digest, plan
 from visionscope.running.store import Store
 from visionscope.running.study import Study
 

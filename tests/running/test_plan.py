@@ -13,7 +13,8 @@ from visionscope.core.spans import span_of, spans_of
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.variance import Variance
 from visionscope.errors import ConfigError, NotApplicableError
-from visionscope.running.plan import device_of, job_digest, plan
+from visionscope.running.devices import device_of
+from visionscope.running.plan import job_digest, plan
 from visionscope.running.study import Study
 
 CNN, VIT = f"cnn={NETWORKS}:convolutions", f"vit={NETWORKS}:tokens"

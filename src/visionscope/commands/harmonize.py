@@ -59,7 +59,7 @@ def harmonize(parsed: Namespace) -> int:
     )
     from visionscope.building.harmonize import carry_out, plan_harmonize
     from visionscope.building.measure import costs, throughput
-    from visionscope.running.plan import device_of
+    from visionscope.running.devices import device_of
 
     device = device_of(parsed.device or "auto")
     loaded = _loaded(parsed, written=out is not None)

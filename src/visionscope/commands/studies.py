@@ -13,6 +13,8 @@ from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.terminal import ask, interrupted, say, show_table, tell
 from visionscope.core.types import SPAN
+from visionscope.core.values import Rule, Value
+from visionscope.data.published import LANDSCAPES
 from visionscope.errors import ConfigError, StoreError
 from visionscope.flags import Parser, add_study_flag, add_study_flags
 from visionscope.running.store import JobState, Store, data_text
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
     from visionscope.running.records import Damage
     from visionscope.running.study import Study
 
+_PUBLISHED = Value(tuple[str, ...], Rule(choices=LANDSCAPES, count=(0, len(LANDSCAPES)), distinct=True))
 ASK_SECONDS = 600.0
 
 
 def _how_flags(parser: Parser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="list the jobs and what they will cost; compute nothing")
-    parser.add_argument("--yes", action="store_true", help="start without asking, however long it takes")
+    parser.add_switch("--dry-run", "list the jobs and what they will cost; compute nothing")
+    parser.add_switch("--yes", "start without asking, however long it takes")
 
 
 def diagnose_flags(parser: Parser) -> None:
@@ -75,10 +78,16 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
 
 
 def _computed(study: Study, parsed: Namespace) -> int:
-    from visionscope.api import run_planned
+    from visionscope.running.devices import device_of
+
+    device_of(study.device)  # what is wrong is told before more libraries are imported than it needs
+
     from visionscope.running.plan import plan
 
     planned = plan(study)
+
+    from visionscope.api import run_planned
+
     for subject in planned:
         for name, reason in subject.skipped:
             tell(f"visionscope: left out: {name} of {reason}")
@@ -113,9 +122,9 @@ class _Outlook:
 
 
 def _outlooks(study: Study, planned: tuple[PlannedSubject, ...]) -> list[_Outlook]:
+    from visionscope.running.devices import device_of
     from visionscope.running.execute import estimate
     from visionscope.running.measuring import prospect
-    from visionscope.running.plan import device_of
 
     store, device = Store(user_path("out", study.out)), device_of(study.device)
     outlooks = []
@@ -126,9 +135,9 @@ def _outlooks(study: Study, planned: tuple[PlannedSubject, ...]) -> list[_Outloo
 
 
 def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
+    from visionscope.running.devices import device_of
     from visionscope.running.execute import missing_parts
     from visionscope.running.measuring import memory_warning, missing_of
-    from visionscope.running.plan import device_of
 
     store, rows = Store(user_path("out", study.out)), []
     for outlook in outlooks:
@@ -280,18 +289,16 @@ def _left(study: StudyFile, finished: set[JobName], unfinished: set[JobName], da
 def report_flags(parser: Parser) -> None:
     """Adds the flags of report."""
     run_folder_flags(parser)
-    parser.add_argument(
-        "--published",
-        default="",
-        help="the authors' landscapes by comma beside the run's: ViT-Ti, ResNet-50",
-    )
+    parser.add_value("--published", _PUBLISHED, "the authors' landscapes beside the run's")
 
 
 def report(parsed: Namespace) -> int:
     """Writes the page of a run."""
+    folder = folder_of("run", parsed.run)
+    Store(folder).readable_jobs()  # refuses what is no run folder before the page's libraries are imported
+
     from visionscope.pages import write_report
 
-    names = [name.strip() for name in parsed.published.split(",") if name.strip()]
-    written = write_report(folder_of("run", parsed.run), names)
+    written = write_report(folder, parsed.published or ())
     say(f"{written.path}")
     return tell_failures(written.failures)

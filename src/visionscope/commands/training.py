@@ -14,6 +14,7 @@ from visionscope.core.rules import values_of
 from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
 from visionscope.data.specs import find_data
 from visionscope.flags import Parser, meanings
+from visionscope.models.spec import parse_spec
 from visionscope.running.study import Study
 from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.terms import Terms
@@ -47,6 +48,11 @@ def train(parsed: Namespace) -> int:
     choose_recipe(Terms(**given).recipe, changes)  # what is wrong is told before torch is imported
     find_data(parsed.data)
     out = user_path("out", parsed.out or _OUT.default)
+
+    from visionscope.models.builders import check_known
+
+    spec = parse_spec(parsed.model)
+    check_known(spec.source, spec.name)  # before the libraries of training are imported, which takes as long as timm
 
     from visionscope.training.train import train as carry_out
 

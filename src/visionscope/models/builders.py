@@ -115,7 +115,22 @@ def _class_of(build: Callable[..., nn.Module]) -> type[nn.Module] | None:
     return None
 
 
-def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+def check_known(source: str, name: str) -> None:
+    """Checks that a library has a model of that name; builds nothing.
+
+    Args:
+        source: of a model spec; what is not `timm` or `torchvision` has no list of names.
+        name: of the model there.
+
+    Raises:
+        ConfigError: where it has none, with the nearest.
+    """
+    if source == "torchvision" and name not in torchvision_names():
+        raise ConfigError(
+            f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], torchvision_names())}"
+        )
+    if source != "timm":
+        return
     if not timm.is_model(name):
         raise ConfigError(
             f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} All: visionscope models"
@@ -124,6 +139,10 @@ def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tu
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
     if tag and tag not in tags:
         raise ConfigError(f"timm has no weights {quoted(tag)} for {name.partition('.')[0]}.{nearest(tag[:80], tags)}")
+
+
+def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
+    check_known("timm", name)
     config = timm.get_pretrained_cfg(name)
     if size and config and config.fixed_input_size:
         arguments = {"img_size": size[0] if size[0] == size[1] else size, **arguments}
@@ -144,10 +163,7 @@ def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tu
 
 
 def _build_torchvision(name: str, arguments: dict[str, Any], pretrained: bool, size: tuple[int, int] | None) -> Built:
-    if name not in torchvision_names():
-        raise ConfigError(
-            f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], torchvision_names())}"
-        )
+    check_known("torchvision", name)
     if size and name.startswith("vit_"):
         arguments = {"image_size": size[0], **arguments}
     weights = torchvision.models.get_model_weights(name).DEFAULT

@@ -20,6 +20,7 @@ from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
+from visionscope.running.devices import device_of
 from visionscope.running.readouts import Reading, readout_identity
 from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import now
@@ -105,23 +106,6 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
     _something_is_asked(study, planned)
     _every_name_was_found(study.points, planned)
     return tuple(planned)
-
-
-def device_of(name: str) -> torch.device:
-    """The device of that name; `auto` is the accelerator where there is one.
-
-    Raises:
-        ConfigError: when there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N that is there; got {name!r} ({reason})") from None
-    return device
 
 
 def check_precision(

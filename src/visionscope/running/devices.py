@@ -1,0 +1,22 @@
+"""Where networks run."""
+
+import torch
+
+from visionscope.errors import ConfigError
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name; `auto` is the accelerator where there is one.
+
+    Raises:
+        ConfigError: when there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N that is there; got {name!r} ({reason})") from None
+    return device
