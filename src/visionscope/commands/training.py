@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
-from visionscope.commands.output import tell_failures
+from visionscope.commands.output import exit_code, stoppable, tell_failures
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
@@ -57,11 +57,11 @@ def train(parsed: Namespace) -> int:
     from visionscope.training.train import train as carry_out
 
     try:
-        with _Bar() as bar:
+        with stoppable(), _Bar() as bar:
             trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=tell, **given, **changes)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         interrupted("Stopped. The same command goes on from the last minute.")
-        return 130
+        return exit_code(stop)
     if _rank():  # of several processes the first one speaks
         return 0
     scores = trained.scores

@@ -6,12 +6,14 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from visionscope.core.files import open_regular, sync_folder, write_whole
+from visionscope.core.refusals import advice
 from visionscope.errors import VisionscopeError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import LoadedModel
@@ -46,17 +48,26 @@ class Keeper:
         loaded: gives label, arguments and input configuration to the files of weights.
         classes: size of the head.
         writes: False for all processes but the first.
+        training: identity of the training; a state of another one is passed over.
         metadata: further metadata of the files of weights.
     """
 
     def __init__(
-        self, folder: Path, loaded: LoadedModel, classes: int, *, writes: bool = True, metadata: Mapping[str, str]
+        self,
+        folder: Path,
+        loaded: LoadedModel,
+        classes: int,
+        *,
+        writes: bool = True,
+        training: str = "",
+        metadata: Mapping[str, str],
     ) -> None:
         self.folder = folder
         self._loaded = loaded
         self._classes = classes
         self._writes = writes
-        self._metadata = dict(metadata)
+        self._training = training
+        self._metadata = {**metadata, "training": training}
         self._state: dict[str, Any] | None = None
 
     def path(self, name: str) -> Path:
@@ -102,19 +113,19 @@ class Keeper:
         if not self._writes:
             return
         path = self.folder / _RESUME
-        partial = path.with_name(f".{path.name}.partial")
-        state = {"position": dataclasses.asdict(position)} | {name: part.state_dict() for name, part in parts.items()}
-        try:
-            with partial.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
+        state = {"training": self._training, "position": dataclasses.asdict(position)}
+        state |= {name: part.state_dict() for name, part in parts.items()}
+
+        def write(file: BinaryIO) -> None:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if path.exists():  # only now that the new one is on the disk
                 path.replace(path.with_name(_BEFORE))
-            partial.replace(path)
-            _sync_folder(self.folder)
+
+        try:
+            write_whole(path, write)
         except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
-            partial.unlink(missing_ok=True)
             raise self._refused(path, error) from error
 
     def resume(self, parts: Mapping[str, Any]) -> Position | None:
@@ -129,9 +140,16 @@ class Keeper:
         state, self._state = self._state or self._read(), None
         if not state:
             return None
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-        return Position(**state["position"])
+        try:
+            for key, part in parts.items():
+                part.load_state_dict(state[key])
+            return Position(**state["position"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise VisionscopeError(
+                f"{self.folder / _RESUME}: its state does not fit this training ({line}); was it written by other "
+                f"versions of torch or timm? Move it and {_BEFORE} away to begin anew"
+            ) from error
 
     def step(self) -> int | None:
         """The step that `resume` will go on from; None where it will begin. What was read waits for `resume`."""
@@ -139,7 +157,11 @@ class Keeper:
         return int(self._state["position"]["step"]) if self._state else None
 
     def _read(self) -> dict[str, Any] | None:
-        return _read(self.folder / _RESUME) or _read(self.folder / _BEFORE)
+        for name in (_RESUME, _BEFORE):
+            state = _read(self.folder / name)
+            if state and state.get("training") == self._training:
+                return state
+        return None
 
     def last_good(self) -> str:
         """For errors: where the training can go on from."""
@@ -149,9 +171,7 @@ class Keeper:
         return "no state had been saved"
 
     def _refused(self, path: Path, error: Exception) -> VisionscopeError:
-        for leftover in self.folder.glob(".*.partial"):
-            leftover.unlink(missing_ok=True)
-        reason = str(error).strip().partition("\n")[0]
+        reason = advice(error) if isinstance(error, OSError) else str(error).strip().partition("\n")[0]
         return VisionscopeError(f"{path} can't be written ({reason}); {self.last_good()}")
 
 
@@ -161,7 +181,7 @@ def forget(folder: Path) -> None:
     Args:
         folder: of the training.
     """
-    _sync_folder(folder)
+    sync_folder(folder)
     for name in (_RESUME, _BEFORE):
         (folder / name).unlink(missing_ok=True)
 
@@ -169,21 +189,14 @@ def forget(folder: Path) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     """The state in a file, on the CPU; None where there is no file or a torn one."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise VisionscopeError(f"{path} can't be read ({error.strerror or error})") from error
+        raise VisionscopeError(f"{path} can't be read ({error.strerror or error}); move it away") from error
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception:  # what a torn file raises depends on where it is torn
         return None
-    return state
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return state if isinstance(state, dict) and isinstance(state.get("position"), dict) else None

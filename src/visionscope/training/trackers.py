@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import json
 import logging
 import os
@@ -13,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from visionscope.core.files import read_regular, write_whole
+from visionscope.core.refusals import advice
 from visionscope.errors import ConfigError, nearest
 
 _LOG = "log.csv"
+_MOST_BYTES = 2**28
 
 
 class Tracker(Protocol):
@@ -72,7 +76,8 @@ def open_trackers(
                 tracker.close()
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"--track: {name} can't be opened: {_line(error)}") from error
+            reason = f"{error.filename}: {advice(error)}" if isinstance(error, OSError) else _line(error)
+            raise ConfigError(f"--track: {name} can't be opened: {reason}") from error
     return opened
 
 
@@ -104,10 +109,9 @@ class _Csv:
         path = folder / _LOG
         header, rows = _rows(path) if resumed_at is not None and path.exists() else ([], [])
         kept = [header, *(row for row in rows if int(row[0]) <= (resumed_at or 0))] if header else []
-        draft = path.with_suffix(".tmp")
-        with draft.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(kept)
-        draft.replace(path)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(kept)
+        write_whole(path, text.getvalue().encode())
         self._columns = header
         self._file = path.open("a", newline="")
 
@@ -126,8 +130,8 @@ class _Csv:
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a log up to the first that was not written whole."""
-    with path.open(newline="", errors="replace") as file:
-        lines = [line for line in file if line.endswith("\n")]
+    text = read_regular(path, _MOST_BYTES).decode(errors="replace")
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     header, *rows = list(csv.reader(lines)) or [[]]
     if header[:1] != ["step"]:
         return [], []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -14,18 +13,18 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError, safe_open
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from visionscope.core.types import Batch
+from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source, open_source
-from visionscope.errors import ConfigError, VisionscopeError
-from visionscope.models.checkpoint import own_metadata
+from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
 from visionscope.training.feed import Feed, load_images, split_by_class
+from visionscope.training.folder import alone_in, finished, identity, write_settings
 from visionscope.training.images import Images, labels_of
 from visionscope.training.loop import fit
 from visionscope.training.networks import check_head, network_for
@@ -131,20 +130,23 @@ def train(
         fabric = _launched(chosen, devices, nodes)
         note = note if fabric.global_rank == 0 else lambda line: None
         loaded = network_for(spec, len(sources[0].classes), seed=seed, drop_path=chosen.drop_path, note=note)
-        settings = {"weights": loaded.digest, "data": data, "recipe": dataclasses.asdict(chosen), "seed": seed}
-        settings |= {"fraction": fraction, "same": same, "validation": validation, "processes": fabric.world_size}
-        settings["images"] = [len(source) for source in sources]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        folder = out / "train" / digest[:12]
-        finished = _finished(folder)
-        if finished:
+        settings: dict[str, Any] = {"weights": loaded.digest, "input": dataclasses.asdict(loaded.input)}
+        settings |= {"data digests": [source_digest(source) for source in sources]}
+        settings |= {"recipe": dataclasses.asdict(chosen), "seed": seed, "fraction": fraction, "same": same}
+        settings |= {"validation": validation, "processes": fabric.world_size}
+        training = identity(settings)
+        folder = out / "train" / training[:12]
+        scores = finished(folder, training)
+        if scores is not None:
             forget(folder)  # a kill may have come between the last weights and this
-            return finished
-        asked = {"model": spec, "recipe name": recipe, **settings, "precision": fabric.strategy.precision.precision}
-        if fabric.global_rank == 0:
-            _write(folder, json.dumps(asked, indent=1) + "\n")
-        job = _Job(fabric, chosen, loaded, sources, asked, folder, workers)
-        return job.run(track, report, note, save_seconds)
+            return _trained(folder, scores)
+        asked = {"model": spec, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
+        asked |= {**settings, "training": training, "precision": fabric.strategy.precision.precision}
+        with alone_in(folder, fabric):
+            if fabric.global_rank == 0:
+                write_settings(folder, asked)
+            job = _Job(fabric, chosen, loaded, sources, asked, folder, workers)
+            return job.run(track, report, note, save_seconds)
 
 
 class _Job:
@@ -218,6 +220,7 @@ class _Job:
             self._loaded,
             self._readout.columns,
             writes=first,
+            training=self._asked["training"],
             metadata={"trained": spec, "data": self._asked["data"], "asked": json.dumps(self._asked)},
         )
         network = self._loaded.model.train().to(memory_format=torch.channels_last)
@@ -306,23 +309,6 @@ class _Job:
 def _trained(folder: Path, scores: Scores) -> Trained:
     warm = folder / "warmup.safetensors"
     return Trained(checkpoint=folder / "last.safetensors", warm_up=warm if warm.exists() else None, scores=scores)
-
-
-def _finished(folder: Path) -> Trained | None:
-    """What a training left that has ended; None where it has not, or its last file is torn."""
-    try:
-        with safe_open(folder / "last.safetensors", "pt") as file:
-            return _trained(folder, Scores(**json.loads(own_metadata(file.metadata())["scores"])))
-    except (FileNotFoundError, SafetensorError):
-        return None
-
-
-def _write(folder: Path, text: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "train.json").write_text(text)
-    except OSError as error:
-        raise VisionscopeError(f"out: {folder} can't be written ({error.strerror})") from error
 
 
 def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
