@@ -221,7 +221,7 @@ def test_code_that_comes_with_a_model_is_never_run(
         ("preprocessor_config.json", b'{"size": {"height": "a", "width": 3}}', "--size must be"),
         ("preprocessor_config.json", b'{"image_mean": 3}', "how it wants its images can't be read"),
         ("preprocessor_config.json", b'{"image_mean": [NaN, NaN, NaN]}', "--mean must be finite numbers"),
-        ("preprocessor_config.json", b'{"size": 1000000000}', "--size must be at most 8,192 pixels along a side"),
+        ("preprocessor_config.json", b'{"size": 1000000000}', "--size must be at most 16,384 pixels along a side"),
     ],
 )
 def test_folders_with_damaged_files(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:

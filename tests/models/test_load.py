@@ -73,6 +73,35 @@ def test_the_user_says_otherwise() -> None:
     assert (config.size, config.mean, config.std) == ((48, 48), (0, 0.1, 0.2), (1, 2, 3))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**40])
+def test_seeds_that_no_generator_takes(seed: int) -> None:
+    with pytest.raises(ConfigError, match="random_weights: must be an integer from 0 to 4294967295; got "):
+        load_model("resnet_nano", random_weights=seed)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("vit_nano?embed_dim=999999", "vit_nano: its weights would need [0-9,]+ GiB, and this machine has"),
+        ("resnet50?base_width=1000000", "its weights would need|it needs more memory than there is"),
+        ("vit_nano?mlp_ratio=1e12", "its weights would need|it needs more memory than there is|overflow"),
+        ("x" * 150, r"timm has no model 'x+...x+'"),
+        ("timm:hf-hub:a/b", "timm has no model 'hf-hub:a/b'"),
+        ("timm:local-dir:/tmp", "timm has no model 'local-dir:/tmp'"),
+        ("resnet18." + "y" * 150, "timm has no weights 'y+...y+' for resnet18"),
+        ("torchvision:" + "z" * 150, "torchvision has no classification model 'z+...z+'"),
+        ("resnet18?act_layer=nope", "resnet18 can't be built with act_layer='nope': KeyError"),
+        ("resnet18?self=1", "its name fixes self"),
+        ("vit_nano?num_heads=0", "can't be built with num_heads=0: ZeroDivisionError"),
+    ],
+)
+def test_networks_that_there_cant_be(spec: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_model(spec, random_weights=0)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 900
+
+
 @pytest.mark.parametrize("size", [64, (32, 64)])
 def test_a_network_of_fixed_size_is_built_at_the_size_asked_for(size: Any) -> None:
     loaded = load_model("vit_nano", random_weights=0, size=size)

@@ -238,6 +238,43 @@ def test_a_class_is_no_network(tmp_path: Path) -> None:
         load(written(tmp_path, make="return Net"))
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("return torch.zeros(10**15)", r"failed with RuntimeError: it needs more memory than there is \(net.py, line"),
+        ("yield 3", "must return a torch.nn.Module; it returned generator"),
+        ("return 3", "must return a torch.nn.Module; it returned int"),
+        ("raise SystemExit", r"failed with SystemExit \(net.py, line"),
+        ("raise GeneratorExit('x')", "failed with GeneratorExit: x"),
+        ("m = Net(4); m.pretrained_cfg = {'input_size': 'abc'}; return m", "pretrained_cfg: it can't be read: "),
+        ("m = Net(4); m.pretrained_cfg = {'mean': 3}; return m", "pretrained_cfg: it can't be read: "),
+        ("m = Net(4); m.pretrained_cfg = {'mean': (float('nan'),) * 3}; return m", "--mean must be finite numbers"),
+        ("m = Net(4); m.pretrained_cfg = {'std': ('a',) * 3}; return m", "--std must be finite numbers"),
+        ("m = Net(4); m.pretrained_cfg = {'input_size': (3, 10**9, 10**9)}; return m", "--size must be at most 16,384"),
+        ("m = Net(4); m.pretrained_cfg = {'input_size': (3, -1, 5)}; return m", "--size must be one or two positive"),
+        (
+            "m = Net(4); m.pretrained_cfg = {'input_size': (10**9, 8, 8)}; return m",
+            "must have from 1 to 65536 channels",
+        ),
+        ("m = Net(4); m.pretrained_cfg = {'crop_pct': float('inf')}; return m", "the share of the centre crop must be"),
+        ("return Net(4).to('meta')", "weights are on the meta device"),
+        ("return nn.LazyLinear(3)", "has no shape yet"),
+        ("m = Net(4); m.conv.weight = nn.Parameter(torch.eye(3).to_sparse()); return m", "'conv.weight' is sparse"),
+        ("m = Net(4); m.conv.weight.data[0] = float('nan'); return m", "the parameter 'conv.weight' holds NaN"),
+    ],
+)
+def test_what_no_network_is(code: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_model(written(tmp_path, make=code), random_weights=0)
+    assert str(raised.value).isprintable()
+
+
+def test_a_coroutine_is_closed(tmp_path: Path) -> None:
+    spec = written(tmp_path, imports="WIDTH = 4\nasync def later(): return make()").replace(":make", ":later")
+    with pytest.raises(ConfigError, match="it returned coroutine"):
+        load(spec)
+
+
 def test_only_python_files_of_sane_size_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()

@@ -41,7 +41,7 @@ def image_like(model: nn.Module, shape: Sequence[int]) -> Tensor:
         return torch.empty(0, dtype=weights[0], device=device)
     tried = dict.fromkeys((*weights, *_TYPES))
     for kind in tried:
-        if _runs(model, torch.zeros(_FEW, *shape, dtype=kind, device=device)):
+        if _runs(model, shape, torch.empty(0, dtype=kind, device=device)):
             return torch.empty(0, dtype=kind, device=device)
     return torch.empty(0, dtype=weights[0], device=device)
 
@@ -60,8 +60,8 @@ def channels_taken(model: nn.Module, size: Sequence[int], declared: int | None =
     convolutions = (module.in_channels for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
     tried: list[int] = list(dict.fromkeys((*([declared] if declared else []), _COLOURS, *convolutions, *_FURTHER)))
     for channels in tried:
-        like = image_like(model, (channels, *size))
-        if _runs(model, torch.zeros(_FEW, channels, *size).to(like)):
+        shape = (channels, *size)
+        if _runs(model, shape, image_like(model, shape)):
             return channels
     return tried[0]
 
@@ -89,10 +89,10 @@ def place_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if home is None else home.device
 
 
-def _runs(model: nn.Module, images: Tensor) -> bool:
+def _runs(model: nn.Module, shape: Sequence[int], like: Tensor) -> bool:
     with torch.random.fork_rng(), torch.no_grad(), evaluation_mode(model):
         try:
-            model(images)
-        except Exception:  # models raise whatever they like where an image does not suit them
+            model(torch.zeros(_FEW, *shape).to(like))
+        except (Exception, SystemExit):  # models raise whatever they like where an image does not suit them
             return False
     return True

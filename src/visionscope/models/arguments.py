@@ -10,21 +10,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.printable import printable, quoted
+from visionscope.core.rules import MOST_PIXELS
 from visionscope.errors import ConfigError, nearest
 
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 _TWICE = re.compile(r"multiple values for (?:keyword )?argument '(\w+)'")
 _BOUNDS: dict[str, tuple[int | float, int | float]] = {
-    "num_classes": (0, 10_000_000),
-    "num_labels": (1, 10_000_000),
+    "num_classes": (0, 1_000_000),
+    "num_labels": (1, 1_000_000),
     **dict.fromkeys(("in_chans", "num_channels", "patch_size"), (1, 65_536)),
-    **dict.fromkeys(("img_size", "image_size"), (1, 8_192)),
+    **dict.fromkeys(("img_size", "image_size"), (1, MOST_PIXELS)),
     **dict.fromkeys(("depth", "depths", "layers", "num_layers", "num_hidden_layers"), (0, 10_000)),
     **dict.fromkeys(("num_heads", "num_attention_heads"), (0, 65_536)),
     **dict.fromkeys(("embed_dim", "embed_dims", "hidden_size", "hidden_sizes", "intermediate_size"), (1, 1_000_000)),
     **dict.fromkeys(("dim", "dims", "widths", "channels", "num_features", "stem_width"), (1, 1_000_000)),
     **dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"), (0.0, 1.0)),
 }
+_LONGEST_REASON = 300  # characters of what a constructor raised
 _PLAIN: tuple[tuple[type, tuple[type, ...]], ...] = (
     (bool, (bool, int)),  # 0 and 1 will do
     (int, (int,)),
@@ -136,8 +138,19 @@ def explained(
             check_types(start, kind, arguments)
         except ConfigError as refusal:
             return refusal
-    line = printable(str(error).strip().partition("\n")[0])[:300]
-    return ConfigError(f"{start}: {type(error).__name__}: {line}")
+    return ConfigError(f"{start}: {reason_of(error)}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a constructor failed, in one line: the error's type and the first line of its message.
+
+    Args:
+        error: what it raised.
+    """
+    line = printable(str(error).strip().partition("\n")[0])[:_LONGEST_REASON]
+    if isinstance(error, MemoryError) or "can't allocate memory" in line:
+        line = "it needs more memory than there is"
+    return f"{type(error).__name__}: {line}".rstrip(": ")
 
 
 def listed(arguments: Mapping[str, Any]) -> str:

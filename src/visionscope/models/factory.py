@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,11 +18,9 @@ from torch import nn
 from visionscope.core.files import user_path
 from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError, nearest
-from visionscope.models.arguments import check_arguments
+from visionscope.models.arguments import check_arguments, reason_of
 from visionscope.models.local_code import LocalCode, read_source
 from visionscope.models.preprocessing import parts_of
-
-_LONGEST_REASON = 300  # characters of what a user's code raised
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,8 @@ class Factory:
                 f"{self.name} must return a torch.nn.Module; it returned the class {model.__name__}, "
                 f"return {model.__name__}()"
             )
+        if inspect.iscoroutine(model):
+            model.close()  # it would warn that nobody awaited it
         if not isinstance(model, nn.Module):
             hint = "; return its .module()" if hasattr(model, "module") else ""
             raise ConfigError(f"{self.name} must return a torch.nn.Module; it returned {type(model).__name__}{hint}")
@@ -142,9 +143,8 @@ def _module(path: Path, source: bytes) -> ModuleType:
 
 def _reason(error: BaseException, code: LocalCode) -> str:
     """An error of the user's code in one line, with the line of it where that is not in the message."""
-    line = printable(str(error))[:_LONGEST_REASON]
-    if not isinstance(error, SyntaxError):
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if code.is_local(frame.filename)]
-        line += f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {line}"
+    if isinstance(error, SyntaxError):
+        return reason_of(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if code.is_local(frame.filename)]
+    return reason_of(error) + (f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else "")

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from visionscope.core.finite import check_finite
-from visionscope.core.printable import quoted
+from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError
 from visionscope.models import official
 from visionscope.models.checkpoint import Checkpoint
@@ -26,6 +26,7 @@ _BESIDE = re.compile(r"^(n_averaged$|(\w+_)?(criterion|loss(es)?(_fn|_func|_func
 _COUNTER = re.compile(r"(^|\.)num_batches_tracked$")
 _DEEPEST = 3  # parts of a prefix that is looked for without knowing the names behind it
 _LISTED = 3
+_LONGEST_SHOWN = 120  # characters of a name out of a file, with shapes
 _FIRST = 3  # of the network's names that a prefix must stand before
 
 
@@ -166,7 +167,7 @@ def _aligned(checkpoint: Checkpoint, model: nn.Module, convert: Convert | None) 
         return min([whole, *tried], key=lambda one: len(one.lacking)), ()
     raw = [one for one in complete if not _AVERAGE.search(one.prefix)] or complete
     if len(raw) > 1:
-        names = ", ".join(f"{checkpoint.path.name}#{one.prefix.rstrip('.')}" for one in raw)
+        names = ", ".join(f"{checkpoint.path.name}#{_shown(one.prefix.rstrip('.'))}" for one in raw[:_FIRST])
         raise ConfigError(f"checkpoint {checkpoint.path}: it holds several networks that fit; choose one: {names}")
     return raw[0], tuple(one.prefix for one in complete if one is not raw[0])
 
@@ -223,9 +224,9 @@ def _note(checkpoint: Checkpoint, found: _Aligned, rivals: tuple[str, ...]) -> s
     others = [*checkpoint.others, *(rival.rstrip(".") for rival in rivals)]
     left_out = [name for name in found.outside if not any(name.startswith(rival) for rival in rivals)]
     if others or _AVERAGE.search(place) or (found.prefix and left_out):
-        parts.append(place)
+        parts.append(_shown(place))
     if others:
-        parts.append(f"not {', '.join(others)}")
+        parts.append(f"not {', '.join(map(_shown, others))}")
     if left_out:
         parts.append(f"without {_some('of its tensors', left_out)}")
     return ", ".join(parts)
@@ -263,13 +264,19 @@ def _differing(given: tuple[int, ...], own: tuple[int, ...]) -> list[int]:
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
-    found = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    found = [_shown(name) for name in dict.fromkeys(name.partition(".")[0] for name in names)]
     return [*found[:_LISTED], "..."] if len(found) > _LISTED else found
 
 
 def _some(word: str, names: list[str]) -> str:
     more = ", ..." if len(names) > _LISTED else ""
-    return f"{len(names)} {word}: {', '.join(names[:_LISTED])}{more}"
+    return f"{len(names)} {word}: {', '.join(map(_shown, names[:_LISTED]))}{more}"
+
+
+def _shown(name: str) -> str:
+    """A name out of a file as a message may hold it."""
+    line = printable(name)
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}..."
 
 
 def _converted(state: State, model: nn.Module, convert: Convert | None) -> State:

@@ -17,6 +17,7 @@ from visionscope.core.finite import check_finite
 from visionscope.core.inputs import channels_taken
 from visionscope.core.modes import evaluate
 from visionscope.core.printable import printable, quoted
+from visionscope.core.rules import SEEDS
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.builders import BUILDERS, Built, torchvision_names
@@ -24,11 +25,9 @@ from visionscope.models.checkpoint import Checkpoint, read_checkpoint
 from visionscope.models.fitting import fit, head_size
 from visionscope.models.foreign_arguments import check_foreign
 from visionscope.models.identity import entries
-from visionscope.models.preprocessing import given_parts, input_config
+from visionscope.models.preprocessing import check_parts, given_parts, input_config
 from visionscope.models.spec import ModelSpec, parse_spec
 from visionscope.models.surgery import change_blocks, changes_text
-
-_LARGEST_SEED = 2**63 - 1  # that torch takes without a sign
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,10 +149,8 @@ def load_model(
 
 
 def _check_seed(seed: int | None) -> None:
-    if seed is not None and not 0 <= seed <= _LARGEST_SEED:
-        raise ConfigError(
-            f"random_weights: must be a whole number from 0 to {_LARGEST_SEED}; got {quoted(seed)}, take 0"
-        )
+    if seed is not None and not 0 <= seed < SEEDS:
+        raise ConfigError(f"random_weights: must be an integer from 0 to {SEEDS - 1}; got {quoted(seed)}")
 
 
 def _source_parts(
@@ -161,6 +158,7 @@ def _source_parts(
 ) -> Mapping[str, Any]:
     """What the source and the checkpoint say of the input; of a Python file the number of channels is tried."""
     parts = {**built.parts, **(stored.input if stored else {})}
+    check_parts(spec.text, {**parts, **given})
     size = given.get("size", parts.get("size"))
     if spec.source == "file" and size and len(size) == 2 and min(size) > 0:
         parts["channels"] = channels_taken(built.model, size, parts.get("channels"))
@@ -187,7 +185,7 @@ def state_digest(model: nn.Module, architecture: str) -> str:
         architecture: as in `LoadedModel`.
 
     Raises:
-        ConfigError: for weights on the meta device.
+        ConfigError: for weights on the meta device, without a shape, or sparse.
     """
     digest = hashlib.sha256(architecture.encode())
     for name, value in entries(model):
@@ -196,6 +194,8 @@ def state_digest(model: nn.Module, architecture: str) -> str:
                 raise ConfigError(f"model: {name!r} has no shape yet; show the network some images in the factory")
             if value.is_meta:
                 raise ConfigError(f"model: weights are on the meta device, such as {name!r}; load them first")
+            if value.layout != torch.strided or value.is_nested:
+                raise ConfigError(f"model: {quoted(name)} is sparse or nested; call .to_dense() on it first")
             digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         else:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionscope.core.printable import printable, quoted
+from visionscope.core.rules import MOST_PIXELS
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
 
 _COLOURS = ("red", "green", "blue")
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
-_LARGEST = 8_192  # pixels along a side
 _MOST_CHANNELS = 65_536
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL's numbers, as Hugging Face's files have them
 
@@ -30,7 +30,7 @@ def given_parts(
     """
     pair = (size, size) if isinstance(size, int) else size
     parts = {key: tuple(value) for key, value in {"size": pair, "mean": mean, "std": std}.items() if value is not None}
-    _check("model", parts)
+    check_parts("model", parts)
     return parts
 
 
@@ -54,7 +54,7 @@ def input_config(
         ConfigError: when a part is missing or out of range.
     """
     parts = {**source, **given}
-    _check(model, parts)
+    check_parts(model, parts)
     channels = parts.pop("channels", None) or len(parts.get("mean", _COLOURS))
     for key in ("mean", "std"):
         parts[key] = _per_channel(key, parts.get(key), channels, is_given=key in given)
@@ -76,13 +76,21 @@ def input_config(
     return InputConfig(**parts)
 
 
-def _check(model: str, parts: Mapping[str, Any]) -> None:
-    """Refuses parts that no image can have; some come from files of others."""
+def check_parts(model: str, parts: Mapping[str, Any]) -> None:
+    """Refuses parts that no image can have; some come from files of others.
+
+    Args:
+        model: named in errors.
+        parts: of an input configuration.
+
+    Raises:
+        ConfigError: naming the part and its rule.
+    """
     size = parts.get("size")
     if size is not None and not (_are_numbers(size, numbers.Integral) and len(size) == 2 and min(size) > 0):
         raise ConfigError(f"{model}: --size must be one or two positive numbers of pixels; got {quoted(size)}")
-    if size is not None and max(size) > _LARGEST:
-        raise ConfigError(f"{model}: --size must be at most {_LARGEST:,} pixels along a side; got {quoted(size)}")
+    if size is not None and max(size) > MOST_PIXELS:
+        raise ConfigError(f"{model}: --size must be at most {MOST_PIXELS:,} pixels along a side; got {quoted(size)}")
     for key in ("mean", "std"):
         values = parts.get(key)
         if values is not None and not (_are_numbers(values, numbers.Real) and len(values)):
