@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def write_report(run: Path | str, published: Sequence[str] = ()) -> Page:
     from visionscope.report.page import build_report
 
     store = Store(run)
-    failures = Failures(store.log)
+    failures = Failures(functools.partial(_logged, store))
     beside = [published_landscape(one) for one in published]
     jobs = _jobs(store, failures)
     if published and not any(job["diagnostic"] == "landscape" for job in jobs):
@@ -76,6 +78,12 @@ def write_report(run: Path | str, published: Sequence[str] = ()) -> Page:
         tables["similarity_between"] = between
     page = build_report(Path(run), tables, jobs, figures, failures)
     return Page(page, tuple(failures.all))
+
+
+def _logged(store: Store, line: str) -> None:
+    """Logs a line; a log that can't be written costs no page."""
+    with suppress(StoreError):
+        store.log(line)
 
 
 def _jobs(store: Store, failures: Failures) -> list[Job]:

@@ -128,15 +128,16 @@ def test_two_processes_in_one_run_folder(tmp_path, undisturbed):
     assert_equal_runs(tmp_path, undisturbed)
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_in_the_middle_of_a_part_is_clean_and_says_how_to_resume(tmp_path, number, code):
     folder = tmp_path / "run"
     study = tmp_path / "study.yaml"
     study.write_text(study_text(study_of(images=1200, batch=8, out=str(folder))))
     process = started(run_command, tmp_path, ["run", str(study)])
     wait_until(lambda: bool(part_files(folder)), process)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     process.join()
-    assert process.exitcode == 130
+    assert process.exitcode == code
     said = (tmp_path / "stderr").read_text()
     assert f"Stopped; finished parts are kept. Go on with: visionscope run {folder}/study.yaml" in said
     assert "Traceback" not in said

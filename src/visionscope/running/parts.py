@@ -56,6 +56,8 @@ def part_table(path: Path, record: Mapping[str, Any], part: str) -> pa.Table | N
         table = _table_in(read_regular(path, _MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        raise StoreError("a folder stands in its place: move it away") from None
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise StoreError(reason) from error

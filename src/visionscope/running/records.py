@@ -25,7 +25,7 @@ _Rule = tuple[str, Callable[[Any], bool]]
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+    return isinstance(value, str)
 
 
 def _is_whole(value: Any) -> bool:
@@ -141,18 +141,30 @@ class NewerError(RecordError):
     """A job.json was written by a version that this one does not know."""
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """What a job.json says, every entry checked that anything here reads.
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a job.json says, every entry checked that anything here reads; None where there is none of ours.
 
     Args:
         path: `RUN/<diagnostic>/<job digest>/job.json`; the folders' names must be those that it says.
 
     Raises:
-        FileNotFoundError: when there is none.
         NewerError: when a newer version wrote it.
-        RecordError: when it can't be read, lacks an entry or has one of another type; says why, and no path.
+        RecordError: when it can't be read, lacks an entry or has one of another type, or is missing beside parts; says
+            why, and no path.
     """
-    record = _content(path)
+    named = bool(_DIGEST.fullmatch(path.parent.name))
+    try:
+        record = _content(path)
+    except FileNotFoundError:
+        if named and any(path.parent.glob("*.parquet")):
+            raise RecordError("it is missing beside its parts") from None
+        return None
+    except RecordError:
+        if not named:
+            return None
+        raise
+    if not named and not _DIGEST.fullmatch(str(record.get("job"))):
+        return None  # the folder is no job's, nor was it one under another name
     try:
         _check_names(record, path.parent.parent.name, path.parent.name)
         _check(record, _RULES)
@@ -206,8 +218,11 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         text = read_regular(path, _MOST_BYTES).decode()
         content = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_without_doubles)
-    except FileNotFoundError:
-        raise
+        json.dumps(content, ensure_ascii=False).encode()  # half a character goes into no other file
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError from None
+    except IsADirectoryError:
+        raise RecordError("a folder stands in its place", "move it away") from None
     except OSError as error:
         raise RecordError(f"it can't be read ({error.strerror or error})") from error
     except RecursionError:

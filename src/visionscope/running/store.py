@@ -94,13 +94,12 @@ class Store:
             raise StoreError(f"{self.run}: is not a run folder; `visionscope diagnose --out {self.run}` makes one")
         records: list[dict[str, Any]] = []
         damaged: list[Damage] = []
-        for path in sorted(self.run.glob("*/*/job.json")):
+        for folder in sorted(self.run.glob("*/*/")):
             try:
-                records.append(read_record(path))
-            except FileNotFoundError:
-                continue
+                record = read_record(folder / "job.json")
+                if record is not None:
+                    records.append(record)
             except RecordError as error:
-                folder = path.parent
                 damaged.append(Damage(folder.parent.name, folder.name, error.label, f"{error}; {error.remedy}"))
         if not records and not damaged:
             raise StoreError(f"{self.run}: holds no job; is it the folder that --out named?")
@@ -155,10 +154,10 @@ class Store:
         """
         path = self.folder(record) / "job.json"
         try:
-            return dict(read_record(path).get("times", {}))
+            return dict((read_record(path) or {}).get("times", {}))
         except NewerError as error:
             raise StoreError(f"{path}: {error}; {error.remedy}") from error
-        except (FileNotFoundError, RecordError):
+        except RecordError:
             return {}
 
     def sweep(self, record: Mapping[str, Any]) -> None:
@@ -363,4 +362,6 @@ def _message(path: Path) -> str:
         message = content.get("message") if isinstance(content, dict) else None
     except (OSError, ValueError, RecursionError):
         message = None
-    return message if isinstance(message, str) and message else "its error file can't be read"
+    if not isinstance(message, str) or not message:
+        return "its error file can't be read"
+    return message.encode(errors="backslashreplace").decode()  # half a character goes into no file
