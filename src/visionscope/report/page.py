@@ -65,7 +65,7 @@ def build_report(
     surroundings = environment(jobs)
     write_whole(run / "environment.json", (json.dumps(surroundings, indent=2) + "\n").encode())
     page = run / "report.html"
-    write_whole(page, _render(tables, jobs, drawn, surroundings, failures).encode())
+    write_whole(page, _render(tables, jobs, drawn, surroundings, failures).encode("utf-8", "backslashreplace"))
     return page
 
 
