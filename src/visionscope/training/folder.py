@@ -48,7 +48,7 @@ def finished(folder: Path, training: str) -> Scores | None:
         with safe_open(path, "pt") as file:
             told = own_metadata(file.metadata() or {})
         return Scores(**json.loads(told["scores"])) if told.get("training") == training else None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise VisionscopeError(f"{path} can't be read: {advice(error)}") from error
