@@ -8,8 +8,6 @@ import os
 import pickle
 import resource
 import struct
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -21,12 +19,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
-import visionscope
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError
-from visionscope.models.checkpoint import read_checkpoint, save_checkpoint
+from visionscope.models.checkpoint import read_checkpoint
 from visionscope.models.load import load_model
 
 INPUT = InputConfig(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -238,6 +234,26 @@ def test_allowed_functions_with_huge_arguments(tmp_path: Path) -> None:
         refused(tmp_path / "a.pth", "it holds no tensors|it is no readable torch file: |Python objects")
 
 
+def test_numbers_that_changed_on_the_disk(tmp_path: Path) -> None:
+    """Each entry of the archive has a checksum, which torch doesn't look at."""
+    torch.save({"w": torch.full((1000,), 3.0)}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    place = content.index(struct.pack("<f", 3.0) * 10)
+    content[place + 3] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+    refused(tmp_path / "a.pth", "it is no readable torch file: Bad CRC-32 for file")
+
+
+def test_files_that_were_saved_without_checksums(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.full((1000,), 3.0)}, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert read_checkpoint(tmp_path / "a.pth").state["w"].unique().tolist() == [3]
+
+
 def test_storages_that_are_not_there(tmp_path: Path) -> None:
     """Numbers are declared in the pickle, apart from the bytes that hold them."""
     torch.save({"w": torch.ones(3)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
@@ -314,92 +330,6 @@ def test_what_overflows_the_networks_type_is_infinite(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(ConfigError, match=r"'fc\.bias' holds infinity"):
         load_model(f"resnet_nano@{tmp_path}/a.pth")
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {"num_classes": "-3"},
-        {"num_classes": "9" * 5000},
-        {"arguments": "[" * 100_000},
-        {"arguments": '{"depth": 1' + "0" * 5000 + "}"},
-        {"input": '{"sizes": [32, 32]}'},
-        {"asked": '{"fraction": NaN}'},
-        {"asked": '{"fraction": 7}'},
-        {"asked": '{"fraction": []}'},
-        {"layer_norm_eps": "nan"},
-        {"layer_norm_eps": "-1"},
-        {"blocks": "[" * 100_000},
-    ],
-)
-def test_metadata_out_of_all_bounds(metadata: dict[str, str], tmp_path: Path) -> None:
-    save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", {f"visionscope.{k}": v for k, v in metadata.items()})
-    refused(tmp_path / "a.safetensors", "its metadata can't be read: ")
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"size": [10**9, 10**9]},
-        {"size": ["a", "b"]},
-        {"size": 3},
-        {"size": [32, 32], "mean": [math.nan] * 3},
-        {"mean": "abc"},
-        {"std": [0, 0, 0]},
-        {"std": [[1], [1], [1]]},
-        {"crop": 0},
-        {"crop": "all"},
-        {"interpolation": "/etc/passwd"},
-    ],
-)
-def test_inputs_in_metadata_out_of_all_bounds(config: dict[str, Any], tmp_path: Path) -> None:
-    state = load_model("resnet_nano", random_weights=0).model.state_dict()
-    save_file(state, tmp_path / "a.safetensors", {"visionscope.input": json.dumps(config)})
-    with pytest.raises(ConfigError, match=r"--size must|--mean must|--std must|crop must|interpolation must") as raised:
-        load_model(f"resnet_nano@{tmp_path}/a.safetensors")
-    assert str(raised.value).isprintable()
-
-
-SAVE = """
-import sys, torch
-from visionscope.models.checkpoint import save_checkpoint
-from visionscope.core.types import InputConfig
-torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2).half())
-from pathlib import Path
-config = InputConfig(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
-more = dict.fromkeys(sys.argv[2:], "x")
-save_checkpoint(Path(sys.argv[1]), model, num_classes=2, arguments={"b": 1, "a": 2}, config=config, **more)
-"""
-
-
-def test_equal_weights_give_equal_bytes_in_every_process(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(visionscope.__file__).parents[1])}
-    contents = set()
-    for number, names in enumerate((["one", "two", "three", "four"], ["four", "three", "two", "one"])):
-        path = tmp_path / f"{number}.safetensors"
-        subprocess.run([sys.executable, "-c", SAVE, str(path), *names], env=environment, check=True)
-        contents.add(path.read_bytes())
-    assert len(contents) == 1
-    (content,) = contents
-    end = 8 + struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:end], object_pairs_hook=lambda pairs: pairs)
-    assert [name for name, _ in header] == sorted(name for name, _ in header)
-    metadata = dict(header)["__metadata__"]
-    assert [name for name, _ in metadata] == sorted(name for name, _ in metadata)
-    assert end % 8 == 0
-    assert read_checkpoint(tmp_path / "0.safetensors").state["2.weight"].dtype == torch.float16
-
-
-def test_a_disk_that_refuses_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "last.safetensors"
-    save_checkpoint(path, nn.Linear(2, 2), num_classes=2, arguments={}, config=INPUT)
-    before = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, nn.Linear(2, 2), num_classes=2, arguments={}, config=INPUT)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["last.safetensors"]
 
 
 def test_what_a_plain_pickle_says(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import huggingface_hub.constants
 from visionscope.core.files import open_regular, read_regular
 from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError
+from visionscope.models.arguments import check_numbers
 from visionscope.models.spec import LOADING
 
 _TIMEOUT = 5.0  # seconds
@@ -73,7 +74,7 @@ def check_files(place: Path) -> None:
 
 
 def check_config(name: str, content: Any) -> None:
-    """Refuses a configuration that brings code, or has timm read files.
+    """Refuses a configuration that brings code, has timm read files, or asks for more than any network has.
 
     Args:
         name: of the model, for errors.
@@ -92,6 +93,8 @@ def check_config(name: str, content: Any) -> None:
                 f"hf:{name}: its configuration names code of its own, {quoted(one['auto_map'])}, which is never run; "
                 "where you trust it, name a function that returns the network: path/to/file.py:FUNCTION"
             )
+        if isinstance(one, dict):
+            check_numbers(f"hf:{name}: in its configuration", one)
         inside.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
     given = content.get("model_args")
     loading = next((key for key in LOADING if isinstance(given, dict) and key in given), None)
