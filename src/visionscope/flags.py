@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self._negative_number_matcher = re.compile(r"-(\.?[0-9]|inf|nan)")  # a value, not a flag
         self._of_diagnostics = False
-        self._described: dict[str, str] = {}
+        self.values: dict[str, Value] = {}  # what each flag takes; --DIAGNOSTIC.FIELD once help is wanted
 
     def add_value(
         self, flag: str, value: Value, help: str, *, words: int | str | None = None, required: bool = False
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
         """
         name = flag.removeprefix("--").replace("-", "_")
         read = value.read if words is None else value.read_item
-        self._described[flag] = value.words
+        self.values[flag] = value
         given: dict[str, Any] = {"required": required, "dest": name} if flag.startswith("--") else {}
         if flag.startswith("--"):
             given["metavar"] = _metavar(value, words)
@@ -115,6 +115,20 @@ class Parser(argparse.ArgumentParser):
         """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted."""
         self._of_diagnostics = True
 
+    def add_diagnostics(self) -> None:
+        """Adds the flags of all diagnostics, for the help page; imports them all."""
+        for name in diagnostic_names():
+            chosen = diagnostic_class(name)
+            fields = dataclasses.fields(chosen)
+            if not fields:
+                continue
+            group, texts = self.add_argument_group(name), meanings(chosen)
+            for field in fields:
+                flag, value = f"--{name}.{field.name}", values_of(chosen)[field.name]
+                self.values[flag] = value
+                text = _help(texts.get(field.name, ""), value)
+                group.add_argument(flag, metavar=_metavar(value, None), help=text)
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parses all of the arguments.
 
@@ -128,7 +142,7 @@ class Parser(argparse.ArgumentParser):
         given = list(args or ())
         words = given[: given.index("--")] if "--" in given else given
         if self._of_diagnostics and {"-h", "--help"} & set(words):
-            _add_diagnostics(self)
+            self.add_diagnostics()
         for word in words:
             self._check_word(word)
         parsed, left = self.parse_known_args(given, namespace)
@@ -165,7 +179,8 @@ class Parser(argparse.ArgumentParser):
             raise ConfigError(f"{missing[1].lstrip('-')}: must be given")
         few = re.search(r"argument (\S+): expected (one|\d+|at least one) argument", message)
         if few:
-            raise ConfigError(f"{few[1]}: a value must follow: {self._described.get(few[1], 'its value')}")
+            words = self.values[few[1]].words if few[1] in self.values else "the field's"
+            raise ConfigError(f"{few[1]}: a value must follow: {words}")
         extra = re.search(r"argument (\S+): ignored explicit argument (.*)$", message, re.DOTALL)
         raise ConfigError(f"{extra[1]}: takes no value; got {extra[2]}" if extra else message)
 
@@ -226,19 +241,6 @@ def meanings(described: type) -> dict[str, str]:
     _, _, section = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
-
-
-def _add_diagnostics(parser: Parser) -> None:
-    for name in diagnostic_names():
-        chosen = diagnostic_class(name)
-        fields = dataclasses.fields(chosen)
-        if not fields:
-            continue
-        group, texts = parser.add_argument_group(name), meanings(chosen)
-        for field in fields:
-            value = values_of(chosen)[field.name]
-            text = _help(texts.get(field.name, ""), value)
-            group.add_argument(f"--{name}.{field.name}", metavar=_metavar(value, None), help=text)
 
 
 def _spec(text: str) -> str:
