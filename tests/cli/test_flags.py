@@ -93,6 +93,9 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
         (["diagnose", "--", "resnet18", "--data", "embedded"], "data: must be given"),
         (["diagnose", "a=resnet18", "a=resnet34", "--data", "embedded"], "models: two are labelled 'a'"),
         (["diagnose", "resnet18?x", "--data", "embedded"], "model spec 'resnet18?x': arguments are written"),
+        ([*DATA, "--size", "16384", "16384"], "size: must be 16,777,216 pixels at most, such as 4096 x 4096; got"),
+        (["points", "resnet18", "--size", "4097", "4096"], "size: must be 16,777,216 pixels at most"),
+        (["harmonize", "resnet18", "--msa", "1", "--size", "9999", "9999"], "size: must be 16,777,216 pixels at most"),
         (["points", "resnet18", "resnet34"], "'resnet34': is one word too many"),
         (["points", "resnet18", "--lesion.mode", "conv"], "--lesion.mode: there is no such flag"),
         (

@@ -14,7 +14,7 @@ from visionscope.core.terminal import say, show_table
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
-from visionscope.running.study import Study
+from visionscope.running.study import checked_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,7 +49,7 @@ def harmonize_flags(parser: Parser) -> None:
 
 def harmonize(parsed: Namespace) -> int:
     """Replaces blocks by attention, prints what becomes of the network and what it costs, writes it if asked to."""
-    out = _checked_out(parsed.out)
+    out, size = _checked_out(parsed.out), checked_size(parsed.size)
     placement = Placement(
         msa=parsed.msa,
         extend=parsed.extend,
@@ -62,7 +62,7 @@ def harmonize(parsed: Namespace) -> int:
     from visionscope.running.devices import device_of
 
     device = device_of(parsed.device or "auto")
-    loaded = _loaded(parsed, written=out is not None)
+    loaded = _loaded(parsed, size, written=out is not None)
     size, channels = loaded.input.size, len(loaded.input.mean)
     plan = plan_harmonize(loaded.model, placement, input_size=size)
     changed = carry_out(loaded.model, plan, seed=parsed.seed or 0)
@@ -81,7 +81,7 @@ def harmonize(parsed: Namespace) -> int:
     return 0
 
 
-def _loaded(parsed: Namespace, *, written: bool) -> LoadedModel:
+def _loaded(parsed: Namespace, size: tuple[int, int] | None, *, written: bool) -> LoadedModel:
     from visionscope.models.load import load_model
 
     seed = parsed.random_weights
@@ -89,7 +89,7 @@ def _loaded(parsed: Namespace, *, written: bool) -> LoadedModel:
     return load_model(
         parsed.model,
         random_weights=seed if written else seed or 0,
-        size=values_of(Study)["size"].checked("size", parsed.size),
+        size=size,
     )
 
 

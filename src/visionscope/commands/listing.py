@@ -11,6 +11,7 @@ from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
 from visionscope.models.spec import SOURCES
+from visionscope.running.study import checked_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -55,12 +56,14 @@ def points_flags(parser: Parser) -> None:
 
 def points(parsed: Namespace) -> int:
     """Lists the points of a model."""
+    size = checked_size(parsed.size)
+
     import torch
 
     from visionscope.models.load import load_model
     from visionscope.tracing import trace
 
-    size, mean, std = (tuple(given) if given else None for given in (parsed.size, parsed.mean, parsed.std))
+    mean, std = (tuple(given) if given else None for given in (parsed.mean, parsed.std))
     loaded = load_model(
         parsed.model, random_weights=parsed.random_weights or 0, size=size, mean=mean, std=std, normalised=False
     )

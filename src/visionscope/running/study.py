@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from visionscope.core.files import user_path
 from visionscope.core.objective import Objective
-from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule
+from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule, values_of
 from visionscope.core.values import Rule, Value, shown
 from visionscope.data.draws import STRENGTHS
 from visionscope.data.specs import check_data_spec
@@ -17,6 +17,7 @@ from visionscope.models.spec import parse_spec
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
 PRECISIONS = ("fp32", "fp64", "bf16")
 MOST_CHANNELS = 1024
+MOST_AREA = 2**24  # pixels of an image: a pass over one already takes gigabytes
 ONLY = Value(
     tuple[str, ...],
     Rule(count=(1, 1000), empty=False, longest=200, words="a list of diagnostics, such as fourier,lesion"),
@@ -88,6 +89,7 @@ class Study:
     def __post_init__(self) -> None:
         """Checks every rule that needs neither a model nor the data."""
         check_rules(self)
+        checked_size(self.size)
         check_data_spec(self.data)
         user_path("out", self.out)
         labels = [parse_spec(text).label for text in self.models]
@@ -126,3 +128,18 @@ class Study:
         for diagnostic in self.diagnostics:
             values[diagnostic.name] = dataclasses.asdict(diagnostic)
         return values
+
+
+def checked_size(given: Any) -> tuple[int, int] | None:
+    """Height and width of a network's input, where they were given.
+
+    Args:
+        given: two integers, or None.
+
+    Raises:
+        ConfigError: for other values, and for more pixels than can be worked with.
+    """
+    size: tuple[int, int] | None = values_of(Study)["size"].checked("size", given)
+    if size and size[0] * size[1] > MOST_AREA:
+        raise ConfigError(f"size: must be {MOST_AREA:,} pixels at most, such as 4096 x 4096; got {shown(size)}")
+    return size
