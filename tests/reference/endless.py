@@ -146,7 +146,7 @@ def _pixels(root: Path) -> None:
 
 
 def _stripe(root: Path) -> None:
-    Image.new("RGB", (1, 200_000)).save(_class_folder(root) / "dog" / "0.png")
+    Image.new("RGB", (1, 2_000_000)).save(_class_folder(root) / "dog" / "0.png")
 
 
 def _huge_image(root: Path) -> None:

@@ -47,7 +47,8 @@ def list_images(spec: str, root: Path) -> Listing:
 
     Raises:
         DataError: for what would leave images out in silence or never end: a folder that can't be read, one that is
-            reached twice, an image's name on something that is no file, and images of a kind that isn't read.
+            reached twice, a link to nowhere, an image's name on something that is no file, and images of a kind that
+            isn't read.
     """
     files: list[str] = []
     leaves: list[str] = []
@@ -100,9 +101,11 @@ def _entries(spec: str, folder: Path) -> list["os.DirEntry[str]"]:
 
 def _is_folder(spec: str, entry: "os.DirEntry[str]") -> bool:
     try:
+        if entry.is_symlink():
+            entry.stat()  # a link to nowhere may have been a class, on a disk that is away
         return entry.is_dir()
     except OSError as error:
-        raise DataError(f"data {spec!r}: {entry.path} can't be looked at: {error.strerror}") from error
+        raise DataError(f"data {spec!r}: {entry.path} can't be read: {error.strerror}") from error
 
 
 def _check_file(spec: str, entry: "os.DirEntry[str]") -> None:
