@@ -183,9 +183,9 @@ class Net(ViTForImageClassification): config_class = Own
             {"model_type": "timm_wrapper", "architecture": "resnet18", "model_args": {"checkpoint_path": "x.pth"}},
             "asks for model_args.checkpoint_path, which a configuration may not set",
         ),
-        ({"num_hidden_layers": 10**9}, "in its configuration: num_hidden_layers must be at most 10,000"),
+        ({"num_hidden_layers": 10**9}, "in its configuration: num_hidden_layers must be at most 1,000"),
         ({"image_size": 10**9}, "in its configuration: image_size must be at most 16,384"),
-        ({"backbone_config": {"depths": [2, 10**9]}}, "in its configuration: depths must be at most 10,000"),
+        ({"backbone_config": {"depths": [2, 10**9]}}, "in its configuration: depths must be at most 1,000"),
         ({"model_type": "timm_wrapper", "architecture": "local-dir:."}, "asks for architecture='local-dir:.'"),
     ],
 )

@@ -228,6 +228,18 @@ def test_code_that_fails_does_so_in_one_line(code: str, tmp_path: Path) -> None:
     assert set(sys.modules) - before <= {name for name in sys.modules if "visionscope" in name}
 
 
+@pytest.mark.parametrize("text", ["raise RuntimeError", "x = []\n        x.append(x); return 'a' * x", "return 3"])
+def test_errors_that_can_not_say_themselves(text: str, tmp_path: Path) -> None:
+    imports = f"WIDTH = 4\nclass Odd(Exception):\n    def __str__(self):\n        {text}"
+    with pytest.raises(ConfigError, match=r"failed with Odd \(net.py, line"):
+        load(written(tmp_path, imports=imports, make="raise Odd"))
+
+
+def test_threads_of_a_factory_may_import(tmp_path: Path) -> None:
+    make = "import threading; t = threading.Thread(target=lambda: __import__('beside')); t.start(); t.join()"
+    assert load(written(tmp_path, make=make)).model.conv.out_channels == 4
+
+
 def test_ctrl_c_stops_a_factory(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         load(written(tmp_path, make="raise KeyboardInterrupt"))

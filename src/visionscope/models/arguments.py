@@ -20,7 +20,7 @@ _BOUNDS: dict[str, tuple[int | float, int | float]] = {
     "num_labels": (1, 1_000_000),
     **dict.fromkeys(("in_chans", "num_channels", "patch_size"), (1, 65_536)),
     **dict.fromkeys(("img_size", "image_size"), (1, MOST_PIXELS)),
-    **dict.fromkeys(("depth", "depths", "layers", "num_layers", "num_hidden_layers"), (0, 10_000)),
+    **dict.fromkeys(("depth", "depths", "layers", "num_layers", "num_hidden_layers"), (0, 1_000)),
     **dict.fromkeys(("num_heads", "num_attention_heads"), (0, 65_536)),
     **dict.fromkeys(("embed_dim", "embed_dims", "hidden_size", "hidden_sizes", "intermediate_size"), (1, 1_000_000)),
     **dict.fromkeys(("dim", "dims", "widths", "channels", "num_features", "stem_width"), (1, 1_000_000)),
@@ -147,7 +147,10 @@ def reason_of(error: BaseException) -> str:
     Args:
         error: what it raised.
     """
-    line = printable(str(error).strip().partition("\n")[0])[:_LONGEST_REASON]
+    try:
+        line = printable(str(error).strip().partition("\n")[0])[:_LONGEST_REASON]
+    except Exception:  # what it holds may fail to say itself
+        line = ""
     if isinstance(error, MemoryError) or "can't allocate memory" in line:
         line = "it needs more memory than there is"
     return f"{type(error).__name__}: {line}".rstrip(": ")

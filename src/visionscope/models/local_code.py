@@ -84,10 +84,10 @@ class LocalCode:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Inside, imports find these modules; what they print goes to stderr, so that no table of ours is spoilt."""
+        if self._inside:  # also in a thread that the code started, and may be waiting for
+            yield
+            return
         with _lock:
-            if self._inside:
-                yield
-                return
             aside = {name: module for name, module in list(sys.modules.items()) if self._is_ours(name, module)}
             for name in aside:
                 del sys.modules[name]
