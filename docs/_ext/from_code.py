@@ -1,7 +1,5 @@
 """Directives that write tables from the code, so that the pages can't fall behind it."""
 
-import dataclasses
-import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +8,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.rules import values_of
 from visionscope.core.table import schema_of
 from visionscope.tracing.exceptions import EXCEPTIONS
 
@@ -29,7 +28,7 @@ class Diagnostics(SphinxDirective):
             fields = list(_parameters(chosen))
             if fields:
                 section += nodes.paragraph(text="Parameters, as flags; a study file has the same names.")
-                section += _table(("flag", "type", "default"), fields, code=(0, 1, 2))
+                section += _table(("flag", "must be", "default"), fields, code=(0, 2))
             section += nodes.paragraph(text="Columns of its table, after model, data, weights, precision and job.")
             section += _table(("column", "type", "unit", "meaning"), _columns(chosen.row), code=(0, 1))
             sections.append(section)
@@ -46,15 +45,8 @@ class Exceptions(SphinxDirective):
 
 
 def _parameters(chosen: type) -> Iterable[Sequence[str]]:
-    hints = typing.get_type_hints(chosen)
-    for field in dataclasses.fields(chosen):
-        yield f"--{chosen.name}.{field.name}", _type_name(hints[field.name]), repr(field.default)
-
-
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return ", ".join(map(str, typing.get_args(hint)))
-    return hint.__name__ if type(hint) is type else str(hint)
+    for name, value in values_of(chosen).items():
+        yield f"--{chosen.name}.{name}", value.words, repr(value.default)
 
 
 def _columns(row: type) -> Iterable[Sequence[str]]:

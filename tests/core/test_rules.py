@@ -111,6 +111,11 @@ def test_values_become_what_they_are_declared_as() -> None:
     assert json.dumps(dataclasses.asdict(asked))
 
 
+def test_bounds_belong_to_what_is_allowed() -> None:
+    for field, value in (("k", 1), ("k", 1000), ("share", 1), ("decay", 0), ("sides", (1, 9)), ("seed", 2**32 - 1)):
+        assert getattr(Asked(**{field: value}), field) == value
+
+
 TEXTS = [
     ("k", "7", 7),
     ("k", " +7 ", 7),
