@@ -36,6 +36,7 @@ def study_of(*names: str, only: str, **values: Any) -> Study:
         "fit": {"sample_size": 8},
         "shape_bias": {"sample_size": 8},
     }
+    few = {name: fields for name, fields in few.items() if name in only.split(",") or only == "all"}
     models = [f"{name}={FILE}:{name}" for name in names]
     return study_from(
         {"models": models, "data": "embedded", "only": only, "images": 8, "device": "cpu", **few, **values}
