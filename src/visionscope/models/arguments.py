@@ -21,7 +21,7 @@ _BOUNDS: dict[str, tuple[int | float, int | float]] = {
     **dict.fromkeys(("in_chans", "num_channels", "patch_size"), (1, 65_536)),
     **dict.fromkeys(("img_size", "image_size"), (1, MOST_PIXELS)),
     **dict.fromkeys(("depth", "depths", "layers", "num_layers", "num_hidden_layers"), (0, 1_000)),
-    **dict.fromkeys(("num_heads", "num_attention_heads"), (0, 65_536)),
+    **dict.fromkeys(("num_heads", "num_attention_heads"), (1, 65_536)),
     **dict.fromkeys(("embed_dim", "embed_dims", "hidden_size", "hidden_sizes", "intermediate_size"), (1, 1_000_000)),
     **dict.fromkeys(("dim", "dims", "widths", "channels", "num_features", "stem_width"), (1, 1_000_000)),
     **dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"), (0.0, 1.0)),

@@ -25,7 +25,8 @@ from visionscope.models import alternet, cifar, convvit, nano, paper  # noqa: F4
 from visionscope.models.arguments import check_numbers, check_types, explained, listed
 from visionscope.models.factory import open_factory
 from visionscope.models.fitting import Convert
-from visionscope.models.hub import cache_alone_when_offline, check_config, check_files, first_line
+from visionscope.models.hub import cache_alone_when_offline, check_config, first_line
+from visionscope.models.hub_folders import check_folder
 from visionscope.models.preprocessing import hub_parts, parts_of
 from visionscope.models.spec import ModelSpec
 from visionscope.models.weight_files import State
@@ -79,7 +80,7 @@ def _construct(
     """
     check_numbers(name, arguments)
     if arguments:  # a network as its library has it was built by many
-        _check_memory(name, arguments, build, given)
+        _check_memory(name, listed(arguments), build, given)
     try:
         model = build(**given)
     except ConfigError:
@@ -90,9 +91,7 @@ def _construct(
     return model
 
 
-def _check_memory(
-    name: str, arguments: Mapping[str, Any], build: Callable[..., nn.Module], given: Mapping[str, Any]
-) -> None:
+def _check_memory(name: str, asked: str, build: Callable[..., nn.Module], given: Mapping[str, Any]) -> None:
     """Refuses a network of more weights than the machine has memory, before any of it is taken."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -104,7 +103,7 @@ def _check_memory(
     if needed > there:
         raise ConfigError(
             f"{name}: its weights would need {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; got "
-            f"{listed(arguments)}, take less"
+            f"{asked}, take less"
         )
 
 
@@ -222,13 +221,14 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         if size and "image_size" not in arguments and hasattr(config, "image_size"):
             config.image_size = size[0] if size[0] == size[1] else list(size)
         auto: Any = transformers.AutoModelForImageClassification
+        build = functools.partial(auto.from_config, config, dtype=torch.float32, trust_remote_code=False)
+        _check_memory(f"hf:{name}", "a config.json of it", build, {})
         if pretrained:
             if path.is_file():
                 raise NoWeightsError("a configuration file comes without weights")
             with _quiet(transformers.utils.logging):
-                model = auto.from_pretrained(place, config=config, dtype=torch.float32, trust_remote_code=False)
+                model = _hf_pretrained(auto, name, place, config)
         else:
-            build = functools.partial(auto.from_config, config, dtype=torch.float32, trust_remote_code=False)
             model = _construct(f"hf:{name}", arguments, build, {})
         try:
             processor = get_image_processor_config(str(path.parent) if path.is_file() else place)
@@ -249,6 +249,32 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
     )
 
 
+def _hf_pretrained(auto: Any, name: str, place: str, config: Any) -> nn.Module:
+    """The network with its own weights, all of them: the library would draw at random what it does not find."""
+    model, info = auto.from_pretrained(
+        place,
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    for key, found, wanted in sorted(info["mismatched_keys"]):
+        shapes = f"{quoted(key)} has the shape {tuple(found)} in its weights and {tuple(wanted)} in the network"
+        raise ConfigError(
+            f"hf:{name}: {shapes} that its config.json describes, of {config.num_labels} classes; mend config.json "
+            "(id2label names the classes), or take the weights that belong to it"
+        )
+    if info["missing_keys"]:
+        first, *others = sorted(info["missing_keys"])
+        more = f" and {len(others)} more" if others else ""
+        raise ConfigError(
+            f"hf:{name}: its weights lack {first}{more}, which would be random; take a model that was trained to "
+            "classify images"
+        )
+    return model  # type: ignore[no-any-return]
+
+
 def _hf_names(state: State, model: Any) -> State:
     """Files of Hugging Face models keep the names of older releases; only the library's own loading translates them."""
     import transformers
@@ -264,7 +290,7 @@ def _hf_names(state: State, model: Any) -> State:
 
 def _hf_config(transformers: Any, name: str, place: str) -> Any:
     try:
-        check_files(Path(place))
+        check_folder(name, Path(place))
         content, _ = transformers.PretrainedConfig.get_config_dict(place)
         check_config(name, content)
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)

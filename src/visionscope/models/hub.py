@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
 
-from visionscope.core.files import open_regular, read_regular
 from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError
 from visionscope.models.arguments import check_numbers
 from visionscope.models.spec import LOADING
 
 _TIMEOUT = 5.0  # seconds
-_LARGEST_CONFIG = 2**24  # bytes
-_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+_LAYERS = re.compile(r"layers|depth|blocks|stages|repeat")
+_MOST_LAYERS = 1_000
+_SIZES = re.compile(r"num_|n_|size|dim|head|channel|width|height|features|classes|groups|ratio|kernel|filter|stem")
+_MOST = 2**20
 
 
 @functools.cache
@@ -52,27 +52,6 @@ def cache_alone_when_offline() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def check_files(place: Path) -> None:
-    """Looks at the files of a model that the library is about to open: a pipe or a device it would wait for.
-
-    Args:
-        place: a folder, a configuration file, or what is neither.
-
-    Raises:
-        OSError: for what is no regular file, or too large; `strerror` tells what it is.
-        ValueError: for a configuration that is no JSON.
-    """
-    beside = [place / "preprocessor_config.json", place / "processor_config.json"]
-    weights = (
-        [*place.glob("*.safetensors"), *place.glob("*.bin"), *place.glob("*.index.json")] if place.is_dir() else []
-    )
-    for path in [place / "config.json", *beside] if place.is_dir() else [place]:
-        if path.exists():
-            json.loads(read_regular(path, _LARGEST_CONFIG))
-    for path in weights:
-        open_regular(path).close()
-
-
 def check_config(name: str, content: Any) -> None:
     """Refuses a configuration that brings code, has timm read files, or asks for more than any network has.
 
@@ -94,13 +73,23 @@ def check_config(name: str, content: Any) -> None:
                 "where you trust it, name a function that returns the network: path/to/file.py:FUNCTION"
             )
         if isinstance(one, dict):
-            check_numbers(f"hf:{name}: in its configuration", one)
+            check_numbers(f"hf:{name}: config.json", one)
+            _check_counts(name, one)
         inside.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
     given = content.get("model_args")
     loading = next((key for key in LOADING if isinstance(given, dict) and key in given), None)
     if loading or ":" in str(content.get("architecture", "")):
         found = f"model_args.{loading}" if loading else f"architecture={quoted(content['architecture'])}"
         raise ConfigError(f"hf:{name}: its configuration asks for {found}, which a configuration may not set")
+
+
+def _check_counts(name: str, content: dict[str, Any]) -> None:
+    """Bounds whatever counts or measures a part of a network, by whichever name a family has for it."""
+    for key, value in content.items():
+        most = _MOST_LAYERS if _LAYERS.search(key) else _MOST if _SIZES.search(key) else None
+        for number in value if isinstance(value, list) else (value,):
+            if most is not None and isinstance(number, int) and number > most:
+                raise ConfigError(f"hf:{name}: config.json: {printable(key)} must be at most {most:,}; got {number:,}")
 
 
 def first_line(error: Exception) -> str:

@@ -100,6 +100,21 @@ def read_content(path: Path) -> tuple[Any, dict[str, str]]:
     raise ConfigError(f"checkpoint {path}: it is no readable {_meant(path)} file: {_what_it_is(head, path)}")
 
 
+def check_archive(path: Path) -> None:
+    """Refuses a zip archive, as torch writes it, that declares far more than it holds or is damaged; reads no object.
+
+    Args:
+        path: the file; one of another format is let through.
+
+    Raises:
+        ConfigError: naming what it declares.
+        OSError: when it can't be read or is no regular file; `strerror` says which.
+    """
+    with open_regular(path) as file:
+        if file.read(2) == b"PK":
+            _checked_archive(path, file)
+
+
 def check_tensors(state: dict[str, Tensor], path: Path) -> None:
     """Refuses tensors that hold no plain numbers, or declare far more of them than the file has.
 
