@@ -175,7 +175,6 @@ def test_files_that_nothing_imports_and_installed_ones_do_not_count(tmp_path: Pa
     (tmp_path / "unrelated.py").write_text("2")
     (tmp_path / "venv/lib/python3/site-packages/installed.py").write_text("A = 2")
     assert load(spec).digest == first.digest
-    sys.path.remove(f"{tmp_path}/venv/lib/python3/site-packages")
     del sys.modules["installed"]
 
 
@@ -319,3 +318,70 @@ def test_networks_from_such_files_are_still_plain_ones(tmp_path: Path) -> None:
     assert isinstance(copy.deepcopy(model), nn.Module)
     traced = torch.fx.symbolic_trace(model)
     assert torch.equal(traced(torch.ones(1, 3, 4, 4)), model(torch.ones(1, 3, 4, 4)))
+
+
+SAID = "import json, pathlib, runpy; HERE = pathlib.Path(__file__).parent; "
+READ: dict[str, tuple[str, str, dict[str, str]]] = {
+    "JSON at import": ("c.json", "4", {"imports": SAID + "WIDTH = json.loads((HERE / 'c.json').read_text())"}),
+    "text when called": ("c.txt", "4", {"imports": SAID + "WIDTH = 4", "make": "(HERE / 'c.txt').read_text()"}),
+    "bytes by os.open": (
+        "c.bin",
+        "4",
+        {"imports": "import os; WIDTH = int(os.read(os.open(__file__[:-6] + 'c.bin', os.O_RDONLY), 9))"},
+    ),
+    "run by path": ("c.py", "W = 4", {"imports": SAID + "WIDTH = runpy.run_path(str(HERE / 'c.py'))['W']"}),
+    "exec": ("c.py", "W = 4", {"imports": SAID + "exec((HERE / 'c.py').read_text()); WIDTH = W"}),
+    "from elsewhere": (
+        "../lib/elsewhere.py",
+        "WIDTH = 4",
+        {"imports": "import sys; sys.path.append(__file__[:-10] + 'lib'); from elsewhere import WIDTH"},
+    ),
+    "relative, after a change of directory": (
+        "c.txt",
+        "4",
+        {"imports": SAID + "import os; os.chdir(HERE); WIDTH = 4", "make": "pathlib.Path('c.txt').read_text()"},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", READ)
+def test_what_the_code_reads_counts(way: str, tmp_path: Path) -> None:
+    place, content, code = READ[way]
+    files = {place: content, "unread.txt": "0"}
+    spec = written(tmp_path / "one" / "net", files, **code)
+    first, path, modules = load(spec), list(sys.path), set(sys.modules)
+    (tmp_path / "one" / "net" / "unread.txt").write_text("1")
+    assert load(spec).digest == load(written(tmp_path / "two" / "net", files, **code)).digest == first.digest
+    (tmp_path / "one" / "net" / place).write_text(content + " ")
+    assert load(spec).digest != first.digest
+    assert sys.path == path
+    assert not {name for name in set(sys.modules) - modules if "visionscope" not in name}
+
+
+def test_a_sibling_that_is_a_link_counts(tmp_path: Path) -> None:
+    (tmp_path / "real.py").write_text("WIDTH = 4")
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "linked.py").symlink_to(tmp_path / "real.py")
+    spec = written(tmp_path / "net", imports="from linked import WIDTH")
+    first = load(spec)
+    (tmp_path / "real.py").write_text("WIDTH = 6")
+    assert load(spec).model.conv.out_channels == 6
+    assert load(spec).digest != first.digest
+
+
+def test_two_factories_each_have_a_path_of_their_own(tmp_path: Path) -> None:
+    code = "import sys; sys.path.append(__file__[:-10] + 'lib'); from elsewhere import WIDTH"
+    specs = [
+        written(tmp_path / name / "net", {"../lib/elsewhere.py": f"WIDTH = {width}"}, imports=code)
+        for name, width in (("one", 4), ("two", 6))
+    ]
+    assert [load(spec).model.conv.out_channels for spec in specs] == [4, 6]
+
+
+def test_what_the_code_writes_and_system_files_do_not_count(tmp_path: Path) -> None:
+    own = (
+        "import os, tempfile, time; name = tempfile.mktemp(); p = pathlib.Path(name); p.write_text(str(time.time())); "
+    )
+    own += "p.read_text(); pathlib.Path('/proc/self/status').read_text()"
+    spec = written(tmp_path, imports="import pathlib; WIDTH = 4", make=own)
+    assert load(spec).digest == load(spec).digest

@@ -41,12 +41,12 @@ class Factory:
 
     @property
     def identity(self) -> str:
-        """The code that the network comes from: `sha256:...` of the file, and of the local modules where there are any.
+        """The code that the network comes from: `sha256:...` of the file, and of all else where there is any.
 
-        These are the modules under the file's folder or the working directory that its import and the calls of the
-        function have brought in so far, however they were imported, and those that import statements anywhere in them
-        name. Where they lie is no part of it. Not in it: what is installed, and what the code reads as data, such as a
-        configuration in JSON; give such values as arguments of the function instead.
+        That is every module that its import and the calls of the function have brought in so far, however they were
+        imported and wherever they lie, those that import statements anywhere in them name, and every file that they
+        have read. Where they lie is no part of it. Not in it: what is installed, the system's files, caches, and what
+        the code has written itself; of a file of more than 64 MiB the size alone counts.
         """
         modules = self.code.digest(self.source)
         return f"sha256:{hashlib.sha256(self.source).hexdigest()}{f' modules sha256:{modules}' if modules else ''}"

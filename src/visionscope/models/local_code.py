@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import ast
 import builtins
-import functools
 import hashlib
 import importlib
 import importlib.util
 import os
-import site
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -25,19 +22,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from visionscope.core.files import read_regular
+from visionscope.models.files_read import FilesRead
+from visionscope.models.places import is_installed, real
 
 _LARGEST = 16 * 2**20  # bytes of a Python file
 _LARGEST_COMPILED = 2**30
 # Two copies of these can't live beside one another: networks are told apart by their classes.
 _LIBRARIES = ("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "einops", "safetensors", "PIL")
-_INSTALLED = tuple(
-    os.path.realpath(place) + os.sep
-    for place in (
-        *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
-        site.getusersitepackages(),
-        str(Path(__file__).parents[1]),
-    )
-)
 _COMPILED = tuple(EXTENSION_SUFFIXES)  # such modules can't be brought in twice; they are known by their content, too
 _lock = threading.RLock()  # sys.modules and sys.path are one for all threads
 
@@ -45,10 +36,10 @@ _lock = threading.RLock()  # sys.modules and sys.path are one for all threads
 class LocalCode:
     """The modules that one Python file brings in, kept apart from everybody else's.
 
-    Local is what lies under the file's folder or the working directory and is not installed (`site-packages`, the
-    standard library). Each local module is run anew from its source, whatever Python has in `sys.modules` and
-    `__pycache__`; afterwards `sys.modules` is as it was. Imports that the modules run later, inside their functions,
-    find the same modules again.
+    Local is what is not installed (`site-packages`, the standard library), wherever it lies. Each local module is run
+    anew from its source, whatever Python has in `__pycache__` and, of those under the file's folder or the working
+    directory, in `sys.modules`; afterwards `sys.modules` and `sys.path` are as they were. Imports that the modules run
+    later, inside their functions, find the same modules and the same path again.
 
     Args:
         folder: of the file; it stands first where modules are looked for.
@@ -61,8 +52,11 @@ class LocalCode:
     def __init__(self, folder: Path) -> None:
         self._roots = tuple(os.path.join(os.path.realpath(place), "") for place in (folder, Path.cwd()))
         self._folder = str(folder)
+        self._path: list[str] = []
+        self._files = FilesRead()
         self._modules: dict[str, ModuleType] = {}
         self._inside = 0
+        self._own: set[str] = set()
         self.sources: dict[tuple[str, str], bytes] = {}
 
     def run(self, module: ModuleType, source: bytes, path: str) -> None:
@@ -76,6 +70,7 @@ class LocalCode:
         Raises:
             BaseException: what the code raises.
         """
+        self._own.add(os.path.abspath(path))
         code: CodeType = compile(source, path, "exec", dont_inherit=True)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._import}
         with self.entered():
@@ -92,35 +87,44 @@ class LocalCode:
             for name in aside:
                 del sys.modules[name]
             sys.modules.update(self._modules)
-            sys.path.insert(0, self._folder)
+            before, known = list(sys.path), set(sys.modules) - set(self._modules)
+            sys.path[:] = dict.fromkeys(self._path or [self._folder, *before])
             importlib.invalidate_caches()
             ordinary = SourceFileLoader.exec_module
             SourceFileLoader.exec_module = self._loading(ordinary)  # type: ignore[method-assign]
             self._inside += 1
             try:
-                with redirect_stdout(sys.stderr):
+                with self._files.noting(), redirect_stdout(sys.stderr):
                     yield
             finally:
                 self._inside -= 1
                 SourceFileLoader.exec_module = ordinary  # type: ignore[method-assign]
-                with suppress(ValueError):  # the code may have changed it itself
-                    sys.path.remove(self._folder)
-                brought = {name: module for name, module in list(sys.modules.items()) if self._is_ours(name, module)}
+                # What the code has put on the path is its own: another's module of that name may lie there.
+                self._path = list(sys.path)
+                sys.path[:] = before
+                brought = {
+                    name: module
+                    for name, module in list(sys.modules.items())
+                    if self._is_ours(name, module, new=name not in known)
+                }
                 for name in brought:
                     del sys.modules[name]
                 self._modules = brought
                 sys.modules.update(aside)
 
     def digest(self, source: bytes) -> str:
-        """sha256 over the local modules that were brought in or that their import statements name; "" without any.
+        """sha256 over the code and the files that were brought in; "" without any.
+
+        These are the local modules that were run or that import statements name, and the files that the code has read.
 
         Args:
             source: of the file itself.
         """
         self._name_all(source)
-        if not self.sources:
-            return ""
         lines = {f"{name} {hashlib.sha256(own).hexdigest()}\n" for (name, _), own in self.sources.items()}
+        lines |= self._files.lines(self._folder, {*self._own, *(os.path.abspath(path) for _, path in self.sources)})
+        if not lines:
+            return ""
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
     def _import(
@@ -148,19 +152,22 @@ class LocalCode:
 
         return exec_module
 
-    def _is_ours(self, name: str, module: Any) -> bool:
-        """Whether a module is local, or a local one of its name would be meant."""
+    def _is_ours(self, name: str, module: Any, *, new: bool = False) -> bool:
+        """Whether a module is local and to be kept apart, or a local one of its name would be meant.
+
+        One from elsewhere that was there before is left alone: others have brought it in.
+        """
         top = name.partition(".")[0]
         if top in (*_LIBRARIES, "__main__") or top in sys.stdlib_module_names:
             return False
         places = _places(module)
-        if not places or any(_is_installed(place) or place.endswith(_COMPILED) for place in places):
+        if not places or any(is_installed(place) or place.endswith(_COMPILED) for place in places):
             return False
-        return any(self.is_local(place) for place in places) or _stands_in(self._folder, top)
+        return new or any(real(place).startswith(self._roots) for place in places) or _stands_in(self._folder, top)
 
     def is_local(self, path: str) -> bool:
-        """Whether a file is the user's own: under the folder or the working directory, and not installed there."""
-        return _real(path).startswith(self._roots) and not _is_installed(path)
+        """Whether a file is the user's own, that is: not installed; a name for code without one is no file."""
+        return os.path.isabs(path) and not is_installed(path)
 
     def _name_all(self, source: bytes) -> None:
         """Adds the modules that import statements anywhere in the code name: a forward pass may be the first to run."""
@@ -181,7 +188,7 @@ class LocalCode:
         """The file that a module's name stands for, found without running anything."""
         if _is_shared(name.partition(".")[0]):
             return None
-        places: Any = [self._folder, *sys.path]
+        places: Any = self._path or [self._folder, *sys.path]
         path = None
         for depth in range(1, name.count(".") + 2):
             found = PathFinder.find_spec(".".join(name.split(".")[:depth]), places)
@@ -217,19 +224,7 @@ def _is_shared(name: str) -> bool:
     if name in _LIBRARIES or name in sys.stdlib_module_names:
         return True
     places = _places(sys.modules.get(name))
-    return bool(places) and all(_is_installed(place) for place in places)
-
-
-@functools.cache
-def _is_installed(path: str) -> bool:
-    place = _real(path)
-    parts = Path(place).parts
-    return "site-packages" in parts or "dist-packages" in parts or place.startswith(_INSTALLED)
-
-
-@functools.cache
-def _real(path: str) -> str:
-    return os.path.realpath(path)
+    return bool(places) and all(is_installed(place) for place in places)
 
 
 def _stands_in(folder: str, name: str) -> bool:
