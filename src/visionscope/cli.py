@@ -8,13 +8,16 @@ environment variable VISIONSCOPE_DEBUG set, its traceback is shown.
 import errno
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from visionscope.commands import COMMANDS
 from visionscope.commands.output import exit_code
+from visionscope.core.printable import message_of
 from visionscope.core.terminal import escape_what_streams_lack, say, tell
 from visionscope.errors import ConfigError, VisionscopeError, nearest
 from visionscope.flags import Parser
@@ -104,7 +107,7 @@ def _told(error: Exception) -> int:
         _tell(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
         return 2
     hint = "" if os.environ.get(DEBUG) else f"; run it again with {DEBUG}=1 for the traceback"
-    _tell(f"this is a bug of visionscope's: {type(error).__name__}: {str(error)[: _LONGEST // 2]}{hint}")
+    _tell(f"this is a bug of visionscope's: {type(error).__name__}: {message_of(error)[: _LONGEST // 2]}{hint}")
     return 1
 
 
@@ -129,5 +132,16 @@ def _discard(stream: object) -> None:
         os.close(nowhere)
 
 
+def run() -> NoReturn:
+    """Runs the command of this process, and ends it; threads that a network's own code left running are not waited for."""
+    code = main()
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

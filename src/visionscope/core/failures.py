@@ -10,7 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from visionscope.core.printable import printable
+from visionscope.core.printable import message_of, printable
 from visionscope.errors import VisionscopeError
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ def one_line(error: Exception) -> str:
     Args:
         error: any.
     """
-    text = printable(str(error))
+    text = printable(message_of(error))
     return text if isinstance(error, VisionscopeError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 

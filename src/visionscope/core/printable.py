@@ -17,6 +17,18 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\N{NO-BREAK SPACE}" else ascii(one)[1:-1] for one in line)
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says, as it says it; foreign ones may fail even at that.
+
+    Args:
+        error: of any kind.
+    """
+    try:
+        return str(error)
+    except Exception:
+        return "(it has no message that can be read)"
+
+
 def quoted(value: object, most: int = 80) -> str:
     """A value as a message shows it: its `repr`, in one line, with the middle left out where it is long.
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from visionscope.core.printable import printable, quoted
+from visionscope.core.printable import message_of, printable, quoted
 from visionscope.core.rules import MOST_PIXELS
 from visionscope.errors import ConfigError, nearest
 
@@ -147,10 +147,7 @@ def reason_of(error: BaseException) -> str:
     Args:
         error: what it raised.
     """
-    try:
-        line = printable(str(error).strip().partition("\n")[0])[:_LONGEST_REASON]
-    except Exception:  # what it holds may fail to say itself
-        line = ""
+    line = printable(message_of(error).strip().partition("\n")[0])[:_LONGEST_REASON]
     if isinstance(error, MemoryError) or "can't allocate memory" in line:
         line = "it needs more memory than there is"
     return f"{type(error).__name__}: {line}".rstrip(": ")

@@ -24,6 +24,7 @@ from typing import Any
 from visionscope.core.files import read_regular
 from visionscope.models.files_read import FilesRead
 from visionscope.models.places import is_installed, real
+from visionscope.models.surroundings import Surroundings
 
 _LARGEST = 16 * 2**20  # bytes of a Python file
 _LARGEST_COMPILED = 2**30
@@ -54,6 +55,7 @@ class LocalCode:
         self._folder = str(folder)
         self._path: list[str] = []
         self._files = FilesRead()
+        self._surroundings = Surroundings()
         self._modules: dict[str, ModuleType] = {}
         self._inside = 0
         self._own: set[str] = set()
@@ -78,7 +80,10 @@ class LocalCode:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Inside, imports find these modules; what they print goes to stderr, so that no table of ours is spoilt."""
+        """Inside, imports find these modules, and what the code prints goes to stderr, so that no table of ours is spoilt.
+
+        Afterwards the process's settings (`Surroundings`) are as they were.
+        """
         if self._inside:  # also in a thread that the code started, and may be waiting for
             yield
             return
@@ -94,7 +99,7 @@ class LocalCode:
             SourceFileLoader.exec_module = self._loading(ordinary)  # type: ignore[method-assign]
             self._inside += 1
             try:
-                with self._files.noting(), redirect_stdout(sys.stderr):
+                with self._surroundings.kept(), self._files.noting(), redirect_stdout(sys.stderr):
                     yield
             finally:
                 self._inside -= 1

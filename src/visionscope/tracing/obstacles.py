@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from visionscope.core.printable import message_of
 from visionscope.errors import VisionscopeError
 from visionscope.tracing.record import tensors_in
 
@@ -142,12 +143,12 @@ def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> Visionscop
         One line with module path, class and operation, to be raised.
     """
     name = type(model).__name__
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    if "nference tensor" in str(error):
+    reason = message_of(error).strip().partition("\n")[0] or type(error).__name__
+    if "nference tensor" in message_of(error):
         return VisionscopeError(
             f"{name}: a part of its forward runs under torch.inference_mode, which no gradient passes; take that out"
         )
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in message_of(error):
         return VisionscopeError(
             f"{name}: second derivatives need more memory than there is; take smaller images or a smaller model"
         )

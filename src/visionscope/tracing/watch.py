@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
 from visionscope.core.types import Point
+from visionscope.core.printable import message_of
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.additions import addition
 from visionscope.tracing.axes import Arrangement
@@ -134,7 +135,7 @@ def _recorded(model: nn.Module, images: Tensor) -> tuple[list[Record], str]:
             return _twice(shadow(model), images), str(images.device)
         except Exception as error:
             size = "x".join(str(length) for length in images.shape[1:])
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = message_of(error).strip().partition("\n")[0] or type(error).__name__
             raise TraceError(f"{type(model).__name__} does not run on images of {size}: {reason}") from error
 
 
