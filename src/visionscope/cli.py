@@ -133,7 +133,7 @@ def _discard(stream: object) -> None:
 
 
 def run() -> NoReturn:
-    """Runs the command of this process, and ends it; threads that a network's own code left running are not waited for."""
+    """Runs this process's command and ends it; threads that a network's own code left running are not waited for."""
     code = main()
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         for stream in (sys.stdout, sys.stderr):

@@ -80,7 +80,7 @@ class LocalCode:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Inside, imports find these modules, and what the code prints goes to stderr, so that no table of ours is spoilt.
+        """Inside, imports find these modules; what the code prints goes to stderr, so that no table of ours is spoilt.
 
         Afterwards the process's settings (`Surroundings`) are as they were.
         """

@@ -17,7 +17,7 @@ import torch
 
 # By name: how to read one and how to set it.
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
-    "directory": (lambda: _directory(), lambda place: place and os.chdir(place)),
+    "directory": (lambda: _directory(), lambda place: _set_directory(place)),
     "environment": (lambda: dict(os.environ), lambda own: _set_environment(own)),
     "default type": (torch.get_default_dtype, torch.set_default_dtype),
     "default device": (lambda: torch.get_default_device(), lambda device: _set_device(device)),
@@ -78,6 +78,11 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:  # it was deleted
         return ""
+
+
+def _set_directory(place: str) -> None:
+    if place:
+        os.chdir(place)
 
 
 def _set_environment(own: dict[str, str]) -> None:
