@@ -57,3 +57,19 @@ def test_the_graph_counts_where_the_network_is_one():
 
     for build in (torch.fx.symbolic_trace, networks.factory(torch.jit.script)):
         assert state_digest(build(Add()), "") != state_digest(build(Multiply()), "")
+
+
+def test_what_a_state_dict_of_its_own_leaves_out_counts():
+    class Silent(nn.Sequential):
+        def state_dict(self, *arguments, **values):
+            return {}
+
+    def build(seed):
+        torch.manual_seed(seed)
+        return Silent(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    assert state_digest(build(0), "") == state_digest(build(0), "")
+    assert state_digest(build(0), "") != state_digest(build(1), "")
+    other = build(0)
+    other[1].running_mean += 1
+    assert state_digest(build(0), "") != state_digest(other, "")

@@ -29,6 +29,7 @@ from visionscope.models.hub import cache_alone_when_offline, check_config, first
 from visionscope.models.hub_folders import check_folder
 from visionscope.models.preprocessing import hub_parts, parts_of
 from visionscope.models.spec import ModelSpec
+from visionscope.models.structure import structure_digest
 from visionscope.models.weight_files import State
 
 # What a Hugging Face configuration says beyond the network itself.
@@ -195,7 +196,8 @@ def _build_file(name: str, arguments: dict[str, Any], pretrained: bool, size: tu
     factory = open_factory(name)
     model = factory.build(arguments)
     # The code is the files' content; where they lie is no part of the identity.
-    architecture = f"{_name('file', Path(name).name, arguments)} {factory.identity}"
+    code = f"{_name('file', Path(name).name, arguments)} {factory.identity}"
+    architecture = f"{code} structure sha256:{structure_digest(model)}"
     return Built(
         model=model,
         architecture=architecture,

@@ -24,7 +24,7 @@ def entries(model: nn.Module) -> Iterator[tuple[str, Any]]:
         model: any network.
     """
     state = model.state_dict()
-    for name, value in sorted(state.items()):
+    for name, value in sorted({**_weights(model), **state}.items()):
         yield from _opened(name, value)
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
@@ -35,6 +35,17 @@ def entries(model: nn.Module) -> Iterator[tuple[str, Any]]:
                     yield from _opened(prefix + name, _attribute(module, name))
         elif isinstance(module, torch.jit.ScriptModule):
             yield from _scripted(prefix, module)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, asked of the modules themselves: a `state_dict` of one's own may leave some out."""
+    found: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    for path, module in model.named_modules(remove_duplicate=False):
+        apart = getattr(module, "_non_persistent_buffers_set", ())
+        for name, value in module.named_buffers(recurse=False):
+            if name not in apart:
+                found[f"{path}.{name}" if path else name] = value
+    return found
 
 
 def _scripted(prefix: str, module: torch.jit.ScriptModule) -> Iterator[tuple[str, Any]]:
