@@ -22,7 +22,7 @@ def test_published_landscapes_stand_beside_ones_own(tmp_path, capsys):
     assert "ResNet-50 (published)" in summary
     capsys.readouterr()
     assert main(["report", out, "--published", "ViT-Tiny"]) == 2
-    assert "must be ResNet-50 or ViT-Ti; got 'ViT-Tiny'. Did you mean 'ViT-Ti'?" in capsys.readouterr().err
+    assert "published: each must be one of ResNet-50, ViT-Ti; got 'ViT-Tiny'. Did you mean 'ViT-Ti'?" in capsys.readouterr().err
 
 
 def test_a_run_without_a_landscape_has_nothing_to_put_them_beside(tmp_path, capsys: pytest.CaptureFixture[str]):
@@ -94,8 +94,11 @@ for factory in (smooth, planted, noisy):
 def test_any_network_curves_and_what_stands_in_the_way_is_named(factory, diagnostic, message, tmp_path, capsys):
     """Networks without feature maps: curvature needs none."""
     (tmp_path / "mine.py").write_text(PLANTED)
-    few = ["--hessian.mini_batches", "1", "--landscape.points", "3", "--landscape.sample_size", "16"]
-    asked = [*ASKED, "--only", diagnostic, *few, "--out", str(tmp_path / "run")]
+    few = {
+        "hessian": ["--hessian.mini_batches", "1"],
+        "landscape": ["--landscape.points", "3", "--landscape.sample_size", "16"],
+    }
+    asked = [*ASKED, "--only", diagnostic, *few[diagnostic], "--out", str(tmp_path / "run")]
     assert main(["diagnose", f"{tmp_path / 'mine.py'}:{factory}", *asked]) == bool(message)
     assert message in capsys.readouterr().err
     if not message:
