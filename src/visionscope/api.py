@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
+from visionscope.core.values import is_whole
+from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
 from visionscope.pages import write_report
 from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
-from visionscope.running.in_memory import check_model, measured, observed
+from visionscope.running.handed import check_model
+from visionscope.running.in_memory import measured, observed
 from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
 from visionscope.running.studies import write_study
-from visionscope.running.study import Study
+from visionscope.running.study import Study, checked_size
 from visionscope.tracing import trace
 
 _INPUT_SIZE = (224, 224)
@@ -271,18 +275,20 @@ def measure(
     return Result(diagnostic, table)
 
 
-def points(model: nn.Module | str, size: tuple[int, int] | None = None) -> tuple[Point, ...]:
+def points(model: nn.Module | str, size: int | tuple[int, int] | None = None) -> tuple[Point, ...]:
     """The places in a model at which its feature maps are looked at.
 
     Args:
         model: a network, or a model spec; a spec's architecture alone is used, no weights are fetched.
-        size: height and width of the input; by default the model's own, 224 x 224 for a network given as such.
+        size: height and width of the input in pixels, one number for both; by default the model's own, 224 x 224 for a
+            network given as such.
 
     Raises:
-        ConfigError: for a spec that names no model.
+        ConfigError: for a spec that names no model, and a size that breaks its rule.
         TraceError: when the model can't be traced.
     """
     check_model(model)
+    size = checked_size((size, size) if is_whole(size) else size)
     if isinstance(model, str):
         loaded = load_model(model, random_weights=0, size=size, normalised=False)
         return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)
@@ -301,8 +307,9 @@ def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any)
     Raises:
         VisionscopeError: for a value that breaks its rule, a model that can't be had or traced, a disk that refuses.
     """
-    names = [models] if isinstance(models, str) else list(models)
-    study = study_from({"models": names, "data": data, **values})
+    values = {"data": data, **values}
+    paths = {name: os.fspath(values[name]) for name in ("data", "out") if isinstance(values.get(name), os.PathLike)}
+    study = study_from({"models": _specs(models), **values, **paths})
     return run_planned(study, plan(study))
 
 
@@ -329,6 +336,20 @@ def run_planned(
     failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
     written = write_report(store.run)
     return Run(store, (*failures, *written.failures), written.path)
+
+
+def _specs(models: object) -> object:
+    """Model specs as a study takes them; what is none is left for its rule to refuse."""
+    if isinstance(models, (str, bytes)) or not isinstance(models, (Iterable, nn.Module)):
+        return models
+    specs = [models] if isinstance(models, nn.Module) else list(models)
+    for one in specs:
+        if isinstance(one, nn.Module):
+            raise ConfigError(
+                f"models: must be model specs; got a network, {type(one).__name__}. Name the function that makes it, "
+                "FILE.py:FUNCTION, or ask one diagnostic of it, as in fourier(network, images)"
+            )
+    return specs
 
 
 def _observed(

@@ -110,7 +110,7 @@ def test_defaults() -> None:
         ("test", 7, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 7"),
         ("test", 0, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 0"),
         ("test", 1025, 0, ConfigError, "size must be 8 to 1024 pixels for embedded data, not 1025"),
-        ("test", 32, -1, ConfigError, "seed must be 0 or more, not -1"),
+        ("test", 32, -1, ConfigError, "seed: must be an integer from 0 to 4294967295; got -1"),
     ],
 )
 def test_wrong_parameters(split: str, size: int, seed: int, error: type[Exception], reason: str) -> None:

@@ -264,8 +264,8 @@ def test_an_abandoned_iteration_leaves_no_thread() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"images": 0}, "images must be 1 or more, not 0"),
-        ({"seed": -1}, "seed must be 0 or more, not -1"),
+        ({"images": 0}, "images: must be an integer of at least 1; got 0"),
+        ({"seed": -1}, "seed: must be an integer of at least 0; got -1"),
         ({"input": dataclasses.replace(SMALL, size=(0, 4))}, r"size must be height and width .* not \(0, 4\)"),
         ({"input": dataclasses.replace(SMALL, mean=(0.5, 0.5))}, "mean and std must both have 3 values .* not 2 and 3"),
         ({"input": dataclasses.replace(SMALL, std=(1.0, 0.0, 1.0))}, "std must be positive"),
@@ -314,5 +314,5 @@ def test_two_samples_can_share_a_source_without_an_image_in_common() -> None:
     assert first.indices.tolist() + second.indices.tolist() == Sample(source, CONFIG, 50, 3).indices.tolist()
     assert len(Sample(source, CONFIG, None, 3, skip=30)) == len(source) - 30
     assert first.digest != Sample(source, CONFIG, 30, 3, skip=1).digest
-    with pytest.raises(ConfigError, match=r"skip must be 0 or more, not -1"):
+    with pytest.raises(ConfigError, match=r"skip: must be an integer of at least 0; got -1"):
         Sample(source, CONFIG, 10, skip=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,10 +12,18 @@ from torch import nn
 from visionscope.building.blocks import Block, find_stages, run_empty
 from visionscope.building.placement import Placement
 from visionscope.core.copying import copy_of
+from visionscope.core.rules import MOST_PIXELS, SEEDS
+from visionscope.core.values import Rule, Value, shown
 from visionscope.errors import ConfigError, TraceError
 from visionscope.models.surgery import BlockChange, change_blocks
 
 __all__ = ["HarmonizePlan", "StagePlan", "carry_out", "harmonize", "plan_harmonize"]
+
+_SIZE = Value(
+    tuple[int, int] | None,
+    Rule(least=1, most=MOST_PIXELS, words=f"height and width in pixels, each an integer from 1 to {MOST_PIXELS}"),
+)
+_SEED = Value(int, Rule(least=0, most=SEEDS - 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,7 @@ def harmonize(
         ConfigError: when the placement breaks a rule, or a block can't be replaced, with the reason.
         TraceError: when the network can't be traced.
     """
+    _SEED.checked("seed", seed)
     return carry_out(model, plan_harmonize(model, placement, input_size=input_size), seed=seed)
 
 
@@ -103,9 +112,17 @@ def plan_harmonize(
         ConfigError: as `harmonize`.
         TraceError: as `harmonize`.
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: must be a torch.nn.Module; got {shown(model)}")
+    if not isinstance(placement, (Placement, str, Iterable)):
+        raise ConfigError(
+            "placement: must be a Placement or whole numbers, one per stage, such as (0, 1, 1, 1); got "
+            f"{shown(placement)}"
+        )
     if not isinstance(placement, Placement):
-        placement = Placement(msa=tuple(placement))
-    size = input_size or _own_size(model)
+        numbers: Any = placement if isinstance(placement, (str, bytes)) else tuple(placement)
+        placement = Placement(msa=numbers)
+    size = _SIZE.checked("input_size", input_size) or _own_size(model)
     stages = find_stages(model, size)
     orders = placement.orders([len(stage) for stage in stages])
     head_dim = placement.head_dim_for(stages[-1][-1].out_chs)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from visionscope.core.values import shown
 from visionscope.errors import ConfigError
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, as Linux and most file systems have it
@@ -46,6 +47,25 @@ def user_path(parameter: str, text: str) -> Path:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise ConfigError(f"{parameter}: a path has at most {_LONGEST_PATH} bytes; got {text[:40]!r}...")
     return path
+
+
+def given_path(parameter: str, given: object) -> Path:
+    """The path that a library call was given: text as a user writes it, or a path object as it is.
+
+    Args:
+        parameter: for errors.
+        given: what the caller gave.
+
+    Raises:
+        ConfigError: for what is neither, and where no path can be so written.
+    """
+    if isinstance(given, os.PathLike):
+        path = os.fspath(given)
+        if isinstance(path, str) and "\0" not in path:
+            return Path(path)
+    if isinstance(given, str) and given.strip():
+        return user_path(parameter, given)
+    raise ConfigError(f"{parameter}: must be a path, as text or as pathlib.Path; got {shown(given)}")
 
 
 def open_regular(path: Path) -> BinaryIO:

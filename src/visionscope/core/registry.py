@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from visionscope.core.values import shown
 from visionscope.errors import ConfigError, nearest
 
 ENTRY_POINTS = "visionscope.diagnostics"
@@ -28,6 +29,8 @@ def diagnostic_class(name: str) -> Any:
     Raises:
         ConfigError: when there is no such diagnostic.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"name: must be that of a diagnostic, such as 'fourier'; got {shown(name)}")
     if name not in diagnostic_names():
         raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
     for entry in entry_points(group=ENTRY_POINTS):

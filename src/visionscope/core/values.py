@@ -235,19 +235,21 @@ class Value:
         """The nearest choice; all choices, where none is near and they don't stand in the rule already."""
         if not self.choices:
             return ""
-        if _whole(given) and all(map(_whole, self.choices)):
+        if is_whole(given) and all(map(is_whole, self.choices)):
             return f". Did you mean {min(self.choices, key=lambda one: abs(one - given))}?"
         hint = nearest(str(given)[:80], map(str, self.choices)) if isinstance(given, str) else ""
         return f".{hint}" if "Did you mean" in hint or len(self.choices) > _FEW else ""
 
     def _fits(self, given: Any) -> tuple[bool, Any]:
         if self.choices:
-            plain = int(given) if _whole(given) else given
+            plain = int(given) if is_whole(given) else given
             return any(type(plain) is type(one) and plain == one for one in self.choices), plain
         if self.kind is bool:
             return isinstance(given, bool), given
         if self.kind is int:
-            return _whole(given) and _between(self.rule, int(given)), given if isinstance(given, bool) else _int(given)
+            return is_whole(given) and _between(self.rule, int(given)), given if isinstance(given, bool) else _int(
+                given
+            )
         if self.kind is float:
             value = _float(given)
             return value is not None and _between(self.rule, value), value
@@ -263,7 +265,8 @@ def shown(value: Any) -> str:
     Args:
         value: any.
     """
-    return _SHORT.repr(list(value) if isinstance(value, tuple) else value)
+    text = _SHORT.repr(list(value) if isinstance(value, tuple) else value)
+    return " ".join(line.strip() for line in text.splitlines())
 
 
 class _Short(reprlib.Repr):
@@ -319,12 +322,17 @@ def _between(rule: Rule, value: float) -> bool:
     )
 
 
-def _whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer, of Python's or numpy's, and no truth value.
+
+    Args:
+        value: any.
+    """
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _int(value: Any) -> Any:
-    return int(value) if _whole(value) else value
+    return int(value) if is_whole(value) else value
 
 
 def _float(value: Any) -> float | None:

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visionscope.core.types import MINI_BATCH, SPAN, Batch, InputConfig
+from visionscope.core.values import Rule, Value, shown
 from visionscope.data.augmentation import evaluation_transform, frozen_transform, mix
 from visionscope.data.draws import Augmentation
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, DataError
 
 _THREADS = 2
+_IMAGES = Value(int | None, Rule(least=1))
+_SEED = _SKIP = Value(int, Rule(least=0))
 
 
 class Sample:
@@ -62,11 +65,14 @@ class Sample:
         augmentation: Augmentation | None = None,
         skip: int = 0,
     ) -> None:
-        if images is not None and images < 1:
-            raise ConfigError(f"images must be 1 or more, not {images}")
-        for name, value in (("seed", seed), ("skip", skip)):
-            if value < 0:
-                raise ConfigError(f"{name} must be 0 or more, not {value}")
+        if not hasattr(source, "image"):
+            raise ConfigError(f"source: must be what open_source returns; got {shown(source)}")
+        if not isinstance(input, InputConfig):
+            raise ConfigError(f"input: must be an InputConfig, such as load_model(...).input; got {shown(input)}")
+        if augmentation is not None and not isinstance(augmentation, Augmentation):
+            raise ConfigError(f"augmentation: must be an Augmentation or None; got {shown(augmentation)}")
+        images = _IMAGES.checked("images", images)
+        seed, skip = _SEED.checked("seed", seed), _SKIP.checked("skip", skip)
         self.source = source
         self.input = input
         self.seed = seed

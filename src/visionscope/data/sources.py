@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from visionscope.core.files import user_path
+from visionscope.core.files import given_path, user_path
+from visionscope.core.rules import MOST_PIXELS, SEEDS
+from visionscope.core.values import Rule, Value
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.folder import FolderSource
 from visionscope.data.packaged import HuggingFaceSource, TorchSource
@@ -16,6 +18,10 @@ from visionscope.data.specs import find_data
 from visionscope.errors import ConfigError
 
 _DEFAULT_SIZE = 32
+_SPLIT, _COLUMN = Value(str, Rule(empty=False)), Value(str | None, Rule(empty=False))
+_SIZE = Value(int | None, Rule(least=1, most=MOST_PIXELS))
+_SEED = Value(int, Rule(least=0, most=SEEDS - 1))
+_CLASSES = Value(int | None, Rule(least=1))
 
 
 class Source(Protocol):
@@ -47,7 +53,7 @@ class Source(Protocol):
 
 
 def open_source(
-    spec: str,
+    spec: str | os.PathLike[str],
     *,
     default_split: str = "test",
     size: int | None = None,
@@ -63,7 +69,7 @@ def open_source(
     class folders, a folder of images, or a folder of Parquet files in the Hugging Face layout.
 
     Args:
-        spec: the data spec.
+        spec: the data spec; a path stands for the spec that it spells.
         default_split: taken when the spec names none; where `test` is missing, a validation split stands in.
         size: pixels per side of embedded images, 32 by default.
         seed: of embedded images.
@@ -75,9 +81,14 @@ def open_source(
             default.
 
     Raises:
-        ConfigError: for a spec or a `root` that can be no path.
+        ConfigError: for a spec or a `root` that can be no path, and a parameter that breaks its rule.
         DataError: for a spec that names nothing, a wrong split, data that can't be fetched, and sources without images.
     """
+    spec = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
+    _SPLIT.checked("default_split", default_split)
+    _COLUMN.checked("image_column", image_column), _COLUMN.checked("label_column", label_column)
+    size, seed = _SIZE.checked("size", size), _SEED.checked("seed", seed)
+    num_classes = _CLASSES.checked("num_classes", num_classes)
     found = find_data(spec)
     wanted = found.split
     if found.kind == "embedded":
@@ -93,7 +104,7 @@ def open_source(
     if found.kind == "torch":
         return TorchSource(spec, found.name, wanted, root=_root(root), **known)
     if found.kind == "hfds":
-        cache = None if root is None else Path(root)
+        cache = None if root is None else given_path("root", root)
         return HuggingFaceSource(spec, found.name, wanted, root=cache, **known, **columns)
     if is_parquet(found.path):
         return ParquetSource(spec, found.path, wanted, **known, **columns)
@@ -103,7 +114,7 @@ def open_source(
 def _root(given: str | os.PathLike[str] | None) -> Path:
     """The folder of data that torchvision downloads."""
     if given is not None:
-        return Path(given)
+        return given_path("root", given)
     root = user_path("VISIONSCOPE_DATA", os.environ.get("VISIONSCOPE_DATA") or "~/.cache/visionscope")
     if root.exists() and not root.is_dir():
         raise ConfigError(f"VISIONSCOPE_DATA: must be a folder; {root} is none")

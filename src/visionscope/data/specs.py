@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from visionscope.core.files import user_path
+from visionscope.core.values import shown
 from visionscope.data.embedded import check_split
 from visionscope.data.splits import choose_split
 from visionscope.errors import ConfigError, DataError, nearest
@@ -68,7 +69,7 @@ def check_data_spec(text: object) -> None:
         DataError: for an empty spec, an address on the network, a stream, a data set or a split that nobody has.
     """
     if not isinstance(text, str):
-        raise ConfigError(f"data: must be text, such as 'embedded' or a folder of class folders; got {text!r}")
+        raise ConfigError(f"data: must be text, such as 'embedded' or a folder of class folders; got {shown(text)}")
     if not text.strip():
         raise DataError("data: name the images, such as 'embedded' or a folder of class folders; got nothing")
     if _ADDRESS.match(text):

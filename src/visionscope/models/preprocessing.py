@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from visionscope.core.printable import printable, quoted
 from visionscope.core.rules import MOST_PIXELS
 from visionscope.core.types import InputConfig
+from visionscope.core.values import is_whole, shown
 from visionscope.errors import ConfigError
 
 _COLOURS = ("red", "green", "blue")
@@ -27,8 +28,15 @@ def given_parts(
         size: height and width in pixels; an int is both.
         mean: per channel.
         std: per channel.
+
+    Raises:
+        ConfigError: for what is no such part, or out of range.
     """
-    pair = (size, size) if isinstance(size, int) else size
+    for key, value in {"size": size, "mean": mean, "std": std}.items():
+        if not (value is None or isinstance(value, Iterable) or (key == "size" and is_whole(value))):
+            rule = "height and width in pixels, or one number for both" if key == "size" else "numbers, one per channel"
+            raise ConfigError(f"{key}: must be {rule}; got {shown(value)}")
+    pair: Any = (size, size) if is_whole(size) else size
     parts = {key: tuple(value) for key, value in {"size": pair, "mean": mean, "std": std}.items() if value is not None}
     check_parts("model", parts)
     return parts

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from visionscope.core.finite import check_finite
 from visionscope.core.objective import Objective
+from visionscope.core.rules import values_of
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import to_table
 from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
+from visionscope.core.values import is_whole
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.draws import STRENGTHS
 from visionscope.data.sample import Sample
@@ -23,11 +25,13 @@ from visionscope.errors import ConfigError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.running.execute import observe
+from visionscope.running.handed import check_model, checked_images, checked_input, checked_labels
 from visionscope.running.measuring import measure
 from visionscope.running.plan import check_precision
 from visionscope.running.readouts import Reading
 from visionscope.running.samples import classes_of, samples_of
 from visionscope.running.store import data_text, with_leading
+from visionscope.running.study import Study
 from visionscope.running.subjects import asks_predictions, check_seen, looked_into, precision_of, scopes_of, unwatched
 from visionscope.tracing import watch
 from visionscope.tracing.opaque import check_ready
@@ -49,6 +53,7 @@ def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | Sam
         VisionscopeError: for a spec that breaks its rule, a model that can't be traced, images that can't be read.
     """
     network, loaded = _network(model)
+    images = checked_images(images)
     if isinstance(images, str):
         sample: SampleLike = Sample(open_source(images), _input(loaded), _IMAGES, 0)
     else:
@@ -96,6 +101,12 @@ def measured(
             images that can't be read.
     """
     network, loaded = _network(model)
+    images, input = checked_images(images), checked_input(input)
+    values = values_of(Study)
+    named: str | None = values["output"].checked("output", str(output) if is_whole(output) else output)
+    output_is = values["output_is"].checked("output_is", output_is)
+    if augmentation is not None:
+        values["augmentation"].checked("augmentation", augmentation)
     check_precision(diagnostic, precision_of(network))
     if not isinstance(images, str) and augmentation is not None:
         raise ConfigError(
@@ -107,7 +118,7 @@ def measured(
         Reading,
         loaded.label if loaded is not None else type(network).__name__,
         network,
-        output=None if output is None else str(output),
+        output=named,
         output_is=output_is,
         stated=None if loaded is None else loaded.num_classes,
     )
@@ -183,20 +194,6 @@ def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
     return loaded.model, loaded
 
 
-def check_model(model: object) -> None:
-    """Refuses what is neither a network nor a spec.
-
-    Args:
-        model: as a notebook gave it.
-
-    Raises:
-        ConfigError: naming its type.
-    """
-    if not isinstance(model, (nn.Module, str)):
-        hint = "; pass its .module()" if hasattr(model, "module") else ""
-        raise ConfigError(f"model: must be a torch.nn.Module or a model spec; got {type(model).__name__}{hint}")
-
-
 def _input(loaded: LoadedModel | None) -> InputConfig:
     if loaded is None:
         raise ConfigError(
@@ -259,18 +256,7 @@ def _sample(diagnostic: MeasuringDiagnostic, images: Tensor | SampleLike, labels
         return images
     if labels is None and not getattr(diagnostic, "needs_logits", True):
         return _Images(images)
-    return _labelled(images, labels)
-
-
-def _labelled(images: Tensor, labels: Tensor | None) -> "_Images":
-    if labels is None:
-        raise ConfigError("labels: a tensor of images needs its class indices for a loss; got none")
-    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
-        raise ConfigError(
-            f"labels: must be class indices, one for each of {len(images)} images; got "
-            f"{str(labels.dtype).removeprefix('torch.')} of shape {tuple(labels.shape)}"
-        )
-    return _Images(images, labels.long())
+    return _Images(images, checked_labels(labels, len(images)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,11 +267,6 @@ class _Images:
     labels: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or not len(self.images) or not self.images.is_floating_point():
-            raise ConfigError(
-                "images: must be a floating-point tensor (n, channels, height, width) with n at least 1; got "
-                f"{str(self.images.dtype).removeprefix('torch.')} of shape {tuple(self.images.shape)}"
-            )
         if self.images.is_inference():  # autograd refuses what was made in inference mode
             with torch.inference_mode(False):
                 object.__setattr__(self, "images", self.images.clone())

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.core.files import read_regular, write_whole
+from visionscope.core.files import given_path, read_regular, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.core.types import MeasuringDiagnostic
@@ -68,10 +68,13 @@ class Store:
 
     Args:
         run: the folder; made by the first write.
+
+    Raises:
+        ConfigError: for what is no path.
     """
 
     def __init__(self, run: Path | str) -> None:
-        self.run = Path(run)
+        self.run = given_path("run", run)
 
     def jobs(self) -> list[dict[str, Any]]:
         """What every job.json of the run says, sorted by diagnostic and label.
