@@ -17,6 +17,7 @@ from visionscope.core.failures import Failure
 from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
+from visionscope.core.turns import in_turn
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.core.values import is_whole
 from visionscope.errors import ConfigError
@@ -275,6 +276,7 @@ def measure(
     return Result(diagnostic, table)
 
 
+@in_turn
 def points(model: nn.Module | str, size: int | tuple[int, int] | None = None) -> tuple[Point, ...]:
     """The places in a model at which its feature maps are looked at.
 
@@ -296,6 +298,7 @@ def points(model: nn.Module | str, size: int | tuple[int, int] | None = None) ->
     return tuple(trace(model, torch.zeros(2, *shape)).points)
 
 
+@in_turn
 def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any) -> Run:
     """Computes what is missing of a study and writes its page; the same call resumes it.
 

@@ -13,6 +13,7 @@ from visionscope.building.blocks import Block, find_stages, run_empty
 from visionscope.building.placement import Placement
 from visionscope.core.copying import copy_of
 from visionscope.core.rules import MOST_PIXELS, SEEDS
+from visionscope.core.turns import in_turn
 from visionscope.core.values import Rule, Value, shown
 from visionscope.errors import ConfigError, TraceError
 from visionscope.models.surgery import BlockChange, change_blocks
@@ -64,6 +65,7 @@ class HarmonizePlan:
     input_size: tuple[int, int]
 
 
+@in_turn
 def harmonize(
     model: nn.Module,
     placement: Placement | Sequence[int],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from visionscope.core.types import InputConfig
 from visionscope.core.values import shown
 from visionscope.errors import ConfigError, DataError
+from visionscope.running.devices import check_default_device
 
 _IMAGES = "images: must be a tensor (n, channels, height, width), a data spec or a sample"
 _TENSOR = "images: must be a floating-point tensor (n, channels, height, width) with n at least 1 and no size 0"
@@ -23,8 +24,9 @@ def check_model(model: object) -> None:
         model: as a notebook gave it.
 
     Raises:
-        ConfigError: naming what it is.
+        ConfigError: naming what it is; or where torch's default device is meta.
     """
+    check_default_device()
     if isinstance(model, (nn.Module, str)):
         return
     hint = "; pass its .module()" if hasattr(model, "module") else ""

@@ -15,6 +15,7 @@ from visionscope.core.objective import Objective
 from visionscope.core.rules import values_of
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.table import to_table
+from visionscope.core.turns import in_turn
 from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
 from visionscope.core.values import is_whole
 from visionscope.data.augmentation import paper_augmentation
@@ -41,6 +42,7 @@ _BATCH = 32
 _AS_GIVEN = "as given"
 
 
+@in_turn
 def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | SampleLike) -> pa.Table:
     """The table of an observing diagnostic.
 
@@ -71,6 +73,7 @@ def observed(diagnostic: Any, model: nn.Module | str, images: Tensor | str | Sam
     return _with_leading(to_table(diagnostic.row, reduced.rows()), subject, loaded, data)
 
 
+@in_turn
 def measured(
     diagnostic: MeasuringDiagnostic,
     model: nn.Module | str,
@@ -185,11 +188,11 @@ def _shared_out(diagnostic: Any, whole: SampleLike) -> dict[str, SampleLike]:
 
 
 def _network(model: nn.Module | str) -> tuple[nn.Module, LoadedModel | None]:
+    check_model(model)
     if isinstance(model, nn.Module):
         check_ready(model)
         check_finite(model, type(model).__name__)
         return model, None
-    check_model(model)
     loaded = load_subject(model)
     return loaded.model, loaded
 

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
 from visionscope.core.printable import message_of
+from visionscope.core.turns import in_turn
 from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.additions import addition
@@ -71,6 +72,7 @@ class Trace:
         return tuple(known[name] for name in names)
 
 
+@in_turn
 def trace(model: nn.Module, example: Tensor, *, points_needed: bool = True) -> Trace:
     """Finds the points of a model by a dry run, on the meta device where the model allows it, and checks it by another.
 
