@@ -12,7 +12,7 @@ from visionscope.commands.output import exit_code, stoppable, tell_failures
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
-from visionscope.data.specs import find_data
+from visionscope.data.specs import check_apart, find_data
 from visionscope.flags import Parser, meanings
 from visionscope.models.spec import parse_spec
 from visionscope.running.study import Study
@@ -48,6 +48,7 @@ def train(parsed: Namespace) -> int:
     choose_recipe(Terms(**given).recipe, changes)  # what is wrong is told before torch is imported
     find_data(parsed.data)
     out = user_path("out", parsed.out or _OUT.default)
+    check_apart(out, parsed.data)
 
     from visionscope.models.builders import check_known
 

@@ -111,6 +111,30 @@ def find_data(text: str) -> DataSpec:
     return spec
 
 
+def check_apart(out: Path, data: str) -> None:
+    """Refuses a run folder in the folder of the images: its own folders would be taken for classes the next time.
+
+    Args:
+        out: the run folder, which need not be there.
+        data: a data spec, or the path of another folder that images are read from.
+
+    Raises:
+        ConfigError: where it lies there or is the same, links followed.
+        DataError: see `find_data`.
+    """
+    spec = find_data(data)
+    folder = Path(spec.name) if spec.kind == "hfds" else spec.path if spec.kind == "path" else None
+    if folder is None or not folder.is_dir():
+        return
+    inside, around = Path(os.path.realpath(out)), Path(os.path.realpath(folder))
+    if around != inside and around not in inside.parents:
+        return
+    other = around.parent / f"{around.name}-run"
+    shown_as = other if folder.is_absolute() else os.path.relpath(other)
+    how = "is" if around == inside else "lies in"
+    raise ConfigError(f"out: {out} {how} the data folder {folder}; take another, such as {shown_as}")
+
+
 def torch_splits(name: str) -> tuple[str, str]:
     """The splits of one of torchvision's data sets."""
     return ("train", "validation") if name in _WITH_VALIDATION else ("train", "test")

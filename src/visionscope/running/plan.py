@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from visionscope.core.files import user_path
 from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.spans import spans_of
 from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
+from visionscope.data.specs import check_apart
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
@@ -82,12 +84,16 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
         study: what is asked.
 
     Raises:
-        ConfigError: two models of one label, one network under two labels, a point that no model has, weights that
-            can't be had, a device that is not there, a precision that a diagnostic's numbers can't be trusted in.
+        ConfigError: a run folder among the images, two models of one label, one network under two labels, a point that
+            no model has, weights that can't be had, a device that is not there, a precision that a diagnostic's numbers
+            can't be trusted in.
         DataError: when the data can't be opened.
         TraceError: when a model can't be traced.
     """
     device = device_of(study.device)
+    for folder in (study.data, *(getattr(diagnostic, "folder", "") for diagnostic in study.diagnostics)):
+        if folder:
+            check_apart(user_path("out", study.out), folder)
     for diagnostic in study.diagnostics:
         check_precision(diagnostic, study.precision)
     opened = functools.cache(functools.partial(open_source, study.data))
