@@ -91,7 +91,10 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
     [
         (["diagnose", "--data", "embedded"], "MODEL: must be given"),
         (["diagnose", "--", "resnet18", "--data", "embedded"], "data: must be given"),
-        (["diagnose", "a=resnet18", "a=resnet34", "--data", "embedded"], "models: two are labelled 'a'"),
+        (
+            ["diagnose", "a=resnet18", "a=resnet34", "--data", "embedded"],
+            "have one label, 'a'; write 'a-2=resnet34'",
+        ),
         (["diagnose", "resnet18?x", "--data", "embedded"], "model spec 'resnet18?x': arguments are written"),
         ([*DATA, "--size", "16384", "16384"], "size: must be 16,777,216 pixels at most, such as 4096 x 4096; got"),
         (["points", "resnet18", "--size", "4097", "4096"], "size: must be 16,777,216 pixels at most"),

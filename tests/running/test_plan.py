@@ -171,7 +171,10 @@ def test_points_may_belong_to_one_of_several_models():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"models": [CNN, f"cnn={NETWORKS}:tokens"]}, r"models: two are labelled 'cnn'; give one another label"),
+        (
+            {"models": [CNN, f"cnn={NETWORKS}:tokens"]},
+            r"models: 'cnn=.*' have one label, 'cnn'; write 'cnn-2=",
+        ),
         ({"models": [CNN, f"twin={NETWORKS}:convolutions"]}, r"'cnn' and 'twin' are the same network with the same"),
         ({"points": ["blocks.1.msa"]}, r"points: cnn has none called 'blocks.1.msa'. Did you mean 'blocks.1.conv'\?"),
         ({"points": ["stem", "blocks.9"]}, r"points: no model has one called 'blocks.9'; `visionscope points MODEL"),

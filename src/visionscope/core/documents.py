@@ -48,7 +48,9 @@ def read_document(parameter: str, path: Path) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{parameter}: {path} is not YAML (it is not UTF-8 at byte {error.start})") from None
+        raise ConfigError(
+            f"{parameter}: {path} is not YAML (it is not UTF-8 at byte {error.start}); save it as UTF-8"
+        ) from None
     try:
         found = _values(iter(yaml.parse(text, Loader=_PARSER)))
     except yaml.YAMLError as error:

@@ -9,6 +9,7 @@ from visionscope.errors import StoreError
 
 _ELSEWHERE = "name another folder with --out"
 _ADVICE = {
+    errno.ENOENT: f"can't be made there; {_ELSEWHERE}",
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EFBIG: "a file of this size is not allowed; raise the limit",

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from visionscope.core.files import given_path, user_path
-from visionscope.core.rules import MOST_PIXELS, SEEDS
+from visionscope.core.rules import SEEDS
 from visionscope.core.values import Rule, Value
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.folder import FolderSource
@@ -19,7 +19,7 @@ from visionscope.errors import ConfigError
 
 _DEFAULT_SIZE = 32
 _SPLIT, _COLUMN = Value(str, Rule(empty=False)), Value(str | None, Rule(empty=False))
-_SIZE = Value(int | None, Rule(least=1, most=MOST_PIXELS))
+_SIZE = Value(int | None)  # its bounds depend on the data
 _SEED = Value(int, Rule(least=0, most=SEEDS - 1))
 _CLASSES = Value(int | None, Rule(least=1))
 

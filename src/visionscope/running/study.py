@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from visionscope.core.files import user_path
 from visionscope.core.objective import Objective
+from visionscope.core.printable import quoted
 from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule, values_of
 from visionscope.core.values import Rule, Value, shown
 from visionscope.data.draws import STRENGTHS
@@ -92,16 +93,13 @@ class Study:
         checked_size(self.size)
         check_data_spec(self.data)
         user_path("out", self.out)
-        labels = [parse_spec(text).label for text in self.models]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ConfigError(f"models: two are labelled {label!r}; give one another label, as in NAME={label}")
+        _check_labels(self.models)
         if self.mean and self.std and len(self.mean) != len(self.std):
             channels = len(self.mean)
             raise ConfigError(f"std: must have as many values as mean, {channels}; got {shown(self.std)}")
-        repeated = sorted({name for name in self.only if self.only.count(name) > 1})
-        if repeated:
-            raise ConfigError(f"only: name each diagnostic once; got {repeated}")
+        for name in self.only:
+            if self.only.count(name) > 1:
+                raise ConfigError(f"only: {name} is named twice; name it once")
 
     @property
     def objective(self) -> Objective:
@@ -128,6 +126,18 @@ class Study:
         for diagnostic in self.diagnostics:
             values[diagnostic.name] = dataclasses.asdict(diagnostic)
         return values
+
+
+def _check_labels(models: tuple[str, ...]) -> None:
+    seen: dict[str, str] = {}
+    for text in models:
+        label = parse_spec(text).label
+        if label in seen:
+            bare = text.removeprefix(f"{label}=")
+            other = next(name for name in (f"{label}-{number}" for number in range(2, 10_000)) if name not in seen)
+            both = f"{quoted(seen[label])} and {quoted(text)}"
+            raise ConfigError(f"models: {both} have one label, {quoted(label)}; write {quoted(f'{other}={bare}')}")
+        seen[label] = text
 
 
 def checked_size(given: Any) -> tuple[int, int] | None:
