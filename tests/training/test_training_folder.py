@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageOps
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from running.killing import run_command, started, wait_until
 from training.conftest import SMALL
@@ -100,6 +102,30 @@ def test_the_same_relative_path_of_another_folder_is_another_training(
         checkpoints.append(trained("photos", tmp_path / "run").checkpoint)
     assert checkpoints[0] != checkpoints[1]
     assert folders(tmp_path / "run") == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: torch.zeros_like(value),
+        lambda value: value.flip(0),
+        lambda value: torch.where(torch.arange(value.numel()).reshape(value.shape) == 0, value + 1e-3, value),
+    ],
+    ids=["zeros", "another order", "one number"],
+)
+def test_other_weights_in_the_place_of_the_last_are_trained_anew(photos: Path, tmp_path: Path, change) -> None:
+    first = trained(photos, tmp_path)
+    kept = shutil.copy(first.checkpoint, tmp_path / "kept.safetensors")
+    with safe_open(first.checkpoint, "pt") as file:
+        metadata, name = file.metadata(), max(file.keys())
+    state = load_file(first.checkpoint)
+    save_file({**state, name: change(state[name])}, first.checkpoint, metadata)
+    notes: list[str] = []
+    assert trained(photos, tmp_path, note=notes.append) == first
+    assert same_bits(first.checkpoint, Path(kept))
+    assert notes == [f"{first.checkpoint}: its weights are not those that this training ended with; it is done anew"]
+    assert trained(photos, tmp_path, note=notes.append) == first
+    assert len(notes) == 1
 
 
 def test_a_factory_that_changes_is_another_training(photos: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from visionscope.core.files import write_whole
+from visionscope.core.files import open_regular, write_whole
 from visionscope.core.printable import printable, quoted
 from visionscope.core.types import InputConfig
 from visionscope.errors import ConfigError, nearest
@@ -23,6 +24,7 @@ from visionscope.models.weight_files import State, plain_name, split_place, stat
 from visionscope.models.weight_formats import check_tensors, read_content
 
 _NAMESPACE = "visionscope."
+_DIGEST = "sha256"  # of the tensors
 _LONGEST_REASON = 300  # characters
 _ALWAYS = ("num_classes", "arguments", "input")  # what every file of ours says
 
@@ -150,7 +152,7 @@ def save_checkpoint(
 ) -> None:
     """Writes a model's weights as safetensors, with the metadata that `read_checkpoint` understands (`visionscope.*`).
 
-    Equal weights and metadata give equal bytes.
+    Equal weights and metadata give equal bytes. A digest of the tensors goes with them, see `is_as_written`.
 
     Args:
         path: the file; it appears under its name only when it is complete and on the disk.
@@ -176,13 +178,40 @@ def save_checkpoint(
 
 
 def _write_sorted(content: bytes, file: BinaryIO) -> None:
-    """Writes a safetensors file with its header in order; the library's own is another in each process."""
+    """Writes a safetensors file with a digest and its header in order; the library's own is another in each process."""
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    described = json.loads(content[8:end])
+    digest = _described_digest(described)
+    digest.update(memoryview(content)[end:])
+    described["__metadata__"][_NAMESPACE + _DIGEST] = digest.hexdigest()
+    header = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
     file.write(len(header).to_bytes(8, "little"))
     file.write(header)
     file.write(memoryview(content)[end:])
+
+
+def _described_digest(described: Mapping[str, Any]) -> hashlib._Hash:
+    """Of the names, types, shapes and places of a safetensors file's tensors; their numbers follow."""
+    tensors = {name: value for name, value in described.items() if name != "__metadata__"}
+    return hashlib.sha256(json.dumps(tensors, sort_keys=True).encode())
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a safetensors file has the tensors that `save_checkpoint` wrote there with its metadata.
+
+    Args:
+        path: the file. One without a digest, from before there was one or of another program, counts as it is.
+
+    Raises:
+        OSError: when it can't be read or is no regular file.
+        ValueError: when it is no safetensors file.
+    """
+    with open_regular(path) as file:
+        described = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        told = own_metadata(described.get("__metadata__", {})).get(_DIGEST)
+        digest = _described_digest(described)
+        return told is None or hashlib.file_digest(file, lambda: digest).hexdigest() == told  # type: ignore[arg-type]
 
 
 def _unshared(state: Mapping[str, Tensor]) -> State:

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from visionscope.core.files import open_regular, write_whole
 from visionscope.core.refusals import advice
 from visionscope.errors import VisionscopeError
-from visionscope.models.checkpoint import own_metadata
+from visionscope.models.checkpoint import is_as_written, own_metadata
 from visionscope.training.evaluation import Scores
 
 _LOCK = ".lock"
@@ -32,12 +32,13 @@ def identity(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def finished(folder: Path, training: str) -> Scores | None:
+def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores | None:
     """The test scores of a training that has ended; None where it has not, or its last file is torn or another's.
 
     Args:
         folder: of the training.
         training: its identity.
+        note: takes a line where the weights are not those that were scored.
 
     Raises:
         VisionscopeError: when no file can ever be written there, as where a folder stands in its place.
@@ -47,7 +48,13 @@ def finished(folder: Path, training: str) -> Scores | None:
         open_regular(path).close()
         with safe_open(path, "pt") as file:
             told = own_metadata(file.metadata() or {})
-        return Scores(**json.loads(told["scores"])) if told.get("training") == training else None
+        if told.get("training") != training:
+            return None
+        scores = Scores(**json.loads(told["scores"]))
+        if is_as_written(path):
+            return scores
+        note(f"{path}: its weights are not those that this training ended with; it is done anew")
+        return None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

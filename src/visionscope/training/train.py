@@ -136,7 +136,7 @@ def train(
         settings |= {"validation": validation, "processes": fabric.world_size}
         training = identity(settings)
         folder = out / "train" / training[:12]
-        scores = finished(folder, training)
+        scores = finished(folder, training, note)
         if scores is not None:
             forget(folder)  # a kill may have come between the last weights and this
             return _trained(folder, scores)
