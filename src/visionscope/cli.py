@@ -1,12 +1,14 @@
 """The command line: one line of help per command, one line on stderr for whatever is wrong.
 
 Exit codes: 0; 1 where parts or sections of the page failed, or where visionscope itself is wrong; 2 for an error that
-the user can act on; 130 after Ctrl-C, 143 after SIGTERM. A fault of visionscope's own is one line, too; with the
-environment variable VISIONSCOPE_DEBUG set, its traceback is shown.
+the user can act on; 129 after SIGHUP, 130 after Ctrl-C, 143 after SIGTERM. A fault of visionscope's own is one line,
+too; with the environment variable VISIONSCOPE_DEBUG set, its traceback is shown. No library is imported above `main`,
+so that what fails while it is ends in one line, too.
 """
 
 import errno
 import os
+import resource
 import sys
 import threading
 import traceback
@@ -15,12 +17,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from visionscope.commands import COMMANDS
-from visionscope.commands.output import exit_code
-from visionscope.core.printable import message_of
-from visionscope.core.terminal import escape_what_streams_lack, say, tell
+from visionscope.core.printable import message_of, printable
 from visionscope.errors import ConfigError, VisionscopeError, nearest
-from visionscope.flags import Parser
 
 DEBUG = "VISIONSCOPE_DEBUG"
 _USAGE = (
@@ -32,6 +30,13 @@ _USAGE = (
 )
 _OF_THE_DISK = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EPERM", "EMFILE", "ENFILE")
+}
+_OUT_OF_MEMORY = ("failed to map segment", "Cannot allocate memory", "can't allocate memory")
+_NEEDS_LESS = {
+    **dict.fromkeys(("diagnose", "harmonize"), "a smaller --batch or --size, or another --device, needs less"),
+    "run": "a smaller --batch, or another --device, needs less",
+    "train": "a smaller --batch-size needs less",
+    "points": "a smaller --size needs less",
 }
 _LONGEST = 1000  # characters of a message; some list names to choose from
 
@@ -47,21 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
-    escape_what_streams_lack()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken files, which we tell of ourselves
     try:
-        code = _ended(given)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt as stop:
+        # Importing what the commands need can fail as anything else can.
+        from visionscope.commands.output import exit_code, stoppable
+        from visionscope.core.terminal import escape_what_streams_lack
+
+        escape_what_streams_lack()
+        try:
+            with stoppable():
+                code = _ended(given)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt as stop:
+            _tell("stopped")
+            return exit_code(stop)
+    except KeyboardInterrupt:
         _tell("stopped")
-        return exit_code(stop)
+        return 130
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough; nothing may be written at exit either.
         _discard(sys.stdout)
         return 0
     except Exception as error:
-        return _told(error)
+        return _told(error, given[0] if given else "")
 
 
 def _ended(given: list[str]) -> int:
@@ -74,6 +88,10 @@ def _ended(given: list[str]) -> int:
 
 
 def _run(given: list[str]) -> int:
+    from visionscope.commands import COMMANDS
+    from visionscope.core.terminal import say
+    from visionscope.flags import Parser
+
     name, *rest = given or ["--help"]
     if name not in COMMANDS and name not in ("-h", "--help"):
         raise ConfigError(f"there is no command {name[:80]!r}.{nearest(name[:80], COMMANDS)}")
@@ -89,15 +107,15 @@ def _run(given: list[str]) -> int:
     return 0
 
 
-def _told(error: Exception) -> int:
+def _told(error: Exception, command: str) -> int:
     """Says in one line what went wrong, and returns the exit code."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     if isinstance(error, VisionscopeError):
         _tell(str(error))
         return 2
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
-        _tell(f"not enough memory; a smaller --batch or --size, or another --device, needs less ({error})")
+    if _is_out_of_memory(error):
+        _tell(_more_memory(error, command))
         return 2
     if isinstance(error, RecursionError):
         _tell("something that was given is nested too deeply")
@@ -111,10 +129,32 @@ def _told(error: Exception) -> int:
     return 1
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, (ImportError, OSError)) and any(words in message_of(error) for words in _OUT_OF_MEMORY)
+
+
+def _more_memory(error: Exception, command: str) -> str:
+    """What ran out, and what would help: in a shell with a limit to raise that one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        advice = f"a limit of {limit / 2**30:.1f} GiB is set on this process; raise it with ulimit -v"
+    else:
+        advice = _NEEDS_LESS.get(command, "close what else takes memory")
+    lines = message_of(error).strip().splitlines()
+    reason = next((line for line in lines if any(words in line for words in _OUT_OF_MEMORY)), "".join(lines[:1]))
+    return f"not enough memory; {advice}{f' ({reason.strip()})' if reason else ''}"
+
+
 def _tell(message: str) -> None:
     line = f"{message[:_LONGEST]}..." if len(message) > _LONGEST else message
     with suppress(OSError, ValueError):  # nobody listens on stderr
-        tell(f"visionscope: {' '.join(line.split())}")
+        # By itself, for this must succeed where libraries can't be imported.
+        sys.stderr.write(f"visionscope: {printable(line)}\n")
+        sys.stderr.flush()
 
 
 def _open_streams() -> None:

@@ -110,3 +110,21 @@ def test_measuring_leaves_the_networks_as_they_were() -> None:
     assert not model.training
     with pytest.raises(ConfigError, match="repeats must be 1 or more; got 0"):
         throughput({"nano": model}, (32, 32), repeats=0)
+
+
+@pytest.mark.parametrize("kind", ["a file of weights", "an empty file", "a folder", "a link to nowhere"])
+def test_nothing_that_is_there_is_written_over(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visionscope.commands.harmonize._loaded", None)  # no work is done before
+    out = tmp_path / "good.safetensors"
+    if kind == "a folder":
+        out.mkdir()
+    elif kind == "a link to nowhere":
+        out.symlink_to("nowhere")
+    else:
+        out.write_bytes(b"weights" if kind == "a file of weights" else b"")
+    before = out.lstat()
+    assert main(["harmonize", "resnet_nano", "--msa", "0,1,1", "--random-weights", "0", "--out", str(out)]) == 2
+    assert capsys.readouterr().err == (f"visionscope: out: {out} is there already; take another name, or remove it\n")
+    assert out.lstat() == before

@@ -1,6 +1,7 @@
 """What the command line refuses, how its help reads, and what it does without torch."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -208,7 +209,11 @@ def test_every_command_has_help(
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (MemoryError("too much"), 2, "visionscope: not enough memory; a smaller --batch or --size"),
+        (MemoryError("too much"), 2, "visionscope: not enough memory; close what else takes memory (too much)\n"),
+        (MemoryError(), 2, "visionscope: not enough memory; close what else takes memory\n"),
+        (OSError(12, "Cannot allocate memory"), 2, "visionscope: not enough memory; close what else"),
+        (ImportError("x.so: failed to map segment from shared object"), 2, "visionscope: not enough memory; close"),
+        (ImportError("no such thing"), 1, "visionscope: this is a bug of visionscope's: ImportError: no such thing"),
         (
             RecursionError("maximum recursion depth exceeded"),
             2,
@@ -235,6 +240,32 @@ def test_whatever_happens_ends_in_one_line(
     assert said.startswith(line)
     assert said.count("\n") == 1
     assert len(said) < 1100
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [("diagnose", "a smaller --batch or --size"), ("train", "a smaller --batch-size"), ("points", "a smaller --size")],
+)
+def test_advice_names_flags_that_the_command_has(
+    command: str, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(given: list[str]) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert main([command]) == 2
+    assert capsys.readouterr().err.startswith(f"visionscope: not enough memory; {advice}")
+
+
+@pytest.mark.parametrize("kilobytes", [60_000, 150_000, 400_000])
+def test_a_shell_that_gives_no_memory_is_told(kilobytes: int, tmp_path: Path) -> None:
+    """Wherever the memory ends; a library that ends the process by itself says so itself."""
+    shell = f"ulimit -v {kilobytes}; exec '{sys.executable}' -m visionscope.cli status nowhere"
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode in (1, 2)
+    assert "Traceback" not in ended.stderr
+    told = r"^visionscope: (not enough memory; a limit of 0\.\d GiB .*ulimit -v|.*nowhere).*\n$|^OpenBLAS error: Memory"
+    assert re.search(told, ended.stderr), ended.stderr
 
 
 def test_a_fault_of_our_own_shows_its_traceback_when_asked(

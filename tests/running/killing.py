@@ -84,6 +84,7 @@ def run_command(folder: Path, arguments: list[str]) -> None:
     """The command line, its streams in files."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is started without
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     os._exit(main(arguments))

@@ -128,7 +128,7 @@ def test_two_processes_in_one_run_folder(tmp_path, undisturbed):
     assert_equal_runs(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stop_in_the_middle_of_a_part_is_clean_and_says_how_to_resume(tmp_path, number, code):
     folder = tmp_path / "run"
     study = tmp_path / "study.yaml"

@@ -275,7 +275,9 @@ def _stopped(data: str, run: Path, number: int) -> int | None:
     return process.exitcode
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
 def test_a_training_that_is_stopped_goes_on_to_the_same_bits(
     data: str, tmp_path: Path, whole: Path, number: int, code: int
 ) -> None:

@@ -124,6 +124,8 @@ def _checked_out(text: str | None) -> Path | None:
         raise ConfigError(f"out: must end with .safetensors; got {text!r}. Did you mean '{out.stem}.safetensors'?")
     if not out.parent.is_dir():
         raise ConfigError(f"out: there is no folder {out.parent}; got {text!r}")
+    if out.exists() or out.is_symlink():
+        raise ConfigError(f"out: {out} is there already; take another name, or remove it")
     return out
 
 

@@ -53,34 +53,46 @@ def tell_failures(failures: Sequence[Failure]) -> int:
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM, as a cluster sends it before it kills: ends what runs as Ctrl-C does."""
+    """A signal that ends what runs as Ctrl-C does.
+
+    Attributes:
+        number: of the signal: SIGTERM, as a cluster sends it before it kills, or SIGHUP, of a terminal that closes.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Makes SIGTERM end what runs at once and cleanly, as Ctrl-C does, in the process that was asked.
+    """Makes SIGTERM and SIGHUP end what runs at once and cleanly, as Ctrl-C does, in the process that was asked.
+
+    One that the caller handles or ignores, as `nohup` does, is left alone.
 
     Raises:
-        Stopped: on SIGTERM.
+        Stopped: on one of them.
     """
 
     def stop(number: int, frame: object) -> NoReturn:
-        raise Stopped
+        raise Stopped(number)
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, stop)
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        taken = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) == signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """What a shell reports of a process that this ended: 143 after SIGTERM, 130 after Ctrl-C.
+    """What a shell reports of a process that this ended: 143 after SIGTERM, 129 after SIGHUP, 130 after Ctrl-C.
 
     Args:
         stop: as it was raised.
     """
-    return 128 + (signal.SIGTERM if isinstance(stop, Stopped) else signal.SIGINT)
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from visionscope.commands.output import exit_code, folder_of, stoppable, tell_failures
+from visionscope.commands.output import exit_code, folder_of, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_names
@@ -68,8 +68,7 @@ def run(parsed: Namespace) -> int:
 
 def _carry_out(study: Study, parsed: Namespace) -> int:
     try:
-        with stoppable():
-            return _computed(study, parsed)
+        return _computed(study, parsed)
     except KeyboardInterrupt as stop:
         studies = read_studies(user_path("out", study.out))
         on = f"Go on with: {studies[0].command}" if studies else "The same command starts again."

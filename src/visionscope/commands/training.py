@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
-from visionscope.commands.output import exit_code, stoppable, tell_failures
+from visionscope.commands.output import exit_code, tell_failures
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
@@ -58,7 +58,7 @@ def train(parsed: Namespace) -> int:
     from visionscope.training.train import train as carry_out
 
     try:
-        with stoppable(), _Bar() as bar:
+        with _Bar() as bar:
             trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=tell, **given, **changes)
     except KeyboardInterrupt as stop:
         interrupted("Stopped. The same command goes on from the last minute.")

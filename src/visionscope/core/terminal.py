@@ -45,13 +45,14 @@ def tell(line: str) -> None:
 
 
 def interrupted(line: str) -> None:
-    """Writes a line to stderr, below the `^C` that the terminal shows.
+    """Writes a line to stderr, below the `^C` that the terminal shows; in vain where that is gone.
 
     Args:
         line: any text.
     """
-    _write(sys.stderr, "")
-    tell(line)
+    with suppress(OSError, ValueError):
+        _write(sys.stderr, "")
+        tell(line)
 
 
 def ask(question: str) -> bool:
