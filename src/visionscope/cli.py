@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
+    # No file of ours has a date; numpy and matplotlib fail at one that is no number.
+    os.environ.pop("SOURCE_DATE_EPOCH", None)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken files, which we tell of ourselves
     try:
         # Importing what the commands need can fail as anything else can.

@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -19,7 +18,7 @@ from visionscope.core.types import Figure
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
 from visionscope.report.paper import to_matplotlib
-from visionscope.report.style import paper_settings
+from visionscope.report.style import paper_style
 from visionscope.report.summary import diagnostic_of
 
 PACKAGES = (
@@ -117,7 +116,7 @@ def _write_figure(folder: Path, name: str, figure: Figure) -> None:
         buffer = io.BytesIO()
         # No creation date: the same tables make the same bytes.
         undated = {"CreationDate": None} if kind == "pdf" else None
-        with mpl.rc_context(paper_settings()):
+        with paper_style():
             drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=undated)
         write_whole(folder / f"{name}.{kind}", buffer.getvalue())
 

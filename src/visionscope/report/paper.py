@@ -5,7 +5,6 @@ import math
 import textwrap
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -40,7 +39,7 @@ from visionscope.report.style import (
     mark_of,
     model_token,
     palette,
-    paper_settings,
+    paper_style,
     series_mark,
     shade_of,
     shade_token,
@@ -62,7 +61,7 @@ def to_matplotlib(figure: Figure) -> Drawing:
         figure: what a diagnostic's `figure(table)` returns.
     """
     figure = set_apart(figure, only_crowded=True)
-    with mpl.rc_context(paper_settings()):
+    with paper_style():
         rows = [row for group in groups(figure) for row in _rows(group)]
         sizes = [_sheet_size(row) or _SIZE[min(len(group), _COLUMNS)] for group, row in rows]
         width = max(size[0] * min(len(group), _COLUMNS) for (group, _), size in zip(rows, sizes, strict=True))
