@@ -195,7 +195,7 @@ def shade_of(theme: str, count: int = 8) -> tuple[str, ...]:
     return tuple(colours[shade_token(step / (count - 1))] for step in range(count))
 
 
-_PAPER: dict[str, Any] = {
+_PAPER: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
     "font.size": 7,
