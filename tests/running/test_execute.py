@@ -41,7 +41,7 @@ def test_one_pass_feeds_all_observers(tmp_path, monkeypatch):
     (subject,) = small_study()
     passes = forward_passes(monkeypatch, subject.subject.model)
     run((subject,), tmp_path)
-    assert sum(passes) == 300
+    assert sum(size for size in passes if size > 1) == 300  # single images are looked at between parts
     assert max(passes) == 64
 
 
@@ -62,7 +62,7 @@ def test_only_what_is_missing_is_computed(tmp_path, monkeypatch):
     first.write_bytes(first.read_bytes()[:-3])
     passes = forward_passes(monkeypatch, subject.subject.model)
     run((subject,), tmp_path)
-    assert sum(passes) == 256
+    assert sum(size for size in passes if size > 1) == 256
     assert computed(tmp_path)[4:] == [("fourier", "0000-0256")]
     assert Store(tmp_path).table("fourier").equals(whole)
 

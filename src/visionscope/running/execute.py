@@ -12,6 +12,7 @@ from visionscope.core.inputs import image_like, place_of
 from visionscope.core.spans import span_of
 from visionscope.core.terminal import tell
 from visionscope.core.types import Cost, Observer, Point, Subject
+from visionscope.running.constancy import Constancy
 from visionscope.running.failures import failed, named
 from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of
 from visionscope.running.plan import Job, PlannedSubject
@@ -188,19 +189,36 @@ def _execute_observers(
     if not missing:
         return failures
     with on_device(planned.subject.model, device):
+        constancy = _constancy(planned.subject)
         for part in missing:
             # Another process may have done it meanwhile.
             jobs = [job for job in missing[part] if store.rows_of(job.record, part, job.diagnostic) is None]
             if jobs:
-                failures.extend(_compute_part(planned.subject, jobs, part, store, batch=batch, progress=progress))
+                failures.extend(
+                    _compute_part(planned.subject, jobs, part, store, constancy, batch=batch, progress=progress)
+                )
     times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
     for job in planned.observing:
         store.write_job({**job.record, "times": {**job.record["times"], **store.times(job.record), **times}})
     return failures
 
 
+def _constancy(subject: Subject) -> Constancy | None:
+    try:
+        return Constancy(subject)
+    except Exception:  # the part's own passes tell what is wrong
+        return None
+
+
 def _compute_part(
-    subject: Subject, jobs: Sequence[Job], part: str, store: Store, *, batch: int, progress: Progress
+    subject: Subject,
+    jobs: Sequence[Job],
+    part: str,
+    store: Store,
+    constancy: Constancy | None,
+    *,
+    batch: int,
+    progress: Progress,
 ) -> list[Failure]:
     by_digest = {job.record["job"]: job for job in jobs}
     observers = {digest: job.diagnostic.observer(subject.points) for digest, job in by_digest.items()}
@@ -215,6 +233,11 @@ def _compute_part(
         progress.advance(by_digest, images)
 
     errors = observe(subject, observers, span_of(part), batch=batch, seen=seen)
+    if constancy is not None and len(errors) < len(observers):
+        try:
+            constancy.check()
+        except Exception as raised:  # what was computed is no function of the images
+            errors.update(dict.fromkeys(by_digest, raised))
     seconds = time.perf_counter() - began
     failures = []
     for digest, job in by_digest.items():
