@@ -25,8 +25,8 @@ class Constancy:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._image = next(iter(subject.samples["eval"].batches(0, 1, 1))).images
-        self._versions = dict(self._read())
         self._outputs = self._passed()
+        self._versions = dict(self._read())  # afterwards: a first pass may fill a cache
 
     def check(self) -> None:
         """Compares.
