@@ -24,8 +24,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## train three small networks, look inside them, write a report (minutes on two cores)
 	$(BIN)/visionscope demo
 
-test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest --durations=10
+test: $(STAMP)  ## the fast tests, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 test-slow: $(STAMP)  ## every model family, kill tests, real data: an hour or so
 	$(BIN)/python -m pytest -m slow --durations=20

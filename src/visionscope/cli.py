@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from visionscope.core.printable import message_of, printable
+from visionscope.core.terminal import escape_what_streams_lack, say, tell
 from visionscope.errors import ConfigError, VisionscopeError, nearest
 
 DEBUG = "VISIONSCOPE_DEBUG"
@@ -58,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Importing what the commands need can fail as anything else can.
         from visionscope.commands.output import exit_code, stoppable
-        from visionscope.core.terminal import escape_what_streams_lack
 
         escape_what_streams_lack()
         try:
@@ -91,7 +91,6 @@ def _ended(given: list[str]) -> int:
 
 def _run(given: list[str]) -> int:
     from visionscope.commands import COMMANDS
-    from visionscope.core.terminal import say
     from visionscope.flags import Parser
 
     name, *rest = given or ["--help"]
@@ -154,9 +153,7 @@ def _more_memory(error: Exception, command: str) -> str:
 def _tell(message: str) -> None:
     line = f"{message[:_LONGEST]}..." if len(message) > _LONGEST else message
     with suppress(OSError, ValueError):  # nobody listens on stderr
-        # By itself, for this must succeed where libraries can't be imported.
-        sys.stderr.write(f"visionscope: {printable(line)}\n")
-        sys.stderr.flush()
+        tell(f"visionscope: {printable(line)}")
 
 
 def _open_streams() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.progress import BarColumn
 
-from visionscope.core import terminal
+from visionscope.core import display, terminal
 
 HOSTILE = (
     "[/x]",
@@ -36,7 +36,7 @@ def _is_plain(text: str) -> None:
 
 
 def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show_table("[/title] :smile:", ("[/head]", "count"), [(name, "1") for name in HOSTILE])
+    display.show_table("[/title] :smile:", ("[/head]", "count"), [(name, "1") for name in HOSTILE])
     told = capsys.readouterr().out
     _is_plain(told)
     for name in ("[/title] :smile:", "[/head]", "[/x]", "[bold]total[/bold]", "[link=http://x]y", ":smile:", "a b"):
@@ -59,13 +59,11 @@ def test_bars_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = _Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    shown = terminal.bars(
-        terminal.TaskText("{task.description}"), BarColumn(), terminal.TaskText("{task.fields[unit]}")
-    )
+    shown = display.bars(display.TaskText("{task.description}"), BarColumn(), display.TaskText("{task.fields[unit]}"))
     with shown:
         for name in HOSTILE:
             shown.add_task(f"{name} fourier", total=2, unit=name)
-        terminal.above(shown, "[/x] above \x1b[31mred")
+        display.above(shown, "[/x] above \x1b[31mred")
     drawn = screen.getvalue()
     assert "[/x] above \\x1b[31mred" in drawn
     assert "[/x] fourier" in drawn
@@ -75,10 +73,10 @@ def test_bars_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bars_are_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = terminal.bars(BarColumn())
+    shown = display.bars(BarColumn())
     with shown:
         shown.add_task("work", total=1)
-        terminal.above(shown, "a line")
+        display.above(shown, "a line")
     assert capsys.readouterr() == ("", "")
 
 
@@ -94,8 +92,8 @@ def test_a_question_takes_yes_alone(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 )
 def test_what_the_encoding_lacks_is_escaped(settings: dict[str, str], tmp_path: Path) -> None:
     program = (
-        "from visionscope.core import terminal as t; t.escape_what_streams_lack(); "
-        "t.say('caf\\xe9 \\udcff'); t.tell('caf\\xe9'); t.show_table('caf\\xe9', ['\\xe9'], [['\\u4e00']])"
+        "from visionscope.core import display, terminal as t; t.escape_what_streams_lack(); "
+        "t.say('caf\\xe9 \\udcff'); t.tell('caf\\xe9'); display.show_table('caf\\xe9', ['\\xe9'], [['\\u4e00']])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **settings}, capture_output=True, timeout=60, cwd=tmp_path

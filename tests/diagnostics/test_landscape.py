@@ -198,7 +198,7 @@ def test_a_network_that_draws_is_refused():
         ({"axes": 3}, r"landscape\.axes: must be one of 1, 2; got 3\. Did you mean 2\?"),
         ({"draws": -1}, r"landscape\.draws: must be an integer from 0 to 10000; got -1"),
         ({"sample_size": 0}, r"landscape\.sample_size: must be an integer from 1 to 1000000000; got 0"),
-        ({"extent": math.nan}, r"landscape\.extent: must be a number above 0 and at most 1000000; got nan"),
+        ({"extent": math.nan}, r"landscape\.extent: must be a number above 0 and at most 1000000000000; got nan"),
         ({"radius": 2.0}, "landscape.radius: must be at most extent = 1; got 2"),
         ({"plane": "checkpoints"}, "landscape.checkpoints: must be 2 files where plane is checkpoints; got 0"),
         ({"checkpoints": ("a",)}, "landscape.checkpoints: must be no files where plane is random; got 1"),

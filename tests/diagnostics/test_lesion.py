@@ -181,7 +181,7 @@ def test_labels_and_fields_are_checked():
         Lesion(mode="bloc")
     with pytest.raises(ConfigError, match=r"lesion.calls: must be one of each, all; got 'al'.*'all'"):
         Lesion(calls="al")
-    with pytest.raises(ConfigError, match=r"lesion.sample_size: must be at least 1; got 0"):
+    with pytest.raises(ConfigError, match=r"lesion.sample_size: must be an integer from 1 to 1000000000; got 0"):
         Lesion(sample_size=0)
     with pytest.raises(DataError, match="needs at least one image"):
         Lesion().images(0)

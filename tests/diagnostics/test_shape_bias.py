@@ -179,7 +179,7 @@ def test_the_identity_is_of_names_not_of_the_place(tmp_path):
 
 
 def test_what_can_not_be_asked_is_told(tmp_path):
-    with pytest.raises(ConfigError, match=r"shape_bias\.sample_size: must be at least 1; got 0"):
+    with pytest.raises(ConfigError, match=r"shape_bias\.sample_size: must be an integer from 1 to 1000000000; got 0"):
         ShapeBias(sample_size=0)
     with pytest.raises(NotApplicableError, match=r"shape_bias\.folder: must name a folder"):
         ShapeBias().source("photos", 1000)

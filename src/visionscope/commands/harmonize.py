@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionscope.building.placement import Placement
+from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.rules import SEEDS, values_of
-from visionscope.core.terminal import say, show_table
+from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag

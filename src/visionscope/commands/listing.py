@@ -6,7 +6,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from visionscope.core.terminal import say, show_table
+from visionscope.core.display import show_table
+from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag

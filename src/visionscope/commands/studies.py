@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from visionscope.commands.output import exit_code, folder_of, tell_failures
 from visionscope.config import study_from_file, study_from_flags
+from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_names
-from visionscope.core.terminal import ask, interrupted, say, show_table, tell
+from visionscope.core.terminal import ask, interrupted, say, tell
 from visionscope.core.types import SPAN
 from visionscope.core.values import Rule, Value
 from visionscope.data.published import LANDSCAPES

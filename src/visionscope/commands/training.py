@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
 from visionscope.commands.output import exit_code, tell_failures
+from visionscope.core.display import TaskText, bars
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
-from visionscope.core.terminal import TaskText, bars, interrupted, say, tell
+from visionscope.core.terminal import interrupted, say, tell
 from visionscope.data.specs import check_apart, find_data
 from visionscope.flags import Parser, meanings
 from visionscope.models.spec import parse_spec

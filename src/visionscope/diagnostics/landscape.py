@@ -102,7 +102,7 @@ class Landscape:
 
     sample_size: int = rule(1024, least=1, most=MOST_IMAGES)
     points: int = rule(21, least=3, most=1001)
-    extent: float = rule(1.0, above=0, most=1_000_000)
+    extent: float = rule(1.0, above=0, most=10**12)
     axes: Literal[1, 2] = 2
     plane: Literal["random", "eigenvectors", "checkpoints"] = "random"
     normalization: Literal["filter", "layer", "none", "official"] = "filter"

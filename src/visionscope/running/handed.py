@@ -32,7 +32,9 @@ def check_model(model: object) -> None:
     hint = "; pass its .module()" if hasattr(model, "module") else ""
     if isinstance(model, type) and issubclass(model, nn.Module):
         hint = f"; pass an instance, such as {model.__name__}(...)"
-    raise ConfigError(f"model: must be a torch.nn.Module or a model spec; got {shown(model)}{hint}")
+    plain = model is None or isinstance(model, (bool, int, float, bytes, type))
+    got = shown(model) if plain else type(model).__name__  # an object's repr may be a page, or an address
+    raise ConfigError(f"model: must be a torch.nn.Module or a model spec; got {got}{hint}")
 
 
 def checked_images(images: Any) -> Any:

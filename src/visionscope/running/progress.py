@@ -6,7 +6,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
-from visionscope.core.terminal import TaskText, above, bars
+from visionscope.core.display import TaskText, above, bars
 
 
 @dataclasses.dataclass(frozen=True)
