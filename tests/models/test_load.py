@@ -269,3 +269,15 @@ def test_weights_of_a_file_win_over_random_ones(tmp_path: Path) -> None:
     loaded = load_model(f"resnet_nano@{tmp_path / 'a.safetensors'}", random_weights=7)
     assert loaded.weights == "checkpoint a.safetensors"
     assert torch.equal(loaded.model.fc.weight, model.fc.weight)
+
+
+@pytest.mark.parametrize("spec", [None, 5, b"resnet18", ["resnet18"]])
+def test_what_is_no_spec_is_told(spec):
+    with pytest.raises(ConfigError, match="spec: must be a model spec such as 'resnet18'; got "):
+        load_model(spec)
+
+
+@pytest.mark.parametrize("seed", [True, 1.0, "0", -1, 2**32])
+def test_what_is_no_seed_is_told(seed):
+    with pytest.raises(ConfigError, match="random_weights: must be an integer from 0 to 4294967295; got "):
+        load_model("resnet_nano", random_weights=seed)

@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import hashlib
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import timm
@@ -93,7 +94,7 @@ def load_model(
             that can't be had, don't fit or hold NaN or infinity, a seed that torch doesn't take, or an input
             configuration with a part missing or out of range.
     """
-    spec = parse_spec(spec) if isinstance(spec, str) else spec
+    spec = _parsed(spec)
     if spec.others:
         raise ConfigError(f"{spec.label}: names {1 + len(spec.others)} files, an ensemble; one network is needed here")
     given = given_parts(size, mean, std)
@@ -148,8 +149,15 @@ def load_model(
     )
 
 
-def _check_seed(seed: int | None) -> None:
-    if seed is not None and not 0 <= seed < SEEDS:
+def _parsed(spec: object) -> ModelSpec:
+    if isinstance(spec, (str, ModelSpec)):
+        return parse_spec(spec) if isinstance(spec, str) else spec
+    raise ConfigError(f"spec: must be a model spec such as 'resnet18'; got {quoted(spec)}")
+
+
+def _check_seed(seed: object) -> None:
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if seed is not None and not (whole and 0 <= int(seed) < SEEDS):  # type: ignore[call-overload]
         raise ConfigError(f"random_weights: must be an integer from 0 to {SEEDS - 1}; got {quoted(seed)}")
 
 
