@@ -67,7 +67,7 @@ def test_the_file_that_it_writes_loads_under_the_originals_name(
         ),
         (
             ["--msa", "0,1,1", "--out", "x.safetensors"],
-            "resnet_nano: there are no pretrained weights.*--random-weights",
+            "resnet_nano: no pretrained weights are available.*--random-weights",
         ),
         (["--msa", "0,1,1", "--batch", "1"], "batch: must be an integer from 2 to 65536; got 1"),
     ],

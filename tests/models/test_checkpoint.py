@@ -268,9 +268,9 @@ def test_a_scripted_model_is_refused(tmp_path: Path) -> None:
     [
         (lambda folder: folder / "absent.pth", "absent.pth: there is no such file"),
         (lambda folder: folder, "it is a folder, not a file"),
-        (lambda folder: _write(folder / "a.safetensors", b"no tensors"), "it is no readable safetensors file: "),
-        (lambda folder: _write(folder / "a.pth", b"no tensors"), "it is no readable torch file: "),
-        (lambda folder: _write(folder / "a.pth", b""), "it is no readable torch file: "),
+        (lambda folder: _write(folder / "a.safetensors", b"no tensors"), "it is not a readable safetensors file: "),
+        (lambda folder: _write(folder / "a.pth", b"no tensors"), "it is not a readable torch file: "),
+        (lambda folder: _write(folder / "a.pth", b""), "it is not a readable torch file: "),
     ],
 )
 def test_unreadable_files_are_refused(tmp_path: Path, write: Callable[[Path], Path], message: str) -> None:
@@ -282,7 +282,7 @@ def test_unreadable_files_are_refused(tmp_path: Path, write: Callable[[Path], Pa
 def test_a_truncated_file_is_refused(trained: nn.Module, tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "whole.pth")
     path = _write(tmp_path / "half.pth", (tmp_path / "whole.pth").read_bytes()[:100_000])
-    with pytest.raises(ConfigError, match=r"half\.pth: it is no readable torch file: "):
+    with pytest.raises(ConfigError, match=r"half\.pth: it is not a readable torch file: "):
         read_checkpoint(path)
 
 

@@ -158,7 +158,7 @@ def test_pretrained_weights_that_cant_be_had_stop_at_once_and_name_the_ways_out(
     start = time.perf_counter()
     name = spec if ":" in spec else f"timm:{spec}"
     message = (
-        rf"{name}: there are no pretrained weights .*{name}@FILE, or ask for random ones with --random-weights SEED"
+        rf"{name}: no pretrained weights are available .*{name}@FILE, or ask for random ones with --random-weights SEED"
     )
     with pytest.raises(ConfigError, match=message) as raised:
         load_model(spec)

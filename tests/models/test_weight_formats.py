@@ -56,18 +56,21 @@ OTHERS = {
     "array.npy": (b"\x93NUMPY\x01\0", "it is one array without a name"),
     "w.pth.gz": (gzip.compress(b"x"), "it is compressed; unpack it first"),
     "cat.png": (b"\x89PNG\r\n\x1a\n", "it is an image"),
-    "empty.safetensors": (b"", "it is no readable safetensors file: it is empty"),
-    "empty.npz": (b"", "it is no readable npz file: it is empty"),
+    "empty.safetensors": (b"", "it is not a readable safetensors file: it is empty"),
+    "empty.npz": (b"", "it is not a readable npz file: it is empty"),
     "zeros.pth": (b"\0" * 1000, "it begins with nothing but zeros"),
     "notes.pth": (b"epoch 3, loss 0.1", "it begins with b'epoch 3, los'; wanted is"),
     "control.pth": (b"\x1b[31mred", "it begins with"),
-    "long.safetensors": (struct.pack("<Q", 2**60) + b"{}", "it is no readable safetensors file: "),
-    "short.safetensors": (struct.pack("<Q", 50) + b"{", "it is no readable safetensors file: "),
-    "deep.safetensors": (struct.pack("<Q", 20_000) + b'{"a":' + b"[" * 19_995, "it is no readable safetensors file: "),
-    "half.zip.pth": (b"PK\x03\x04" + b"\0" * 50, "it is no readable torch file: "),
+    "long.safetensors": (struct.pack("<Q", 2**60) + b"{}", "it is not a readable safetensors file: "),
+    "short.safetensors": (struct.pack("<Q", 50) + b"{", "it is not a readable safetensors file: "),
+    "deep.safetensors": (
+        struct.pack("<Q", 20_000) + b'{"a":' + b"[" * 19_995,
+        "it is not a readable safetensors file: ",
+    ),
+    "half.zip.pth": (b"PK\x03\x04" + b"\0" * 50, "it is not a readable torch file: "),
     "none.npz": (b"PK\x05\x06" + b"\0" * 18, "it holds no tensors by parameter name"),
-    "protocol.pth": (b"\x80\x09.", "it is no readable torch file: "),
-    "opcodes.pth": (b"\x80\x02" + bytes(range(1, 200)), "it is no readable torch file: "),
+    "protocol.pth": (b"\x80\x09.", "it is not a readable torch file: "),
+    "opcodes.pth": (b"\x80\x02" + bytes(range(1, 200)), "it is not a readable torch file: "),
 }
 
 
@@ -97,7 +100,7 @@ def _header(**tensors: Any) -> bytes:
 )
 def test_safetensors_that_declare_what_is_not_there(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(content)
-    refused(tmp_path / "a.safetensors", "it is no readable safetensors file: ")
+    refused(tmp_path / "a.safetensors", "it is not a readable safetensors file: ")
 
 
 def test_a_format_is_told_by_content_whatever_the_name(tmp_path: Path) -> None:
@@ -159,13 +162,13 @@ def _array(shape: str) -> bytes:
 )
 def test_arrays_that_declare_what_is_not_there(shape: str, tmp_path: Path) -> None:
     _zip(tmp_path / "a.npz", {"w.npy": _array(shape)})
-    refused(tmp_path / "a.npz", "a.npz: ('w.npy' declares the shape|it is no readable npz file: )")
+    refused(tmp_path / "a.npz", "a.npz: ('w.npy' declares the shape|it is not a readable npz file: )")
 
 
 @pytest.mark.parametrize("kind", ["object", "U5", "datetime64[s]", "void"])
 def test_arrays_that_are_no_numbers(kind: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", w=np.zeros(3, dtype=[("a", "f4")] if kind == "void" else kind))
-    refused(tmp_path / "a.npz", "it is no readable npz file: ")
+    refused(tmp_path / "a.npz", "it is not a readable npz file: ")
 
 
 def test_a_tar_archive_is_unpacked_first(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ def test_a_pickle_as_deep_as_a_million_brackets(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / f"{name}.pth", "w") as archive:
             archive.writestr("archive/data.pkl", content + b".")
             archive.writestr("archive/version", "3")
-        refused(tmp_path / f"{name}.pth", "it holds no tensors by parameter name|it is no readable torch file: ")
+        refused(tmp_path / f"{name}.pth", "it holds no tensors by parameter name|it is not a readable torch file: ")
 
 
 class _Calls:
@@ -231,7 +234,7 @@ class _Calls:
 def test_allowed_functions_with_huge_arguments(tmp_path: Path) -> None:
     for content in (_Calls(bytearray, 10**13), _Calls(bytearray, 10**18), _Calls(torch.Size, [2**70])):
         torch.save({"a": content, "b": 1}, tmp_path / "a.pth")
-        refused(tmp_path / "a.pth", "it holds no tensors|it is no readable torch file: |Python objects")
+        refused(tmp_path / "a.pth", "it holds no tensors|it is not a readable torch file: |Python objects")
 
 
 def test_numbers_that_changed_on_the_disk(tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ def test_numbers_that_changed_on_the_disk(tmp_path: Path) -> None:
     place = content.index(struct.pack("<f", 3.0) * 10)
     content[place + 3] ^= 1
     (tmp_path / "a.pth").write_bytes(content)
-    refused(tmp_path / "a.pth", "it is no readable torch file: Bad CRC-32 for file")
+    refused(tmp_path / "a.pth", "it is not a readable torch file: Bad CRC-32 for file")
 
 
 def test_files_that_were_saved_without_checksums(tmp_path: Path) -> None:
@@ -261,7 +264,7 @@ def test_storages_that_are_not_there(tmp_path: Path) -> None:
     storage = content.index(b"cpu")
     assert content[storage + 3 :].startswith(b"q\x06K\x03N") or b"K\x03" in content
     (tmp_path / "a.pth").write_bytes(content.replace(b"K\x03N", b"\x8a\x06\0\0\0\0\0\x10N"))
-    refused(tmp_path / "a.pth", "it is no readable torch file: ")
+    refused(tmp_path / "a.pth", "it is not a readable torch file: ")
 
 
 STRANGE: dict[str, tuple[Callable[[], Any], str]] = {
@@ -334,8 +337,8 @@ def test_what_overflows_the_networks_type_is_infinite(tmp_path: Path) -> None:
 
 def test_what_a_plain_pickle_says(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"w": [1, 2]}))
-    refused(tmp_path / "a.pth", "it is no readable torch file: ")
+    refused(tmp_path / "a.pth", "it is not a readable torch file: ")
     stream = io.BytesIO()
     pickle.dump({"w": np.ones(2)}, stream)
     (tmp_path / "b.pth").write_bytes(stream.getvalue())
-    refused(tmp_path / "b.pth", "it is no readable torch file: |Python objects")
+    refused(tmp_path / "b.pth", "it is not a readable torch file: |Python objects")

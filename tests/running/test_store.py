@@ -25,6 +25,12 @@ class Sums:
     sums: tuple[float, ...] = column("sums per frequency")
 
 
+class Adds:
+    """A question whose parts hold sums."""
+
+    state_row = Sums
+
+
 ROWS = [Sums("stem", 0.1, (1.0, 2.0)), Sums("blocks.0+msa", -3.5e-300, ())]
 
 
@@ -39,7 +45,7 @@ def part_files(folder: Path) -> list[Path]:
 def test_part_comes_back_to_the_bit(tmp_path):
     store = Store(tmp_path)
     store.write_part(RECORD, PART, Sums, ROWS)
-    assert store.read_part(RECORD, PART, Sums) == ROWS
+    assert store.rows_of(RECORD, PART, Adds) == ROWS
     assert [path.name for path in store.folder(RECORD).iterdir()] == [f"{PART}.parquet"]
 
 
@@ -58,7 +64,7 @@ def test_torn_part_is_not_done_and_logged(tmp_path, keep):
     store.write_part(RECORD, PART, Sums, ROWS)
     path = store.folder(RECORD) / f"{PART}.parquet"
     path.write_bytes(path.read_bytes()[:keep])
-    assert store.read_part(RECORD, PART, Sums) is None
+    assert store.rows_of(RECORD, PART, Adds) is None
     assert f"unreadable fourier/{RECORD['job']}/{PART}.parquet" in (tmp_path / "log.txt").read_text()
 
 
@@ -69,7 +75,7 @@ def test_flipped_bit_is_not_done(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"blocks.0")] ^= 1
     path.write_bytes(content)
-    assert store.read_part(RECORD, PART, Sums) is None
+    assert store.rows_of(RECORD, PART, Adds) is None
 
 
 def test_part_of_another_schema_is_not_done(tmp_path):
@@ -79,7 +85,7 @@ def test_part_of_another_schema_is_not_done(tmp_path):
 
     store = Store(tmp_path)
     store.write_part(RECORD, PART, Older, [Older("stem")])
-    assert store.read_part(RECORD, PART, Sums) is None
+    assert store.rows_of(RECORD, PART, Adds) is None
     assert "columns are not those of this version" in (tmp_path / "log.txt").read_text()
 
 
@@ -117,7 +123,7 @@ def test_full_disk_stops_with_one_line_and_loses_nothing(tmp_path, finished, mon
     [
         (errno.EROFS, r"the file system is read-only; name another folder with --out"),
         (errno.EACCES, r"permission denied; name another folder with --out"),
-        (errno.EIO, r"Input/output error; mend that"),
+        (errno.EIO, r"Input/output error; fix that"),
     ],
 )
 def test_disk_that_refuses_is_named_in_one_line(tmp_path, monkeypatch, code, message):
@@ -160,7 +166,7 @@ def test_many_writers_of_one_part(tmp_path):
         try:
             for _ in range(5):
                 Store(tmp_path).write_part(RECORD, PART, Sums, ROWS)
-                assert Store(tmp_path).read_part(RECORD, PART, Sums) == ROWS
+                assert Store(tmp_path).rows_of(RECORD, PART, Adds) == ROWS
         except BaseException as error:
             errors.append(error)
 
@@ -261,7 +267,7 @@ def test_part_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
-        with pytest.raises(StoreError, match=r"0000-0256.parquet: Input/output error; mend that"):
+        with pytest.raises(StoreError, match=r"0000-0256.parquet: Input/output error; fix that"):
             store.write_part(RECORD, PART, Sums, ROWS)
     assert list(store.folder(RECORD).iterdir()) == []
     store.write_part(RECORD, PART, Sums, ROWS)

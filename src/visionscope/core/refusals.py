@@ -31,7 +31,7 @@ def advice(error: OSError) -> str:
     Args:
         error: as it was raised.
     """
-    return _ADVICE.get(error.errno or 0, f"{error.strerror or error}; mend that")
+    return _ADVICE.get(error.errno or 0, f"{error.strerror or error}; fix that")
 
 
 @contextmanager

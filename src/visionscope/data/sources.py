@@ -75,8 +75,8 @@ def open_source(
         seed: of embedded images.
         num_classes: classes of the model that the labels are for; chooses among timm's ImageNet tables for folders
             named by WordNet id, and makes labels None where the source has another number of classes.
-        image_column: of Parquet and Hugging Face data, where it can't be told from the schema.
-        label_column: of Parquet and Hugging Face data, where it can't be told from the schema.
+        image_column: of Parquet and Hugging Face data, where the schema doesn't show it.
+        label_column: of Parquet and Hugging Face data, where the schema doesn't show it.
         root: folder for data that torchvision or Hugging Face download; VISIONSCOPE_DATA or ~/.cache/visionscope by
             default.
 

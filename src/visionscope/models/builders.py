@@ -264,7 +264,7 @@ def _hf_pretrained(auto: Any, name: str, place: str, config: Any) -> nn.Module:
     for key, found, wanted in sorted(info["mismatched_keys"]):
         shapes = f"{quoted(key)} has the shape {tuple(found)} in its weights and {tuple(wanted)} in the network"
         raise ConfigError(
-            f"hf:{name}: {shapes} that its config.json describes, of {config.num_labels} classes; mend config.json "
+            f"hf:{name}: {shapes} that its config.json describes, of {config.num_labels} classes; correct config.json "
             "(id2label names the classes), or take the weights that belong to it"
         )
     if info["missing_keys"]:

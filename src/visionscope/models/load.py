@@ -223,7 +223,7 @@ def _pretrained(spec: ModelSpec, build: Callable[..., Built]) -> Built:
             reason = printable(str(error).strip().partition("\n")[0])[:300] or type(error).__name__
     name = dataclasses.replace(spec, checkpoint=None).text
     raise ConfigError(
-        f"{name}: there are no pretrained weights to be had ({reason}); "
+        f"{name}: no pretrained weights are available ({reason}); "
         f"name a file of weights, {name}@FILE, or ask for random ones with --random-weights SEED"
     )
 

@@ -97,7 +97,7 @@ def read_content(path: Path) -> tuple[Any, dict[str, str]]:
         return _read_safetensors(path)
     if head[:1] == b"\x80":
         return _read_torch(path), {}
-    raise ConfigError(f"checkpoint {path}: it is no readable {_meant(path)} file: {_what_it_is(head, path)}")
+    raise ConfigError(f"checkpoint {path}: it is not a readable {_meant(path)} file: {_what_it_is(head, path)}")
 
 
 def check_archive(path: Path) -> None:
@@ -202,7 +202,7 @@ def _checked_archive(path: Path, file: BinaryIO) -> bool:
                 _check_sum(archive, entry)
             return bool(arrays) or (path.suffix == ".npz" and not pickled)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise ConfigError(f"checkpoint {path}: it is no readable {_meant(path)} file: {_line(error)}") from error
+        raise ConfigError(f"checkpoint {path}: it is not a readable {_meant(path)} file: {_line(error)}") from error
 
 
 def _check_sum(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
@@ -237,7 +237,7 @@ def _read_safetensors(path: Path) -> tuple[Any, dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError, KeyError) as error:
-        raise ConfigError(f"checkpoint {path}: it is no readable safetensors file: {_line(error)}") from error
+        raise ConfigError(f"checkpoint {path}: it is not a readable safetensors file: {_line(error)}") from error
 
 
 def _read_npz(path: Path, file: BinaryIO) -> dict[str, Tensor]:
@@ -246,7 +246,7 @@ def _read_npz(path: Path, file: BinaryIO) -> dict[str, Tensor]:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
     except Exception as error:  # a damaged archive raises errors of numpy, zipfile, zlib and struct
-        raise ConfigError(f"checkpoint {path}: it is no readable npz file: {_line(error)}") from error
+        raise ConfigError(f"checkpoint {path}: it is not a readable npz file: {_line(error)}") from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -267,13 +267,13 @@ def _read_torch(path: Path) -> Any:
                     f"checkpoint {path}: it holds Python objects and could only be read by running code from the "
                     "file, which is refused; save the state_dict() alone, best as safetensors"
                 ) from error
-            raise ConfigError(f"checkpoint {path}: it is no readable torch file: {_line(error)}") from error
+            raise ConfigError(f"checkpoint {path}: it is not a readable torch file: {_line(error)}") from error
         except Exception as error:  # a damaged or hostile pickle raises whatever its instructions lead to
             if "TorchScript" in str(error):
                 raise ConfigError(
                     f"checkpoint {path}: it is a scripted model; save its state_dict() alone, best as safetensors"
                 ) from error
-            raise ConfigError(f"checkpoint {path}: it is no readable torch file: {_line(error)}") from error
+            raise ConfigError(f"checkpoint {path}: it is not a readable torch file: {_line(error)}") from error
 
 
 def _replaced(known: dict[str, type[Foreign]], error: str) -> bool:

@@ -90,28 +90,16 @@ def part_rows(table: pa.Table, record: Mapping[str, Any], part: str, diagnostic:
     Raises:
         StoreError: when they are of another form or of another part.
     """
-    rows = typed_rows(table, stored_row(diagnostic))
+    row_type = stored_row(diagnostic)
+    if not table.schema.equals(schema_of(row_type), check_metadata=False):
+        raise StoreError("its columns are not those of this version")
+    rows = from_table(row_type, table)
     others = sorted({str(row.part) for row in rows if hasattr(row, "part")} - {part})
     if others:
         raise StoreError(f"its rows are of the part {others[0]!r}")
     if hasattr(diagnostic, "is_whole") and not diagnostic.is_whole(part, rows, points_from(record)):
         raise StoreError("its rows are not those of this part")
     return rows
-
-
-def typed_rows(table: pa.Table, row_type: type) -> list[Any]:
-    """The rows of a table as instances of their dataclass.
-
-    Args:
-        table: from `part_table`.
-        row_type: the dataclass.
-
-    Raises:
-        StoreError: when the columns are others.
-    """
-    if not table.schema.equals(schema_of(row_type), check_metadata=False):
-        raise StoreError("its columns are not those of this version")
-    return from_table(row_type, table)
 
 
 def stored_row(diagnostic: Any) -> type:

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import StoreError
-from visionscope.running.parts import part_content, part_rows, part_table, typed_rows
+from visionscope.running.parts import part_content, part_rows, part_table
 from visionscope.running.records import (
     FORMAT,
     Damage,
@@ -196,16 +196,6 @@ class Store:
         text = json.dumps({"part": part, **error}, indent=1, ensure_ascii=False) + "\n"
         self._write(self.folder(record) / f"{part}.error.json", text.encode())
 
-    def read_part(self, record: Mapping[str, Any], part: str, row_type: type) -> list[Any] | None:
-        """The rows of a stored part, or None where it is absent, torn, another part, or of another form; see `rows_of`.
-
-        Args:
-            record: the job.
-            part: its name.
-            row_type: the dataclass of its rows.
-        """
-        return self._read(record, part, lambda table: typed_rows(table, row_type))
-
     def rows_of(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> list[Any] | None:
         """The rows of a stored part; None where it is absent, or holds anything else: then it is not done.
 
@@ -219,18 +209,13 @@ class Store:
         Raises:
             StoreError: when a folder stands in the file's place, where no part could ever be written.
         """
-        return self._read(record, part, lambda table: part_rows(table, record, part, diagnostic))
-
-    def _read(self, record: Mapping[str, Any], part: str, rows: Callable[[pa.Table], list[Any]]) -> list[Any] | None:
         path = self.folder(record) / f"{part}.parquet"
         if path.is_dir():
-            raise StoreError(
-                f"{path}: a folder stands where a file should be; move it away, then start the same command again: "
-                "what is stored is kept"
-            )
+            with refusals(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         try:
             table = part_table(path, record, part)
-            return None if table is None else rows(table)
+            return None if table is None else part_rows(table, record, part, diagnostic)
         except StoreError as error:
             self.log(f"unreadable {path.relative_to(self.run)}: {error}; it counts as not done")
             return None
