@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from benchmarks.training import our_step, registered
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.augmentation import Augmentation
 from visionscope.data.sources import open_source
 from visionscope.training.feed import Feed

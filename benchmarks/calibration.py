@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, Subject
 from visionscope.data.sample import Sample
 from visionscope.diagnostics._outcomes import BATCH
 from visionscope.diagnostics.calibration import Calibration

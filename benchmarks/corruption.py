@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from benchmarks.measure import Measurement
-from visionscope.core.types import InputConfig, Subject
+from visionscope.core.sample import InputConfig
+from visionscope.core.subject import Subject
 from visionscope.data.corruptions import SEVERITIES, TYPES, corrupt, to_pixels
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from benchmarks.hessian import curvlinops_operator, gradient_seconds, quiet, subjects
 from benchmarks.measure import Measurement
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, Subject
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Subject
+from visionscope.curvature.density import quadratures, trace_parts
+from visionscope.curvature.second_order import twice_differentiable
 from visionscope.diagnostics._curvature import SampleHessian
 from visionscope.diagnostics.density import PROBES_PER_PART
-from visionscope.numerics.density import quadratures, trace_parts
-from visionscope.tracing.second_order import twice_differentiable
 
 MINI_BATCHES = 8
 ROUNDS = 5

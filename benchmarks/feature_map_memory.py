@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.feature_maps import ALL, BATCH, MODELS, setting
 from benchmarks.measure import Measurement, peak_memory
-from visionscope.core.types import Point
+from visionscope.core.subject import Point
 from visionscope.tracing import watch
 
 FEW, MANY = 64, 256

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import Measurement, cpu_seconds, ratios
-from visionscope.core.types import Observer, ObservingDiagnostic, Point
+from visionscope.core.diagnostic import Observer, ObservingDiagnostic
+from visionscope.core.subject import Point
 from visionscope.diagnostics.fourier import Fourier
 from visionscope.diagnostics.similarity import Similarity
 from visionscope.diagnostics.variance import Variance

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.sample import Batch, InputConfig
+from visionscope.curvature.hvp import HessianProduct, flat
+from visionscope.curvature.lanczos import Extremes, largest
+from visionscope.curvature.second_order import twice_differentiable
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.diagnostics.hessian import Hessian
 from visionscope.models.load import LoadedModel, load_model
-from visionscope.numerics.hvp import HessianProduct, flat
-from visionscope.numerics.lanczos import Extremes, largest
-from visionscope.tracing.second_order import twice_differentiable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.objective import Objective
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.diagnostics.landscape import Landscape, Surroundings
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics.lesion import Lesions

@@ -27,7 +27,7 @@ from torch import nn
 
 import visionscope.models.load  # noqa: F401  # registers the networks
 from benchmarks.measure import Measurement, cpu_seconds, ratios
-from visionscope.core.types import Batch
+from visionscope.core.sample import Batch
 from visionscope.training import loop
 from visionscope.training.optimizers import optimizer_of
 from visionscope.training.precision import choose_precision

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from visionscope.core.finding import interval
 from visionscope.numerics.calibration import reliability
-from visionscope.report.finding import interval
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "trained_networks"

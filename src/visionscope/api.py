@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.failures import Failure
 from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
 from visionscope.core.objective import Objective
+from visionscope.core.sample import InputConfig, SampleLike
+from visionscope.core.subject import Point
 from visionscope.core.turns import in_turn
-from visionscope.core.types import InputConfig, MeasuringDiagnostic, Point, SampleLike
 from visionscope.core.values import is_whole
 from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
@@ -58,13 +60,13 @@ class Result:
 
     def figure(self) -> Any:
         """The diagnostic's figure as an interactive `plotly.graph_objects.Figure`."""
-        from visionscope.report.figures import to_plotly
+        from visionscope.report.plotly import to_plotly
 
         return to_plotly(self.diagnostic.figure(self.table))
 
     def paper_figure(self) -> Any:
         """The diagnostic's figure as a `matplotlib.figure.Figure` in a paper's style."""
-        from visionscope.report.figures import to_matplotlib
+        from visionscope.report.plotly import to_matplotlib
 
         return to_matplotlib(self.diagnostic.figure(self.table))
 

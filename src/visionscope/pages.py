@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.failures import Failure, Failures
+from visionscope.core.figure import Figure
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import to_table
-from visionscope.core.types import Figure, MeasuringDiagnostic
 from visionscope.diagnostics.landscape import published_landscape
 from visionscope.diagnostics.similarity import BetweenRow, between
 from visionscope.errors import ConfigError, StoreError

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 import visionscope.models.alternet
 import visionscope.models.nano  # noqa: F401  # both register the networks
 from reference.found_as_it_was import snapshot
+from visionscope.core.diagnostic import ObservingDiagnostic
 from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Point, Subject
 from visionscope.core.table import from_table, schema_of, to_table
-from visionscope.core.types import Batch, ObservingDiagnostic, Point, Subject
-from visionscope.report.figures import to_matplotlib, to_plotly
+from visionscope.report.plotly import to_matplotlib, to_plotly
 from visionscope.running.execute import observe
 from visionscope.tracing import trace, watch
 

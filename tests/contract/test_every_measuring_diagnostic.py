@@ -14,13 +14,15 @@ from torch import Tensor
 
 from reference.found_as_it_was import snapshot
 from running.networks import alternating, normalized, tokens
+from visionscope.core.diagnostic import Cost, MeasuringDiagnostic
 from visionscope.core.objective import Objective
 from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.sample import MINI_BATCH, Batch, InputConfig
+from visionscope.core.subject import Subject
 from visionscope.core.table import from_table, schema_of, to_table
-from visionscope.core.types import MINI_BATCH, Batch, Cost, InputConfig, MeasuringDiagnostic, Subject
 from visionscope.diagnostics import _outcomes
 from visionscope.errors import DataError, StoreError
-from visionscope.report.figures import to_matplotlib, to_plotly
+from visionscope.report.plotly import to_matplotlib, to_plotly
 from visionscope.running.measuring import measure
 from visionscope.running.parts import part_rows
 from visionscope.running.store import LEADING, with_leading

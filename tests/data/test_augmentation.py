@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pictures import png
 from PIL import Image
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.augmentation import Augmentation, evaluation_transform, fitting, frozen_transform
 from visionscope.data.decode import decode
 from visionscope.errors import ConfigError, DataError

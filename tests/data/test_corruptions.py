@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data import corruptions
 from visionscope.data.corruptions import LEAST_SIZE, TYPES, CorruptionWorkers, corrupt, to_images, to_pixels
 from visionscope.data.published_corruptions import ALEXNET_ERRORS, open_published

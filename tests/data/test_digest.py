@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pictures import png, structs
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.digest import source_digest
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source

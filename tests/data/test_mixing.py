@@ -13,7 +13,7 @@ from test_sample import SMALL, Plain
 from timm.data.mixup import Mixup
 from torch import Tensor
 
-from visionscope.core.types import MINI_BATCH, Batch, InputConfig
+from visionscope.core.sample import MINI_BATCH, Batch, InputConfig
 from visionscope.data.augmentation import Augmentation, mix, paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.errors import ConfigError

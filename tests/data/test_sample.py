@@ -12,7 +12,7 @@ from pictures import png, structs
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from visionscope.core.types import SPAN, Batch, InputConfig, SampleLike
+from visionscope.core.sample import SPAN, Batch, InputConfig, SampleLike
 from visionscope.data.augmentation import Augmentation
 from visionscope.data.sample import Sample, sample_order
 from visionscope.data.sources import Source, open_source

@@ -15,8 +15,9 @@ from torch import nn
 
 from reference.attention import grid_places, measures, uniform_grid_distance, vit_attention
 from running.networks import normalized
+from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, InputConfig, Subject
 from visionscope.diagnostics import _heads
 from visionscope.diagnostics.attention import AttentionHeads
 from visionscope.errors import ConfigError, DataError, NotApplicableError

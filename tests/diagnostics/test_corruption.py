@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, InputConfig, Subject
 from visionscope.data.corruptions import TYPES, corrupt, to_images, to_pixels
 from visionscope.data.published_corruptions import ALEXNET_ERRORS
 from visionscope.data.sample import Sample

@@ -10,8 +10,8 @@ from torch import nn
 
 from reference.small_subjects import CLASSES, Images
 from visionscope.core.objective import Objective
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Subject
 from visionscope.diagnostics.fit import Fit
 from visionscope.errors import ConfigError, DataError
 from visionscope.training.evaluation import evaluate

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from reference.hessian import by_magnitude, dense_hessian
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, Scope, Subject
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Scope, Subject
+from visionscope.curvature.density import signs
 from visionscope.diagnostics._curvature import seed_of
 from visionscope.diagnostics.density import Density
 from visionscope.diagnostics.hessian import Hessian, HessianRow
 from visionscope.errors import ConfigError, DataError, VisionscopeError
-from visionscope.numerics.density import signs
 
 KINDS = ("transformer", "convolutional")
 CLASSES = 4

@@ -13,14 +13,14 @@ from torch import nn
 from reference import landscape as twin
 from reference.found_as_it_was import snapshot
 from reference.small_subjects import CLASSES, SMALL, Images, convolutional, measured, subject, table, transformer
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
+from visionscope.curvature.plane import batch_norms
+from visionscope.curvature.weights import weights_of
 from visionscope.diagnostics import _evaluation
 from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.diagnostics.landscape import Landscape
 from visionscope.errors import ConfigError, DataError, NondeterminismError
 from visionscope.models.checkpoint import save_checkpoint
-from visionscope.tracing.plane import batch_norms
-from visionscope.tracing.weights import weights_of
 
 
 @pytest.mark.parametrize("normalization", ["filter", "official"])

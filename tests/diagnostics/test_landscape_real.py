@@ -9,13 +9,13 @@ import torch
 
 from reference import landscape as twin
 from visionscope.core.objective import Objective
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
+from visionscope.curvature.weights import weights_of
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.landscape import Landscape
 from visionscope.models.load import load_model
-from visionscope.tracing.weights import weights_of
 
 SHARED = Path(os.environ.get("VISIONSCOPE_SHARED", Path(__file__).parents[2].parent / "shared"))
 RESNET_20 = SHARED / "reference" / "resnet20_cifar10-12fca82f.th"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics._outcomes import flags

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from visionscope.core.logits import Readout
+from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, column, to_table
-from visionscope.core.types import Batch, InputConfig, Subject
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes

@@ -11,7 +11,7 @@ from reference import hidden_networks
 from reference import landscape as twin
 from reference.hessian import by_magnitude, dense_hessian
 from reference.small_subjects import CLASSES, SMALL, Images, convolutional, measured, subject
-from visionscope.core.types import Scope
+from visionscope.core.subject import Scope
 from visionscope.diagnostics._curvature import parameters_text
 from visionscope.diagnostics.density import Density
 from visionscope.diagnostics.hessian import Hessian

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from reference import calibration as twin
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.calibration import Calibration

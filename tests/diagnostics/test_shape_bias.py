@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from visionscope.core.sample import InputConfig
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import InputConfig, Subject
 from visionscope.data.conflict import ENTRY_LEVEL
 from visionscope.data.sample import Sample
 from visionscope.diagnostics import _outcomes

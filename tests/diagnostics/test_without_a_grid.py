@@ -8,7 +8,7 @@ from torch import Tensor
 
 import visionscope as vs
 from reference.small_networks import CLASSES, Transformer, drawn
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import TraceError
 
 INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from running.networks import tokens
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.ensemble import Ensemble, load_subject

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.foreign_arguments import check_foreign

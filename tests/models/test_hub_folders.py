@@ -125,7 +125,10 @@ def test_folders_that_hold_no_network(files: list[str], message: str, tmp_path: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id2label": {"0": "a", "1": "b"}}, r"'classifier.bias' has the shape \(3,\) .*\(2,\) .*of 2 classes; correct config.json"),
+        (
+            {"id2label": {"0": "a", "1": "b"}},
+            r"'classifier.bias' has the shape \(3,\) .*\(2,\) .*of 2 classes; correct config.json",
+        ),
         ({"hidden_size": 32}, r"has the shape .* in its weights and .* in the network"),
         ({"image_size": 32}, r"'vit.embeddings.position_embeddings' has the shape"),
     ],

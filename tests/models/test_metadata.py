@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import visionscope
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.checkpoint import read_checkpoint, save_checkpoint
 from visionscope.models.load import load_model
@@ -73,7 +73,7 @@ def test_inputs_in_metadata_out_of_all_bounds(config: dict[str, Any], tmp_path: 
 SAVE = """
 import sys, torch
 from visionscope.models.checkpoint import save_checkpoint
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2).half())
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionscope.core.types import SPAN
+from visionscope.core.sample import SPAN
 from visionscope.errors import StoreError
 from visionscope.numerics.statistics import ImageSums, mean_and_error
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from visionscope.core.subject import Kind, Point
 from visionscope.core.table import from_table, to_table
-from visionscope.core.types import Kind, Point
 
 
 def make_points(grids, stages=None, kinds=None, channels=4, follows=None):

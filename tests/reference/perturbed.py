@@ -5,7 +5,8 @@ import dataclasses
 import torch
 from torch import nn
 
-from visionscope.core.types import Batch, InputConfig, Subject
+from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.subject import Subject
 
 SIZE = (12, 9)
 CLASSES = 5

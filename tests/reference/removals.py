@@ -4,8 +4,9 @@ import dataclasses
 
 import torch
 
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, Subject
 from visionscope.diagnostics.lesion import Lesion, LesionRow
 from visionscope.tracing import trace
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch
-from visionscope.numerics.hvp import HessianProduct, split
-from visionscope.tracing.second_order import check_symmetry, twice_differentiable
+from visionscope.core.sample import Batch
+from visionscope.curvature.hvp import HessianProduct, split
+from visionscope.curvature.second_order import check_symmetry, twice_differentiable
 
 OBJECTIVE = Objective()
 

@@ -7,10 +7,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from visionscope.core.objective import Objective
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import Batch, Subject
+from visionscope.curvature.plane import batch_norms
 from visionscope.diagnostics.landscape import LandscapeRow
-from visionscope.tracing.plane import batch_norms
 
 CLASSES = 5
 SMALL = {"points": 3, "draws": 1, "sample_size": 40}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from report import samples
-from visionscope.core.types import Figure
+from visionscope.core.figure import Figure
 from visionscope.diagnostics.density import Density, DensityRow
 from visionscope.diagnostics.hessian import Hessian, HessianRow
 from visionscope.diagnostics.landscape import Landscape, LandscapeRow

@@ -9,7 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from report import samples
-from visionscope.core.types import Figure, Panel, Picture
+from visionscope.core.figure import Figure, Panel, Picture
 from visionscope.diagnostics._outcomes import bits
 from visionscope.diagnostics.adversarial import Adversarial
 from visionscope.diagnostics.attention import AttentionHeads

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from visionscope.core.figure import Figure
 from visionscope.core.table import to_table
-from visionscope.core.types import Figure
 from visionscope.diagnostics.fourier import Fourier
 from visionscope.diagnostics.similarity import BetweenRow, Similarity
 from visionscope.diagnostics.variance import Variance

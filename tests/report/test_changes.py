@@ -13,8 +13,8 @@ from scipy import stats
 
 from report import samples
 from report.telling import changed, found_for, of_kind, sentence
+from visionscope.core.finding import interval, verdict_of
 from visionscope.report.amounts import typical
-from visionscope.report.finding import interval, verdict_of
 from visionscope.report.style import KIND_MARKS
 from visionscope.report.summary import findings, main_findings
 

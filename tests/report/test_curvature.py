@@ -9,8 +9,8 @@ from scipy import stats
 
 from report import curvature
 from report.curvature import Curved
+from visionscope.core.finding import Finding
 from visionscope.report.curvature import LEAST_MINI_BATCHES, ends_of
-from visionscope.report.finding import Finding
 from visionscope.report.page import build_report
 from visionscope.report.summary import caveats, findings, main_findings
 from visionscope.report.tables import shown_table

@@ -2,8 +2,8 @@ import pytest
 
 from report import outcomes, samples
 from report.outcomes import Damaged
+from visionscope.core.finding import MODELS_DIFFER, UNKNOWN
 from visionscope.report.compare import capital, chance
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN
 from visionscope.report.summary import Finding, findings, main_findings
 
 RINGS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -4,8 +4,8 @@ import pyarrow.compute as pc
 
 from report import outcomes
 from report.outcomes import Damaged
+from visionscope.core.finding import MODELS_DIFFER
 from visionscope.diagnostics.corruption import Corruption
-from visionscope.report.finding import MODELS_DIFFER
 from visionscope.report.summary import findings
 
 

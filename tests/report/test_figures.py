@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 
 from report import samples
-from visionscope.core.types import Figure, Heat, Line, Panel
+from visionscope.core.figure import Figure, Heat, Line, Panel
+from visionscope.core.finding import number
 from visionscope.diagnostics.similarity import between_figure
 from visionscope.report.arrange import (
     apart,
@@ -20,8 +21,8 @@ from visionscope.report.arrange import (
     stage_ticks,
     together,
 )
-from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
-from visionscope.report.style import KIND_MARKS, number, palette, resolve
+from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
+from visionscope.report.style import KIND_MARKS, palette, resolve
 
 
 def curve(name: str = "a", **changed: object) -> Line:

@@ -7,10 +7,10 @@ from PIL import Image
 
 from report import outcomes
 from report.outcomes import Damaged
-from visionscope.core.types import Figure, Line, Panel, Picture
+from visionscope.core.figure import Figure, Line, Panel, Picture
 from visionscope.report.arrange import apart, groups, is_overlay, limits, set_apart, together
-from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.lines import MOST_WHISKERS, is_scatter, series_of
+from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.sections import section
 from visionscope.report.style import palette, resolve
 from visionscope.report.tables import shown_table

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from report import curvature
-from visionscope.core.types import Figure, Line, Panel, Surface
+from visionscope.core.figure import Figure, Line, Panel, Surface
 from visionscope.report.arrange import axes_of, limits, set_apart
-from visionscope.report.figures import panel_spec, to_matplotlib, to_plotly
+from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.style import palette, resolve
 from visionscope.report.surfaces import height, holes, remarks
 

@@ -3,8 +3,8 @@ import pytest
 
 from report import outcomes
 from report.outcomes import Damaged
+from visionscope.core.finding import MODELS_DIFFER, UNKNOWN
 from visionscope.diagnostics.fit import Fit
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN
 from visionscope.report.summary import Finding, findings
 
 NETS = [Damaged(label="net", clean=80.0), Damaged(label="other", clean=80.0)]

@@ -14,8 +14,8 @@ import torch
 from running.conftest import study_of
 from running.losses import Losses
 from visionscope.cli import main
+from visionscope.core.sample import Batch
 from visionscope.core.spans import spans_of
-from visionscope.core.types import Batch
 from visionscope.running.execute import execute
 from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store

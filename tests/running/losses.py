@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from visionscope.core import registry
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure, Line, Panel
+from visionscope.core.sample import MINI_BATCH
+from visionscope.core.subject import Subject
 from visionscope.core.table import column
-from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Subject
 from visionscope.errors import ConfigError
 
 

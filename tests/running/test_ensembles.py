@@ -8,8 +8,8 @@ import pytest
 
 import visionscope
 from visionscope.config import study_from
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.registry import diagnostic_class, diagnostic_names
-from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import load_model

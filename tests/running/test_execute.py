@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from running.conftest import NETWORKS, run, small_study, study_of
-from visionscope.core.types import Batch, Point
+from visionscope.core.sample import Batch
+from visionscope.core.subject import Point
 from visionscope.errors import DataError
 from visionscope.running import execute as execution
 from visionscope.running.execute import estimate, execute, missing_parts, observe

@@ -11,7 +11,7 @@ import visionscope
 from reference import hidden_networks as networks
 from reference.found_as_it_was import snapshot
 from visionscope.config import study_from
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, NotApplicableError, TraceError
 from visionscope.running.devices import device_of
 from visionscope.running.execute import execute

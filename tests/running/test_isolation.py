@@ -279,7 +279,7 @@ def test_every_step_of_the_page_fails_alone(folder, capsys, monkeypatch, step, w
 
 def test_figures_for_papers_fail_alone(two_models, tmp_path, monkeypatch):
     from visionscope.report.files import write_figures
-    from visionscope.report.paper import to_matplotlib
+    from visionscope.report.matplotlib import to_matplotlib
 
     monkeypatch.setattr(
         "visionscope.report.files.to_matplotlib", failing(to_matplotlib, lambda figure: figure.name == "fourier")

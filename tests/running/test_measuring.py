@@ -12,8 +12,9 @@ from reference.found_as_it_was import snapshot
 from running import losses
 from running.conftest import NETWORKS, run, study_of
 from running.losses import Losses
+from visionscope.core.diagnostic import Cost
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, Cost
+from visionscope.core.sample import Batch
 from visionscope.errors import ConfigError, DataError, StoreError
 from visionscope.pages import write_report
 from visionscope.running import measuring

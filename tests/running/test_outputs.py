@@ -15,8 +15,9 @@ from torch import Tensor, nn
 import visionscope as vs
 from running.conftest import NETWORKS, run, study_of
 from running.networks import convolutions, pair, returning, single, softmax, twice
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.registry import diagnostic_class, diagnostic_names
-from visionscope.core.types import InputConfig, MeasuringDiagnostic
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.running.plan import plan
 from visionscope.running.store import Store

@@ -15,7 +15,7 @@ from torch import nn
 
 from reference.attention import vit_attention
 from reference.found_as_it_was import snapshot
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.errors import TraceError
 from visionscope.models.windows import LocalAttention
 from visionscope.tracing import trace

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference.found_as_it_was import snapshot
-from visionscope.core.types import Point
+from visionscope.core.subject import Point
 from visionscope.tracing import trace, watch
 
 _VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 5}

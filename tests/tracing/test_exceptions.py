@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.tracing import sums, trace
 from visionscope.tracing.exceptions import EXCEPTIONS
 

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.tracing import Trace, trace
 
 

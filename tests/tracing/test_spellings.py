@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference.small_networks import Residual, Transformer, drawn
-from visionscope.core.types import Point
+from visionscope.core.subject import Point
 from visionscope.tracing import Trace, trace, watch
 from visionscope.tracing.edit import branch_units
 from visionscope.tracing.passes import Learned, Pass

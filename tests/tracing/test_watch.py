@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from reference.found_as_it_was import snapshot
-from visionscope.core.types import Kind, Point
+from visionscope.core.subject import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing import Trace, trace, watch
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reference.scores import scores as slow_scores
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError, DataError, VisionscopeError
 from visionscope.training.evaluation import Scores, clean_batches, evaluate

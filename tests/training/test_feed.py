@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional
 
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.augmentation import Augmentation, frozen_transform, paper_augmentation
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.embedded import draw, labels
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytorch_optimizer import SAM
 from torch import nn
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.errors import ConfigError
 from visionscope.training.optimizers import average_of, optimizer_of

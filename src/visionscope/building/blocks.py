@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from visionscope.core.inputs import image_like
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.errors import ConfigError, TraceError
 from visionscope.models.surgery import ACTIVATION_ARGUMENTS, ACTIVATIONS
 from visionscope.tracing.axes import arrangement, is_map

@@ -17,7 +17,7 @@ from visionscope.running.study import checked_size
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from visionscope.core.types import Point
+    from visionscope.core.subject import Point
 
 _POINT_COLUMNS = ("name", "kind", "stage", "depth", "grid", "channels", "layout", "prefix tokens")
 _SOURCE = Value(str | None, Rule(choices=SOURCES))

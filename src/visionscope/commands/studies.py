@@ -12,8 +12,8 @@ from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_names
+from visionscope.core.sample import SPAN
 from visionscope.core.terminal import ask, interrupted, say, tell
-from visionscope.core.types import SPAN
 from visionscope.core.values import Rule, Value
 from visionscope.data.published import LANDSCAPES
 from visionscope.errors import ConfigError, StoreError

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from visionscope.core.types import Point
+from visionscope.core.subject import Point
 
 
 @dataclasses.dataclass(frozen=True)

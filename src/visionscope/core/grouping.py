@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.core.types import Line
+from visionscope.core.figure import Line
 
 Row = dict[str, Any]
 

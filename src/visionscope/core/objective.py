@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from visionscope.core.rules import check_rules, rule
-from visionscope.core.types import Batch
+from visionscope.core.sample import Batch
 from visionscope.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # the command line checks these fields before it needs torch

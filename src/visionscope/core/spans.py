@@ -1,6 +1,6 @@
 """Fixed spans of a sample's images: what is stored, resumed and shared out as one."""
 
-from visionscope.core.types import SPAN
+from visionscope.core.sample import SPAN
 
 
 def spans_of(images: int) -> tuple[str, ...]:

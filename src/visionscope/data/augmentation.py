@@ -16,7 +16,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torchvision import transforms
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.decode import MOST_PIXELS
 from visionscope.data.draws import STRENGTHS, Augmentation
 from visionscope.errors import ConfigError, DataError, nearest

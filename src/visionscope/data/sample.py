@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionscope.core.types import MINI_BATCH, SPAN, Batch, InputConfig
+from visionscope.core.sample import MINI_BATCH, SPAN, Batch, InputConfig
 from visionscope.core.values import Rule, Value, shown
 from visionscope.data.augmentation import evaluation_transform, frozen_transform, mix
 from visionscope.data.draws import Augmentation

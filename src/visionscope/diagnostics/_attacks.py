@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
 from visionscope.core.modes import evaluation_mode
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
+from visionscope.curvature.obstacles import cut
 from visionscope.diagnostics._outcomes import predict
 from visionscope.diagnostics._perturbed import Pixels
 from visionscope.errors import ConfigError, NotApplicableError
-from visionscope.tracing.obstacles import cut
 from visionscope.tracing.opaque import hidden
 
 LIBRARIES = {"fgsm": "foolbox", "pgd": "foolbox", "autoattack": "pyautoattack"}

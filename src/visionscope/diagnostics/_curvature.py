@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
-from visionscope.core.types import MINI_BATCH, Batch, Subject
+from visionscope.core.sample import MINI_BATCH, Batch
+from visionscope.core.subject import Subject
+from visionscope.curvature.hvp import HessianProduct, flat
+from visionscope.curvature.second_order import PEAK, depends, explain, graph_bytes, twice_differentiable
 from visionscope.errors import ConfigError, NotApplicableError, VisionscopeError
-from visionscope.numerics.hvp import HessianProduct, flat
 from visionscope.tracing.opaque import rounded_weights, straight_through
-from visionscope.tracing.second_order import PEAK, depends, explain, graph_bytes, twice_differentiable
 
 
 @dataclasses.dataclass(frozen=True)

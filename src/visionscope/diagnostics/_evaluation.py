@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.objective import Objective
-from visionscope.core.types import MINI_BATCH, Batch, Subject
+from visionscope.core.sample import MINI_BATCH, Batch
+from visionscope.core.subject import Subject
 
 # Few images at a time stay in a CPU's cache; an accelerator wants many.
 _LOADED_ON_CPU = 2 * MINI_BATCH

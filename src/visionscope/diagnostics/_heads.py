@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.figure import Figure, Heat, Line, Panel
 from visionscope.core.grouping import depth_line, rows_by_model, stage_boundaries
 from visionscope.core.table import LEADING, column, to_table, with_leading_of
-from visionscope.core.types import Figure, Heat, Line, Panel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.logits import Readout
 from visionscope.core.modes import evaluation_mode
+from visionscope.core.sample import Batch, SampleLike
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, column
-from visionscope.core.types import Batch, SampleLike, Subject
 from visionscope.data.sample import Sample
 from visionscope.errors import DataError, NotApplicableError
 from visionscope.numerics.paired import Difference, Flags, holm, paired_shares, wilson

@@ -8,10 +8,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Line
 from visionscope.core.inputs import image_like
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import to_table, with_leading_of
-from visionscope.core.types import Batch, Cost, InputConfig, Line, Subject
 from visionscope.diagnostics._outcomes import (
     SIGNIFICANT,
     Pooled,

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.core.copying import copy_of
-from visionscope.core.types import MINI_BATCH, Subject
+from visionscope.core.sample import MINI_BATCH
+from visionscope.core.subject import Subject
+from visionscope.curvature.directions import Direction, plane_through, random_direction
+from visionscope.curvature.hvp import split
+from visionscope.curvature.lanczos import largest
+from visionscope.curvature.weights import weights_of
 from visionscope.diagnostics._curvature import SampleHessian, objective_of, product_bytes, vector_bytes
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.models.checkpoint import read_checkpoint
 from visionscope.models.fitting import fit
-from visionscope.numerics.directions import Direction, plane_through, random_direction
-from visionscope.numerics.hvp import split
-from visionscope.numerics.lanczos import largest
-from visionscope.tracing.weights import weights_of
 
 _MINI_BATCHES = 8
 _TOLERANCE = 1e-8  # of the eigenvalues; the vectors are known to about its square root

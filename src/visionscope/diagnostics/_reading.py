@@ -12,8 +12,8 @@ from torch import Tensor
 
 from visionscope.core.inputs import image_like
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import column
-from visionscope.core.types import Subject
 from visionscope.diagnostics import _outcomes
 from visionscope.errors import DataError
 from visionscope.numerics.attention import head_diversity, mean_distance, mean_entropy, uniform_distance

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import Figure, Line, Panel
 from visionscope.diagnostics import _outcomes
 from visionscope.numerics import calibration as measures
 from visionscope.numerics.calibration import Interval, Share

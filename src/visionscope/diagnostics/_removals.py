@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.figure import Figure, Heat, Panel
 from visionscope.core.grouping import images_text, rows_by_model, stage_boundaries, stage_ticks
 from visionscope.core.table import column
-from visionscope.core.types import Figure, Heat, Panel
 from visionscope.diagnostics import _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow
 

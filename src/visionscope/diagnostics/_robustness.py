@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from visionscope.core.figure import Figure, Heat, Line, Panel, Picture
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import Figure, Heat, Line, Panel, Picture
 from visionscope.data.published_corruptions import ALEXNET_ERRORS
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._outcomes import Pooled

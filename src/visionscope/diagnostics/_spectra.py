@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import Figure, Line, Panel
+from visionscope.curvature.eigenvalues import density_curve, negative_share, positive_mean
 from visionscope.diagnostics._curvature import parameters_text
-from visionscope.numerics.eigenvalues import density_curve, negative_share, positive_mean
 
 _POINTS = 241
 _MARGIN = 0.06

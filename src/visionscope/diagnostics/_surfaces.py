@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.figure import Figure, Line, Panel, Surface
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import Figure, Line, Panel, Surface
 from visionscope.diagnostics._curvature import parameters_text
 from visionscope.numerics.flatness import curvature, radius_of, rise_at
 

@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import torch
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure
 from visionscope.core.inputs import weight_type
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule
+from visionscope.core.sample import SPAN
 from visionscope.core.spans import spans_of
-from visionscope.core.types import SPAN, Cost, Figure, Kind, Subject
+from visionscope.core.subject import Kind, Subject
 from visionscope.diagnostics import _heads, _outcomes
 from visionscope.diagnostics._outcomes import first_images
 from visionscope.diagnostics._reading import AttentionRow, Reading

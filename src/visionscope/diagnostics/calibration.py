@@ -8,10 +8,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule
+from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of, spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import column
-from visionscope.core.types import SPAN, Cost, Figure, Subject
 from visionscope.diagnostics import _outcomes, _reliability
 from visionscope.diagnostics._outcomes import OutcomeRow
 from visionscope.errors import DataError

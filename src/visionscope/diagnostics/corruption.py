@@ -12,12 +12,15 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure
 from visionscope.core.inputs import image_like
 from visionscope.core.modes import evaluation_mode
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
+from visionscope.core.sample import SPAN, Batch, InputConfig, SampleLike
 from visionscope.core.spans import span_of, spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import column
-from visionscope.core.types import SPAN, Batch, Cost, Figure, InputConfig, SampleLike, Subject
 from visionscope.data import embedded
 from visionscope.data.corruptions import (
     LEAST_SIZE,

@@ -9,10 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
+from visionscope.core.sample import MINI_BATCH
+from visionscope.core.subject import Point, Subject
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import MINI_BATCH, Cost, Figure, Line, Panel, Point, Subject
+from visionscope.curvature.density import quadratures, trace_parts
+from visionscope.curvature.second_order import check_passes
 from visionscope.diagnostics._curvature import (
     Measured,
     SampleHessian,
@@ -25,8 +30,6 @@ from visionscope.diagnostics._curvature import (
     vector_bytes,
 )
 from visionscope.errors import DataError
-from visionscope.numerics.density import quadratures, trace_parts
-from visionscope.tracing.second_order import check_passes
 
 PROBES_PER_PART = 2
 _TRACE = "trace"

@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.objective import Objective
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule
+from visionscope.core.sample import MINI_BATCH, SPAN, Batch
 from visionscope.core.spans import span_of, spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import MINI_BATCH, SPAN, Batch, Cost, Figure, Line, Panel, Subject
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._curvature import objective_of
 from visionscope.diagnostics._outcomes import OutcomeRow

@@ -9,12 +9,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.following import Before, before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.rules import check_rules, rule
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Point
 from visionscope.core.table import column
-from visionscope.core.types import Figure, Line, Panel, Point
 from visionscope.errors import TraceError, VisionscopeError
 from visionscope.numerics import spectrum
 from visionscope.numerics.layouts import working_type
@@ -142,7 +143,7 @@ class Fourier:
 
 
 class FourierObserver:
-    """Collects each image's delta log-amplitudes; see `visionscope.core.types.Observer`."""
+    """Collects each image's delta log-amplitudes; see `visionscope.core.diagnostic.Observer`."""
 
     def __init__(self, settings: Fourier, points: Sequence[Point]):
         """Starts empty.

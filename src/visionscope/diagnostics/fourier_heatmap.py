@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from torch import Tensor
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure, Heat, Panel
 from visionscope.core.grouping import images_text, rows_by_model
 from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, seed_rule
+from visionscope.core.sample import Batch
 from visionscope.core.spans import spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import column
-from visionscope.core.types import Batch, Cost, Figure, Heat, Panel, Subject
 from visionscope.diagnostics import _perturbed
 from visionscope.diagnostics._outcomes import ChangeRow, OutcomeRow, check_labels, first_images
 from visionscope.numerics.noise import canonical, fourier_vector, unit_noise

@@ -7,11 +7,22 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import torch
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure
 from visionscope.core.inputs import image_like
 from visionscope.core.objective import Objective
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
+from visionscope.core.sample import MINI_BATCH, Batch
+from visionscope.core.subject import Point, Scope, Subject
 from visionscope.core.table import column
-from visionscope.core.types import MINI_BATCH, Batch, Cost, Figure, Point, Scope, Subject
+from visionscope.curvature.hvp import Product
+from visionscope.curvature.lanczos import Extremes, largest
+from visionscope.curvature.second_order import (
+    check_passes,
+    check_symmetry,
+    explain,
+    twice_differentiable,
+)
 from visionscope.diagnostics import _spectra
 from visionscope.diagnostics._curvature import (
     Measured,
@@ -24,14 +35,6 @@ from visionscope.diagnostics._curvature import (
     vector_bytes,
 )
 from visionscope.errors import ConfigError, DataError, VisionscopeError, nearest
-from visionscope.numerics.hvp import Product
-from visionscope.numerics.lanczos import Extremes, largest
-from visionscope.tracing.second_order import (
-    check_passes,
-    check_symmetry,
-    explain,
-    twice_differentiable,
-)
 
 PART = 8  # mini-batches
 LEVELS = ("model", "stage", "block", "kind")

@@ -7,10 +7,16 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import torch
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure
 from visionscope.core.inputs import weight_type
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule, seed_rule
+from visionscope.core.sample import SPAN
+from visionscope.core.subject import Subject
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.core.types import SPAN, Cost, Figure, Subject
+from visionscope.curvature.directions import Direction
+from visionscope.curvature.plane import PlaneModel, batch_norms
+from visionscope.curvature.second_order import check_passes
 from visionscope.data import published
 from visionscope.diagnostics import _planes, _surfaces
 from visionscope.diagnostics._curvature import (
@@ -22,9 +28,6 @@ from visionscope.diagnostics._curvature import (
 from visionscope.diagnostics._evaluation import Evaluation
 from visionscope.diagnostics._outcomes import first_images
 from visionscope.errors import ConfigError, NotApplicableError
-from visionscope.numerics.directions import Direction
-from visionscope.tracing.plane import PlaneModel, batch_norms
-from visionscope.tracing.second_order import check_passes
 
 _COPIES = 8  # of all weights: the copy that moves, its origin, two directions twice, a third line, L2
 _READ_LATER = ("rise", "radius", "parameters")

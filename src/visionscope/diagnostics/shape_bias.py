@@ -9,10 +9,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.diagnostic import Cost
+from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.rules import MOST_IMAGES, check_rules, rule
+from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of, spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, column, to_table, with_leading_of
-from visionscope.core.types import SPAN, Cost, Figure, Line, Panel, Subject
 from visionscope.data import conflict
 from visionscope.diagnostics import _outcomes
 from visionscope.diagnostics._outcomes import OutcomeRow, first_images

@@ -11,11 +11,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.figure import Figure, Heat, Panel
 from visionscope.core.grouping import rows_by_model, stage_ticks
 from visionscope.core.rules import check_rules, rule
+from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Point
 from visionscope.core.table import column
-from visionscope.core.types import SPAN, Figure, Heat, Panel, Point
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.numerics.cka import Array, centred_gram, compare
 from visionscope.numerics.layouts import empty_maps, working_type
@@ -117,7 +119,7 @@ class Similarity:
 
 
 class SimilarityObserver:
-    """Collects a Gram matrix per point and group; see `visionscope.core.types.Observer`."""
+    """Collects a Gram matrix per point and group; see `visionscope.core.diagnostic.Observer`."""
 
     def __init__(self, settings: Similarity, points: Sequence[Point]):
         """Starts empty.

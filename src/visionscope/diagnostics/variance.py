@@ -10,11 +10,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from visionscope.core.figure import Figure, Panel
 from visionscope.core.following import before
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Point
 from visionscope.core.table import column
-from visionscope.core.types import Figure, Panel, Point
 from visionscope.errors import VisionscopeError
 from visionscope.numerics.layouts import working_type
 from visionscope.numerics.moments import spatial_variance
@@ -111,7 +112,7 @@ class Variance:
 
 
 class VarianceObserver:
-    """Collects each image's spatial variance; see `visionscope.core.types.Observer`."""
+    """Collects each image's spatial variance; see `visionscope.core.diagnostic.Observer`."""
 
     def __init__(self, points: Sequence[Point]):
         """Starts empty.

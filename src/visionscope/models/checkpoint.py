@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from visionscope.core.files import open_regular, write_whole
 from visionscope.core.printable import printable, quoted
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import official
 from visionscope.models.surgery import BlockChange, changes_of, changes_text, read_changes

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from visionscope.core.logits import Readout
 from visionscope.core.modes import evaluate
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.models.spec import ModelSpec, parse_spec

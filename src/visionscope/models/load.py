@@ -19,7 +19,7 @@ from visionscope.core.inputs import channels_taken
 from visionscope.core.modes import evaluate
 from visionscope.core.printable import printable, quoted
 from visionscope.core.rules import SEEDS
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.builders import BUILDERS, Built, torchvision_names
 from visionscope.models.checkpoint import Checkpoint, read_checkpoint

@@ -9,7 +9,7 @@ from typing import Any
 
 from visionscope.core.printable import printable, quoted
 from visionscope.core.rules import MOST_PIXELS
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.core.values import is_whole, shown
 from visionscope.errors import ConfigError
 

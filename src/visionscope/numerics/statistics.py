@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visionscope.core.types import SPAN
+from visionscope.core.sample import SPAN
 from visionscope.errors import StoreError
 
 Array = NDArray[np.float64]

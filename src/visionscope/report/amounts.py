@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from visionscope.report.finding import NO_CLEAR_CHANGE, verdict_of
-from visionscope.report.style import number
+from visionscope.core.finding import NO_CLEAR_CHANGE, number, verdict_of
 
 LEAST_PERCENT = 0.1
 """Below this share of the level a change is too small for a plain 'raises' or 'lowers'."""

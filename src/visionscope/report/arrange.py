@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from visionscope.core.types import Figure, Heat, Line, Panel
+from visionscope.core.figure import Figure, Heat, Line, Panel
 from visionscope.report.lines import edges, is_scatter, measured
 
 OVERLAY_LIMIT = 6

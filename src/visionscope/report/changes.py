@@ -9,10 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.core.types import Kind
-from visionscope.report.amounts import LEAST_PERCENT, Ends, Typical, typical, what_moved
-from visionscope.report.directions import headline
-from visionscope.report.finding import (
+from visionscope.core.finding import (
     NO_CLEAR_CHANGE,
     UNCHANGED,
     Finding,
@@ -24,6 +21,9 @@ from visionscope.report.finding import (
     verdict_of,
     weights_remark,
 )
+from visionscope.core.subject import Kind
+from visionscope.report.amounts import LEAST_PERCENT, Ends, Typical, typical, what_moved
+from visionscope.report.directions import headline
 from visionscope.report.style import KIND_MARKS, mark_of
 
 

@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from visionscope.core.finding import (
+    MODELS_DIFFER,
+    UNKNOWN,
+    Finding,
+    across_models,
+    grouped,
+    joined,
+    number,
+    weights_remark,
+)
 from visionscope.numerics.paired import Difference, Values, holm, paired_means
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, across_models, grouped, joined, weights_remark
-from visionscope.report.style import number
 
 SIGNIFICANT = 0.05
 POINTS = "percentage points"

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 from scipy.special import ndtri
 
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, joined, weights_remark
-from visionscope.report.style import number
+from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, joined, number, weights_remark
 
 LEAST_MINI_BATCHES = 8
 """Below this, resampling mini-batches gives intervals that are too narrow to compare by."""

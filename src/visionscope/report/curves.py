@@ -5,20 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visionscope.core.types import Line, Panel
+from visionscope.core.figure import Line, Panel
+from visionscope.core.finding import number
 from visionscope.report.arrange import FEW_LINES, OVERLAY_LIMIT, shaded_steps
 from visionscope.report.axes import font, plain, rounded
 from visionscope.report.lines import edges, has_whiskers, is_scatter, measured
-from visionscope.report.style import (
-    SERIES_DASHES,
-    TOKEN,
-    KindMark,
-    mark_of,
-    model_token,
-    number,
-    series_mark,
-    shade_token,
-)
+from visionscope.report.style import SERIES_DASHES, TOKEN, KindMark, mark_of, model_token, series_mark, shade_token
 
 FAINT = "not distinguishable from no change"
 """What grey points are."""

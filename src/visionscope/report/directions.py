@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from visionscope.core.finding import NO_CLEAR_CHANGE, joined
 from visionscope.report.amounts import LEAST_PERCENT
-from visionscope.report.finding import NO_CLEAR_CHANGE, joined
 
 MOST_WORDS = 25
 """The longest sentence; the name of the model counts as it stands."""

@@ -13,11 +13,11 @@ import pyarrow.parquet
 
 from visionscope.core import files
 from visionscope.core.failures import Failures
+from visionscope.core.figure import Figure
 from visionscope.core.refusals import advice
-from visionscope.core.types import Figure
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
-from visionscope.report.paper import to_matplotlib
+from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.style import paper_style
 from visionscope.report.summary import diagnostic_of
 

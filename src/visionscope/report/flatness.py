@@ -9,8 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, grouped, interval, joined, span, weights_remark
-from visionscope.report.style import number
+from visionscope.core.finding import (
+    MODELS_DIFFER,
+    UNKNOWN,
+    Finding,
+    grouped,
+    interval,
+    joined,
+    number,
+    span,
+    weights_remark,
+)
 
 _COLUMNS = ("quantity", "value", "deviation", "low", "high", "unit", "directions", "note")
 _SETTINGS = ("data", "precision", "plane", "normalization", "images", "augmentation", "batch_norm", "label_smoothing")

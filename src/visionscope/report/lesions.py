@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.finding import UNKNOWN, Finding, grouped, joined, number
 from visionscope.numerics.paired import Values, holm, paired_means
 from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import (
@@ -19,8 +20,6 @@ from visionscope.report.compare import (
     measured_models,
     no_difference,
 )
-from visionscope.report.finding import UNKNOWN, Finding, grouped, joined
-from visionscope.report.style import number
 
 _CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
 _UNITS = ("unit", "other_unit", "mode", "kind", "stage", "depth", "how", "calls")

@@ -8,8 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from visionscope.report.finding import UNKNOWN, Finding, grouped, interval, span, verdict_of, weights_remark
-from visionscope.report.style import number
+from visionscope.core.finding import UNKNOWN, Finding, grouped, interval, number, span, verdict_of, weights_remark
 
 _COLUMNS = (
     *("point_x", "point_y", "stage_x", "stage_y", "depth_x", "depth_y"),

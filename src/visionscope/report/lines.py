@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from visionscope.core.types import Line, Panel
+from visionscope.core.figure import Line, Panel
 
 MOST_WHISKERS = 30
 """Up to this many intervals of a curve are drawn one by one; more become a band."""

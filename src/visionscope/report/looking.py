@@ -6,10 +6,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.finding import (
+    NO_CLEAR_CHANGE,
+    UNKNOWN,
+    Finding,
+    grouped,
+    interval,
+    joined,
+    number,
+    span,
+    verdict_of,
+)
 from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import SIGNIFICANT, about, chance
-from visionscope.report.finding import NO_CLEAR_CHANGE, UNKNOWN, Finding, grouped, interval, joined, span, verdict_of
-from visionscope.report.style import number
 
 _SHOWN = (
     *("point", "stage", "depth", "head", "heads", "reach", "images", "distance", "distance_error"),

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from visionscope.core.types import Heat, Panel
+from visionscope.core.figure import Heat, Panel
 from visionscope.report.arrange import Limits, stage_labels, stage_ticks
 from visionscope.report.axes import font, plain
 from visionscope.report.style import TOKEN

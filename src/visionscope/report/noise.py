@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.finding import UNKNOWN, Finding, grouped, number
 from visionscope.numerics.paired import Values, paired_means
 from visionscope.report.compare import (
     SIGNIFICANT,
@@ -23,8 +24,6 @@ from visionscope.report.compare import (
     no_difference,
     not_compared,
 )
-from visionscope.report.finding import UNKNOWN, Finding, grouped
-from visionscope.report.style import number
 
 _CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
 _RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")

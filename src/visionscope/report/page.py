@@ -11,13 +11,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from visionscope.core.failures import Failures
-from visionscope.core.types import Figure
+from visionscope.core.figure import Figure
+from visionscope.core.finding import MODELS_DIFFER, Finding, joined, number
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
-from visionscope.report.finding import MODELS_DIFFER, Finding, joined
 from visionscope.report.limits import caveats, caveats_of
 from visionscope.report.sections import place_of, section
-from visionscope.report.style import number, palette, shade_of
+from visionscope.report.style import palette, shade_of
 from visionscope.report.summary import THEMES, diagnostic_of, findings, has_random_weights, main_findings
 from visionscope.report.tables import SUFFIX, shown_table
 

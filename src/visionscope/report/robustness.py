@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.finding import Finding, grouped, joined, number
 from visionscope.report.compare import (
     Compared,
     Number,
@@ -19,8 +20,6 @@ from visionscope.report.compare import (
     not_compared,
     share_text,
 )
-from visionscope.report.finding import Finding, grouped, joined
-from visionscope.report.style import number
 
 _COLUMNS = ("images", "accuracy", "accuracy_low", "accuracy_high", "change", "change_low", "change_high", "p_holm")
 _ALL = "all"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from visionscope.core.types import Figure, Panel
+from visionscope.core.figure import Figure, Panel
 from visionscope.report.arrange import (
     OVERLAY_LIMIT,
     apart,
@@ -20,8 +20,8 @@ from visionscope.report.arrange import (
     together,
 )
 from visionscope.report.curves import FAINT, marked_places
-from visionscope.report.figures import panel_spec, picture_source
 from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
+from visionscope.report.plotly import panel_spec, picture_source
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
 from visionscope.report.summary import DIAGNOSTICS, diagnostic_of
 from visionscope.report.surfaces import aspect, remarks

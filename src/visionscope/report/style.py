@@ -1,7 +1,6 @@
 """Colours and marks that every figure and the page share: two themes, depth colours, one mark per kind of point."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -227,20 +226,3 @@ def paper_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_PAPER)
         yield
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: significant digits, a real minus sign, a dash for a missing or non-finite one.
-
-    Args:
-        value: what to print.
-        digits: significant digits.
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(abs(value)))
-    if exponent < -4 or exponent >= 6:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
-    return f"{value:.{max(0, digits - 1 - exponent)}f}".replace("-", "−")

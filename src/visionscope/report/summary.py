@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.failures import Failures
+from visionscope.core.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
 from visionscope.report.changes import QUANTITIES, change_findings
 from visionscope.report.curvature import density_findings, hessian_findings
-from visionscope.report.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
 from visionscope.report.flatness import landscape_findings
 from visionscope.report.lesions import lesion_findings
 from visionscope.report.likeness import between_findings, similarity_findings

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from visionscope.core.types import Panel, Surface
+from visionscope.core.figure import Panel, Surface
 from visionscope.report.arrange import Limits
 from visionscope.report.axes import font, plain
 from visionscope.report.style import TOKEN

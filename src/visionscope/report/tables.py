@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.finding import number
 from visionscope.core.table import LEADING
-from visionscope.report.style import number
 
 SUFFIX = "_summary"
 """What a summary table is called after its diagnostic's name."""

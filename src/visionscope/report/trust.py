@@ -9,7 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from visionscope.core.types import MINI_BATCH
+from visionscope.core.finding import (
+    MODELS_DIFFER,
+    UNKNOWN,
+    Finding,
+    across_models,
+    grouped,
+    interval,
+    number,
+    weights_remark,
+)
+from visionscope.core.sample import MINI_BATCH
 from visionscope.numerics.paired import Difference, holm, paired_means, paired_shares
 from visionscope.numerics.ranks import rank_correlation
 from visionscope.report.compare import (
@@ -28,8 +38,6 @@ from visionscope.report.compare import (
     not_compared,
     share_text,
 )
-from visionscope.report.finding import MODELS_DIFFER, UNKNOWN, Finding, across_models, grouped, interval, weights_remark
-from visionscope.report.style import number
 
 _CALIBRATION = (
     *("scaling", "temperature", "images", "fit_images", "bins", "accuracy", "confidence"),

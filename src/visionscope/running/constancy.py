@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from visionscope.core.inputs import image_like, place_of
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
 from visionscope.errors import NondeterminismError
 from visionscope.running.surroundings import as_found, autocast
 from visionscope.tracing.record import tensors_in

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from visionscope.core.diagnostic import Cost, Observer
 from visionscope.core.failures import Failure
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.spans import span_of
+from visionscope.core.subject import Point, Subject
 from visionscope.core.terminal import tell
-from visionscope.core.types import Cost, Observer, Point, Subject
 from visionscope.running.constancy import Constancy
 from visionscope.running.failures import failed, named
 from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of

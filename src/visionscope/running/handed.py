@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.core.values import shown
 from visionscope.errors import ConfigError, DataError
 from visionscope.running.devices import check_default_device

@@ -10,13 +10,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.finite import check_finite
 from visionscope.core.objective import Objective
 from visionscope.core.rules import values_of
+from visionscope.core.sample import Batch, InputConfig, SampleLike
 from visionscope.core.spans import span_of, spans_of
+from visionscope.core.subject import Subject
 from visionscope.core.table import to_table
 from visionscope.core.turns import in_turn
-from visionscope.core.types import Batch, InputConfig, MeasuringDiagnostic, SampleLike, Subject
 from visionscope.core.values import is_whole
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.draws import STRENGTHS

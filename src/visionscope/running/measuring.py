@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from visionscope.core.diagnostic import Cost
 from visionscope.core.failures import Failure
 from visionscope.core.inputs import image_like
-from visionscope.core.types import Cost, Subject
+from visionscope.core.subject import Subject
 from visionscope.errors import StoreError
 from visionscope.running.failures import failed, named
 from visionscope.running.plan import Job

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.files import read_regular
 from visionscope.core.table import from_table, schema_of, to_table
-from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import StoreError
 from visionscope.running.records import FORMAT, points_from
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.files import user_path
 from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
+from visionscope.core.sample import InputConfig
 from visionscope.core.spans import spans_of
-from visionscope.core.types import InputConfig, MeasuringDiagnostic, Subject
+from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
 from visionscope.data.specs import check_apart

@@ -9,7 +9,7 @@ from torch import nn
 from visionscope.core.classes import class_counts
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, find_readout
-from visionscope.core.types import Subject
+from visionscope.core.subject import Subject
 from visionscope.errors import DataError, NotApplicableError
 from visionscope.models.ensemble import Ensemble
 from visionscope.running.surroundings import as_found

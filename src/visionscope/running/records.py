@@ -11,7 +11,7 @@ from typing import Any
 from visionscope.core.failures import one_line
 from visionscope.core.files import read_regular
 from visionscope.core.registry import diagnostic_class, diagnostic_names
-from visionscope.core.types import Kind, Point
+from visionscope.core.subject import Kind, Point
 from visionscope.errors import ConfigError, StoreError
 
 FORMAT = 1

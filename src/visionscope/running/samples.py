@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from visionscope.core.types import InputConfig, SampleLike
+from visionscope.core.sample import InputConfig, SampleLike
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source

@@ -19,10 +19,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.files import given_path, read_regular, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.core.types import MeasuringDiagnostic
 from visionscope.errors import StoreError
 from visionscope.running.parts import part_content, part_rows, part_table
 from visionscope.running.records import (

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like, weight_type
-from visionscope.core.types import InputConfig, Point, Scope, Subject
+from visionscope.core.sample import InputConfig
+from visionscope.core.subject import Point, Scope, Subject
+from visionscope.curvature.scopes import find_scopes
 from visionscope.errors import ConfigError, NotApplicableError, TraceError, nearest
 from visionscope.models.ensemble import Ensemble
 from visionscope.models.load import LoadedModel
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch
 from visionscope.tracing.opaque import check_ready, check_runs, hidden
-from visionscope.tracing.scopes import find_scopes
 
 
 def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Subject:

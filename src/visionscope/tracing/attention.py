@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
-from visionscope.core.types import Kind, Point
+from visionscope.core.subject import Kind, Point
 from visionscope.errors import TraceError
 from visionscope.tracing.axes import Axes, Axis, fresh
 from visionscope.tracing.operations import is_alias

@@ -1,13 +1,16 @@
 """Networks without residual sums: the outputs of their blocks as points."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.tracing.axes import arrangement, is_map
 from visionscope.tracing.record import Frame, Node, Record
 from visionscope.tracing.sums import grid_area, kind_of
+
+_NUMBERED = re.compile(r"(.*\.)?\d+(?=\.|$)")  # greedy: up to the last number of a module path
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -127,3 +130,13 @@ def _ends_block(frame: Frame, nodes: list[Node], children: dict[Frame | None, li
 
 def _words(nodes: list[Node]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.operation for node in nodes if node.operation))
+
+
+def block_path(path: str) -> str:
+    """A module path up to its last number, which names the block that the module belongs to; "" without a number.
+
+    Args:
+        path: of any module.
+    """
+    numbered = _NUMBERED.match(path)
+    return numbered[0] if numbered else ""

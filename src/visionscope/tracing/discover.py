@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from visionscope.core.types import Kind, Point
+from visionscope.core.subject import Kind, Point
 from visionscope.tracing.axes import Arrangement, Axes, arrangement, is_map
 from visionscope.tracing.blocks import Block, find_blocks
 from visionscope.tracing.dominators import Dominators

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visionscope.core.types import Kind, Point
-from visionscope.tracing.scopes import block_path
+from visionscope.core.subject import Kind, Point
+from visionscope.tracing.blocks import block_path
 from visionscope.tracing.watch import Trace
 
 

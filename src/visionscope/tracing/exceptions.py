@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Container, Iterator
 
-from visionscope.core.types import Kind
+from visionscope.core.subject import Kind
 from visionscope.tracing.axes import arrangement, is_map
 from visionscope.tracing.dominators import Dominators
 from visionscope.tracing.exceptions import EXCEPTIONS

@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
 from visionscope.core.printable import message_of
+from visionscope.core.subject import Point
 from visionscope.core.turns import in_turn
-from visionscope.core.types import Point
 from visionscope.errors import TraceError, nearest
 from visionscope.tracing.additions import addition
 from visionscope.tracing.axes import Arrangement

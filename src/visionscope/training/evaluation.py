@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout
 from visionscope.core.objective import Objective
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.numerics.paired import wilson

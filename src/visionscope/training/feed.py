@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from visionscope.core.types import Batch, InputConfig
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.augmentation import frozen_transform, mix
 from visionscope.data.draws import Augmentation
 from visionscope.data.sample import sample_order

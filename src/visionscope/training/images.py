@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.augmentation import evaluation_transform, fitting
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sources import Source

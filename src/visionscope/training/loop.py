@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from visionscope.core.classes import class_counts
 from visionscope.core.logits import Readout
-from visionscope.core.types import Batch
+from visionscope.core.sample import Batch
 from visionscope.errors import VisionscopeError
 from visionscope.training.clock import Clock, Progress
 from visionscope.training.optimizers import average_of, optimizer_of, seed_step

@@ -12,7 +12,7 @@ from timm.layers.drop import DropPath
 from visionscope.core.classes import class_counts
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, find_readout
-from visionscope.core.types import InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, DataError
 from visionscope.models.load import LoadedModel, load_model
 from visionscope.models.spec import ModelSpec, parse_spec

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from visionscope.core.types import Batch
+from visionscope.core.sample import Batch
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError

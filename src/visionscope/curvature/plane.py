@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from visionscope.core.copying import copy_of
+from visionscope.curvature.folding import Pair, find_pairs, fold
 from visionscope.tracing.caches import clear_caches
-from visionscope.tracing.folding import Pair, find_pairs, fold
 from visionscope.tracing.record import tensors_in
 
 Direction = Mapping[str, Tensor]

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visionscope.curvature.hvp import Product
 from visionscope.errors import VisionscopeError
-from visionscope.numerics.hvp import Product
 
 _ZERO = 1e-6  # of the largest magnitude: below it an eigenvalue is compared with that instead of with itself
 

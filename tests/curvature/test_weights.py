@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import visionscope.models.cifar  # noqa: F401  # registers the network
-from visionscope.tracing.weights import weights_of
+from visionscope.curvature.weights import weights_of
 
 STAYS = {
     "vit_tiny_patch16_224": {"cls_token", "pos_embed"},

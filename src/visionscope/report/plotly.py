@@ -8,13 +8,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from visionscope.core.types import Figure, Panel, Picture
+from visionscope.core.figure import Figure, Panel, Picture
 from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, kinds_shaded, set_apart, spans_zero
 from visionscope.report.axes import axis, boundary, font, zero
 from visionscope.report.curves import FAINT, curve_traces, kind_shading
 from visionscope.report.lines import has_faint, measured, series_of, title_of
 from visionscope.report.maps import heat_axes, heat_trace
-from visionscope.report.paper import to_matplotlib
+from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.style import SERIES_DASHES, TOKEN, mark_of, model_token, palette, resolve, series_mark
 from visionscope.report.surfaces import contour_spec, turned_spec
 

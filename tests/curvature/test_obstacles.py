@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from reference.second_order import OBJECTIVE, Frozen, batch, product_and_difference
-from visionscope.core.types import Batch
-from visionscope.errors import VisionscopeError
-from visionscope.numerics.hvp import HessianProduct
-from visionscope.tracing.second_order import (
+from visionscope.core.sample import Batch
+from visionscope.curvature.hvp import HessianProduct
+from visionscope.curvature.second_order import (
     check_functions,
     check_passes,
     check_symmetry,
     explain,
     twice_differentiable,
 )
+from visionscope.errors import VisionscopeError
 
 
 @pytest.fixture(autouse=True)

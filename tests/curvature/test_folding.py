@@ -13,10 +13,10 @@ from torch import nn
 import visionscope.models.cifar
 import visionscope.models.nano  # noqa: F401  # registers the networks
 from reference.found_as_it_was import snapshot
-from visionscope.numerics.directions import random_direction
-from visionscope.tracing.folding import Pair, find_pairs
-from visionscope.tracing.plane import PlaneModel, batch_norms
-from visionscope.tracing.weights import weights_of
+from visionscope.curvature.directions import random_direction
+from visionscope.curvature.folding import Pair, find_pairs
+from visionscope.curvature.plane import PlaneModel, batch_norms
+from visionscope.curvature.weights import weights_of
 
 
 def lively(model, seed=0):

@@ -8,8 +8,6 @@ from typing import Any
 import pyarrow as pa
 from scipy.special import stdtrit
 
-from visionscope.report.style import number
-
 NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
 UNKNOWN = "can't be said"
@@ -199,3 +197,20 @@ def joined(parts: Sequence[str]) -> str:
         parts: what to list.
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people: significant digits, a real minus sign, a dash for a missing or non-finite one.
+
+    Args:
+        value: what to print.
+        digits: significant digits.
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -4 or exponent >= 6:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    return f"{value:.{max(0, digits - 1 - exponent)}f}".replace("-", "−")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reference.hessian import dense_hessian
-from visionscope.numerics.hvp import HessianProduct, flat, split
+from visionscope.curvature.hvp import HessianProduct, flat, split
 
 
 def test_a_quadratic_loss_has_its_own_matrix() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visionscope.numerics.density import quadratures, signs, trace_parts
+from visionscope.curvature.density import quadratures, signs, trace_parts
 
 
 def symmetric(spectrum: np.ndarray) -> Tensor:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import landscape as twin
+from visionscope.curvature.directions import NORMALIZATIONS, gaussian, inner, length, plane_through, random_direction
 from visionscope.errors import ConfigError
-from visionscope.numerics.directions import NORMALIZATIONS, gaussian, inner, length, plane_through, random_direction
 
 SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 

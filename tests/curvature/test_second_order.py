@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reference.second_order import OBJECTIVE, Frozen, batch, product_and_difference
-from visionscope.errors import NondeterminismError
-from visionscope.numerics.hvp import HessianProduct
-from visionscope.tracing.caches import clear_caches
-from visionscope.tracing.plane import PlaneModel
-from visionscope.tracing.second_order import (
+from visionscope.curvature.hvp import HessianProduct
+from visionscope.curvature.plane import PlaneModel
+from visionscope.curvature.second_order import (
     check_passes,
     graph_bytes,
     twice_differentiable,
 )
+from visionscope.errors import NondeterminismError
+from visionscope.tracing.caches import clear_caches
 
 # Small members; `test_*` are timm's own for tests.
 TINY: dict[str, Callable[[], nn.Module]] = {

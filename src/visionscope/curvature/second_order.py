@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from visionscope.core.inputs import image_like
-from visionscope.core.types import MINI_BATCH, Batch
+from visionscope.core.sample import MINI_BATCH, Batch
+from visionscope.curvature.obstacles import check_functions, check_symmetry, cut, explain, module_calls
 from visionscope.errors import NondeterminismError, VisionscopeError
 from visionscope.tracing.caches import clear_caches
-from visionscope.tracing.obstacles import check_functions, check_symmetry, cut, explain, module_calls
 from visionscope.tracing.record import tensors_in
 
 __all__ = ["check_functions", "check_passes", "check_symmetry", "explain", "graph_bytes", "twice_differentiable"]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionscope.numerics.lanczos import Krylov
+from visionscope.curvature.lanczos import Krylov
 
 Products = Callable[[Tensor], Tensor]
 """Takes vectors (m, n) to a symmetric matrix times each, (m, n)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from visionscope.core.types import Kind, Point, Scope
+from visionscope.core.subject import Kind, Point, Scope
+from visionscope.tracing.blocks import block_path
 from visionscope.tracing.record import tensors_in
 from visionscope.tracing.watch import Trace, shadow, watch
 
 HEAD = "head"
-_NUMBERED = re.compile(r"(.*\.)?\d+(?=\.|$)")  # greedy: up to the last number of a module path
 
 
 def find_scopes(model: nn.Module, traced: Trace, images: Tensor) -> tuple[Scope, ...]:
@@ -71,16 +70,6 @@ def _block(point: Point | None) -> str:
         return HEAD
     path = point.name.partition("+")[0].partition("#")[0]  # `blocks.0#2` is another call of `blocks.0`
     return (block_path(path) if point.kind is not Kind.DOWN else "") or path or point.name
-
-
-def block_path(path: str) -> str:
-    """A module path up to its last number, which names the block that the module belongs to; "" without a number.
-
-    Args:
-        path: of any module.
-    """
-    numbered = _NUMBERED.match(path)
-    return numbered[0] if numbered else ""
 
 
 class _FirstUse(TorchFunctionMode):

@@ -5,11 +5,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.types import Scope
+from visionscope.core.subject import Scope
+from visionscope.curvature.scopes import find_scopes
 from visionscope.models.load import load_model
 from visionscope.models.spec import parse_spec
 from visionscope.tracing import trace
-from visionscope.tracing.scopes import find_scopes
 
 
 def scopes_of(model: nn.Module, side: int = 32) -> tuple[Scope, ...]:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from visionscope.curvature.lanczos import Extremes, largest
 from visionscope.errors import VisionscopeError
-from visionscope.numerics.lanczos import Extremes, largest
 
 
 def matrix(spectrum: list[float], seed: int = 0) -> Tensor:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from visionscope.core.types import Figure, Heat, Line, Panel, Surface
+from visionscope.core.figure import Figure, Heat, Line, Panel, Surface
 from visionscope.report.arrange import (
     FEW_LINES,
     OVERLAY_LIMIT,

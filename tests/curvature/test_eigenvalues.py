@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionscope.numerics.eigenvalues import density_curve, negative_share, positive_mean
+from visionscope.curvature.eigenvalues import density_curve, negative_share, positive_mean
 
 
 def test_shares_and_means_are_counted() -> None:

@@ -1,0 +1,108 @@
+"""What a diagnostic is: one question asked of a subject, with what it says of the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+    from visionscope.core.figure import Figure
+    from visionscope.core.subject import Point, Subject
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a diagnostic will need, told before it starts.
+
+    Attributes:
+        passes: forward passes of one image, or what takes as long, in each part.
+        memory: bytes beside the model and its images at the worst moment.
+        advice: what makes it need less.
+    """
+
+    passes: float
+    memory: int
+    advice: str
+
+
+class Observer(Protocol):
+    """Collects sums over the feature maps of a span of images; several share one forward pass."""
+
+    def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
+        """Takes the maps (batch, channel, height, width) of one point; must not keep a reference to them."""
+
+    def state(self) -> list[Any]:
+        """The sums as rows of the diagnostic's `state_row`, to be stored as one part."""
+
+    def load(self, rows: Sequence[Any]) -> None:
+        """Adds the stored sums of one part; parts are loaded in span order so that the bits are the same."""
+
+    def merge(self, other: Any) -> None:
+        """Adds the sums of another observer of the same diagnostic, which saw the span after this one's."""
+
+    def rows(self) -> Iterator[Any]:
+        """The result: rows of the diagnostic's `row`."""
+
+
+@runtime_checkable
+class ObservingDiagnostic(Protocol):
+    """A diagnostic fed from the forward pass that it shares with the others; may have `is_whole`, as below."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    row: ClassVar[type]
+    state_row: ClassVar[type]
+
+    def observer(self, points: Sequence[Point]) -> Observer:
+        """A fresh observer; it needs the points alone, so that stored parts are reduced without the model."""
+
+    def figure(self, table: pa.Table) -> Figure:
+        """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
+
+
+@runtime_checkable
+class MeasuringDiagnostic(Protocol):
+    """A diagnostic that works on its own, part by part.
+
+    More are looked for, and may be missing: `is_whole(part, rows, points)`, whether rows are all of a part's;
+    `identity()`, what of its fields a job's digest depends on, `identity_in(subject)`, what of the model beside its
+    weights; `needs_logits`, false where no predictions are asked; `beside`, further samples (`calibration`: images that
+    `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
+    images instead of the study's; `ensembles`, true for predictions alone, of whatever network.
+
+    Attributes:
+        sample: which of the subject's samples it reads.
+        precisions: those that its numbers can be trusted in.
+        row: the result; a part's file holds its rows.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    row: ClassVar[type]
+    sample: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+
+    def images(self, available: int) -> int:
+        """How many of the sample's first images it reads, of those that there are."""
+
+    def parts(self, subject: Subject) -> Sequence[str]:
+        """The names of its parts, in the order of the table; a part is stored, resumed and shared out as one.
+
+        Raises NotApplicableError where it has nothing to ask of this subject: no attention, say, or no labels.
+        """
+
+    def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+        """Hands over each part, with its rows, once it is computed; where one fails the others are asked for again."""
+
+    def cost(self, subject: Subject) -> Cost:
+        """What it will need."""
+
+    def figure(self, table: pa.Table) -> Figure:
+        """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """What the rows come to, per model (leading columns kept): shown and stored beside the table."""
