@@ -1,4 +1,4 @@
-"""What holds for every observing diagnostic: batches, order, storage, merging change nothing; errors name places."""
+"""What holds for every observing diagnostic: batches, order and storage change nothing; errors name places."""
 
 import numpy as np
 import pytest
@@ -56,23 +56,6 @@ def test_stored_parts_in_span_order_give_the_same_bits(diagnostic):
         part = feed(diagnostic.observer(POINTS), POINTS, maps, np.array(span), 32)
         resumed.load(stored(diagnostic, part))
     assert list(resumed.rows()) == uninterrupted
-
-
-@each
-def test_merge_is_associative_and_equals_one_observer(diagnostic):
-    maps = make_maps(POINTS, 300, dtype=torch.float32)
-
-    def parts():
-        spans = (range(100), range(100, 256), range(256, 300))
-        return [feed(diagnostic.observer(POINTS), POINTS, maps, np.array(span), 4) for span in spans]
-
-    a, b, c = parts()
-    a.merge(b)
-    a.merge(c)
-    d, e, f = parts()
-    e.merge(f)
-    d.merge(e)
-    assert list(a.rows()) == list(d.rows()) == rows_of(diagnostic, maps, np.arange(300), 4)
 
 
 @each

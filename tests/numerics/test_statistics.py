@@ -1,6 +1,5 @@
 """Sums over images: the same bits however they are cut, and errors as the statistics module has them."""
 
-import itertools
 import statistics
 
 import numpy as np
@@ -57,23 +56,6 @@ def test_parts_loaded_in_any_order_equal_the_uninterrupted_run():
             for series, sums in feed(fresh(), values, np.array(parts[part])).blocks():
                 put_together.load(series, sums)
         assert bits(put_together) == bits(whole)
-
-
-@given(st.integers(1, 599), st.integers(1, 599))
-def test_merge_is_associative_to_the_bit(first, second):
-    cuts = sorted({0, first, second, 600})
-    values = values_of(600)
-
-    def parts():
-        return [feed(fresh(), values, np.arange(a, b)) for a, b in itertools.pairwise(cuts)]
-
-    left, right = parts(), parts()
-    for part in left[1:]:
-        left[0].merge(part)
-    for part in reversed(right[:-1]):
-        part.merge(right[-1])
-        right[-1] = part
-    assert bits(left[0]) == bits(right[-1]) == bits(feed(fresh(), values, np.arange(600)))
 
 
 def test_totals_are_the_sums_and_changes_are_paired():

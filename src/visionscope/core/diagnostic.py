@@ -41,9 +41,6 @@ class Observer(Protocol):
     def load(self, rows: Sequence[Any]) -> None:
         """Adds the stored sums of one part; parts are loaded in span order so that the bits are the same."""
 
-    def merge(self, other: Any) -> None:
-        """Adds the sums of another observer of the same diagnostic, which saw the span after this one's."""
-
     def rows(self) -> Iterator[Any]:
         """The result: rows of the diagnostic's `row`."""
 

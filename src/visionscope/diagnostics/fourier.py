@@ -237,14 +237,6 @@ class FourierObserver:
                 ),
             )
 
-    def merge(self, other: "FourierObserver") -> None:
-        """Adds what another observer of the same points saw.
-
-        Args:
-            other: it saw other images.
-        """
-        self._sums.merge(other._sums)
-
     def rows(self) -> Iterator[FourierRow]:
         """A row per point and frequency, the points in model order."""
         totals = self._sums.totals()

@@ -203,21 +203,6 @@ class SimilarityObserver:
             else:
                 self._incomplete[key] = row.size
 
-    def merge(self, other: "SimilarityObserver") -> None:
-        """Adds what another observer of the same points saw.
-
-        Args:
-            other: it saw other images.
-        """
-        self._grams.update(other._grams)
-        self._incomplete.update(other._incomplete)
-        for key, theirs in other._waiting.items():
-            ours = self._waiting.setdefault(key, _Waiting(theirs.maps, self._group))
-            slots = torch.nonzero(theirs.seen).flatten()
-            ours.put(slots, theirs.maps[slots.to(theirs.maps.device)])
-            if ours.seen.all():
-                self._finish(key, self._points[key[1]], self._waiting.pop(key).maps)
-
     def rows(self) -> Iterator[SimilarityRow]:
         """A row per ordered pair of points, in model order."""
         groups = _Groups(self._points)

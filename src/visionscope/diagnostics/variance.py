@@ -186,14 +186,6 @@ class VarianceObserver:
                 ),
             )
 
-    def merge(self, other: "VarianceObserver") -> None:
-        """Adds what another observer of the same points saw.
-
-        Args:
-            other: it saw other images.
-        """
-        self._sums.merge(other._sums)
-
     def rows(self) -> Iterator[VarianceRow]:
         """A row per point, in model order."""
         for point, other, sums in zip(self._points, self._before, self._sums.totals(), strict=True):

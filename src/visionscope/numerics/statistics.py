@@ -106,25 +106,6 @@ class ImageSums:
                 )
         self._add_blocks(self._closed, {(sums.start, series): sums})
 
-    def merge(self, other: "ImageSums") -> None:
-        """Adds what another collector of the same series has seen.
-
-        Args:
-            other: it saw other images.
-
-        Raises:
-            StoreError: when both hold sums from the same first position.
-        """
-        for (_, series), sums in other._closed.items():
-            self.load(series, sums)
-        for index, theirs in other._open.items():
-            ours = self._open.setdefault(index, _Span(self._widths))
-            for series, values in enumerate(theirs.values):
-                seen = theirs.seen[series]
-                ours.values[series][seen] = values[seen]
-            ours.seen |= theirs.seen
-            self._close_if_complete(index)
-
     def blocks(self) -> Iterator[tuple[int, Sums]]:
         """Series and sums of every span seen so far, ordered by first position, then series."""
         blocks = dict(self._closed)
