@@ -24,7 +24,6 @@ from visionscope.core.turns import in_turn
 from visionscope.core.values import is_whole
 from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
-from visionscope.pages import write_report
 from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
 from visionscope.running.handed import check_model
@@ -339,6 +338,9 @@ def run_planned(
         store.log(f"note {line}")
         note(line)
     failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
+
+    from visionscope.pages import write_report  # what draws is not imported before there is something to draw
+
     written = write_report(store.run)
     return Run(store, (*failures, *written.failures), written.path)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from scipy.special import stdtrit
 
 NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
@@ -107,6 +106,8 @@ def interval(
     """
     if value is None or error is None or degrees < 1 or not (math.isfinite(value) and math.isfinite(error)):
         return None
+    from scipy.special import stdtrit
+
     reach = float(stdtrit(degrees, 1 - (1 - _CONFIDENCE) / 2 / comparisons)) * error
     return value - reach, value + reach
 

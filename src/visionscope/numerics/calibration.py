@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import log_softmax, softmax
 
 from visionscope.errors import ConfigError, DataError
 from visionscope.numerics.paired import CONFIDENCE, Flags, Values
@@ -91,6 +89,8 @@ def log_probabilities(logits: ArrayLike, temperature: float = 1.0) -> Values:
     """
     if not 0 < temperature < np.inf:
         raise ConfigError(f"temperature: must be above 0 and finite; got {temperature}")
+    from scipy.special import log_softmax
+
     result: Values = log_softmax(_finite(logits) / temperature, axis=1)
     return result
 
@@ -266,6 +266,9 @@ def fit_temperature(logits: ArrayLike, labels: Classes) -> float:
     Raises:
         DataError: for a logit that is not finite.
     """
+    from scipy.optimize import brentq  # takes half a second, which no other diagnostic needs
+    from scipy.special import softmax
+
     values = _finite(logits)
     values = values - values.max(1, keepdims=True)
     own = values[np.arange(len(labels)), labels]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 from visionscope.errors import ConfigError
 
@@ -52,6 +51,8 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     """
     if not 0 <= right <= images or images < 1:
         raise ConfigError(f"right: must be 0 to images = {images}, of at least 1 image; got {right}")
+    from scipy.stats import norm  # takes a second, which no measuring needs
+
     z = float(norm.ppf((1 + CONFIDENCE) / 2))
     share, weight = right / images, z * z / images
     middle = share + weight / 2
@@ -81,6 +82,8 @@ def paired_shares(first: Flags, second: Flags) -> Difference:
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ConfigError(f"second: must be of the same images as the first; got {second.shape} and {first.shape}")
+    from scipy.stats import binomtest
+
     images = len(first)
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())

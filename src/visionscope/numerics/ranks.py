@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
 
 _EXACT = 8  # values of which all 40,320 orders are made
 
@@ -22,6 +21,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> tuple[f
     """
     if len(set(first)) < 2 or len(set(second)) < 2:
         return 0.0, 1.0
+    from scipy.stats import rankdata, spearmanr  # takes a second, which no measuring needs
+
     if len(first) > _EXACT:
         found = spearmanr(first, second)
         return float(found.statistic), float(found.pvalue)
