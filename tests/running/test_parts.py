@@ -61,6 +61,13 @@ def _rows(change: Callable[[pa.Table], pa.Table], *, said: bool) -> Callable[[Pa
     return lambda folder: rewritten(part(folder, "fourier", FIRST), change, said=said)
 
 
+def _flip(folder: Path) -> None:
+    path = part(folder, "fourier", FIRST)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
     "no rows": (_rows(lambda table: table.slice(0, 0), said=True), r"it holds 0 of \d+ rows", 1),
     "no rows, as older versions wrote": (_rows(lambda table: table.slice(0, 0), said=False), "it holds no rows", 1),
@@ -75,6 +82,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
         "it is a part of another job",
         1,
     ),
+    "a flipped bit": (_flip, "its bytes are not those that were written", 1),
     "a pipe": (
         lambda folder: (part(folder, "fourier", FIRST).unlink(), os.mkfifo(_place(folder))),
         "it is a named pipe, not a file",
@@ -112,6 +120,12 @@ def test_a_file_that_is_not_that_part_is_told_and_computed_anew(folder, finished
     assert "computed variance" not in log
     assert re.search(f"unreadable fourier/{record['job']}/.*{said}", log)
     assert Store(folder).table("fourier").equals(Store(finished).table("fourier"))
+
+
+def test_a_run_that_is_done_is_told_by_the_bytes_of_its_files_alone(folder, monkeypatch):
+    monkeypatch.setattr("visionscope.running.parts.pq", None)
+    assert run(small_study(), folder) == []
+    assert (folder / "log.txt").read_text() == ""
 
 
 def test_what_a_file_says_is_enough_to_tell_without_its_diagnostic(folder):

@@ -77,7 +77,7 @@ def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]
     """The parts of the observers that are not done, each with the jobs that lack it, in span order."""
     missing: dict[str, list[Job]] = {}
     for part in planned.observing[0].parts if planned.observing else ():
-        jobs = [job for job in planned.observing if store.rows_of(job.record, part, job.diagnostic) is None]
+        jobs = [job for job in planned.observing if not store.is_done(job.record, part, job.diagnostic)]
         if jobs:
             missing[part] = jobs
     return missing
@@ -193,7 +193,7 @@ def _execute_observers(
         constancy = _constancy(planned.subject)
         for part in missing:
             # Another process may have done it meanwhile.
-            jobs = [job for job in missing[part] if store.rows_of(job.record, part, job.diagnostic) is None]
+            jobs = [job for job in missing[part] if not store.is_done(job.record, part, job.diagnostic)]
             if jobs:
                 failures.extend(
                     _compute_part(planned.subject, jobs, part, store, constancy, batch=batch, progress=progress)

@@ -41,7 +41,7 @@ class Prospect:
 
 def missing_of(job: Job, store: Store) -> list[str]:
     """The parts of a measuring job that are not done, in their order."""
-    return [part for part in job.parts if store.rows_of(job.record, part, job.diagnostic) is None]
+    return [part for part in job.parts if not store.is_done(job.record, part, job.diagnostic)]
 
 
 def cost_of(job: Job, device: torch.device) -> Cost | None:

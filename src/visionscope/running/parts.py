@@ -1,7 +1,12 @@
-"""Part files: rows in Parquet that say of which job and part they are, so that none passes for another."""
+"""Part files: rows in Parquet that say of which job and part they are, so that none passes for another.
 
+A checksum of the whole file stands in what it says. So whether a part is done is told by the bytes, without Parquet.
+"""
+
+import functools
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +21,16 @@ from visionscope.errors import StoreError
 from visionscope.running.records import FORMAT, points_from
 
 _KEY = b"visionscope"
+_CHECKSUM = b'{"checksum": "'
+"""How what a file says of itself begins; its last place in a file is in the footer, after all rows."""
+_BLANK = b"00000000"
+"""In the place of the checksum while it is computed."""
 _MOST_BYTES = 2 * 2**30
 _MOST_VALUES = 2**28  # that a file may declare: a few bytes can declare billions
 
 
 def part_content(record: Mapping[str, Any], part: str, row_type: type, rows: Sequence[Any]) -> bytes:
-    """A part's file: its rows, and whose they are.
+    """A part's file: its rows, whose they are, and a checksum of it all.
 
     Args:
         record: the job.
@@ -30,12 +39,33 @@ def part_content(record: Mapping[str, Any], part: str, row_type: type, rows: Seq
         rows: what was measured.
     """
     table = to_table(row_type, rows)
-    said = {"format": FORMAT, "job": record["job"], "part": part, "rows": table.num_rows}
+    said = {"checksum": _BLANK.decode(), **_told_of(record, part, row_type), "rows": table.num_rows}
     buffer = io.BytesIO()
     pq.write_table(
         table.replace_schema_metadata({_KEY: json.dumps(said, sort_keys=True)}), buffer, write_page_checksum=True
     )
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    begin = content.rindex(_CHECKSUM) + len(_CHECKSUM)
+    return content[:begin] + _checksum(content, begin) + content[begin + len(_BLANK) :]
+
+
+def is_as_written(path: Path, record: Mapping[str, Any], part: str, row_type: type) -> bool:
+    """Whether a part's file has the very bytes that were written for it; looks into no Parquet.
+
+    False is no proof that it can't be used: files of versions that wrote no checksum have to be read.
+
+    Args:
+        path: the file.
+        record: the job.
+        part: its name.
+        row_type: the dataclass of its rows.
+    """
+    try:
+        content = read_regular(path, _MOST_BYTES)
+    except OSError:
+        return False
+    said = _said_of_all(content)
+    return {**said, **_told_of(record, part, row_type)} == said
 
 
 def part_table(path: Path, record: Mapping[str, Any], part: str) -> pa.Table | None:
@@ -53,12 +83,13 @@ def part_table(path: Path, record: Mapping[str, Any], part: str) -> pa.Table | N
         StoreError: when it can't be read, is torn or damaged, or is another part; says why, without the path.
     """
     try:
-        table = _table_in(read_regular(path, _MOST_BYTES))
+        content = read_regular(path, _MOST_BYTES)
+        table = _table_in(content)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:
         raise StoreError("a folder stands in its place: move it away") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise StoreError(reason) from error
     said = _said(table)
@@ -74,6 +105,8 @@ def part_table(path: Path, record: Mapping[str, Any], part: str) -> pa.Table | N
         raise StoreError(f"it is the part {said.get('part')!r}")
     if said.get("rows") != table.num_rows:
         raise StoreError(f"it holds {table.num_rows} of {said.get('rows')!r} rows")
+    if "checksum" in said and not _said_of_all(content):
+        raise StoreError("its bytes are not those that were written")
     return table
 
 
@@ -126,8 +159,40 @@ def _said(table: pa.Table) -> dict[str, Any] | None:
     text = (table.schema.metadata or {}).get(_KEY)
     if text is None:
         return None
+    return _read_said(text)
+
+
+def _said_of_all(content: bytes) -> dict[str, Any]:
+    """What a file says of itself where its checksum is that of all its bytes; else nothing."""
+    at = content.rfind(_CHECKSUM)
+    begin = at + len(_CHECKSUM)
+    if at < 0 or content[begin : begin + len(_BLANK)] != _checksum(content, begin):
+        return {}
+    return _read_said(content[at : content.find(b"}", at) + 1])
+
+
+def _read_said(text: bytes) -> dict[str, Any]:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
         said = None
     return said if isinstance(said, dict) else {}
+
+
+def _told_of(record: Mapping[str, Any], part: str, row_type: type) -> dict[str, Any]:
+    """What every file of a part says of itself."""
+    return {"columns": _columns(row_type), "format": FORMAT, "job": record["job"], "part": part}
+
+
+@functools.cache
+def _columns(row_type: type) -> str:
+    """Stands for the names and types of a dataclass's columns, so that files of others are told without reading."""
+    columns = [(field.name, str(field.type), field.nullable) for field in schema_of(row_type)]
+    return f"{zlib.crc32(json.dumps(columns).encode()):08x}"
+
+
+def _checksum(content: bytes, begin: int) -> bytes:
+    """CRC-32 of a file, with zeros in the place of the checksum itself, in hexadecimal digits."""
+    view = memoryview(content)
+    before = zlib.crc32(_BLANK, zlib.crc32(view[:begin]))
+    return b"%08x" % zlib.crc32(view[begin + len(_BLANK) :], before)

@@ -24,7 +24,7 @@ from visionscope.core.files import given_path, read_regular, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.errors import StoreError
-from visionscope.running.parts import part_content, part_rows, part_table
+from visionscope.running.parts import is_as_written, part_content, part_rows, part_table, stored_row
 from visionscope.running.records import (
     FORMAT,
     Damage,
@@ -196,10 +196,11 @@ class Store:
         text = json.dumps({"part": part, **error}, indent=1, ensure_ascii=False) + "\n"
         self._write(self.folder(record) / f"{part}.error.json", text.encode())
 
-    def rows_of(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> list[Any] | None:
-        """The rows of a stored part; None where it is absent, or holds anything else: then it is not done.
+    def is_done(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> bool:
+        """Whether a part's file is there, whole, and that part's.
 
-        Why something else is not taken goes to the log.
+        The checksum tells. Only a file without one, of an earlier version, or with a wrong one is read; why such a file
+        is not taken goes to the log.
 
         Args:
             record: the job.
@@ -213,12 +214,16 @@ class Store:
         if path.is_dir():
             with refusals(path):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if is_as_written(path, record, part, stored_row(diagnostic)):
+            return True
         try:
             table = part_table(path, record, part)
-            return None if table is None else part_rows(table, record, part, diagnostic)
+            if table is not None:
+                part_rows(table, record, part, diagnostic)
         except StoreError as error:
             self.log(f"unreadable {path.relative_to(self.run)}: {error}; it counts as not done")
-            return None
+            return False
+        return table is not None
 
     def log(self, line: str) -> None:
         """Appends one line with its time and process to RUN/log.txt.
