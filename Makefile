@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 export VIRTUAL_ENV := $(CURDIR)/.venv
+# Compiled modules are kept, whatever the environment says: without them each start of Python compiles torch and timm
+# anew, which takes twice as long as importing them.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check bench docs
