@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visionscope.api import density as density
     from visionscope.api import diagnose as diagnose
     from visionscope.api import fourier as fourier
     from visionscope.api import hessian as hessian
@@ -27,7 +26,6 @@ _HOMES = {
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",
-    "density": "api",
     "diagnose": "api",
     "fourier": "api",
     "harmonize": "building.harmonize",

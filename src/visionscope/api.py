@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
-from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.failures import Failure
 from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
-from visionscope.core.objective import Objective
 from visionscope.core.sample import InputConfig, SampleLike
 from visionscope.core.subject import Point
 from visionscope.core.turns import in_turn
@@ -27,12 +25,15 @@ from visionscope.models.load import load_model
 from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
 from visionscope.running.handed import check_model
-from visionscope.running.in_memory import measured, observed
+from visionscope.running.in_memory import measured
 from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
 from visionscope.running.studies import write_study
 from visionscope.running.study import Study, checked_size
 from visionscope.tracing import trace
+
+Images = Tensor | str | SampleLike
+"""Normalised images (n, c, h, w), a data spec such as `embedded`, or a sample."""
 
 _INPUT_SIZE = (224, 224)
 
@@ -65,7 +66,7 @@ class Result:
 
     def paper_figure(self) -> Any:
         """The diagnostic's figure as a `matplotlib.figure.Figure` in a paper's style."""
-        from visionscope.report.plotly import to_matplotlib
+        from visionscope.report.matplotlib import to_matplotlib
 
         return to_matplotlib(self.diagnostic.figure(self.table))
 
@@ -85,174 +86,21 @@ class Run:
     page: Path
 
 
-def fourier(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
-    """Measures the log amplitude of every feature map along its half-diagonal, relative to the lowest frequency.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
-        **fields: the parameters of `visionscope.diagnostics.fourier`.
-
-    Raises:
-        ConfigError: for a field or a spec that breaks its rule.
-        TraceError: when the model can't be traced.
-        DataError: when the images can't be read.
-    """
-    return _observed("fourier", model, images, fields)
-
-
-def variance(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
-    """Measures the spatial variance of every feature map, averaged over channels and images.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
-        **fields: the parameters of `visionscope.diagnostics.variance`.
-
-    Raises:
-        ConfigError: for a field or a spec that breaks its rule.
-        TraceError: when the model can't be traced.
-        DataError: when the images can't be read.
-    """
-    return _observed("variance", model, images, fields)
-
-
-def similarity(model: nn.Module | str, images: Tensor | str | SampleLike, **fields: Any) -> Result:
-    """Measures mini-batch linear CKA between all pairs of points of a model.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
-        **fields: the parameters of `visionscope.diagnostics.similarity`.
-
-    Raises:
-        ConfigError: for a field or a spec that breaks its rule.
-        TraceError: when the model can't be traced.
-        DataError: when the images can't be read.
-    """
-    return _observed("similarity", model, images, fields)
-
-
-def hessian(
-    model: nn.Module | str,
-    images: Tensor | str | SampleLike,
-    labels: Tensor | None = None,
-    *,
-    weight_decay: float = 0.05,
-    label_smoothing: float = 0.0,
-    augmentation: str | None = None,
-    output: str | int | None = None,
-    output_is: str | None = None,
-    **fields: Any,
-) -> Result:
-    """Measures the Hessian's eigenvalues of largest magnitude, with sign, mini-batch by mini-batch.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
-        labels: class indices (n,) of a tensor of images.
-        weight_decay: factor of the L2 term of the loss.
-        label_smoothing: share of each target spread over all classes.
-        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
-        output: name or index of the logits, of a network that returns several outputs.
-        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
-        **fields: the parameters of `visionscope.diagnostics.hessian`.
-
-    Raises:
-        ConfigError: for a field, a spec or a label that breaks its rule.
-        TraceError: when the model can't be traced or differentiated twice.
-        DataError: when the images can't be read.
-    """
-    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
-    diagnostic = diagnostic_of("hessian", fields)
-    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
-    return Result(diagnostic, table)
-
-
-def density(
-    model: nn.Module | str,
-    images: Tensor | str | SampleLike,
-    labels: Tensor | None = None,
-    *,
-    weight_decay: float = 0.05,
-    label_smoothing: float = 0.0,
-    augmentation: str | None = None,
-    output: str | int | None = None,
-    output_is: str | None = None,
-    **fields: Any,
-) -> Result:
-    """Measures the spectral density and the trace of the whole sample's Hessian.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
-        labels: class indices (n,) of a tensor of images.
-        weight_decay: factor of the L2 term of the loss.
-        label_smoothing: share of each target spread over all classes.
-        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
-        output: name or index of the logits, of a network that returns several outputs.
-        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
-        **fields: the parameters of `visionscope.diagnostics.density`.
-
-    Raises:
-        ConfigError: for a field, a spec or a label that breaks its rule.
-        TraceError: when the model can't be traced or differentiated twice.
-        DataError: when the images can't be read.
-    """
-    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
-    diagnostic = diagnostic_of("density", fields)
-    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
-    return Result(diagnostic, table)
-
-
-def landscape(
-    model: nn.Module | str,
-    images: Tensor | str | SampleLike,
-    labels: Tensor | None = None,
-    *,
-    weight_decay: float = 0.05,
-    label_smoothing: float = 0.0,
-    augmentation: str | None = None,
-    output: str | int | None = None,
-    output_is: str | None = None,
-    **fields: Any,
-) -> Result:
-    """Measures the loss on lines and planes through the weights.
-
-    Args:
-        model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded` (its training images), or a sample.
-        labels: class indices (n,) of a tensor of images.
-        weight_decay: factor of the L2 term of the loss.
-        label_smoothing: share of each target spread over all classes.
-        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; `none` by default.
-        output: name or index of the logits, of a network that returns several outputs.
-        output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
-        **fields: the parameters of `visionscope.diagnostics.landscape`.
-
-    Raises:
-        ConfigError: for a field, a spec or a label that breaks its rule.
-        TraceError: when the model can't be traced or differentiated twice.
-        DataError: when the images can't be read.
-    """
-    objective = Objective(weight_decay=weight_decay, label_smoothing=label_smoothing)
-    diagnostic = diagnostic_of("landscape", fields)
-    table = measured(diagnostic, model, images, labels, objective, augmentation, output=output, output_is=output_is)
-    return Result(diagnostic, table)
-
-
 def measure(
     name: str,
     model: nn.Module | str,
-    images: Tensor | str | SampleLike,
+    images: Images,
     labels: Tensor | None = None,
     *,
     input: InputConfig | None = None,
     output: str | int | None = None,
     output_is: str | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    augmentation: str | None = None,
     **fields: Any,
 ) -> Result:
-    """Asks any diagnostic by its name: `measure("lesion", "resnet18", "photos/", mode="block")`.
+    """Asks one diagnostic of one model: `measure("lesion", "resnet18", "photos/", mode="block")`.
 
     Args:
         name: as `visionscope diagnose --help` lists it.
@@ -262,19 +110,48 @@ def measure(
         input: size and normalisation of a tensor of images, for what changes pixels.
         output: name or index of the logits, of a network that returns several outputs.
         output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
+        weight_decay: factor of the L2 term of the loss, by default 0.05. This and the next two are for diagnostics of
+            training images: `hessian`, `density`, `landscape`, `fit`.
+        label_smoothing: share of each target spread over all classes, by default 0.
+        augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; by default `none`.
         **fields: the diagnostic's parameters.
 
     Raises:
-        ConfigError: for a name, a field or a spec that breaks its rule.
+        ConfigError: for a name, a field, a spec or a label that breaks its rule.
         NotApplicableError: when it has nothing to ask of this model or these images.
-        TraceError: when the model can't be traced.
+        TraceError: when the model can't be traced, or differentiated twice where that is needed.
         DataError: when the images can't be read.
+        NondeterminismError: when two passes over the same images disagree.
     """
     diagnostic = diagnostic_of(name, fields)
-    if not isinstance(diagnostic, MeasuringDiagnostic):
-        return Result(diagnostic, observed(diagnostic, model, images))
-    table = measured(diagnostic, model, images, labels, Objective(), input=input, output=output, output_is=output_is)
-    return Result(diagnostic, table)
+    asked: dict[str, Any] = {"output": output, "output_is": output_is, "augmentation": augmentation}
+    asked |= {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
+    return Result(diagnostic, measured(diagnostic, model, images, labels, input, **asked))
+
+
+def fourier(model: nn.Module | str, images: Images, **values: Any) -> Result:
+    """Log amplitude of feature maps along the half-diagonal, relative to the lowest frequency: `measure("fourier")`."""
+    return measure("fourier", model, images, **values)
+
+
+def variance(model: nn.Module | str, images: Images, **values: Any) -> Result:
+    """Spatial variance of feature maps, averaged over channels and images: `measure("variance")`."""
+    return measure("variance", model, images, **values)
+
+
+def similarity(model: nn.Module | str, images: Images, **values: Any) -> Result:
+    """Mini-batch linear CKA between all pairs of points of a model: `measure("similarity")`."""
+    return measure("similarity", model, images, **values)
+
+
+def hessian(model: nn.Module | str, images: Images, labels: Tensor | None = None, **values: Any) -> Result:
+    """The Hessian's eigenvalues of largest magnitude, with sign, mini-batch by mini-batch: `measure("hessian")`."""
+    return measure("hessian", model, images, labels, **values)
+
+
+def landscape(model: nn.Module | str, images: Images, labels: Tensor | None = None, **values: Any) -> Result:
+    """The loss on lines and planes through the weights: `measure("landscape")`."""
+    return measure("landscape", model, images, labels, **values)
 
 
 @in_turn
@@ -357,10 +234,3 @@ def _specs(models: object) -> object:
                 "FILE.py:FUNCTION, or ask one diagnostic of it, as in fourier(network, images)"
             )
     return specs
-
-
-def _observed(
-    name: str, model: nn.Module | str, images: Tensor | str | SampleLike, fields: Mapping[str, Any]
-) -> Result:
-    diagnostic = diagnostic_of(name, fields)
-    return Result(diagnostic, observed(diagnostic, model, images))

@@ -54,7 +54,7 @@ TINY = {"hessian": {"k": 1}, "density": {"mini_batches": 2, "steps": 4}, "landsc
 
 @pytest.mark.parametrize("name", TINY)
 def test_curvature_in_memory(name):
-    result = getattr(vs, name)(tokens(), images(40), labels(40), **TINY[name])
+    result = vs.measure(name, tokens(), images(40), labels(40), **TINY[name])
     assert len(result.to_pandas()) == result.table.num_rows > 0
     assert set(result.summary()["model"].to_pylist()) == {"Tokens"}
     assert set(result.table["augmentation"].to_pylist()) == {"as given"}
@@ -180,7 +180,7 @@ def test_error_of_the_model_is_not_swallowed():
 
 
 def test_public_names_are_few_and_described():
-    assert len(vs.__all__) <= 17
+    assert len(vs.__all__) <= 16
     for name in vs.__all__:
         assert inspect.getdoc(getattr(vs, name))
     assert set(vs.__all__) <= set(dir(vs))

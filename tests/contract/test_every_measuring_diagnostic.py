@@ -141,7 +141,7 @@ def subject(
         },
         precision="fp64" if double else "fp32",
         objective=Objective(label_smoothing=0.1),
-        scopes=functools.partial(scopes_of, model, found, INPUT),
+        scopes=functools.partial(scopes_of, model, found, (3, 16, 16)),
         augmentation="none",
         input=INPUT,
         trace=found,

@@ -41,8 +41,6 @@ MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(
 
 
 def asked(name: str, model: nn.Module, labels: Tensor, **more: Any) -> pa.Table:
-    if name in OBJECTIVES:
-        return getattr(vs, name)(model, IMAGES, labels, **FEW[name], **more).table
     return vs.measure(name, model, IMAGES, labels, input=INPUT, **FEW[name], **more).table
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from running.conftest import run, small_study
 from visionscope.core.table import column
-from visionscope.errors import StoreError
+from visionscope.errors import DataError, StoreError
 from visionscope.running.parts import is_as_written, part_rows, part_table
 from visionscope.running.store import LEADING, Store
 
@@ -57,9 +57,11 @@ def test_part_comes_back_to_the_bit(tmp_path):
 
 def test_part_that_succeeds_removes_its_error(tmp_path):
     store = Store(tmp_path)
-    store.write_error(RECORD, PART, {"type": "DataError", "message": "cat.jpg is torn"})
+    store.write_error(RECORD, PART, DataError("cat.jpg is torn"))
     error = store.folder(RECORD) / f"{PART}.error.json"
-    assert json.loads(error.read_text()) == {"part": PART, "type": "DataError", "message": "cat.jpg is torn"}
+    said = json.loads(error.read_text())
+    assert said.pop("time")
+    assert said == {"part": PART, "type": "DataError", "message": "cat.jpg is torn"}
     store.write_part(RECORD, PART, Sums, ROWS)
     assert not error.exists()
 

@@ -18,7 +18,7 @@ from visionscope.running.failures import failed, named
 from visionscope.running.measuring import cost_of, measure_job, memory_warning, missing_of
 from visionscope.running.plan import Job, PlannedSubject
 from visionscope.running.progress import Bar, Progress
-from visionscope.running.store import Store, now
+from visionscope.running.store import PartStore, now
 from visionscope.running.surroundings import as_found, autocast, on_device
 
 LONG_PART_SECONDS = 600.0
@@ -43,7 +43,9 @@ class Estimate:
         return self.seconds_per_image * self.images
 
 
-def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, device: torch.device) -> list[Failure]:
+def execute(
+    planned: Sequence[PlannedSubject], store: PartStore, *, batch: int, device: torch.device, shown: bool = True
+) -> list[Failure]:
     """Computes and stores every part that is not done yet.
 
     Args:
@@ -51,6 +53,7 @@ def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, devi
         store: where parts are looked for and written.
         batch: images per forward pass.
         device: where the models run; they are moved there one after the other, and back.
+        shown: whether bars show how far it is, after a warning of what needs more memory than there is.
 
     Returns:
         The parts that failed; the others were stored.
@@ -61,11 +64,10 @@ def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, devi
     failures: list[Failure] = []
     for subject in planned:
         for job in subject.jobs:
-            times = {**job.record["times"], **store.times(job.record)}
             store.sweep(job.record)
-            store.write_job({**job.record, "times": times})
-    costs = _costs(planned, store, device)
-    with Progress(_bars(planned, costs)) as progress:
+            store.write_job(job.record)
+    costs = _costs(planned, store, device) if shown else {}
+    with Progress(_bars(planned, costs), shown=shown) as progress:
         for subject in planned:
             failures.extend(_execute_observers(subject, store, batch=batch, device=device, progress=progress))
             for job in subject.measuring:
@@ -73,7 +75,7 @@ def execute(planned: Sequence[PlannedSubject], store: Store, *, batch: int, devi
     return failures
 
 
-def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]:
+def missing_parts(planned: PlannedSubject, store: PartStore) -> dict[str, list[Job]]:
     """The parts of the observers that are not done, each with the jobs that lack it, in span order."""
     missing: dict[str, list[Job]] = {}
     for part in planned.observing[0].parts if planned.observing else ():
@@ -83,7 +85,7 @@ def missing_parts(planned: PlannedSubject, store: Store) -> dict[str, list[Job]]
     return missing
 
 
-def estimate(planned: PlannedSubject, store: Store, *, batch: int, device: torch.device) -> Estimate | None:
+def estimate(planned: PlannedSubject, store: PartStore, *, batch: int, device: torch.device) -> Estimate | None:
     """Times a small batch through the model and its observers; None where the images can't be read.
 
     Args:
@@ -163,7 +165,7 @@ def observe(
     return errors
 
 
-def _costs(planned: Sequence[PlannedSubject], store: Store, device: torch.device) -> dict[str, Cost]:
+def _costs(planned: Sequence[PlannedSubject], store: PartStore, device: torch.device) -> dict[str, Cost]:
     """What each measuring job needs, by digest; says of one that needs more memory than is free what would help."""
     costs = {}
     for subject in planned:
@@ -178,7 +180,7 @@ def _costs(planned: Sequence[PlannedSubject], store: Store, device: torch.device
 
 
 def _execute_observers(
-    planned: PlannedSubject, store: Store, *, batch: int, device: torch.device, progress: Progress
+    planned: PlannedSubject, store: PartStore, *, batch: int, device: torch.device, progress: Progress
 ) -> list[Failure]:
     failures: list[Failure] = []
     began = time.perf_counter()
@@ -198,9 +200,9 @@ def _execute_observers(
                 failures.extend(
                     _compute_part(planned.subject, jobs, part, store, constancy, batch=batch, progress=progress)
                 )
-    times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
+    seconds = round(time.perf_counter() - began, 3)
     for job in planned.observing:
-        store.write_job({**job.record, "times": {**job.record["times"], **store.times(job.record), **times}})
+        store.write_job(job.record, finished=now(), seconds=seconds)
     return failures
 
 
@@ -215,7 +217,7 @@ def _compute_part(
     subject: Subject,
     jobs: Sequence[Job],
     part: str,
-    store: Store,
+    store: PartStore,
     constancy: Constancy | None,
     *,
     batch: int,
@@ -257,7 +259,7 @@ def _compute_part(
     return failures
 
 
-def _warn_if_long(seconds: float, subject: Subject, part: str, store: Store, progress: Progress) -> None:
+def _warn_if_long(seconds: float, subject: Subject, part: str, store: PartStore, progress: Progress) -> None:
     if seconds > LONG_PART_SECONDS:
         line = f"slow {subject.label}: part {part} takes about {seconds / 60:.0f} minutes; a stop can lose that much"
         store.log(line)

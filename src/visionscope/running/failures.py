@@ -1,15 +1,11 @@
 """Parts that could not be computed: what is stored of them."""
 
-import traceback
-from typing import Any
-
 from visionscope.core.failures import Failure, one_line
-from visionscope.errors import VisionscopeError
 from visionscope.running.plan import Job
-from visionscope.running.store import Store, now
+from visionscope.running.store import PartStore
 
 
-def failed(store: Store, job: Job, part: str, error: Exception, seconds: float) -> Failure:
+def failed(store: PartStore, job: Job, part: str, error: Exception, seconds: float) -> Failure:
     """Stores and logs why a part failed.
 
     Args:
@@ -24,7 +20,7 @@ def failed(store: Store, job: Job, part: str, error: Exception, seconds: float) 
     """
     message = one_line(error)
     store.log(f"failed {named(job, part, seconds)}: {message}")
-    store.write_error(job.record, part, _described(error, message))
+    store.write_error(job.record, part, error)
     return Failure(job.record["model"]["label"], job.diagnostic.name, part, message)
 
 
@@ -32,10 +28,3 @@ def named(job: Job, part: str, seconds: float) -> str:
     """A part as the log names it."""
     label = job.record["model"]["label"]
     return f"{job.diagnostic.name}/{job.record['job'][:12]}/{part} model={label} seconds={seconds:.3f}"
-
-
-def _described(error: Exception, message: str) -> dict[str, Any]:
-    described = {"type": type(error).__name__, "message": message, "time": now()}
-    if not isinstance(error, VisionscopeError):
-        described["traceback"] = "".join(traceback.format_exception(error))
-    return described

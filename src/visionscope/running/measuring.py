@@ -17,7 +17,7 @@ from visionscope.errors import StoreError
 from visionscope.running.failures import failed, named
 from visionscope.running.plan import Job
 from visionscope.running.progress import Progress
-from visionscope.running.store import Store, now
+from visionscope.running.store import PartStore, now
 from visionscope.running.surroundings import as_found, autocast, on_device
 
 _PROBE_IMAGES = 16
@@ -39,7 +39,7 @@ class Prospect:
     cost: Cost | None
 
 
-def missing_of(job: Job, store: Store) -> list[str]:
+def missing_of(job: Job, store: PartStore) -> list[str]:
     """The parts of a measuring job that are not done, in their order."""
     return [part for part in job.parts if not store.is_done(job.record, part, job.diagnostic)]
 
@@ -60,7 +60,7 @@ def cost_of(job: Job, device: torch.device) -> Cost | None:
         return None
 
 
-def prospect(job: Job, store: Store, *, device: torch.device) -> Prospect:
+def prospect(job: Job, store: PartStore, *, device: torch.device) -> Prospect:
     """Foresees what the missing parts of a measuring job will need, from the time of a plain forward pass.
 
     Args:
@@ -113,7 +113,7 @@ def size_text(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def measure_job(job: Job, store: Store, *, device: torch.device, progress: Progress) -> list[Failure]:
+def measure_job(job: Job, store: PartStore, *, device: torch.device, progress: Progress) -> list[Failure]:
     """Computes the missing parts of a measuring job and stores each as soon as it is done.
 
     The model is left as it was found: mode and random state, also after an exception.
@@ -154,8 +154,7 @@ def measure_job(job: Job, store: Store, *, device: torch.device, progress: Progr
                     raise
                 failures.append(failed(store, job, missing.pop(0), error, time.perf_counter() - since))
                 progress.advance([job.record["job"]], 1)
-    times = {"finished": now(), "seconds": round(time.perf_counter() - began, 3)}
-    store.write_job({**job.record, "times": {**job.record["times"], **store.times(job.record), **times}})
+    store.write_job(job.record, finished=now(), seconds=round(time.perf_counter() - began, 3))
     return failures
 
 

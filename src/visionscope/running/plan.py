@@ -1,11 +1,10 @@
 """From a study to its jobs: models loaded and traced, samples drawn, each diagnostic of each model given its digest."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,20 +15,18 @@ from visionscope.core.files import user_path
 from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import InputConfig
-from visionscope.core.spans import spans_of
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
-from visionscope.data.sources import Source, open_source
 from visionscope.data.specs import check_apart
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
 from visionscope.running.devices import device_of
-from visionscope.running.readouts import Reading, readout_identity
-from visionscope.running.samples import classes_of, samples_of
+from visionscope.running.readouts import readout_identity
+from visionscope.running.samples import SpecImages
 from visionscope.running.store import now
 from visionscope.running.study import Study
-from visionscope.running.subjects import check_seen, subject_of
+from visionscope.running.subjects import Asking, check_precision
 
 _PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
@@ -98,12 +95,12 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
             check_apart(user_path("out", study.out), folder)
     for diagnostic in study.diagnostics:
         check_precision(diagnostic, study.precision)
-    opened = functools.cache(functools.partial(open_source, study.data))
+    images = SpecImages(study.data, study)
     if not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics):
-        opened()  # wrong data is told before any weights are fetched
+        images.open()  # wrong data is told before any weights are fetched
     planned: list[PlannedSubject] = []
     for text in study.models:
-        subject = _plan_model(study, text, opened, device)
+        subject = _plan_model(study, text, images, device)
         for other in planned:
             if _model_digest(other) == _model_digest(subject) != "":
                 raise ConfigError(
@@ -114,29 +111,6 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
     _something_is_asked(study, planned)
     _every_name_was_found(study.points, planned)
     return tuple(planned)
-
-
-def check_precision(
-    diagnostic: Any, precision: str, refusal: type[ConfigError | NotApplicableError] = ConfigError
-) -> None:
-    """Checks that the numbers of a diagnostic can be trusted in a precision.
-
-    Args:
-        diagnostic: any.
-        precision: what was asked for, or the type of the network's weights.
-        refusal: the class of the error.
-
-    Raises:
-        ConfigError: when they can't; or `refusal`, where it is given.
-    """
-    if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
-        remedy = f"take {diagnostic.precisions[0]}"
-        if precision in ("float16", "bfloat16"):  # nobody asked for it, the weights have it
-            remedy = "the type of most weights; take fp64, or convert them with model.float()"
-        raise refusal(
-            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
-            f"got {precision!r}, {remedy}"
-        )
 
 
 def job_digest(
@@ -181,7 +155,7 @@ def job_digest(
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: torch.device) -> PlannedSubject:
+def _plan_model(study: Study, text: str, images: SpecImages, device: torch.device) -> PlannedSubject:
     loaded = load_subject(
         text,
         n_forward=study.n_forward,
@@ -191,92 +165,50 @@ def _plan_model(study: Study, text: str, opened: Callable[..., Source], device: 
         mean=study.mean,
         std=study.std,
     )
-    observed = [diagnostic for diagnostic in study.diagnostics if not isinstance(diagnostic, MeasuringDiagnostic)]
-    subject = subject_of(study, loaded, points_needed=bool(observed or study.points))
-    points = subject.points
-    if observed:
-        subject = dataclasses.replace(
-            subject, samples={"eval": Sample(opened(), loaded.input, study.images, study.seed)}
-        )
+    asking = Asking(study, loaded, images)
+    subject = asking.subject
     shared = _shared_record(study, loaded, subject, device)
-    reading = _reading(study, loaded, subject)
     jobs, skipped = [], []
     for diagnostic in study.diagnostics:
-        own = subject
-        parts: Sequence[str] = ()
         try:
-            check_seen(diagnostic, subject)
-            check_precision(diagnostic, subject.precision, NotApplicableError)
-            if diagnostic not in observed:
-                own = _measured(study, diagnostic, subject, loaded, opened, reading)
-                parts = diagnostic.parts(own)
+            own, parts = asking.job(diagnostic)
         except NotApplicableError as error:
             skipped.append((diagnostic.name, _with_label(str(error), loaded.label)))
             continue
-        sample, *beside = own.samples.values()
-        assert isinstance(sample, Sample)
-        objective = None if own.objective is None else own.objective.identity()
-        digest = job_digest(
-            model=loaded.digest,
-            sample=" ".join([sample.digest, *(other.digest for other in beside)]),
-            diagnostic=diagnostic,
-            precision=subject.precision,
-            points=[(point.name, point.follows) for point in points] if own is subject else (),
-            objective=objective,
-            measured=diagnostic.identity_in(own) if hasattr(diagnostic, "identity_in") else (),
-            readout=readout_identity(own),
-        )
-        parts = spans_of(len(sample)) if own is subject else parts
-        record = {
-            "job": digest,
-            "diagnostic": diagnostic.name,
-            "version": diagnostic.version,
-            "fields": dataclasses.asdict(diagnostic),
-            **shared,
-            "data": _data_record(study, sample, loaded.input, None if objective is None else own.augmentation),
-            "objective": objective,
-            "readout": readout_identity(own),
-            "parts": list(parts),
-        }
+        record = {**_record(study, diagnostic, loaded, own, parts, observes=own is subject), **shared}
         jobs.append(Job(diagnostic=diagnostic, record=record, subject=None if own is subject else own))
     left_out = [{"diagnostic": name, "reason": reason} for name, reason in skipped]
     noted = [dataclasses.replace(job, record={**job.record, "not_applicable": left_out}) for job in jobs]
     return PlannedSubject(subject=subject, jobs=tuple(noted), skipped=tuple(skipped))
 
 
-def _reading(study: Study, loaded: LoadedModel, subject: Subject) -> Reading:
-    shape = (len(loaded.input.mean), *loaded.input.size)
-    asked = {"output": study.output, "output_is": study.output_is}
-    return Reading(loaded.label, subject.model, shape, **asked, stated=loaded.num_classes)
-
-
-def _measured(
-    study: Study,
-    diagnostic: MeasuringDiagnostic,
-    subject: Subject,
-    loaded: LoadedModel,
-    opened: Callable[..., Source],
-    reading: Reading,
-) -> Subject:
-    """The subject as a measuring diagnostic gets it: with samples, its logits and, on training images, an objective."""
-    needed = getattr(diagnostic, "needs_logits", True)
-    samples = samples_of(
-        diagnostic,
-        study.data,
-        opened,
-        loaded.input,
-        num_classes=reading.classes() if needed else loaded.num_classes,
-        seed=study.seed,
-        augmentation=study.augmentation,
+def _record(
+    study: Study, diagnostic: Any, loaded: LoadedModel, own: Subject, parts: Sequence[str], *, observes: bool
+) -> dict[str, Any]:
+    """What a job's record says of its own, with the job's digest."""
+    sample, *beside = own.samples.values()
+    assert isinstance(sample, Sample)
+    objective = None if own.objective is None else own.objective.identity()
+    digest = job_digest(
+        model=loaded.digest,
+        sample=" ".join([sample.digest, *(other.digest for other in beside)]),
+        diagnostic=diagnostic,
+        precision=own.precision,
+        points=[(point.name, point.follows) for point in own.points] if observes else (),
+        objective=objective,
+        measured=diagnostic.identity_in(own) if hasattr(diagnostic, "identity_in") else (),
+        readout=readout_identity(own),
     )
-    changed = dataclasses.replace(subject, samples=samples)
-    if needed:
-        # Images of a diagnostic's own may be of other classes than the study's.
-        data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
-        changed = dataclasses.replace(changed, readout=reading.readout(data))
-    if diagnostic.sample != "train":
-        return changed
-    return dataclasses.replace(changed, objective=study.objective, augmentation=study.augmentation)
+    return {
+        "job": digest,
+        "diagnostic": diagnostic.name,
+        "version": diagnostic.version,
+        "fields": dataclasses.asdict(diagnostic),
+        "data": _data_record(study, sample, loaded.input, None if objective is None else own.augmentation),
+        "objective": objective,
+        "readout": readout_identity(own),
+        "parts": list(parts),
+    }
 
 
 def _with_label(reason: str, label: str) -> str:

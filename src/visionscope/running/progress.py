@@ -35,9 +35,10 @@ class Progress:
 
     Args:
         jobs: the bars.
+        shown: False for none at all.
     """
 
-    def __init__(self, jobs: Iterable[Bar]) -> None:
+    def __init__(self, jobs: Iterable[Bar], *, shown: bool = True) -> None:
         self._bars = bars(
             TaskText("{task.description}"),
             BarColumn(bar_width=30),
@@ -46,6 +47,7 @@ class Progress:
             TimeElapsedColumn(),
             TaskText("left"),
             TimeRemainingColumn(),
+            shown=shown,
         )
         self._jobs = {bar.key: bar for bar in jobs}
         self._tasks = {

@@ -12,18 +12,20 @@ import os
 import socket
 import stat
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from visionscope.core.diagnostic import MeasuringDiagnostic
+from visionscope.core.failures import one_line
 from visionscope.core.files import given_path, read_regular, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.errors import StoreError
+from visionscope.errors import StoreError, VisionscopeError
 from visionscope.running.parts import is_as_written, part_content, part_rows, part_table, stored_row
 from visionscope.running.records import (
     FORMAT,
@@ -63,8 +65,30 @@ class JobState:
         return self.record["diagnostic"], self.record["job"]
 
 
+class PartStore(Protocol):
+    """Where jobs are carried out to: a run folder, or memory; each may raise `StoreError` when a disk refuses."""
+
+    def sweep(self, record: Mapping[str, Any]) -> None:
+        """Removes what killed processes left half-written of a job an hour ago or earlier."""
+
+    def write_job(self, record: Mapping[str, Any], **times: Any) -> None:
+        """Writes what there is to say of a job, with the times that were known of it and these."""
+
+    def write_part(self, record: Mapping[str, Any], part: str, row_type: type, rows: Sequence[Any]) -> None:
+        """Stores the rows of one part and removes its error, if it had one; loses nothing that was there before."""
+
+    def write_error(self, record: Mapping[str, Any], part: str, error: Exception) -> None:
+        """Stores why a part failed."""
+
+    def is_done(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> bool:
+        """Whether a part is there, whole, and no other job's or part's."""
+
+    def log(self, line: str) -> None:
+        """Notes one line with its time."""
+
+
 class Store:
-    """Reads and writes one run folder; any number of processes may write at once.
+    """The `PartStore` of one run folder, and what reads it; any number of processes may write at once.
 
     Args:
         run: the folder; made by the first write.
@@ -140,82 +164,38 @@ class Store:
         """The folder of the job that a job.json describes."""
         return self.run / str(record["diagnostic"]) / str(record["job"])
 
-    def write_job(self, record: Mapping[str, Any]) -> None:
-        """Writes or replaces job.json.
-
-        Raises:
-            StoreError: when the disk refuses.
-        """
-        text = json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False) + "\n"
-        self._write(self.folder(record) / "job.json", text.encode())
-
-    def times(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The times that the stored job.json of the same job tells; none where it is absent or can't be used.
-
-        Raises:
-            StoreError: when a newer version of visionscope wrote it.
-        """
+    def write_job(self, record: Mapping[str, Any], **times: Any) -> None:
         path = self.folder(record) / "job.json"
-        try:
-            return dict((read_record(path) or {}).get("times", {}))
-        except NewerError as error:
-            raise StoreError(f"{path}: {error}; {error.remedy}") from error
-        except RecordError:
-            return {}
+        known = {**record["times"], **self._times(path), **times}
+        text = json.dumps({"format": FORMAT, **record, "times": known}, indent=1, ensure_ascii=False) + "\n"
+        self._write(path, text.encode())
 
     def sweep(self, record: Mapping[str, Any]) -> None:
-        """Removes what killed processes left half-written in a job's folder an hour ago or earlier."""
         for path in self.folder(record).glob(".*.tmp"):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
 
     def write_part(self, record: Mapping[str, Any], part: str, row_type: type, rows: Sequence[Any]) -> None:
-        """Stores one part and removes its error, if it had one.
-
-        Args:
-            record: the job.
-            part: its name.
-            row_type: the dataclass of the rows.
-            rows: what was measured.
-
-        Raises:
-            StoreError: when the disk refuses; nothing that was stored before is lost.
-        """
         folder = self.folder(record)
         self._write(folder / f"{part}.parquet", part_content(record, part, row_type, rows))
         with refusals(folder), suppress(FileNotFoundError):
             os.unlink(folder / f"{part}.error.json")
 
-    def write_error(self, record: Mapping[str, Any], part: str, error: Mapping[str, Any]) -> None:
-        """Stores why a part failed, as `<part>.error.json` with at least `type` and `message`.
-
-        Raises:
-            StoreError: when the disk refuses.
-        """
-        text = json.dumps({"part": part, **error}, indent=1, ensure_ascii=False) + "\n"
+    def write_error(self, record: Mapping[str, Any], part: str, error: Exception) -> None:
+        said = {"part": part, "type": type(error).__name__, "message": one_line(error), "time": now()}
+        if not isinstance(error, VisionscopeError):
+            said["traceback"] = "".join(traceback.format_exception(error))
+        text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
         self._write(self.folder(record) / f"{part}.error.json", text.encode())
 
     def is_done(self, record: Mapping[str, Any], part: str, diagnostic: Any) -> bool:
-        """Whether a part's file is there, whole, and that part's.
-
-        The checksum tells. Only a file without one, of an earlier version, or with a wrong one is read; why such a file
-        is not taken goes to the log.
-
-        Args:
-            record: the job.
-            part: its name.
-            diagnostic: of the job.
-
-        Raises:
-            StoreError: when a folder stands in the file's place, where no part could ever be written.
-        """
         path = self.folder(record) / f"{part}.parquet"
         if path.is_dir():
             with refusals(path):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if is_as_written(path, record, part, stored_row(diagnostic)):
-            return True
+            return True  # by its checksum; only a file without one, of an earlier version, or with a wrong one is read
         try:
             table = part_table(path, record, part)
             if table is not None:
@@ -226,11 +206,6 @@ class Store:
         return table is not None
 
     def log(self, line: str) -> None:
-        """Appends one line with its time and process to RUN/log.txt.
-
-        Raises:
-            StoreError: when the disk refuses.
-        """
         stamp = now()
         with refusals(self.run / "log.txt"):
             self.run.mkdir(parents=True, exist_ok=True)
@@ -288,7 +263,8 @@ class Store:
                 unusable[part] = str(error)
         return rows, unusable
 
-    def reduced(self, record: Mapping[str, Any], parts: Mapping[str, list[Any]]) -> pa.Table:
+    @staticmethod
+    def reduced(record: Mapping[str, Any], parts: Mapping[str, list[Any]]) -> pa.Table:
         """The result of one job; see `table`.
 
         Args:
@@ -306,6 +282,16 @@ class Store:
                 observer.load(part)
             rows = observer.rows()
         return with_leading(to_table(diagnostic.row, rows), leading_of(record))
+
+    @staticmethod
+    def _times(path: Path) -> dict[str, Any]:
+        """The times that the stored job.json of the same job tells; none where it is absent or can't be used."""
+        try:
+            return dict((read_record(path) or {}).get("times", {}))
+        except NewerError as error:
+            raise StoreError(f"{path}: {error}; {error.remedy}") from error
+        except RecordError:
+            return {}
 
     def _write(self, path: Path, content: bytes) -> None:
         with refusals(path):

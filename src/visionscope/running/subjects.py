@@ -1,50 +1,123 @@
-"""From a loaded model to the subject of a study: traced, with its points, in its precision."""
+"""From a loaded model to the subject that a diagnostic gets: traced, in its precision, with samples and logits."""
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.inputs import image_like, weight_type
-from visionscope.core.sample import InputConfig
+from visionscope.core.spans import spans_of
 from visionscope.core.subject import Point, Scope, Subject
 from visionscope.curvature.scopes import find_scopes
 from visionscope.errors import ConfigError, NotApplicableError, TraceError, nearest
 from visionscope.models.ensemble import Ensemble
 from visionscope.models.load import LoadedModel
+from visionscope.running.readouts import Reading
+from visionscope.running.samples import Images, classes_of
 from visionscope.running.study import Study
 from visionscope.tracing import Trace, trace, watch
 from visionscope.tracing.opaque import check_ready, check_runs, hidden
 
 
-def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Subject:
-    """The model with its points, without samples; what can't be looked into has none.
+class Asking:
+    """A model to which the diagnostics of a study are put: traced once, its logits found once.
 
     Args:
-        study: tells the points and the precision, and whether predictions alone are worth having.
+        study: what is asked, and how.
         loaded: the model.
-        points_needed: whether a network without any is refused.
+        images: where its samples come from.
+
+    Attributes:
+        subject: the model; its sample `eval` is there if something observes.
 
     Raises:
         ConfigError: when none of the study's points is there, or for a precision that the model can't be had in.
         TraceError: when the model can't be traced, or does not run.
     """
+
+    def __init__(self, study: Study, loaded: LoadedModel, images: Images) -> None:
+        self._study, self._loaded, self._images = study, loaded, images
+        observing = not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics)
+        shape = images.shape(loaded.input)
+        subject = _subject_of(study, loaded, shape, points_needed=bool(observing or study.points))
+        samples = {"eval": images.observed(loaded.input)} if observing else {}
+        self.subject = dataclasses.replace(subject, samples=samples, input=images.input(loaded.input))
+        asked = {"output": study.output, "output_is": study.output_is}
+        self._reading = Reading(loaded.label, subject.model, shape, **asked, stated=loaded.num_classes)
+
+    def job(self, diagnostic: Any) -> tuple[Subject, tuple[str, ...]]:
+        """The subject as a diagnostic gets it, and the names of its parts.
+
+        Args:
+            diagnostic: of the study.
+
+        Raises:
+            NotApplicableError: when it has nothing to ask of this model or these images.
+            VisionscopeError: when the images can't be had.
+        """
+        _check_seen(diagnostic, self.subject)
+        check_precision(diagnostic, self.subject.precision, NotApplicableError)
+        if not isinstance(diagnostic, MeasuringDiagnostic):
+            return self.subject, spans_of(len(self.subject.samples["eval"]))
+        own = self._measured(diagnostic)
+        return own, tuple(diagnostic.parts(own))
+
+    def _measured(self, diagnostic: MeasuringDiagnostic) -> Subject:
+        """With samples, its logits and, on training images, an objective."""
+        needed = getattr(diagnostic, "needs_logits", True)
+        classes = self._reading.classes() if needed else self._loaded.num_classes
+        samples = self._images.measured(diagnostic, self._loaded.input, classes)
+        changed = dataclasses.replace(self.subject, samples=samples)
+        if needed:
+            # Images of a diagnostic's own may be of other classes than the study's.
+            data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
+            changed = dataclasses.replace(changed, readout=self._reading.readout(data))
+        if diagnostic.sample != "train":
+            return changed
+        return dataclasses.replace(changed, objective=self._study.objective, augmentation=self._images.augmentation)
+
+
+def check_precision(
+    diagnostic: Any, precision: str, refusal: type[ConfigError | NotApplicableError] = ConfigError
+) -> None:
+    """Checks that the numbers of a diagnostic can be trusted in a precision.
+
+    Args:
+        diagnostic: any.
+        precision: what was asked for, or the type of the network's weights.
+        refusal: the class of the error.
+
+    Raises:
+        ConfigError: when they can't; or `refusal`, where it is given.
+    """
+    if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
+        remedy = f"take {diagnostic.precisions[0]}"
+        if precision in ("float16", "bfloat16"):  # nobody asked for it, the weights have it
+            remedy = "the type of most weights; take fp64, or convert them with model.float()"
+        raise refusal(
+            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
+            f"got {precision!r}, {remedy}"
+        )
+
+
+def _subject_of(study: Study, loaded: LoadedModel, shape: Sequence[int], *, points_needed: bool) -> Subject:
+    """The model with its points, without samples; what can't be looked into has none."""
     subject = Subject(
         label=loaded.label,
         model=loaded.model,
         points=(),
-        watch=unwatched,
+        watch=_unwatched,
         samples={},
         precision=study.precision,
-        input=loaded.input,
         fraction=loaded.fraction,
     )
-    example = torch.zeros(2, len(loaded.input.mean), *loaded.input.size)
-    predictions = any(map(asks_predictions, study.diagnostics))
-    traced = looked_into(loaded.model, example, points_needed=points_needed, predictions=predictions)
+    predictions = any(map(_asks_predictions, study.diagnostics))
+    traced = _looked_into(loaded.model, torch.zeros(2, *shape), points_needed=points_needed, predictions=predictions)
     if isinstance(traced, str):
         return _typed(study, dataclasses.replace(subject, hidden=traced))
     points = _chosen(traced, study.points, loaded.label)
@@ -52,24 +125,14 @@ def subject_of(study: Study, loaded: LoadedModel, *, points_needed: bool) -> Sub
         subject,
         points=points,
         watch=functools.partial(watch, loaded.model, traced, points=points),
-        scopes=functools.partial(scopes_of, loaded.model, traced, loaded.input),
+        scopes=functools.partial(scopes_of, loaded.model, traced, shape),
         trace=traced,
     )
     return _typed(study, subject)
 
 
-def looked_into(model: nn.Module, images: Tensor, *, points_needed: bool, predictions: bool) -> Trace | str:
-    """What tracing finds in a network, or why nothing but its predictions can be had.
-
-    Args:
-        model: any.
-        images: two.
-        points_needed: whether a network without any points is refused.
-        predictions: whether something asks for predictions alone, so that a network which can't be traced is of use.
-
-    Raises:
-        TraceError: when it does not run, or can't be traced and more than predictions is asked.
-    """
+def _looked_into(model: nn.Module, images: Tensor, *, points_needed: bool, predictions: bool) -> Trace | str:
+    """What tracing finds in a network, or why nothing but its predictions can be had."""
     check_ready(model)
     if isinstance(model, Ensemble):
         return "looks inside one network, and this is an ensemble, of which only predictions are told"
@@ -89,12 +152,8 @@ def looked_into(model: nn.Module, images: Tensor, *, points_needed: bool, predic
         return str(error)
 
 
-def asks_predictions(diagnostic: Any) -> bool:
-    """Whether a diagnostic asks for predictions alone, so that it needs no look inside a network.
-
-    Args:
-        diagnostic: any.
-    """
+def _asks_predictions(diagnostic: Any) -> bool:
+    """Whether a diagnostic asks for predictions alone, so that it needs no look inside a network."""
     return bool(getattr(diagnostic, "ensembles", False))
 
 
@@ -121,38 +180,25 @@ def precision_of(model: nn.Module) -> str:
     return {torch.float32: "fp32", torch.float64: "fp64"}.get(kind, str(kind).removeprefix("torch."))
 
 
-def unwatched(callback: Any) -> AbstractContextManager[None]:
-    """The `watch` of a subject without points.
-
-    Args:
-        callback: is never called.
-    """
+def _unwatched(callback: Any) -> AbstractContextManager[None]:
+    """The `watch` of a subject without points."""
     raise NotImplementedError("it has no points")
 
 
-def check_seen(diagnostic: Any, subject: Subject) -> None:
-    """Refuses what looks inside a network, where nothing but predictions can be had.
-
-    Args:
-        diagnostic: any.
-        subject: any.
-
-    Raises:
-        NotApplicableError: when it can't be looked into and the diagnostic asks for more than predictions.
-    """
-    if subject.hidden and not asks_predictions(diagnostic):
+def _check_seen(diagnostic: Any, subject: Subject) -> None:
+    """Refuses what looks inside a network, where nothing but predictions can be had."""
+    if subject.hidden and not _asks_predictions(diagnostic):
         raise NotApplicableError(subject.hidden)
 
 
-def scopes_of(model: nn.Module, traced: Trace, input: InputConfig) -> tuple[Scope, ...]:
+def scopes_of(model: nn.Module, traced: Trace, shape: Sequence[int]) -> tuple[Scope, ...]:
     """The parameters of the whole model, of each stage, each block and each kind.
 
     Args:
         model: the network, where it is.
         traced: its trace.
-        input: size and channels of its images.
+        shape: channels, height and width of its images.
     """
-    shape = (len(input.mean), *input.size)
     return find_scopes(model, traced, torch.zeros(2, *shape).to(image_like(model, shape)))
 
 
