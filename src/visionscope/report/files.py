@@ -3,7 +3,6 @@
 import io
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,12 @@ from visionscope.core import files
 from visionscope.core.failures import Failures
 from visionscope.core.figure import Figure
 from visionscope.core.refusals import advice
+from visionscope.core.versions import DRAWING, MEASURING, versions
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
 from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.style import paper_style
 from visionscope.report.summary import diagnostic_of
-
-PACKAGES = (
-    *("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "scipy", "pyarrow", "pillow"),
-    *("datasets", "safetensors", "lightning-fabric", "einops", "plotly", "matplotlib", "jinja2"),
-)
-"""The packages whose versions are recorded; those that are not installed are left out."""
 
 _PNG_DPI = 300
 
@@ -53,15 +47,10 @@ def environment(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         jobs: the runs' `job.json` dicts.
     """
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    packages = versions((*MEASURING, *DRAWING))
     recorded = [job["versions"] for job in jobs if job.get("versions")]
     return {
-        "python": platform.python_version(),
+        "python": packages.pop("python"),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": packages,
         "jobs": [versions for index, versions in enumerate(recorded) if versions not in recorded[:index]],

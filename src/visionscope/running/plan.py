@@ -3,9 +3,7 @@
 import dataclasses
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Subject
+from visionscope.core.versions import versions
 from visionscope.data.sample import Sample
 from visionscope.data.specs import check_apart
 from visionscope.errors import ConfigError, NotApplicableError
@@ -27,8 +26,6 @@ from visionscope.running.samples import SpecImages
 from visionscope.running.store import now
 from visionscope.running.study import Study
 from visionscope.running.subjects import Asking, check_precision
-
-_PACKAGES = ("visionscope", "torch", "timm", "torchvision", "transformers", "numpy", "pyarrow")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,17 +260,6 @@ def _data_record(study: Study, sample: Sample, input: InputConfig, augmentation:
         "image_digest": sample.image_digest,
         "input": dataclasses.asdict(input),
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that numbers can depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _every_name_was_found(names: tuple[str, ...], planned: Sequence[PlannedSubject]) -> None:
