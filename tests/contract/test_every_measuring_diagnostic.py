@@ -64,9 +64,12 @@ MANY = 300  # for what is cut into spans of 256
 
 MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), MeasuringDiagnostic)]
 
-pytestmark = pytest.mark.parametrize(
-    ("name", "network"), [(name, network) for name in MEASURING for network in APPLIES.get(name, tuple(NETWORKS))]
-)
+pytestmark = [
+    pytest.mark.parametrize(
+        ("name", "network"), [(name, network) for name in MEASURING for network in APPLIES.get(name, tuple(NETWORKS))]
+    ),
+    pytest.mark.usefixtures("warm_server"),
+]
 
 
 @dataclasses.dataclass(frozen=True)

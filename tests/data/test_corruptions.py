@@ -28,7 +28,7 @@ STOCHASTIC = {
 
 
 @pytest.fixture(scope="module")
-def library():
+def library(warm_server):
     for name in ("torch_uncertainty", "kornia", "cv2", "lightning"):
         pytest.importorskip(name, reason="needs the extra corruptions")
 

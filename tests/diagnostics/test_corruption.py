@@ -28,7 +28,7 @@ CELLS = {"types": ("gaussian_noise", "contrast"), "severities": (1, 4)}
 
 
 @pytest.fixture
-def library():
+def library(warm_server):
     for name in ("torch_uncertainty", "kornia", "cv2", "lightning"):
         pytest.importorskip(name, reason="needs the extra corruptions")
 

@@ -4,8 +4,6 @@ import json
 import math
 import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-import visionscope
+from reference.warm import elsewhere
 from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.checkpoint import read_checkpoint, save_checkpoint
@@ -70,26 +68,18 @@ def test_inputs_in_metadata_out_of_all_bounds(config: dict[str, Any], tmp_path: 
     assert str(raised.value).isprintable()
 
 
-SAVE = """
-import sys, torch
-from visionscope.models.checkpoint import save_checkpoint
-from visionscope.core.sample import InputConfig
-torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2).half())
-from pathlib import Path
-config = InputConfig(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
-more = dict.fromkeys(sys.argv[2:], "x")
-save_checkpoint(Path(sys.argv[1]), model, num_classes=2, arguments={"b": 1, "a": 2}, config=config, **more)
-"""
+def save(path: Path, *names: str) -> bytes:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2).half())
+    more = dict.fromkeys(names, "x")
+    save_checkpoint(path, model, num_classes=2, arguments={"b": 1, "a": 2}, config=INPUT, **more)
+    return path.read_bytes()
 
 
 def test_equal_weights_give_equal_bytes_in_every_process(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(visionscope.__file__).parents[1])}
-    contents = set()
-    for number, names in enumerate((["one", "two", "three", "four"], ["four", "three", "two", "one"])):
-        path = tmp_path / f"{number}.safetensors"
-        subprocess.run([sys.executable, "-c", SAVE, str(path), *names], env=environment, check=True)
-        contents.add(path.read_bytes())
+    names = ("one", "two", "three", "four")
+    first = save(tmp_path / "0.safetensors", *names)
+    contents = {first, elsewhere(save, tmp_path / "1.safetensors", *reversed(names))}
     assert len(contents) == 1
     (content,) = contents
     end = 8 + struct.unpack("<Q", content[:8])[0]

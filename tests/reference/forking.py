@@ -1,25 +1,26 @@
 """Runs the real command line many times, each in a process of its own that starts in milliseconds.
 
-A server imports torch, timm and visionscope once and forks for every call, with bounds on memory and processor time;
-so a call that hangs or eats memory ends alone, and what it imports costs nothing.
+A server forks for every call, with bounds on memory and processor time; so a call that hangs or eats memory ends alone,
+and what it imports costs nothing.
 """
 
 import dataclasses
-import json
 import os
 import resource
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[2]
+import torch
+
+from reference.warm import CONTEXT, started
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +46,14 @@ class CommandLine:
     """A server of calls; a context, which ends it."""
 
     def __enter__(self) -> "CommandLine":
-        paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY / "tests" / "reference")])
-        self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-            text=True,
-        )
+        self._calls, end = CONTEXT.Pipe()
+        self._server = started(_serve, end)
+        end.close()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._server:
-            pass  # closes its streams, which ends it, and waits
+        self._calls.close()  # which ends the server
+        self._server.join()
 
     def __call__(self, *arguments: str, folder: Path, timeout: float = 60.0, memory: float = 3000.0) -> Ended:
         """One call.
@@ -68,27 +64,16 @@ class CommandLine:
             timeout: seconds after which it is killed.
             memory: MiB beyond what the server has after which it is killed.
         """
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        asked = {"arguments": arguments, "folder": str(folder), "timeout": timeout, "memory": memory}
-        self._server.stdin.write(json.dumps(asked) + "\n")
-        self._server.stdin.flush()
-        return Ended(**json.loads(self._server.stdout.readline()))
+        self._calls.send({"arguments": arguments, "folder": str(folder), "timeout": timeout, "memory": memory})
+        ended: Ended = self._calls.recv()
+        return ended
 
 
-def _serve() -> None:
-    import pyarrow.parquet  # noqa: F401
-    import timm  # noqa: F401
-    import torch
-
-    import visionscope.api
-    import visionscope.pages
-    import visionscope.training.train  # noqa: F401
-
+def _serve(calls: Connection) -> None:
     torch.set_num_threads(1)
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(dataclasses.asdict(_call(**json.loads(line)))) + "\n")
-        sys.stdout.flush()
+    with suppress(EOFError):
+        while True:
+            calls.send(_call(**calls.recv()))
 
 
 def _call(arguments: Sequence[str], folder: str, timeout: float, memory: float) -> Ended:
@@ -155,7 +140,3 @@ def _run(arguments: Sequence[str], folder: str, streams: tuple[int, int], timeou
         os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
     finally:
         os._exit(code)
-
-
-if __name__ == "__main__":
-    _serve()

@@ -1,7 +1,6 @@
-"""Runs in processes of their own, to be killed; a fork server has imported what they need, so they start at once."""
+"""Runs in processes of their own, to be killed."""
 
 import dataclasses
-import multiprocessing
 import os
 import signal
 import time
@@ -22,9 +21,6 @@ from visionscope.running.store import Store
 
 IMAGES = 900
 LOSSES = 12
-CONTEXT = multiprocessing.get_context("forkserver")
-# Modules that are installed; the server does not know the tests' folder.
-CONTEXT.set_forkserver_preload(["visionscope.api", "visionscope.cli", "timm", "pytest"])
 
 
 class Noise:
@@ -88,12 +84,6 @@ def run_command(folder: Path, arguments: list[str]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     os._exit(main(arguments))
-
-
-def started(target: Callable[..., None], *arguments: object) -> BaseProcess:
-    process = CONTEXT.Process(target=target, args=arguments)
-    process.start()
-    return process
 
 
 def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:

@@ -5,11 +5,11 @@ import random
 import re
 import signal
 from collections import Counter
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from reference.warm import started
 from running import losses
 from running.conftest import study_of
 from running.killing import (
@@ -18,14 +18,10 @@ from running.killing import (
     run_losses,
     run_noise,
     run_noise_stuck_in_a_write,
-    started,
     wait_until,
 )
 from visionscope.config import study_text
 from visionscope.running.store import Store
-
-# The server's imports take seconds: they go on while other tests run.
-forkserver.ensure_running()
 
 DIAGNOSTICS = ("fourier", "similarity", "variance")
 FILES = 12

@@ -1,13 +1,11 @@
 """Kills, torn files and full disks: what was stopped goes on and ends with the same bits."""
 
 import json
-import multiprocessing
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from reference.warm import started
+from running.killing import run_command
 from training.conftest import SMALL
 from training.test_loop import rows_of, same_bits
 from visionscope.errors import VisionscopeError
@@ -24,8 +24,6 @@ from visionscope.training import loop, snapshots
 from visionscope.training.plan import Training
 from visionscope.training.train import train
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["visionscope.training.train", "timm"])
 # Everything that has a state: dropout, drop path, Mixup, the average, the optimizer's moments, a best.
 ASKED = {
     "recipe": "paper-cifar",
@@ -54,16 +52,14 @@ def _finish(data: str, run: Path, kills: int, sam: float = 0.0) -> None:
     """Kills the training at random moments, then lets it end."""
     dice = random.Random(0)
     for _ in range(kills):
-        process = CONTEXT.Process(target=_train, args=(data, run, sam))
-        process.start()
+        process = started(_train, data, run, sam)
         while not list(run.glob("train/*/resume.pt")):
             time.sleep(0.01)
         time.sleep(dice.uniform(0, 0.3))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert not list(run.glob("train/*/last.safetensors"))
-    process = CONTEXT.Process(target=_train, args=(data, run, sam))
-    process.start()
+    process = started(_train, data, run, sam)
     process.join()
     assert process.exitcode == 0
 
@@ -246,7 +242,7 @@ def test_a_write_that_is_killed_midway_leaves_a_complete_state(tmp_path: Path, m
     assert keeper.resume({"part": part}) == snapshots.Position(step=2)
 
 
-DDP = """
+LAUNCHED = """
 import sys, torch
 torch.set_num_threads(1)
 from visionscope.cli import main
@@ -254,22 +250,28 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def _run_as(script: Path, folder: Path, arguments: list[str]) -> None:
+    """The command line as if it were started by a script, which is started again for every process but the first."""
+    sys.argv = [str(script), *arguments]
+    run_command(folder, arguments)
+
+
 def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path) -> None:
     # With SGD: the gradient of a key's bias is zero but for rounding, which AdamW divides by itself.
     asked = ["--data", data, "--epochs", "2", "--fraction", "1/4", "--precision", "32", "--optimizer", "sgd"]
     asked += ["--learning-rate", "0.05", "--clip-norm", "5", "--decays", "all"]
     script = tmp_path / "launch.py"
-    script.write_text(DDP)
+    script.write_text(LAUNCHED)
     (tmp_path / "net.py").write_text(TRANSFORMER)
     results = {}
     for processes, batch in ((1, 32), (2, 16)):
         out = tmp_path / str(processes)
-        command = [sys.executable, str(script), "train", f"{tmp_path}/net.py:make", "--out", str(out), *asked]
-        command += ["--batch-size", str(batch), "--devices", str(processes)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("test images right") == 1
+        out.mkdir()
+        arguments = ["train", f"{tmp_path}/net.py:make", "--out", str(out), *asked]
+        process = started(_run_as, script, out, [*arguments, "--batch-size", str(batch), "--devices", str(processes)])
+        process.join(300)
+        assert process.exitcode == 0, (out / "stderr").read_text()
+        assert (out / "stdout").read_text().count("test images right") == 1
         results[processes] = out
     one, two = (_folder(results[processes]) for processes in (1, 2))
     assert json.loads((two / "train.json").read_text())["processes"] == 2

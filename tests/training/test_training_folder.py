@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from running.killing import run_command, started, wait_until
+from reference.warm import started
+from running.killing import run_command, wait_until
 from training.conftest import SMALL
 from training.test_loop import same_bits
 from visionscope.cli import main
@@ -24,8 +24,6 @@ from visionscope.errors import VisionscopeError
 from visionscope.training import train as module
 from visionscope.training.snapshots import Keeper, Position
 from visionscope.training.train import Trained, train
-
-forkserver.ensure_running()
 
 ASKED = ["--epochs", "0.5", "--batch-size", "32"]
 
