@@ -11,9 +11,8 @@ from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
 from visionscope.core.values import shown
-from visionscope.data.specs import find_data
 from visionscope.errors import ConfigError, nearest
-from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study
+from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study, check_named
 
 _OWN = ("models", "data", "only", *(name for name in values_of(Study) if name not in ("models", "data", "diagnostics")))
 _REQUIRED = ("models", "data")
@@ -128,7 +127,7 @@ def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool =
     if isinstance(own.get("output"), int) and not isinstance(own["output"], bool):
         own["output"] = str(own["output"])  # an index, which flags have as text
     study = Study(diagnostics=tuple(map(_Named, names)), **own)
-    find_data(study.data)
+    check_named(study)
     diagnostics = tuple(diagnostic_of(name, fields.get(name), from_flags=from_flags) for name in names)
     return dataclasses.replace(study, diagnostics=diagnostics)
 
@@ -140,5 +139,6 @@ def _only(given: Any) -> tuple[str, ...]:
         return known
     for name in chosen:
         if name not in known:
-            raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, (*known, 'all'))}")
+            others = known if len(chosen) > 1 else (*known, "all")
+            raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, others)}")
     return chosen

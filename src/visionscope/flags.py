@@ -5,43 +5,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import inspect
 import re
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
+from visionscope.core.docstrings import first_paragraph, meanings, summary_of
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
-from visionscope.core.values import Value
+from visionscope.core.values import Value, shown
 from visionscope.errors import ConfigError, nearest
 from visionscope.models.spec import parse_spec
-from visionscope.running.study import ONLY, Study
+from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study
 
 MODEL_HELP = "[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
-STUDY_HELP = {
-    "data": "folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; [:split]",
-    "only": "diagnostics by comma, or all; without it fourier,variance,similarity",
-    "images": "how many images of the data are looked at",
-    "seed": "draws the sample",
-    "batch": "images per forward pass; changes speed and memory only",
-    "device": "auto, cpu, cuda, cuda:1, ...",
-    "precision": "fp32, fp64 or bf16",
-    "random_weights": "seed of random weights instead of pretrained ones",
-    "n_forward": "passes with dropout whose mean is the prediction, from 2 on; for what asks for predictions alone",
-    "size": "height and width in pixels instead of the model's own",
-    "mean": "per channel, of pixels in [0, 1], instead of the model's own",
-    "std": "per channel instead of the model's own",
-    "output": "which output is the logits, by name or index, where a network returns several",
-    "output_is": "probabilities where a network ends in a softmax or sigmoid; logits where that is wrongly supposed",
-    "points": "names of points by comma instead of those that tracing chooses",
-    "augmentation": "of training images, which curvature is measured on: strong (the paper's), weak or none",
-    "label_smoothing": "of the loss whose curvature is measured; without it 0.1 with strong augmentation, else 0",
-    "weight_decay": "of that loss",
-    "decays": "which parameters do in that loss: all, or matrices (of two or more dimensions)",
-    "out": "run folder; the same command resumes it",
-}
-_WORDS: dict[str, int | str] = {"size": 2, "mean": "+", "std": "+"}
+_ONLY_HELP = f"diagnostics by comma, or all; without it {','.join(DEFAULT_DIAGNOSTICS)}"
+_FIRST = ("data", "only", "images", "out", "device", "batch")  # what most commands need; the rest as a study has it
 _DOTTED = re.compile(r"--(\w+)\.(\w+)")
 _LONG_DASHES = "‐‑‒–—―−﹘﹣－"
 _WIDE = 32  # columns of flags in a help page
@@ -92,6 +74,22 @@ class Parser(argparse.ArgumentParser):
             flag, type=functools.partial(read, name), nargs=words, action=_Once, help=_help(help, value), **given
         )
 
+    def add_field(
+        self, described: type, name: str, *, help: str = "", words: int | str | None = None, has_default: bool = True
+    ) -> None:
+        """Adds the flag of a dataclass's field: its rule, and what its docstring says.
+
+        Args:
+            described: the dataclass.
+            name: of the field.
+            help: what it is for, where that is not what the docstring says.
+            words: as in `add_value`.
+            has_default: whether the field's default is that of the flag.
+        """
+        value = values_of(described)[name]
+        told = value if has_default else dataclasses.replace(value, default=None)
+        self.add_value(f"--{name.replace('_', '-')}", told, help or meanings(described)[name], words=words)
+
     def add_model(self, name: str = "model", words: str | None = None) -> None:
         """Adds the positional argument that names a model, or several.
 
@@ -115,19 +113,20 @@ class Parser(argparse.ArgumentParser):
         """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted."""
         self._of_diagnostics = True
 
-    def add_diagnostics(self) -> None:
-        """Adds the flags of all diagnostics, for the help page; imports them all."""
-        for name in diagnostic_names():
+    def add_diagnostics(self, names: Iterable[str]) -> None:
+        """Adds the flags of some diagnostics, with what they are, for a help page; imports them.
+
+        Args:
+            names: of the diagnostics.
+        """
+        for name in names:
             chosen = diagnostic_class(name)
-            fields = dataclasses.fields(chosen)
-            if not fields:
-                continue
-            group, texts = self.add_argument_group(name), meanings(chosen)
-            for field in fields:
-                flag, value = f"--{name}.{field.name}", values_of(chosen)[field.name]
+            texts, about = meanings(chosen), first_paragraph(chosen.__doc__).replace("`", "")
+            group = self.add_argument_group(name, about if values_of(chosen) else f"{about} It has no flags.")
+            for field, value in values_of(chosen).items():
+                flag = f"--{name}.{field}"
                 self.values[flag] = value
-                text = _help(texts.get(field.name, ""), value)
-                group.add_argument(flag, metavar=_metavar(value, None), help=text)
+                group.add_argument(flag, metavar=_metavar(value, None), help=_help(texts.get(field, ""), value))
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parses all of the arguments.
@@ -141,8 +140,9 @@ class Parser(argparse.ArgumentParser):
         """
         given = list(args or ())
         words = given[: given.index("--")] if "--" in given else given
-        if self._of_diagnostics and {"-h", "--help"} & set(words):
-            self.add_diagnostics()
+        named = _named_in_help(words) if self._of_diagnostics else None
+        if named is not None:
+            self._help_of(named)
         for word in words:
             self._check_word(word)
         parsed, left = self.parse_known_args(given, namespace)
@@ -156,9 +156,19 @@ class Parser(argparse.ArgumentParser):
         return f"usage: {self.prog} {' '.join(map(_usage, must))} [--FLAG VALUE ...]\n".replace("  ", " ")
 
     def format_help(self) -> str:
-        """The help page, with the short usage."""
+        """The help page, with the short usage and, where they have flags, the diagnostics in a line each."""
         self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
-        return super().format_help()
+        page = super().format_help()
+        if not self._of_diagnostics:
+            return page
+        lines = ["", f"diagnostics; each has flags of its own, which {self.prog} --help NAME shows:"]
+        for name in diagnostic_names():
+            lines += textwrap.wrap(
+                f"  {name:<18}{summary_of(name).replace('`', '')}",
+                max(shutil.get_terminal_size().columns - 2, 40),
+                subsequent_indent=" " * 20,
+            )
+        return page + "\n".join(lines) + "\n"
 
     def print_help(self, file: Any = None) -> None:
         """Writes the help page; a full disk is told, where argparse keeps quiet.
@@ -184,6 +194,19 @@ class Parser(argparse.ArgumentParser):
         extra = re.search(r"argument (\S+): ignored explicit argument (.*)$", message, re.DOTALL)
         raise ConfigError(f"{extra[1]}: takes no value; got {extra[2]}" if extra else message)
 
+    def _help_of(self, named: str) -> NoReturn:
+        """Shows the flags of some diagnostics, named by comma or `all`, and ends."""
+        known = diagnostic_names()
+        names = known if named == "all" else tuple(named.split(","))
+        for name in names:
+            if name not in known:
+                others = known if "," in named else (*known, "all")
+                raise ConfigError(f"help: there is no diagnostic {shown(name)}.{nearest(name[:80], others)}")
+        page = Parser(prog=f"{self.prog} MODEL ... --data TEXT --only {named}", add_help=False)
+        page.add_diagnostics(names)
+        page.print_help()
+        self.exit()
+
     def _check_word(self, word: str) -> None:
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
         if word[:1] in _LONG_DASHES and word:
@@ -206,46 +229,51 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, action=_Once)
 
 
-def add_study_flags(parser: Parser, *, models: bool = True) -> None:
-    """Adds the flags of a study, and `--DIAGNOSTIC.FIELD` for every parameter of every diagnostic.
+def add_study_flags(parser: Parser) -> None:
+    """Adds the models of a study, a flag for each of its other fields, and `--DIAGNOSTIC.FIELD`.
 
     Args:
         parser: receives them.
-        models: whether models are named as positional arguments.
     """
-    if models:
-        parser.add_model("models", "+")
-    for name, text in STUDY_HELP.items():
-        add_study_flag(parser, name, text)
+    parser.add_model("models", "+")
+    fields = ["only" if name == "diagnostics" else name for name in values_of(Study) if name != "models"]
+    for name in sorted(fields, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
+        add_study_flag(parser, name)
     parser.take_diagnostics_flags()
 
 
-def add_study_flag(parser: Parser, name: str, help: str) -> None:
+def add_study_flag(parser: Parser, name: str, help: str = "") -> None:
     """Adds the flag of one key of a study.
 
     Args:
         parser: receives it.
         name: of the key.
-        help: what it is for.
+        help: what it is for, where that is not what a study says.
     """
-    value = ONLY if name == "only" else values_of(Study)[name]
-    parser.add_value(f"--{name.replace('_', '-')}", value, help, words=_WORDS.get(name))
-
-
-def meanings(described: type) -> dict[str, str]:
-    """What the `Attributes:` section of a docstring says, by attribute.
-
-    Args:
-        described: the class.
-    """
-    _, _, section = inspect.cleandoc(described.__doc__ or "").partition("Attributes:\n")
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    if name == "only":
+        parser.add_value("--only", ONLY, _ONLY_HELP)
+        return
+    value = values_of(Study)[name]
+    words: int | str | None = None
+    if value.is_list and value.kind is not str:  # numbers are words of the command line, names stand between commas
+        fewest, most = value.count
+        words = fewest if fewest == most else "+"
+    parser.add_field(Study, name, help=help, words=words)
 
 
 def _spec(text: str) -> str:
     parse_spec(text)
     return text
+
+
+def _named_in_help(words: Sequence[str]) -> str | None:
+    """What is named after --help."""
+    for word, following in pairwise([*words, "-"]):
+        if word.startswith("--help="):
+            return word.removeprefix("--help=")
+        if word in ("-h", "--help") and not following.startswith("-"):
+            return following
+    return None
 
 
 def _metavar(value: Value, words: int | str | None) -> Any:
@@ -265,11 +293,12 @@ def _help(text: str, value: Value) -> str:
         notes.append(f"of {', '.join(map(str, value.choices))}")
     default = value.default
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = "all of them" if default and default == value.choices else ",".join(map(str, default))
     if default not in (None, ""):
         notes.append(f"default {str(default).lower() if isinstance(default, bool) else default}")
     told = "; ".join(filter(None, notes))
-    return f"{text.rstrip('.')}{f' ({told})' if told else ''}".replace("%", "%%")
+    plain = re.sub(r"(?<!\.)\.$", "", text.replace("`", ""))
+    return f"{plain}{f' ({told})' if told else ''}".replace("%", "%%")
 
 
 def _usage(action: argparse.Action) -> str:

@@ -136,7 +136,7 @@ def parser_of(command: str) -> Parser:
     parser = Parser(prog=command)
     COMMANDS[command].flags(parser)
     if command == "diagnose":
-        parser.add_diagnostics()
+        parser.add_diagnostics(diagnostic_names())
     return parser
 
 

@@ -4,6 +4,9 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+from cli.test_flags import DATA
 from running.conftest import NETWORKS
 
 LATE = ("datasets", "jinja2", "lightning_fabric", "matplotlib", "pandas", "plotly", "pytorch_optimizer", "scipy")
@@ -43,3 +46,67 @@ def test_planning_imports_neither_what_draws_nor_what_was_not_asked_for(tmp_path
     one, everything = found.stdout.splitlines()
     assert one == "fourier fourier"
     assert [name for name in LATE if name in everything.split()] == []
+
+
+WITHOUT_TORCH = """
+    import sys
+    for name in ("torch", "timm", "torchvision", "datasets"):
+        sys.modules[name] = None  # importing it fails
+    from visionscope.cli import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([*DATA, "--images", "-5"], "images: must be an integer from 1"),
+        ([*DATA, "--only", "forier"], "Did you mean 'fourier'?"),
+        ([*DATA, "--lesion.mode", "conv"], "lesion isn't asked for"),
+        (["diagnose", "resnet18", "--data", "/nowhere"], "there is no /nowhere"),
+        (["diagnose", "resnet18?x", "--data", "embedded"], "arguments are written"),
+        (["train", "resnet18", "--data", "embedded", "--epochs", "-1"], "epochs: must be a number above 0"),
+        (["train", "resnet18", "--data", "embedded", "--fraction", "2"], "fraction: must be a number above 0"),
+        (["harmonize", "resnet18", "--msa", "x"], "msa: each must be an integer from 0"),
+        (["points", "resnet18", "--size", "0", "0"], "size: each must be an integer from 1"),
+        (["run", "/nowhere.yaml"], "study: /nowhere.yaml can't be read"),
+        (["status", "/nowhere"], "/nowhere: is not a run folder"),
+        (["report", "/nowhere"], "/nowhere: is not a run folder"),
+        (["demo", "--seed", "x"], "seed: must be an integer"),
+        (["diagnose", "--help", "hesian"], "Did you mean 'hessian'?"),
+        (["diagnose", "resnt18", "--data", "embedded"], "timm has no model 'resnt18'. Did you mean 'resnet18'?"),
+        (
+            ["diagnose", "alternet_5O", "--data", "embedded"],
+            "timm has no model 'alternet_5O'. Did you mean 'alternet_5",
+        ),
+        (
+            ["points", "torchvision:resnet19"],
+            "torchvision has no classification model 'resnet19'. Did you mean 'resnet1",
+        ),
+        (["train", "vit_nanno", "--data", "embedded"], "timm has no model 'vit_nanno'. Did you mean 'vit_nano'?"),
+        (["harmonize", "resnt50", "--msa", "0,1"], "timm has no model 'resnt50'"),
+        (["diagnose", "resnet18@nowhere.pt", "--data", "embedded"], "checkpoint nowhere.pt: there is no such file"),
+        (["points", "resnet18@/tmp"], "checkpoint /tmp: it can't be read: it is a folder, not a file"),
+        (["diagnose", "nowhere.py:net", "--data", "embedded"], "model 'nowhere.py:net': there is no file"),
+        (["points", "hf:./nowhere"], "hf:./nowhere: there is no such folder or file"),
+        (["points", "resnet18", "--mean", "0", "--std", "1", "1"], "std: must have as many values as mean, 1; got"),
+        (
+            ["train", "resnet18", "--data", "embedded:test"],
+            "--data must have a train and a test split and name neither",
+        ),
+    ],
+)
+def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert line in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["diagnose", "--help"], ["train", "--help"], ["harmonize", "-h"], ["run", "-h"]])
+def test_help_imports_no_torch(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith(f"usage: visionscope {arguments[0]}")

@@ -15,6 +15,7 @@ from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
+from visionscope.models.find import find_model
 from visionscope.running.study import checked_size
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def harmonize(parsed: Namespace) -> int:
         window_size=parsed.window,
         head_dim=parsed.head_dim,
     )
+    find_model(parsed.model).check_single()
+
     from visionscope.building.harmonize import carry_out, plan_harmonize
     from visionscope.building.measure import costs, throughput
     from visionscope.running.devices import device_of

@@ -11,8 +11,9 @@ from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flag
+from visionscope.models.find import find_model
 from visionscope.models.spec import SOURCES
-from visionscope.running.study import checked_size
+from visionscope.running.study import check_normalisation, checked_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,6 +59,8 @@ def points_flags(parser: Parser) -> None:
 def points(parsed: Namespace) -> int:
     """Lists the points of a model."""
     size = checked_size(parsed.size)
+    find_model(parsed.model).check_single()
+    check_normalisation(parsed.mean, parsed.std)
 
     import torch
 

@@ -17,9 +17,10 @@ from visionscope.core.terminal import ask, interrupted, say, tell
 from visionscope.core.values import Rule, Value
 from visionscope.data.published import LANDSCAPES
 from visionscope.errors import ConfigError, StoreError
-from visionscope.flags import Parser, add_study_flag, add_study_flags
+from visionscope.flags import Parser, add_study_flags
 from visionscope.running.store import JobState, Store, data_text
 from visionscope.running.studies import JobName, StudyFile, read_studies, run_folder_of
+from visionscope.running.study import Study, check_asked
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from visionscope.running.measuring import Prospect
     from visionscope.running.plan import Job, PlannedSubject
     from visionscope.running.records import Damage
-    from visionscope.running.study import Study
 
 _PUBLISHED = Value(tuple[str, ...], Rule(choices=LANDSCAPES, count=(0, len(LANDSCAPES)), distinct=True))
 ASK_SECONDS = 600.0
@@ -53,9 +53,8 @@ def diagnose(parsed: Namespace) -> int:
 def run_flags(parser: Parser) -> None:
     """Adds the flags of run."""
     parser.add_argument("study", metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
-    add_study_flag(parser, "out", "run folder instead of the file's")
-    add_study_flag(parser, "device", "device instead of the file's")
-    add_study_flag(parser, "batch", "images per forward pass instead of the file's")
+    for name, help in (("out", "run folder"), ("device", "device"), ("batch", "images per forward pass")):
+        parser.add_field(Study, name, help=f"{help} instead of the file's", has_default=False)
     _how_flags(parser)
 
 
@@ -78,6 +77,8 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
 
 
 def _computed(study: Study, parsed: Namespace) -> int:
+    check_asked(study)
+
     from visionscope.running.devices import device_of
 
     device_of(study.device)  # what is wrong is told before more libraries are imported than it needs

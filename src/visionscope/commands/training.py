@@ -13,9 +13,9 @@ from visionscope.core.display import TaskText, bars
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import interrupted, say, tell
-from visionscope.data.specs import check_apart, find_data
-from visionscope.flags import Parser, meanings
-from visionscope.models.spec import parse_spec
+from visionscope.data.specs import check_apart, find_data, needs_both_splits
+from visionscope.flags import Parser
+from visionscope.models.find import find_model
 from visionscope.running.study import Study
 from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.terms import Terms
@@ -35,11 +35,8 @@ def train_flags(parser: Parser) -> None:
     parser.add_value("--data", values_of(Study)["data"], "data spec without split, such as embedded", required=True)
     parser.add_value("--out", _OUT, "run folder; weights go below its train/, and the same command resumes it")
     for described in (Terms, Recipe):
-        texts = meanings(described)
-        for name, value in values_of(described).items():
-            # A recipe's defaults are those of the recipe that was chosen.
-            shown = value if described is Terms else dataclasses.replace(value, default=None)
-            parser.add_value(f"--{name.replace('_', '-')}", shown, texts[name])
+        for name in values_of(described):
+            parser.add_field(described, name, has_default=described is Terms)  # each recipe has defaults of its own
 
 
 def train(parsed: Namespace) -> int:
@@ -47,14 +44,11 @@ def train(parsed: Namespace) -> int:
     given = {name: getattr(parsed, name) for name in values_of(Terms) if getattr(parsed, name) is not None}
     changes = {name: getattr(parsed, name) for name in values_of(Recipe) if getattr(parsed, name) is not None}
     choose_recipe(Terms(**given).recipe, changes)  # what is wrong is told before torch is imported
-    find_data(parsed.data)
+    if find_data(parsed.data).split is not None:
+        raise needs_both_splits(parsed.data)
     out = user_path("out", parsed.out or _OUT.default)
     check_apart(out, parsed.data)
-
-    from visionscope.models.builders import check_known
-
-    spec = parse_spec(parsed.model)
-    check_known(spec.source, spec.name)  # before the libraries of training are imported, which takes as long as timm
+    find_model(parsed.model).check_single()
 
     from visionscope.training.train import train as carry_out
 

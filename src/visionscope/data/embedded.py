@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionscope.data.shapes import SHAPES, Array, Words, clip, outside, pattern
-from visionscope.errors import ConfigError, DataError, nearest
+from visionscope.data.splits import EMBEDDED as SPLITS
+from visionscope.data.splits import check_embedded
+from visionscope.errors import ConfigError
 
-SPLITS = {"train": 10_000, "val": 1_000, "test": 2_000, "conflict": 2_000}
 CLASSES = len(SHAPES)
 
 _SIZES = (8, 1024)
@@ -94,7 +95,7 @@ class EmbeddedSource:
 
     def __init__(self, spec: str, split: str, *, size: int = 32, seed: int = 0, num_classes: int | None = None) -> None:
         self.spec = spec
-        self.split = check_split(split)
+        self.split = check_embedded(split)
         self.size = size
         self.seed = seed
         self._mappable = num_classes in (None, CLASSES)
@@ -182,34 +183,14 @@ class _Draws:
         return tinted
 
 
-def check_split(name: str) -> str:
-    """The split of that name.
-
-    Args:
-        name: of a split, or `validation` or `valid`.
-
-    Raises:
-        DataError: when there is none.
-    """
-    split = "val" if name in ("validation", "valid") else name
-    if split not in SPLITS:
-        raise DataError(f"embedded data has no split {split!r}, only: {', '.join(SPLITS)}.{_hint(split)}")
-    return split
-
-
 def _check(split: str, indices: Sequence[int], size: int, seed: int) -> None:
-    check_split(split)
+    check_embedded(split)
     if not _SIZES[0] <= size <= _SIZES[1]:
         raise ConfigError(f"size must be {_SIZES[0]} to {_SIZES[1]} pixels for embedded data, not {size}")
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, not {seed}")
     if len(indices) and not 0 <= min(indices) <= max(indices) < SPLITS[split]:
         raise IndexError(f"embedded {split} has images 0 to {SPLITS[split] - 1}, not {min(indices)} to {max(indices)}")
-
-
-def _hint(split: str) -> str:
-    hint = nearest(split, SPLITS)
-    return hint if "mean" in hint else ""
 
 
 def _words(split: str, indices: Sequence[int], size: int, seed: int) -> Words:

@@ -11,8 +11,7 @@ from typing import Literal
 
 from visionscope.core.files import user_path
 from visionscope.core.values import shown
-from visionscope.data.embedded import check_split
-from visionscope.data.splits import choose_split
+from visionscope.data.splits import check_embedded, choose_split
 from visionscope.errors import ConfigError, DataError, nearest
 
 TORCH_NAMES = (
@@ -82,7 +81,7 @@ def check_data_spec(text: object) -> None:
     if spec.kind != "path":
         _refuse_bare_colon(spec)
     if spec.kind == "embedded":
-        check_split(split or "test")
+        check_embedded(split or "test")
     elif spec.kind == "torch":
         _check_torch(spec)
 
@@ -133,6 +132,15 @@ def check_apart(out: Path, data: str) -> None:
     shown_as = other if folder.is_absolute() else os.path.relpath(other)
     how = "is" if around == inside else "lies in"
     raise ConfigError(f"out: {out} {how} the data folder {folder}; take another, such as {shown_as}")
+
+
+def needs_both_splits(text: str) -> ConfigError:
+    """The error where a training's data spec names a split, or the data have only one.
+
+    Args:
+        text: the data spec.
+    """
+    return ConfigError(f"--data must have a train and a test split and name neither of them; got {text!r}")
 
 
 def torch_splits(name: str) -> tuple[str, str]:

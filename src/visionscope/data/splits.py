@@ -1,6 +1,6 @@
 """Which split of a data source is meant, when sources call the same thing `val`, `valid` or `validation`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from visionscope.errors import DataError, nearest
 
@@ -10,6 +10,9 @@ _FAMILIES = (
     ("test", "testing"),
 )
 _WHOLE = "all"
+
+EMBEDDED = {"train": 10_000, "val": 1_000, "test": 2_000, "conflict": 2_000}
+"""The splits of embedded data and their numbers of images."""
 
 SPLIT_NAMES = frozenset(name for family in _FAMILIES for name in family)
 
@@ -43,6 +46,21 @@ def choose_split(spec: str, available: Sequence[str], wanted: str | None, defaul
     raise DataError(f"data {spec!r} has no {default} split; name one of: {listed} (as in {spec}:{available[0]})")
 
 
+def check_embedded(name: str) -> str:
+    """The split of embedded data of that name.
+
+    Args:
+        name: of a split, or `validation` or `valid`.
+
+    Raises:
+        DataError: when there is none.
+    """
+    split = "val" if name in ("validation", "valid") else name
+    if split not in EMBEDDED:
+        raise DataError(f"embedded data has no split {split!r}, only: {', '.join(EMBEDDED)}.{_hint(split, EMBEDDED)}")
+    return split
+
+
 def _same(name: str) -> tuple[str, ...]:
     """The name itself first, then its synonyms."""
     for family in _FAMILIES:
@@ -51,6 +69,6 @@ def _same(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def _hint(wanted: str, available: Sequence[str]) -> str:
+def _hint(wanted: str, available: Iterable[str]) -> str:
     hint = nearest(wanted, available)
     return hint if "mean" in hint else ""

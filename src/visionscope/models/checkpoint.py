@@ -19,8 +19,9 @@ from visionscope.core.printable import printable, quoted
 from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import official
+from visionscope.models.find import split_place
 from visionscope.models.surgery import BlockChange, changes_of, changes_text, read_changes
-from visionscope.models.weight_files import State, plain_name, split_place, state_in
+from visionscope.models.weight_files import State, plain_name, state_in
 from visionscope.models.weight_formats import check_tensors, read_content
 
 _NAMESPACE = "visionscope."

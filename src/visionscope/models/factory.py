@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import nn
 
-from visionscope.core.files import user_path
-from visionscope.core.printable import printable, quoted
+from visionscope.core.printable import quoted
 from visionscope.errors import ConfigError, nearest
 from visionscope.models.arguments import check_arguments, reason_of
-from visionscope.models.local_code import LocalCode, read_source
+from visionscope.models.find import factory_source
+from visionscope.models.local_code import LocalCode
 from visionscope.models.preprocessing import parts_of
 
 
@@ -106,16 +106,7 @@ def open_factory(name: str) -> Factory:
     Raises:
         ConfigError: when there is no such file or function, or the file can't be imported.
     """
-    text, _, attribute = name.rpartition(":")
-    path = user_path(f"model {quoted(name)}", text)
-    try:
-        path = path.resolve()
-        source = read_source(path)
-    except FileNotFoundError:
-        raise ConfigError(f"model {quoted(name)}: there is no file {path}") from None
-    except (OSError, RuntimeError) as error:  # what resolve() makes of links that lead to one another
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"model {quoted(name)}: {path} can't be read: {printable(reason)}") from error
+    path, source, attribute = factory_source(name)
     code = LocalCode(path.parent)
     module = _module(path, source)
     sys.modules[module.__name__] = module  # dataclasses and pickles look their module up by name

@@ -95,8 +95,7 @@ def load_model(
             configuration with a part missing or out of range.
     """
     spec = _parsed(spec)
-    if spec.others:
-        raise ConfigError(f"{spec.label}: names {1 + len(spec.others)} files, an ensemble; one network is needed here")
+    spec.check_single()
     given = given_parts(size, mean, std)
     builder = BUILDERS[spec.source]
     _check_seed(random_weights)

@@ -23,10 +23,10 @@ from typing import Any
 
 from visionscope.core.files import read_regular
 from visionscope.models.files_read import FilesRead
+from visionscope.models.find import read_source
 from visionscope.models.places import is_installed, real
 from visionscope.models.surroundings import Surroundings
 
-_LARGEST = 16 * 2**20  # bytes of a Python file
 _LARGEST_COMPILED = 2**30
 # Two copies of these can't live beside one another: networks are told apart by their classes.
 _LIBRARIES = ("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "einops", "safetensors", "PIL")
@@ -201,18 +201,6 @@ class LocalCode:
                 return None
             path, places = found.origin, list(found.submodule_search_locations or ())
         return path
-
-
-def read_source(path: Path) -> bytes:
-    """The content of a Python file.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        OSError: when it can't be read, is no regular file, or is larger than any Python file; `strerror` says which.
-    """
-    return read_regular(path, _LARGEST)
 
 
 def _places(module: Any) -> list[str]:

@@ -50,6 +50,16 @@ class ModelSpec:
     checkpoint: Path | None = None
     others: tuple[Path, ...] = ()
 
+    def check_single(self) -> None:
+        """Refuses an ensemble, where one network is needed.
+
+        Raises:
+            ConfigError: for several files.
+        """
+        if self.others:
+            count = 1 + len(self.others)
+            raise ConfigError(f"{self.label}: names {count} files, an ensemble; one network is needed here")
+
     @property
     def text(self) -> str:
         """The spec without its label, in full; `parse_spec` reads it back."""

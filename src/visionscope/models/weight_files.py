@@ -36,22 +36,6 @@ def plain_name(name: str) -> str:
     return _WRAPPERS.sub("", name)
 
 
-def split_place(path: Path) -> tuple[Path, str]:
-    """The file and the part of it that `FILE#KEY` names; a file whose own name has a `#` is that file.
-
-    Args:
-        path: with or without `#KEY`.
-    """
-    text, mark, key = str(path).rpartition("#")
-    try:
-        whole = path.is_file()
-    except OSError:  # a folder on the way may not be looked into
-        whole = False
-    if not mark or whole:
-        return path, ""
-    return Path(text), key
-
-
 def state_in(content: Any, key: str, path: Path) -> tuple[State, str, tuple[str, ...]]:
     """A network's state in the content of a file.
 

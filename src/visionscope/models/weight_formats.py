@@ -19,6 +19,7 @@ from torch import Tensor
 from visionscope.core.files import open_regular
 from visionscope.core.printable import printable, quoted
 from visionscope.errors import ConfigError
+from visionscope.models.find import opened_weights
 
 _HEAD = 512  # bytes that tell what a file is
 _INFLATION = 20  # bytes that a byte of a file may stand for, beyond
@@ -83,16 +84,11 @@ def read_content(path: Path) -> tuple[Any, dict[str, str]]:
         ConfigError: when there is no such file, it is something else, damaged, or declares far more than it holds, or
             its weights could only be read by running code.
     """
-    try:
-        with open_regular(path) as file:
-            head = file.read(_HEAD)
-            if head[:2] == b"PK":
-                names = _checked_archive(path, file)
-                return _read_npz(path, file) if names else _read_torch(path), {}
-    except FileNotFoundError:
-        raise ConfigError(f"checkpoint {path}: there is no such file") from None
-    except OSError as error:
-        raise ConfigError(f"checkpoint {path}: it can't be read: {error.strerror or _line(error)}") from error
+    with opened_weights(path) as file:
+        head = file.read(_HEAD)
+        if head[:2] == b"PK":
+            names = _checked_archive(path, file)
+            return _read_npz(path, file) if names else _read_torch(path), {}
     if head[8:9] == b"{" and (path.suffix == ".safetensors" or int.from_bytes(head[:8], "little") <= _LONGEST_HEADER):
         return _read_safetensors(path)
     if head[:1] == b"\x80":

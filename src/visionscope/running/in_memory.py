@@ -24,8 +24,8 @@ from visionscope.running.handed import check_model, checked_images, checked_inpu
 from visionscope.running.plan import Job, PlannedSubject
 from visionscope.running.samples import HandedImages, SpecImages
 from visionscope.running.store import Store
-from visionscope.running.study import Study
-from visionscope.running.subjects import Asking, check_precision, precision_of
+from visionscope.running.study import Study, check_precision
+from visionscope.running.subjects import Asking, precision_of
 from visionscope.tracing.opaque import check_ready
 
 

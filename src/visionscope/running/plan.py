@@ -9,14 +9,12 @@ from typing import Any
 import torch
 
 from visionscope.core.diagnostic import MeasuringDiagnostic
-from visionscope.core.files import user_path
 from visionscope.core.printable import printable
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Subject
 from visionscope.core.versions import versions
 from visionscope.data.sample import Sample
-from visionscope.data.specs import check_apart
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
@@ -24,8 +22,8 @@ from visionscope.running.devices import device_of
 from visionscope.running.readouts import readout_identity
 from visionscope.running.samples import SpecImages
 from visionscope.running.store import now
-from visionscope.running.study import Study
-from visionscope.running.subjects import Asking, check_precision
+from visionscope.running.study import Study, check_asked
+from visionscope.running.subjects import Asking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,18 +78,13 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
         study: what is asked.
 
     Raises:
-        ConfigError: a run folder among the images, two models of one label, one network under two labels, a point that
-            no model has, weights that can't be had, a device that is not there, a precision that a diagnostic's numbers
-            can't be trusted in.
+        ConfigError: see `check_asked`; and for one network under two labels, a point that no model has, weights that
+            can't be had, a device that is not there.
         DataError: when the data can't be opened.
         TraceError: when a model can't be traced.
     """
     device = device_of(study.device)
-    for folder in (study.data, *(getattr(diagnostic, "folder", "") for diagnostic in study.diagnostics)):
-        if folder:
-            check_apart(user_path("out", study.out), folder)
-    for diagnostic in study.diagnostics:
-        check_precision(diagnostic, study.precision)
+    check_asked(study)
     images = SpecImages(study.data, study)
     if not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics):
         images.open()  # wrong data is told before any weights are fetched

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.files import user_path
 from visionscope.core.objective import Objective
 from visionscope.core.printable import quoted
 from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule, values_of
 from visionscope.core.values import Rule, Value, shown
 from visionscope.data.draws import STRENGTHS
-from visionscope.data.specs import check_data_spec
-from visionscope.errors import ConfigError
+from visionscope.data.specs import check_apart, check_data_spec, find_data
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.models.find import find_model
 from visionscope.models.spec import parse_spec
 
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
@@ -33,29 +36,32 @@ class Study:
 
     Attributes:
         models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE[#PART][,FILE...]]`; several files are an ensemble.
-        data: a data spec, `SPEC[:split]`.
+        data: folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; with a
+            split after a colon, `SPEC[:split]`.
         diagnostics: instances of the diagnostics; their fields are their parameters.
         images: how many images of the data are looked at.
         seed: draws the sample.
         batch: images per forward pass; changes nothing but speed and memory.
-        device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...; no part of a job's identity.
+        device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...
         precision: `fp32`, `fp64`, or `bf16` (autocast).
         random_weights: seed of random weights instead of pretrained ones.
-        n_forward: forward passes with dropout, whose mean probabilities are the prediction; 1 leaves dropout off.
+        n_forward: forward passes with dropout, whose mean probabilities are the prediction, for what asks for
+            predictions alone; 1 leaves dropout off.
         size: height and width of the input in pixels instead of the model's own.
-        mean: per channel instead of the model's own.
+        mean: per channel, of pixels in [0, 1], instead of the model's own.
         std: per channel instead of the model's own.
         output: which output of a network that returns several is the logits, by name or index; without it the number of
             classes tells, or the name.
         output_is: `probabilities` for networks that end in a softmax or sigmoid; `logits` for what is refused as such,
             though it is logits; without it values are looked at.
         points: names of points instead of those that tracing chooses; a model takes those that it has.
-        augmentation: of the training images, `strong` (the paper's recipe), `weak` (crop and flip) or `none`. This and
-            the next three concern the diagnostics that look at the training images alone.
-        label_smoothing: of the loss; without it the paper's 0.1 where the augmentation is strong, else 0.
-        weight_decay: factor of the L2 term.
-        decays: `all` parameters decay, or `matrices` alone.
-        out: the run folder.
+        augmentation: of the training images, which curvature is measured on: `strong` (the paper's), `weak` (crop and
+            flip) or `none`.
+        label_smoothing: of the loss whose curvature is measured; without it the paper's 0.1 where the augmentation is
+            strong, else 0.
+        weight_decay: factor of that loss's L2 term.
+        decays: which parameters decay in that loss: `all`, or `matrices` (of two or more dimensions) alone.
+        out: run folder; the same command resumes it.
 
     Raises:
         ConfigError: for a value that breaks its parameter's rule.
@@ -94,9 +100,7 @@ class Study:
         check_data_spec(self.data)
         user_path("out", self.out)
         _check_labels(self.models)
-        if self.mean and self.std and len(self.mean) != len(self.std):
-            channels = len(self.mean)
-            raise ConfigError(f"std: must have as many values as mean, {channels}; got {shown(self.std)}")
+        check_normalisation(self.mean, self.std)
         for name in self.only:
             if self.only.count(name) > 1:
                 raise ConfigError(f"only: {name} is named twice; name it once")
@@ -128,6 +132,62 @@ class Study:
         return values
 
 
+def check_named(study: Study) -> None:
+    """Checks that the images and the models that a study names are there; needs neither torch nor a diagnostic.
+
+    Args:
+        study: what is asked.
+
+    Raises:
+        ConfigError: for a model or a file of weights that is not there.
+        DataError: for images that are not there.
+    """
+    find_data(study.data)
+    sources = {parse_spec(text).source for text in study.models}
+    for text in study.models:
+        find_model(text, registered="file" in sources)
+
+
+def check_asked(study: Study) -> None:
+    """Checks what a study asks of its diagnostics, as far as no network is needed for that; needs no torch.
+
+    Args:
+        study: what is asked.
+
+    Raises:
+        ConfigError: for a run folder among the images, and a precision that a diagnostic's numbers can't be trusted in.
+        DataError: for images that are not there.
+    """
+    for folder in (study.data, *(getattr(diagnostic, "folder", "") for diagnostic in study.diagnostics)):
+        if folder:
+            check_apart(user_path("out", study.out), folder)
+    for diagnostic in study.diagnostics:
+        check_precision(diagnostic, study.precision)
+
+
+def check_precision(
+    diagnostic: Any, precision: str, refusal: type[ConfigError | NotApplicableError] = ConfigError
+) -> None:
+    """Checks that the numbers of a diagnostic can be trusted in a precision.
+
+    Args:
+        diagnostic: any.
+        precision: what was asked for, or the type of the network's weights.
+        refusal: the class of the error.
+
+    Raises:
+        ConfigError: when they can't; or `refusal`, where it is given.
+    """
+    if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
+        remedy = f"take {diagnostic.precisions[0]}"
+        if precision in ("float16", "bfloat16"):  # nobody asked for it, the weights have it
+            remedy = "the type of most weights; take fp64, or convert them with model.float()"
+        raise refusal(
+            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
+            f"got {precision!r}, {remedy}"
+        )
+
+
 def _check_labels(models: tuple[str, ...]) -> None:
     seen: dict[str, str] = {}
     for text in models:
@@ -138,6 +198,20 @@ def _check_labels(models: tuple[str, ...]) -> None:
             both = f"{quoted(seen[label])} and {quoted(text)}"
             raise ConfigError(f"models: {both} have one label, {quoted(label)}; write {quoted(f'{other}={bare}')}")
         seen[label] = text
+
+
+def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Checks that mean and std, where both were given, are of as many channels.
+
+    Args:
+        mean: per channel, or None.
+        std: per channel, or None.
+
+    Raises:
+        ConfigError: where they are not.
+    """
+    if mean and std and len(mean) != len(std):
+        raise ConfigError(f"std: must have as many values as mean, {len(mean)}; got {shown(tuple(std))}")
 
 
 def checked_size(given: Any) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from visionscope.models.ensemble import Ensemble
 from visionscope.models.load import LoadedModel
 from visionscope.running.readouts import Reading
 from visionscope.running.samples import Images, classes_of
-from visionscope.running.study import Study
+from visionscope.running.study import Study, check_precision
 from visionscope.tracing import Trace, trace, watch
 from visionscope.tracing.opaque import check_ready, check_runs, hidden
 
@@ -80,29 +80,6 @@ class Asking:
         if diagnostic.sample != "train":
             return changed
         return dataclasses.replace(changed, objective=self._study.objective, augmentation=self._images.augmentation)
-
-
-def check_precision(
-    diagnostic: Any, precision: str, refusal: type[ConfigError | NotApplicableError] = ConfigError
-) -> None:
-    """Checks that the numbers of a diagnostic can be trusted in a precision.
-
-    Args:
-        diagnostic: any.
-        precision: what was asked for, or the type of the network's weights.
-        refusal: the class of the error.
-
-    Raises:
-        ConfigError: when they can't; or `refusal`, where it is given.
-    """
-    if isinstance(diagnostic, MeasuringDiagnostic) and precision not in diagnostic.precisions:
-        remedy = f"take {diagnostic.precisions[0]}"
-        if precision in ("float16", "bfloat16"):  # nobody asked for it, the weights have it
-            remedy = "the type of most weights; take fp64, or convert them with model.float()"
-        raise refusal(
-            f"precision: {diagnostic.name} is measured in {' or '.join(diagnostic.precisions)} only; "
-            f"got {precision!r}, {remedy}"
-        )
 
 
 def _subject_of(study: Study, loaded: LoadedModel, shape: Sequence[int], *, points_needed: bool) -> Subject:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from visionscope.core.sample import Batch
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source, open_source
+from visionscope.data.specs import needs_both_splits
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
@@ -338,7 +339,7 @@ def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
 def _open_splits(data: str) -> tuple[Source, Source]:
     train_source, test_source = (open_source(data, default_split=split) for split in ("train", "test"))
     if train_source.split == test_source.split:
-        raise ConfigError(f"--data must have a train and a test split and name neither of them; got {data!r}")
+        raise needs_both_splits(data)
     if train_source.classes != test_source.classes:
         differing = sorted(set(train_source.classes) ^ set(test_source.classes))
         raise ConfigError(f"--data must have the same classes in both splits; {data!r} has not: {', '.join(differing)}")
