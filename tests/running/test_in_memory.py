@@ -99,6 +99,7 @@ def test_an_observer_that_fails_raises_its_own_error(monkeypatch):
 
 def test_nothing_is_printed_and_no_file_is_written(capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("visionscope.running.measuring.free_memory", lambda device: 1)  # a study would warn
     vs.variance(convolutions(), IMAGES[:8])
     vs.measure("lesion", convolutions(), IMAGES[:8], LABELS[:8])
     assert capfd.readouterr() == ("", "")
