@@ -21,8 +21,8 @@ from visionscope.core.sample import Batch
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.data.sample import Sample
-from visionscope.diagnostics._outcomes import BATCH
-from visionscope.diagnostics.calibration import Calibration
+from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.outcomes.passes import BATCH
 
 ROUNDS = 7
 GOAL = 1.03

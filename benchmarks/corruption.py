@@ -21,10 +21,11 @@ from torch import nn
 from benchmarks.measure import Measurement
 from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Subject
-from visionscope.data.corruptions import SEVERITIES, TYPES, corrupt, to_pixels
+from visionscope.data.corruption_types import SEVERITIES, TYPES
+from visionscope.data.corruptions import corrupt, to_pixels
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics.corruption import Corruption
+from visionscope.diagnostics.corruption.question import Corruption
 
 ROUNDS = 2
 IMAGES = 32

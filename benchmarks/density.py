@@ -19,9 +19,9 @@ from visionscope.core.objective import Objective
 from visionscope.core.sample import Batch
 from visionscope.core.subject import Subject
 from visionscope.curvature.density import quadratures, trace_parts
+from visionscope.curvature.sample_hessian import SampleHessian
 from visionscope.curvature.second_order import twice_differentiable
-from visionscope.diagnostics._curvature import SampleHessian
-from visionscope.diagnostics.density import PROBES_PER_PART
+from visionscope.diagnostics.density.measure import PROBES_PER_PART
 
 MINI_BATCHES = 8
 ROUNDS = 5

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.diagnostic import Observer, ObservingDiagnostic
 from visionscope.core.subject import Point
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.similarity import Similarity
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.similarity.question import Similarity
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.tracing import Trace, trace, watch
 
 MODELS = ("resnet50", "vit_tiny_patch16_224")

@@ -29,7 +29,7 @@ from visionscope.curvature.lanczos import Extremes, largest
 from visionscope.curvature.second_order import twice_differentiable
 from visionscope.data.sample import Sample
 from visionscope.data.sources import Source, open_source
-from visionscope.diagnostics.hessian import Hessian
+from visionscope.diagnostics.hessian.question import Hessian
 from visionscope.models.load import LoadedModel, load_model
 
 with warnings.catch_warnings():

@@ -21,7 +21,8 @@ from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.objective import Objective
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
-from visionscope.diagnostics.landscape import Landscape, Surroundings
+from visionscope.diagnostics.landscape.measure import Surroundings
+from visionscope.diagnostics.landscape.question import Landscape
 
 ROUNDS = 7
 BATCH = 32

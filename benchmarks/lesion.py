@@ -16,8 +16,8 @@ from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.lesion import Lesions
+from visionscope.diagnostics.lesion.measure import Lesions
+from visionscope.diagnostics.outcomes.passes import passes
 from visionscope.tracing import trace
 
 ROUNDS = 5
@@ -89,14 +89,14 @@ def _subject(model: nn.Module, images: Tensor, precision: str) -> Subject:
 
 
 def _forward(subject: Subject, images: list[Tensor]) -> None:
-    with _outcomes.passes(subject):
+    with passes(subject):
         for batch in images:
             subject.model(batch)
 
 
 def _outputs(subject: Subject, lesions: Lesions, images: list[Tensor]) -> Tensor:
     """All that the diagnostic passes: the intact network and every removal; logits (removal, image, class)."""
-    with _outcomes.passes(subject):
+    with passes(subject):
         found = [torch.stack([logits for _, logits in lesions.outputs(batch)]) for batch in images]
     return torch.cat(found, 1)
 
@@ -104,7 +104,7 @@ def _outputs(subject: Subject, lesions: Lesions, images: list[Tensor]) -> Tensor
 def _whole(subject: Subject, lesions: Lesions, images: list[Tensor]) -> Tensor:
     """The same by a whole pass each."""
     found = []
-    with _outcomes.passes(subject):
+    with passes(subject):
         for batch in images:
             if lesions.replay is None:
                 next(lesions.outputs(batch))

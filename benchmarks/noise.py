@@ -17,7 +17,7 @@ from benchmarks.hessian import reference_network, training_images
 from benchmarks.measure import Measurement, cpu_seconds, ratios
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
-from visionscope.diagnostics.frequency_noise import FrequencyNoise
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 
 ROUNDS = 5
 BATCH = 32

@@ -1,41 +1,22 @@
-"""The documentation's code works: its commands parse, and the diagnostic that it adds goes all the way to the page."""
+"""The documentation's commands parse, and its tables are those of their results."""
 
 import importlib.util
-import json
 import re
 import shlex
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
-from torch.nn.functional import cross_entropy
 
-import visionscope as vs
+from report import outcomes
+from report.telling import answers_of
 from visionscope.commands import COMMANDS
-from visionscope.core import registry
+from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.table import tidy, told_of
 from visionscope.flags import Parser
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "extending.md"
-NETWORK = """
-import torch
-from torch import nn
-
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.branch = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, x):
-        return x + self.branch(x)
-
-def network():
-    ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
-    return nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Block(), Block(), *ends)
-
-network.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-"""
 
 
 def _commands() -> list[str]:
@@ -60,67 +41,49 @@ def test_there_are_commands_to_parse() -> None:
     assert {command.split()[0] for command in _commands()} >= {"points", "diagnose", "train", "run", "status", "report"}
 
 
-def test_tables_of_trained_networks_are_those_of_their_results() -> None:
-    path = ROOT / "docs" / "make_trained_networks.py"
-    spec = importlib.util.spec_from_file_location("make_trained_networks", path)
+def _script(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / "docs" / path)
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+@pytest.mark.parametrize("name", diagnostic_names())
+def test_every_column_of_every_table_is_told(name: str) -> None:
+    """Of no rows a diagnostic makes the tables that it makes of many: the page has their columns from there."""
+    tables = _script("_ext/from_code.py").tables_of(diagnostic_class(name))
+    assert f"{name}.csv" in tables
+    for table in tables.values():
+        assert table.num_rows == 0
+        for field in tidy(table).schema:
+            assert told_of(field)["meaning"], field.name
+            assert not pa.types.is_nested(field.type), field.name
+
+
+def _columns(table: pa.Table) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in tidy(table).schema]
+
+
+def test_the_page_tells_the_tables_that_a_run_writes() -> None:
+    nets = [outcomes.Damaged(label="net"), outcomes.Damaged(label="other", clean=60.0)]
+    made = {
+        **outcomes.calibrations(nets, confidence=[0.9, 0.8], scaled=[0.8, 0.7]),
+        **outcomes.fits(nets, nll=(1.0, 1.5)),
+        **outcomes.conflicts(nets, shape=[150, 60], texture=[50, 140]),
+    }
+    for answer in answers_of(made):
+        told = _script("_ext/from_code.py").tables_of(diagnostic_class(answer.diagnostic))
+        kinds = {kind: "" if kind == "rows" else f"_{kind}" for kind in answer.tables}
+        written = {f"{answer.diagnostic}{kinds[kind]}": _columns(table) for kind, table in answer.tables.items()}
+        assert {file.partition(".")[0]: _columns(table) for file, table in told.items()} == written
+
+
+def test_tables_of_trained_networks_are_those_of_their_results() -> None:
+    script = _script("make_trained_networks.py")
     page = script.PAGE.read_text(encoding="utf-8")
     assert script.written(page) == page
     assert script.written(page.replace("-0.971", "-0.972")) == page
     with pytest.raises(ValueError, match="no markers of 'claims'"):
         script.written(page.replace("<!-- claims -->", ""))
-
-
-def _registered(number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Makes a diagnostic of the page known and writes a network; returns the network's spec."""
-    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    module = ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up by name
-    exec(compile(code[number], str(PAGE), "exec"), vars(module))
-    entry = SimpleNamespace(name=name, load=lambda: vars(module)[name.capitalize()])
-    monkeypatch.setattr(registry, "entry_points", lambda group: (entry,))
-    (tmp_path / "network.py").write_text(NETWORK, encoding="utf-8")
-    return f"mine={tmp_path}/network.py:network"
-
-
-def test_the_diagnostic_of_the_page_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = _registered(0, "mean", tmp_path, monkeypatch)
-    out = str(tmp_path / "run")
-    run = vs.diagnose(spec, "embedded", only=["mean"], images=300, random_weights=0, out=out, device="cpu")
-
-    assert not run.failures
-    rows = run.store.table("mean").to_pylist()
-    assert [row["point"] for row in rows] == ["stem", "1+conv", "2+conv"]
-    assert {row["model"] for row in rows} == {"mine"}
-
-    loaded = vs.load_model(spec, random_weights=0)
-    sample = vs.Sample(vs.open_source("embedded"), loaded.input, 300, 0)
-    stem = [loaded.model[0](batch.images).mean().item() * len(batch.images) for batch in sample.batches()]
-    assert rows[0]["mean"] == pytest.approx(sum(stem) / 300, abs=1e-6)
-
-    page = run.page.read_text(encoding="utf-8")
-    assert "Mean of feature maps" in page
-    assert (tmp_path / "run" / "figures" / "mean.pdf").stat().st_size > 1000
-    record = json.loads(next((tmp_path / "run" / "mean").glob("*/job.json")).read_text(encoding="utf-8"))
-    assert record["parts"] == ["0000-0256", "0256-0300"]
-
-
-def test_the_diagnostic_of_the_page_that_measures_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = _registered(1, "loss", tmp_path, monkeypatch)
-    out = str(tmp_path / "run")
-    values = {"only": ["loss"], "random_weights": 0, "out": out, "device": "cpu", "augmentation": "none"}
-    run = vs.diagnose(spec, "embedded", **values, loss={"mini_batches": 3})
-
-    assert not run.failures
-    rows = run.store.table("loss").to_pylist()
-    assert [row["mini_batch"] for row in rows] == [0, 1, 2]
-    loaded = vs.load_model(spec, random_weights=0)
-    sample = vs.Sample(vs.open_source("embedded:train"), loaded.input, 48, 0)
-    expected = [cross_entropy(loaded.model(batch.images), batch.labels).item() for batch in sample.batches(0, 48, 16)]
-    assert [row["nll"] for row in rows] == pytest.approx(expected, rel=1e-6)
-
-    assert "NLL (nat)" in run.page.read_text(encoding="utf-8")
-    assert (tmp_path / "run" / "tables" / "loss_summary.csv").is_file()

@@ -3,18 +3,22 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pyarrow as pa
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
-from visionscope.core.table import schema_of
+from visionscope.core.table import LEADING, schema_of, tidy, told_of, with_leading_of
 from visionscope.tracing.exceptions import EXCEPTIONS
+
+_AFTER = ", after model, data, weights, precision and job"
+_STEPS = ("summary", "comparisons", "outcomes")
 
 
 class Diagnostics(SphinxDirective):
-    """Every diagnostic of the registry: its documentation, its parameters, the columns of its table."""
+    """Every diagnostic of the registry: its documentation, its parameters, the columns of its tables."""
 
     def run(self) -> list[nodes.Node]:
         """Writes a section per diagnostic."""
@@ -29,8 +33,13 @@ class Diagnostics(SphinxDirective):
             if fields:
                 section += nodes.paragraph(text="Parameters, as flags; a study file has the same names.")
                 section += _table(("flag", "must be", "default"), fields, code=(0, 2))
-            section += nodes.paragraph(text="Columns of its table, after model, data, weights, precision and job.")
-            section += _table(("column", "type", "unit", "meaning"), _columns(chosen.row), code=(0, 1))
+            for file, table in tables_of(chosen).items():
+                after = _AFTER if "job" in table.column_names else ""
+                section += nodes.paragraph("", "", nodes.literal(text=f"tables/{file}"), nodes.Text(f"{after}:"))
+                section += _table(("column", "type", "unit", "meaning"), _columns(tidy(table).schema), code=(0, 1))
+            packed = [field.name for field in schema_of(chosen.row) if told_of(field).get("packed")]
+            if packed:
+                section += nodes.paragraph(text=f"Only stored parts hold, packed: {', '.join(packed)}.")
             sections.append(section)
         return sections
 
@@ -49,11 +58,30 @@ def _parameters(chosen: type) -> Iterable[Sequence[str]]:
         yield f"--{chosen.name}.{name}", value.words, repr(value.default)
 
 
-def _columns(row: type) -> Iterable[Sequence[str]]:
-    for field in schema_of(row):
-        told: dict[bytes, bytes] = field.metadata or {}
-        unit, meaning = (told.get(key, b"").decode() for key in (b"unit", b"meaning"))
-        yield field.name, f"{field.type}{' or null' if field.nullable else ''}", unit, meaning
+def tables_of(chosen: type) -> dict[str, pa.Table]:
+    """The tables of a diagnostic by the names of their files, without a row: what it makes of no results.
+
+    Args:
+        chosen: its class.
+    """
+    rows = with_leading_of(schema_of(chosen.row).empty_table(), [])
+    tables = {f"{chosen.name}.csv": rows}
+    for step in _STEPS:
+        if hasattr(chosen, step):
+            ending = "parquet" if step == "outcomes" else "csv"
+            tables[f"{chosen.name}_{step}.{ending}"] = getattr(chosen(), step)(rows)
+    if hasattr(chosen, "between_row"):
+        tables[f"{chosen.name}_between.csv"] = schema_of(chosen.between_row).empty_table()
+    return tables
+
+
+def _columns(schema: pa.Schema) -> Iterable[Sequence[str]]:
+    """Those after the leading ones; a share is stored as one, and shown in percent."""
+    for field in schema:
+        if field.name not in LEADING:
+            told = told_of(field)
+            unit = "share, shown in %" if "percent" in told else told.get("unit", "")
+            yield field.name, f"{field.type}{' or null' if field.nullable else ''}", unit, told.get("meaning", "")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], code: Sequence[int]) -> nodes.table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping
@@ -10,12 +11,10 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 
 from visionscope.api import diagnose
-from visionscope.core.failures import Failure, Failures
-from visionscope.report.summary import findings, main_findings
+from visionscope.core.failures import Failure
 from visionscope.running.study import DEFAULT_DIAGNOSTICS
 from visionscope.training.train import Trained, train
 
@@ -77,11 +76,15 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
     say("looking at their feature maps, at what breaks them, and at how far they can be trusted")
     specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
     run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], **_ASKED)
-    # The page's own tables, so that these are its own sentences.
-    tables = {path.stem: pq.read_table(path) for path in sorted((Path(out) / "tables").glob("*.parquet"))}
-    chosen = main_findings(findings(tables, run.store.jobs(), Failures()))
+    told = json.loads((Path(out) / "report.json").read_text(encoding="utf-8"))
+    said = {one["anchor"]: f"{one['headline']} {one['detail']}".strip() for one in told["findings"]}
     accuracies = {name: result.scores.top_1 for name, result in trained.items()}
-    return Demo(page=run.page, accuracies=accuracies, findings=tuple(one.text for one in chosen), failures=run.failures)
+    return Demo(
+        page=run.page,
+        accuracies=accuracies,
+        findings=tuple(said[anchor] for anchor in told["main"]),
+        failures=run.failures,
+    )
 
 
 def _train_side_by_side(

@@ -12,6 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from report import curvature, outcomes, samples
+from report.telling import answers_of
 from visionscope.report.page import build_report
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -117,21 +118,19 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     }
     built: dict[str, Path] = {}
 
-    def contents(name: str) -> tuple[Any, Any, Any]:
+    def contents(name: str) -> tuple[Any, Any]:
         if name == "many landscapes":
             curved = [curvature.Curved(label=f"net_{index}", steep=1.0 + index) for index in range(8)]
-            tables = curvature.tables(curved, points=5)
-            return tables, curvature.jobs(curved), curvature.figures(tables)
+            return answers_of(curvature.tables(curved, points=5)), curvature.jobs(curved)
         if name == "curvature":
             stages = tuple(("stage", f"stage {index}") for index in (1, 2, 3))
             curved = [replace(one, levels=(*one.levels, *stages)) for one in curvature.vit_and_resnet()]
-            tables = curvature.tables(curved)
-            return tables, curvature.jobs(curved), curvature.figures(tables)
+            return answers_of(curvature.tables(curved)), curvature.jobs(curved)
         if name == "everything":
             return outcomes.everything()
         models = sets[name]
         tables = {**samples.tables(models), "similarity_between": samples.between_table(models[0], models[1])}
-        return tables, samples.jobs(models), samples.figures(models)
+        return answers_of(tables), samples.jobs(models)
 
     def report(name: str) -> Path:
         if name not in built:

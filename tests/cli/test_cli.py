@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from running.conftest import NETWORKS
@@ -184,6 +186,22 @@ def test_report_is_built_again_from_the_tables(tmp_path, capsys):
     assert main(["report", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}/report.html\n"
     assert (out / "report.html").read_bytes() == page
+
+
+def test_outcomes_are_csv_on_request_alone(tmp_path):
+    out = tmp_path / "run"
+    asked = ["--only", "calibration", "--calibration.sample_size", "20"]
+    assert main(["diagnose", CNN, *SMALL, *asked, "--out", str(out)]) == 0
+    tables = out / "tables"
+    assert not (tables / "calibration_outcomes.csv").exists()
+    assert main(["report", str(out), "--outcomes", "csv"]) == 0
+    written = pyarrow.csv.read_csv(tables / "calibration_outcomes.csv")
+    stored = pyarrow.parquet.read_table(tables / "calibration_outcomes.parquet")
+    assert written.to_pylist() == stored.to_pylist()
+    assert stored.num_rows == 40
+    assert main(["report", str(out), "--outcomes", "parquet"]) == 0
+    assert not (tables / "calibration_outcomes.csv").exists()  # or it might tell of another day's parts
+    assert (tables / "calibration_outcomes.parquet").exists()
 
 
 def test_points_as_a_table(capsys):

@@ -13,12 +13,12 @@ from visionscope.config import (
     study_text,
 )
 from visionscope.core.objective import Objective
-from visionscope.diagnostics.corruption import Corruption
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.hessian import Hessian
-from visionscope.diagnostics.landscape import Landscape
-from visionscope.diagnostics.similarity import Similarity
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.hessian.question import Hessian
+from visionscope.diagnostics.landscape.question import Landscape
+from visionscope.diagnostics.similarity.question import Similarity
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flags
 from visionscope.running.study import Study

@@ -118,6 +118,7 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
         (["harmonize", "resnet18", "--msa", "1,1,1,1", "--heads", "3"], "num_heads: must have as many numbers as msa"),
         (["harmonize", "resnet18", "--msa", "1", "--window", "0"], "window: must be an integer from 1 to 16384; got 0"),
         (["report", ".", "--published", "ViT"], "published: each must be one of ResNet-50, ViT-Ti; got 'ViT'. Did you"),
+        (["report", ".", "--outcomes", "cvs"], "outcomes: must be one of parquet, csv; got 'cvs'. Did you mean 'csv'?"),
         (["run", "."], "study: . is a folder"),
         (["\x1b[31mrun"], r"there is no command '\x1b[31mrun'. Did you mean 'run'?"),
     ],

@@ -20,7 +20,7 @@ from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.sample import MINI_BATCH, Batch, InputConfig
 from visionscope.core.subject import Subject
 from visionscope.core.table import from_table, schema_of, to_table
-from visionscope.diagnostics import _outcomes
+from visionscope.diagnostics.outcomes import passes
 from visionscope.errors import DataError, StoreError
 from visionscope.report.plotly import to_matplotlib, to_plotly
 from visionscope.running.measuring import measure
@@ -259,7 +259,7 @@ def test_the_loading_batch_does_not_matter(name: str, network: str, monkeypatch:
     given = subject(name, network, double=True)
     tables = []
     for size in (1, 7, 64):
-        monkeypatch.setattr(_outcomes, "BATCH", size)
+        monkeypatch.setattr(passes, "BATCH", size)
         tables.append(whole(measured(name, given)))
     for other in tables[1:]:
         assert largest_difference(tables[0], other) <= 1e-10

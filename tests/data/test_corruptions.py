@@ -15,8 +15,9 @@ from PIL import Image
 
 from visionscope.core.sample import InputConfig
 from visionscope.data import corruptions
-from visionscope.data.corruptions import LEAST_SIZE, TYPES, CorruptionWorkers, corrupt, to_images, to_pixels
-from visionscope.data.published_corruptions import ALEXNET_ERRORS, open_published
+from visionscope.data.corruption_types import ALEXNET_ERRORS, TYPES
+from visionscope.data.corruptions import LEAST_SIZE, CorruptionWorkers, corrupt, to_images, to_pixels
+from visionscope.data.published_corruptions import open_published
 from visionscope.data.sample import Sample
 from visionscope.errors import DataError, NotApplicableError
 

@@ -8,10 +8,11 @@ from torch import nn
 from reference.found_as_it_was import snapshot
 from reference.perturbed import Images, measured, subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics import _attacks
-from visionscope.diagnostics._attacks import AttackedNetwork
-from visionscope.diagnostics._perturbed import Pixels
-from visionscope.diagnostics.adversarial import Adversarial, AdversarialRow
+from visionscope.diagnostics.adversarial import attacks, libraries
+from visionscope.diagnostics.adversarial import measure as measuring
+from visionscope.diagnostics.adversarial.attacks import AttackedNetwork
+from visionscope.diagnostics.adversarial.question import Adversarial, AdversarialRow
+from visionscope.diagnostics.outcomes.perturbing import Pixels
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.noise import uniform_noise
 
@@ -25,7 +26,7 @@ def attacked(given, attack, eps, batch_size=40, **fields):
     network, asked = AttackedNetwork(given, pixels), Adversarial(**fields)
     found = []
     for batch in given.samples["eval"].batches(0, 40, batch_size):
-        found.append(asked.attacked(network, attack, pixels.of_images(batch.images), batch, eps))
+        found.append(measuring.attacked(asked, network, attack, pixels.of_images(batch.images), batch, eps))
     return given.samples["eval"].pixels, torch.cat(found)
 
 
@@ -33,7 +34,7 @@ def attacked(given, attack, eps, batch_size=40, **fields):
 def test_another_version_of_the_library_makes_another_identity(monkeypatch):
     before = Adversarial().identity()
     assert before["libraries"][0].startswith("foolbox ")
-    monkeypatch.setattr(_attacks, "version", lambda name: "99.0")
+    monkeypatch.setattr(libraries, "version", lambda name: "99.0")
     assert Adversarial().identity() != before
 
 
@@ -151,7 +152,7 @@ def test_autoattack_needs_four_classes():
     given.model.body = nn.Sequential(nn.Flatten(1), nn.Linear(3 * 12 * 9, 3)).double()
     network = AttackedNetwork(given, Pixels.of(given))
     with pytest.raises(ConfigError, match="autoattack needs a network of at least 4 classes; got 3"):
-        _attacks.auto_attack(network, given.samples["eval"].pixels, given.samples["eval"].labels, 0.1, seed=0)
+        attacks.auto_attack(network, given.samples["eval"].pixels, given.samples["eval"].labels, 0.1, seed=0)
 
 
 @pytest.mark.parametrize(

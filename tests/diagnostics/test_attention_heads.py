@@ -18,8 +18,7 @@ from running.networks import normalized
 from visionscope.core.sample import Batch, InputConfig
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics import _heads
-from visionscope.diagnostics.attention import AttentionHeads
+from visionscope.diagnostics.attention.question import AttentionHeads
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.windows import LocalAttention
 from visionscope.numerics.attention import head_diversity, mean_distance, mean_entropy, uniform_distance
@@ -228,7 +227,7 @@ def test_spans_pool_to_all_images():
     model = vit(depth=1)
     several = measured(subject(model, images))
     assert [rows[0].images for rows in several.values()] == [256, 44]
-    found = _heads.summary(table([row for rows in several.values() for row in rows])).to_pylist()
+    found = AttentionHeads().summary(table([row for rows in several.values() for row in rows])).to_pylist()
     with torch.no_grad():
         maps, _ = vit_attention(model, images)
     place = grid_places((2, 3), SIZE)
@@ -239,7 +238,7 @@ def test_spans_pool_to_all_images():
             assert row[name] == pytest.approx(own[:, column].mean(), rel=1e-10)
             assert row[f"{name}_error"] == pytest.approx(own[:, column].std(ddof=1) / math.sqrt(300), rel=1e-10)
         assert row["distance_share"] == pytest.approx(row["distance"] / math.hypot(*SIZE))
-    alone = _heads.summary(table(measured(subject(model, images[:1]))["0000-0001"])).to_pylist()
+    alone = AttentionHeads().summary(table(measured(subject(model, images[:1]))["0000-0001"])).to_pylist()
     assert alone[0]["distance_error"] is None
     assert alone[0]["distance"] == pytest.approx(by_image[0, 0, 0])
 

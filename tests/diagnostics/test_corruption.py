@@ -14,12 +14,12 @@ from torch import nn
 from visionscope.core.sample import Batch, InputConfig
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.data.corruptions import TYPES, corrupt, to_images, to_pixels
-from visionscope.data.published_corruptions import ALEXNET_ERRORS
+from visionscope.data.corruption_types import ALEXNET_ERRORS, TYPES
+from visionscope.data.corruptions import corrupt, to_images, to_pixels
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.corruption import Corruption
+from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.outcomes.statistics import pooled
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 
 INPUT = InputConfig(size=(16, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -100,8 +100,8 @@ def test_rows_equal_a_direct_loop_over_images():
     given, sample = subject(), Images()
     table = table_of(Corruption(**CELLS, seed=5), given)
     assert table["part"].to_pylist() == ["0000-0256"] * 5 + ["0256-0260"] * 5
-    pooled = _outcomes.pooled(table, ("corruption", "severity"))
-    for (_, _, kind, severity), found in pooled.items():
+    found_images = pooled(table, ("corruption", "severity"))
+    for (_, _, kind, severity), found in found_images.items():
         rights, losses = [], []
         for position in range(len(sample)):
             pixels = sample.pixels[position : position + 1]
@@ -113,7 +113,7 @@ def test_rows_equal_a_direct_loop_over_images():
             losses.append(float(torch.logsumexp(logits, 0) - logits[label]))
         assert found.right.tolist() == rights
         assert found.nll == pytest.approx(np.mean(losses), rel=1e-6)
-    assert len(pooled) == 5
+    assert len(found_images) == 5
     assert table["origin"][0].as_py().startswith("torch-uncertainty 0.")
     assert all(table["paired"].to_pylist())
 

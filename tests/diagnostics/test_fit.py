@@ -11,8 +11,8 @@ from torch import nn
 from reference.small_subjects import CLASSES, Images
 from visionscope.core.objective import Objective
 from visionscope.core.subject import Subject
-from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics.fit import Fit
+from visionscope.core.table import LEADING, tidy, to_table, with_leading_of
+from visionscope.diagnostics.fit.question import Fit
 from visionscope.errors import ConfigError, DataError
 from visionscope.training.evaluation import evaluate
 
@@ -113,6 +113,23 @@ def test_a_model_of_which_a_split_failed_is_left_out():
     part, whole = table_of(given, ["train-0000-0040"], model="torn"), table_of(given, model="whole")
     assert Fit().summary(pa.concat_tables([part, whole]))["model"].to_pylist() == ["whole"]
     assert Fit().summary(part).num_rows == 0
+
+
+def test_outcomes_have_a_row_per_image():
+    given = subject(Images(count=300), Images(count=20, mixed=False))
+    table = table_of(given)
+    assert "cross_entropy" not in tidy(table).column_names
+    assert "right" not in tidy(table).column_names
+    long = Fit().outcomes(table).to_pylist()
+    (row,) = Fit().summary(table).to_pylist()
+    train, test = ([one for one in long if one["split"] == split] for split in ("train", "eval"))
+    assert [one["image"] for one in train] == list(range(300))
+    assert [one["image"] for one in test] == list(range(20))
+    assert math.fsum(one["cross_entropy"] for one in train) / 300 == pytest.approx(row["nll_train"], rel=1e-12)
+    assert math.fsum(one["cross_entropy"] for one in test) / 20 == pytest.approx(row["nll_test"], rel=1e-12)
+    assert 100 * sum(not one["right"] for one in test) / 20 == pytest.approx(row["error"], rel=1e-12)
+    wanted = [value for values in table["cross_entropy"].to_pylist()[:2] for value in values]
+    assert [one["cross_entropy"] for one in train] == wanted
 
 
 def test_bad_fields_and_no_images():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from reference import feature_maps as twin
 from reference.observing import feed, make_maps, make_points, table_of
 from visionscope.core.following import before
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.variance.question import Variance
 
 IMAGES = 5
 

@@ -13,7 +13,7 @@ import torch
 
 from reference import feature_maps as twin
 from reference.observing import feed, make_maps, make_points, table_of
-from visionscope.diagnostics.fourier import Fourier
+from visionscope.diagnostics.fourier.question import Fourier
 from visionscope.errors import ConfigError, TraceError
 
 OFFICIAL = json.loads((Path(__file__).parent.parent / "golden" / "official_measures.json").read_text())["feature_maps"]

@@ -7,7 +7,8 @@ import torch
 from reference import noise as twin
 from reference.perturbed import INPUT, SIZE, Images, measured, outcome, subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics.fourier_heatmap import FourierHeatmap, FourierHeatmapRow
+from visionscope.diagnostics.fourier_heatmap.measure import norm_of, vectors_of
+from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap, FourierHeatmapRow
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.noise import unit_noise
 
@@ -43,7 +44,7 @@ def test_what_the_network_sees_are_pixels_of_an_image():
 @pytest.mark.parametrize(("size", "norm"), [((32, 32), 4.0), ((224, 224), 15.7), ((64, 16), 4.0)])
 def test_the_usual_norm_is_the_papers(size, norm):
     given = subject(input=dataclasses.replace(INPUT, size=size))
-    assert FourierHeatmap()._norm(given.input.size) == pytest.approx(norm)
+    assert norm_of(FourierHeatmap(), given.input.size) == pytest.approx(norm)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_the_usual_norm_is_the_papers(size, norm):
 )
 def test_a_pair_of_frequencies_is_measured_once(size, count):
     # -16 and 16 of 32 pixels are the same frequency; 4 pixels have -2 and 0, 7 have -2, 0 and 2
-    assert len(FourierHeatmap()._vectors(size)) == count
+    assert len(vectors_of(FourierHeatmap(), size)) == count
 
 
 def test_the_map_is_the_whole_plane_with_zero_in_the_centre():

@@ -9,8 +9,9 @@ import torch
 from reference import noise as twin
 from reference.perturbed import INPUT, SIZE, Images, measured, outcome, subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.frequency_noise import FrequencyNoise, FrequencyNoiseRow
+from visionscope.diagnostics.frequency_noise.measure import masks_of
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise, FrequencyNoiseRow
+from visionscope.diagnostics.outcomes import passes
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.noise import unit_noise
 
@@ -69,7 +70,7 @@ def test_equal_energy_gives_every_ring_the_same_noise_and_equal_eps_does_not():
 def test_the_papers_rings_are_said_to_leave_something_out():
     images = dataclasses.replace(INPUT, size=(32, 32))
     given = subject(input=images)
-    masks = FrequencyNoise()._masks(given)
+    masks = masks_of(FrequencyNoise(), given)
     # of 32 x 32: the constant, and the row and column of 1
     assert sum(mask.sum() for mask in masks) == 32 * 32 - 1 - 63
     rows = measured(FrequencyNoise(**RINGS), subject())
@@ -80,7 +81,7 @@ def test_the_papers_rings_are_said_to_leave_something_out():
 
 def test_results_do_not_depend_on_the_batch(monkeypatch):
     one = measured(FrequencyNoise(**RINGS), subject())
-    monkeypatch.setattr(_outcomes, "BATCH", 7)
+    monkeypatch.setattr(passes, "BATCH", 7)
     other = measured(FrequencyNoise(**RINGS), subject())
     assert [row.right for row in one] == [row.right for row in other]
     assert [row.nll for row in one] == pytest.approx([row.nll for row in other], abs=1e-12)

@@ -15,9 +15,9 @@ from visionscope.core.objective import Objective
 from visionscope.core.sample import Batch
 from visionscope.core.subject import Scope, Subject
 from visionscope.curvature.density import signs
-from visionscope.diagnostics._curvature import seed_of
-from visionscope.diagnostics.density import Density
-from visionscope.diagnostics.hessian import Hessian, HessianRow
+from visionscope.curvature.sample_hessian import seed_of
+from visionscope.diagnostics.density.question import Density
+from visionscope.diagnostics.hessian.question import Hessian, HessianRow
 from visionscope.errors import ConfigError, DataError, VisionscopeError
 
 KINDS = ("transformer", "convolutional")

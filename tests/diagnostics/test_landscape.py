@@ -16,9 +16,8 @@ from reference.small_subjects import CLASSES, SMALL, Images, convolutional, meas
 from visionscope.core.sample import InputConfig
 from visionscope.curvature.plane import batch_norms
 from visionscope.curvature.weights import weights_of
-from visionscope.diagnostics import _evaluation
-from visionscope.diagnostics._evaluation import Evaluation
-from visionscope.diagnostics.landscape import Landscape
+from visionscope.diagnostics.landscape.evaluation import Evaluation
+from visionscope.diagnostics.landscape.question import Landscape
 from visionscope.errors import ConfigError, DataError, NondeterminismError
 from visionscope.models.checkpoint import save_checkpoint
 
@@ -81,14 +80,14 @@ def test_the_model_is_found_as_it_was(fails, monkeypatch):
     landscape, given = Landscape(**SMALL, batch_norm="reestimated"), subject(model)
     if fails:
         calls = iter([False, False, True])
-        true = _evaluation.Evaluation.loss
+        true = Evaluation.loss
 
         def breaking(self, *args, **kwargs):
             if next(calls):
                 raise RuntimeError("in the middle")
             return true(self, *args, **kwargs)
 
-        monkeypatch.setattr(_evaluation.Evaluation, "loss", breaking)
+        monkeypatch.setattr(Evaluation, "loss", breaking)
         with pytest.raises(RuntimeError, match="in the middle"):
             measured(landscape, given)
     else:

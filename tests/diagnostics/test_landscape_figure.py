@@ -8,7 +8,8 @@ import pytest
 
 from reference.small_subjects import SMALL, convolutional, measured, subject, table
 from visionscope.core.table import from_table
-from visionscope.diagnostics.landscape import Landscape, LandscapeRow, published_landscape
+from visionscope.diagnostics.landscape.published import published_landscape
+from visionscope.diagnostics.landscape.question import Landscape, LandscapeRow
 from visionscope.errors import ConfigError
 
 

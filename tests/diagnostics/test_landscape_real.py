@@ -14,7 +14,7 @@ from visionscope.curvature.weights import weights_of
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics.landscape import Landscape
+from visionscope.diagnostics.landscape.question import Landscape
 from visionscope.models.load import load_model
 
 SHARED = Path(os.environ.get("VISIONSCOPE_SHARED", Path(__file__).parents[2].parent / "shared"))

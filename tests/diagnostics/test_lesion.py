@@ -17,8 +17,10 @@ from reference.removals import CLASSES, Images, rows_of, subject_of, table_of
 from running.networks import normalized, tokens
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.lesion import Lesion, LesionRow, Lesions
+from visionscope.diagnostics.lesion.measure import Lesions
+from visionscope.diagnostics.lesion.question import Lesion, LesionRow
+from visionscope.diagnostics.outcomes.passes import passes
+from visionscope.diagnostics.outcomes.rows import bits
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.cifar import CifarResNet
 from visionscope.models.load import load_model
@@ -54,7 +56,7 @@ def check_against(rows, sample, logits_of):
     for row in rows:
         logits = logits_of(images, tuple(name for name in (row.unit, row.other_unit) if name))
         assert row.nll == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-10)
-        assert row.right == _outcomes.bits(logits.argmax(1) == labels)
+        assert row.right == bits(logits.argmax(1) == labels)
 
 
 @pytest.mark.parametrize("mode", ["branch", "pairs"])
@@ -110,7 +112,7 @@ def test_the_intact_network_gives_what_it_gives_without_any_of_this():
     sample = subject.samples["eval"]
     with torch.no_grad():
         logits = torch.cat([subject.model(images) for images in sample.images.split(32)])
-    assert rows_of(subject)[0].right == _outcomes.bits(logits.argmax(1) == sample.labels)
+    assert rows_of(subject)[0].right == bits(logits.argmax(1) == sample.labels)
     assert rows_of(subject)[0].nll == pytest.approx(float(nn.functional.cross_entropy(logits, sample.labels)), rel=1e-6)
 
 
@@ -121,7 +123,7 @@ def test_bf16_is_near_fp32_and_resumes_every_pass(build):
         assert other.nll == pytest.approx(one.nll, rel=0.05)
     assert any(one.nll != other.nll for one, other in zip(rows_of(full), rows_of(low), strict=True))
     lesions = Lesions(low, "branch")
-    with _outcomes.passes(low):
+    with passes(low):
         found = list(lesions.outputs(low.samples["eval"].images))
         assert lesions.replay is not None
         assert not lesions.replay.whole

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from reference.removals import CLASSES, rows_of, subject_of, table_of
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.lesion import Lesion
+from visionscope.diagnostics.lesion.question import Lesion
+from visionscope.diagnostics.outcomes.rows import bits
 from visionscope.models.cifar import CifarResNet
 
 
@@ -74,7 +74,7 @@ def test_calls_of_one_module_are_told_apart(mode, calls, expected):
     for row, without in zip(rows, expected.values(), strict=True):
         logits = again_logits(model, sample.images.double(), without)
         assert row.nll == pytest.approx(float(nn.functional.cross_entropy(logits, sample.labels)), abs=1e-10)
-        assert row.right == _outcomes.bits(logits.argmax(1) == sample.labels)
+        assert row.right == bits(logits.argmax(1) == sample.labels)
     # Two calls of one block are left, whichever is taken out.
     assert len({row.nll for row in rows}) == (1 if (mode, calls) == ("block", "each") else len(rows))
     summary = Lesion().summary(table_of(rows_of(subject, mode=mode, calls=calls))).to_pylist()

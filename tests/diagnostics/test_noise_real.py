@@ -9,10 +9,10 @@ import pytest
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics._outcomes import flags
-from visionscope.diagnostics.adversarial import Adversarial
-from visionscope.diagnostics.fourier_heatmap import FourierHeatmap
-from visionscope.diagnostics.frequency_noise import FrequencyNoise
+from visionscope.diagnostics.adversarial.question import Adversarial
+from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
+from visionscope.diagnostics.outcomes.rows import flags
 from visionscope.models.load import load_model
 
 SHARED = Path(os.environ.get("VISIONSCOPE_SHARED", Path(__file__).parents[2].parent / "shared"))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from reference.observing import feed, make_maps, make_points, numbers, stored, table_of
 from visionscope.core.registry import diagnostic_class
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.similarity import Similarity
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.similarity.question import Similarity
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import StoreError, VisionscopeError
 
 POINTS = make_points([(8, 8), (8, 8), (4, 6), (2, 2), (1, 1)], stages=[0, 1, 1, 2, 3])

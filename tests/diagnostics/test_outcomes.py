@@ -17,8 +17,9 @@ from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, column, to_table
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sample import Sample
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics._outcomes import OutcomeRow, bits, changes, check_labels, flags, pooled, score
+from visionscope.diagnostics.outcomes.passes import batches, check_labels, passes, predict, score
+from visionscope.diagnostics.outcomes.rows import OutcomeRow, bits, flags
+from visionscope.diagnostics.outcomes.statistics import changes, pooled
 from visionscope.errors import DataError, NotApplicableError
 
 
@@ -86,7 +87,7 @@ def test_images_without_labels_are_refused_at_once():
     with pytest.raises(NotApplicableError, match=r"m: needs labels; the images have none .* head has 3"):
         check_labels(subject(), "eval")
     with pytest.raises(DataError, match=r"labels: image 2 or one after it"):
-        list(_outcomes.batches(subject(), "eval", 2, 4))
+        list(batches(subject(), "eval", 2, 4))
 
 
 class LateGap(EmbeddedSource):
@@ -121,8 +122,8 @@ def test_labels_beyond_the_head_are_told_before_anything_is_computed(columns, to
 
 def test_bf16_is_autocast_and_takes_no_gradient():
     some = subject(torch.tensor([0, 1, 2, 0]), precision="bf16")
-    with _outcomes.passes(some):
-        logits = _outcomes.predict(some, torch.zeros(1, 3, 2, 2))
+    with passes(some):
+        logits = predict(some, torch.zeros(1, 3, 2, 2))
     assert logits.dtype == torch.bfloat16
     assert not logits.requires_grad
 

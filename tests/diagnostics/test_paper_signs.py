@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from reference.observing import feed, make_points
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.variance.question import Variance
 
 PAPER = json.loads((Path(__file__).parent.parent / "golden" / "paper_figures.json").read_text())
 VIT_KINDS = ["stem", *["msa", "mlp"] * 12]

@@ -12,10 +12,10 @@ from reference import landscape as twin
 from reference.hessian import by_magnitude, dense_hessian
 from reference.small_subjects import CLASSES, SMALL, Images, convolutional, measured, subject
 from visionscope.core.subject import Scope
-from visionscope.diagnostics._curvature import parameters_text
-from visionscope.diagnostics.density import Density
-from visionscope.diagnostics.hessian import Hessian
-from visionscope.diagnostics.landscape import Landscape
+from visionscope.diagnostics.density.question import Density
+from visionscope.diagnostics.hessian.question import Hessian
+from visionscope.diagnostics.landscape.question import Landscape
+from visionscope.diagnostics.second_order.parameters import parameters_text
 from visionscope.errors import ConfigError, NotApplicableError, VisionscopeError
 
 CURVED = (Hessian(k=1), Density(), Landscape(**SMALL, plane="eigenvectors"))

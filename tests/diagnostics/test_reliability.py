@@ -14,10 +14,10 @@ from torch import nn
 from reference import calibration as twin
 from visionscope.core.sample import Batch
 from visionscope.core.subject import Subject
-from visionscope.core.table import LEADING, to_table, with_leading_of
+from visionscope.core.table import LEADING, tidy, to_table, with_leading_of
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
-from visionscope.diagnostics.calibration import Calibration
+from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.load import load_model
 
@@ -206,6 +206,40 @@ def test_the_diagram_has_the_diagonal_intervals_and_no_empty_bin():
     assert math.fsum(shares.y) == pytest.approx(1)
     assert shares.y[0] == 0
     assert "300 clean test images" in figure.caption
+
+
+def test_outcomes_have_a_row_per_image_and_one_value_per_cell():
+    measured, beside = drawn(300, seed=0, factor=2.0), drawn(100, seed=1, factor=2.0)
+    table = table_of(subject(measured, beside))
+    asked = Calibration()
+    long = asked.outcomes(table)
+    assert long.num_rows == 600
+    found = summed(table)
+    for scaling, row in found.items():
+        own = [one for one in long.to_pylist() if one["scaling"] == scaling]
+        assert [one["image"] for one in own] == list(range(300))
+        assert [one["label"] for one in own] == measured.labels.tolist()
+        assert [one["predicted"] for one in own] == measured.logits.argmax(1).tolist()
+        assert {one["temperature"] for one in own} == {row["temperature"]}
+        for place in (0, 255, 256, 299):
+            p = twin.softmax((measured.logits[place] / row["temperature"]).tolist())
+            label = int(measured.labels[place])
+            assert own[place]["confidence"] == pytest.approx(max(p), rel=1e-12)
+            assert own[place]["cross_entropy"] == pytest.approx(-math.log(p[label]), rel=1e-9)
+            squares = [(one - (number == label)) ** 2 for number, one in enumerate(p)]
+            assert own[place]["brier"] == pytest.approx(math.fsum(squares), rel=1e-9)
+        for column, name in (("cross_entropy", "nll"), ("brier", "brier"), ("right", "accuracy"), ("top_5", "top_5")):
+            assert math.fsum(one[column] for one in own) / 300 == pytest.approx(row[name], rel=1e-12)
+    for made in (long, tidy(table), asked.summary(table), asked.comparisons(table)):
+        assert not any(pa.types.is_nested(field.type) for field in made.schema)
+        assert all(field.metadata[b"meaning"] for field in made.schema)
+
+
+def test_outcomes_do_not_depend_on_the_order_of_parts():
+    table = table_of(subject(drawn(300, seed=0), drawn(100, seed=1)))
+    turned = table.take([2, 3, 0, 1])  # the second part first
+    assert Calibration().outcomes(turned).equals(Calibration().outcomes(table))
+    assert Calibration().comparisons(turned).equals(Calibration().comparisons(table))
 
 
 @pytest.mark.skipif(not RESNET_20.exists(), reason=f"needs {RESNET_20} (VISIONSCOPE_SHARED)")

@@ -12,11 +12,12 @@ from torch import nn
 
 from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Subject
-from visionscope.core.table import LEADING, to_table, with_leading_of
+from visionscope.core.table import LEADING, tidy, to_table, with_leading_of
 from visionscope.data.conflict import ENTRY_LEVEL
 from visionscope.data.sample import Sample
-from visionscope.diagnostics import _outcomes
-from visionscope.diagnostics.shape_bias import ShapeBias, entry_level_scores
+from visionscope.diagnostics.outcomes.statistics import pooled
+from visionscope.diagnostics.shape_bias.measure import entry_level_scores
+from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.paired import wilson
 
@@ -146,8 +147,16 @@ def test_embedded_images_against_a_direct_count():
     assert texture
     assert sum(row["images"] for row in by_class) == 300
     assert [row["shape_class"] for row in by_class] == sorted(source.classes)
-    pooled = next(iter(_outcomes.pooled(table, ()).values()))
-    assert int(pooled.right.sum()) == shape
+    some = next(iter(pooled(table, ()).values()))
+    assert int(some.right.sum()) == shape
+    long = asked.outcomes(table).to_pylist()
+    assert [row["image"] for row in long] == list(range(300))
+    assert [row["shape_class"] for row in long] == [source.classes[source.label(int(i))] for i in sample.indices]
+    for row in by_class:
+        own = [one for one in long if one["shape_class"] == row["shape_class"]]
+        counts = sum(one["shape"] for one in own), sum(one["texture"] for one in own), len(own)
+        assert counts == (row["shape"], row["texture"], row["images"])
+    assert not {"right", "texture", "shapes", "classes"} & set(tidy(table).column_names)
 
 
 def test_the_figure_has_a_point_with_its_interval_for_all_and_each_class(tmp_path):

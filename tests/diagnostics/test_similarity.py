@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from reference import feature_maps as twin
 from reference.observing import feed, make_maps, make_points, stored, table_of
 from visionscope.core.table import to_table
-from visionscope.diagnostics.similarity import BetweenRow, Similarity, between, between_figure
+from visionscope.diagnostics.similarity.question import BetweenRow, Similarity
 from visionscope.errors import ConfigError
 
 POINTS = make_points([(5, 5), (4, 4), (4, 4)], stages=[0, 1, 1])
 IMAGES = 70
 GROUP = 16
+ASKED = Similarity(group=GROUP)
 
 
 @pytest.fixture(scope="module")
@@ -117,35 +118,35 @@ def test_between_two_models_equals_the_definition(maps):
         stored(Similarity(), observe(maps)),
         stored(Similarity(), observe(theirs, others)),
     )
-    rows = between(*states, POINTS, others, model_x="a", model_y="b")
+    rows = ASKED.between(*states, POINTS, others, model_x="a", model_y="b")
     assert len(rows) == 6
     for row in rows:
         x, y = flat(maps[int(row.point_x[1])]), flat(theirs[int(row.point_y[1])])
         assert row.cka == pytest.approx(twin.minibatch_cka(x, y, GROUP), abs=1e-10)
         assert (row.model_x, row.model_y, row.groups, row.group, row.dropped) == ("a", "b", 4, GROUP, 6)
-    figure = between_figure(to_table(BetweenRow, rows))
+    figure = ASKED.between_figure(to_table(BetweenRow, rows))
     assert np.shape(figure.panels[0].heat.values) == (2, 3)
     assert figure.panels[0].heat.values[1][2] == rows[5].cka
 
 
 def test_a_model_with_its_copy_equals_the_model_with_itself(maps):
     state = observe(maps).state()
-    rows = between(state, state, POINTS, POINTS, model_x="a", model_y="b")
+    rows = ASKED.between(state, state, POINTS, POINTS, model_x="a", model_y="b")
     assert [row.cka for row in rows] == [row.cka for row in observe(maps).rows()]
 
 
 def test_two_models_may_see_the_images_in_different_orders(maps):
     order = np.random.default_rng(3).permutation(64)
     states = observe(maps, batch=64).state(), observe(maps, batch=64, positions=order).state()
-    in_order = between(states[0], states[0], POINTS, POINTS, model_x="a", model_y="b")
-    shuffled = between(*states, POINTS, POINTS, model_x="a", model_y="b")
+    in_order = ASKED.between(states[0], states[0], POINTS, POINTS, model_x="a", model_y="b")
+    shuffled = ASKED.between(*states, POINTS, POINTS, model_x="a", model_y="b")
     assert [row.cka for row in shuffled] == pytest.approx([row.cka for row in in_order], abs=1e-10)
 
 
 def test_groups_that_one_model_lacks_are_left_out(maps):
     states = observe(maps).state()
     fewer = [row for row in states if row.group_index != 1]
-    row = between(states, fewer, POINTS, POINTS, model_x="a", model_y="b")[1]
+    row = ASKED.between(states, fewer, POINTS, POINTS, model_x="a", model_y="b")[1]
     keep = np.r_[0:16, 32:64]
     expected = twin.minibatch_cka(flat(maps[0])[keep], flat(maps[1])[keep], GROUP)
     assert (row.groups, row.dropped) == (3, 16 + 6)
@@ -155,7 +156,7 @@ def test_groups_that_one_model_lacks_are_left_out(maps):
 def test_models_grouped_differently_are_refused(maps):
     states = observe(maps).state(), observe(maps, group=32).state()
     with pytest.raises(ConfigError, match="group must be the same for both models, not 16 and 32"):
-        between(*states, POINTS, POINTS, model_x="a", model_y="b")
+        ASKED.between(*states, POINTS, POINTS, model_x="a", model_y="b")
 
 
 def test_figure_is_a_heat_map_per_model_with_stage_ticks(maps):

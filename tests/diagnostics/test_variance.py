@@ -10,7 +10,7 @@ import torch
 
 from reference import feature_maps as twin
 from reference.observing import feed, make_maps, make_points, table_of
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.variance.question import Variance
 
 POINTS = make_points(
     [(5, 5), (5, 5), (5, 5), (3, 4), (1, 1)], stages=[0, 1, 1, 1, 2], kinds=["stem", "conv", "conv", "down", "conv"]

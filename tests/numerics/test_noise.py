@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import noise as twin
-from visionscope.numerics.noise import (
-    canonical,
-    fourier_vector,
-    in_ring,
-    ring_edges,
-    ring_mask,
-    uniform_noise,
-    unit_noise,
-)
+from visionscope.numerics.frequencies import canonical
+from visionscope.numerics.noise import fourier_vector, in_ring, ring_edges, ring_mask, uniform_noise, unit_noise
 
 PARTITION = [round(0.05 + 0.1 * k, 2) for k in range(10)]
 PAPER = [round(0.1 * k, 1) for k in range(1, 10)]

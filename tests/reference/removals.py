@@ -7,7 +7,7 @@ import torch
 from visionscope.core.sample import Batch
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
-from visionscope.diagnostics.lesion import Lesion, LesionRow
+from visionscope.diagnostics.lesion.question import Lesion, LesionRow
 from visionscope.tracing import trace
 
 CLASSES = 6

@@ -11,7 +11,7 @@ from visionscope.core.sample import Batch
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.curvature.plane import batch_norms
-from visionscope.diagnostics.landscape import LandscapeRow
+from visionscope.diagnostics.landscape.question import LandscapeRow
 
 CLASSES = 5
 SMALL = {"points": 3, "draws": 1, "sample_size": 40}

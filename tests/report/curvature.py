@@ -3,18 +3,25 @@
 import dataclasses
 import math
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from report import samples
+from report.telling import answers_of
+from visionscope.core.diagnostic import Answer
 from visionscope.core.figure import Figure
-from visionscope.diagnostics.density import Density, DensityRow
-from visionscope.diagnostics.hessian import Hessian, HessianRow
-from visionscope.diagnostics.landscape import Landscape, LandscapeRow
+from visionscope.core.finding import Finding
+from visionscope.diagnostics.density.question import DensityRow
+from visionscope.diagnostics.hessian.question import HessianRow
+from visionscope.diagnostics.landscape.question import LandscapeRow
 
 _MEASURED = {"measured": "all", "frozen": 0, "unused": 0}
 _SETTINGS = {"augmentation": "strong", "batch_norm": "eval", "weight_decay": 5e-4, "label_smoothing": 0.1}
+
+Change = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,19 +43,17 @@ class Curved:
 
 
 def tables(models: Sequence[Curved], *, points: int = 21) -> dict[str, pa.Table]:
-    """Rows of the three diagnostics and their summaries."""
-    rows = {
-        Hessian: samples.as_table(HessianRow, [row for model in models for row in hessian_rows(model)]),
-        Density: samples.as_table(DensityRow, [row for model in models for row in density_rows(model)]),
-        Landscape: samples.as_table(LandscapeRow, [row for model in models for row in landscape_rows(model, points)]),
+    """Rows of the three diagnostics."""
+    return {
+        "hessian": samples.as_table(HessianRow, [row for model in models for row in hessian_rows(model)]),
+        "density": samples.as_table(DensityRow, [row for model in models for row in density_rows(model)]),
+        "landscape": samples.as_table(LandscapeRow, [row for model in models for row in landscape_rows(model, points)]),
     }
-    found = {one.name: table for one, table in rows.items()}
-    return found | {f"{one.name}_summary": one().summary(table) for one, table in rows.items()}
 
 
-def figures(found: dict[str, pa.Table]) -> list[Figure]:
-    """What the diagnostics draw from the tables."""
-    return [one().figure(found[one.name]) for one in (Hessian, Density, Landscape)]
+def figures(models: Sequence[Curved], *, points: int = 5) -> list[Figure]:
+    """What the diagnostics draw of them."""
+    return [figure for answer in answers_of(tables(models, points=points)) for figure in answer.figures]
 
 
 def jobs(models: Sequence[Curved]) -> list[dict[str, object]]:
@@ -155,3 +160,30 @@ def vit_and_resnet() -> list[Curved]:
         Curved(label="vit_nano", size=30, negative=0.35, steep=1.5),
         Curved(label="resnet_nano", size=300, negative=0.08, steep=9.0, unconverged=3),
     ]
+
+
+def answers_for(*models: Curved, points: int = 11, **changes: Change) -> dict[str, Answer]:
+    """By diagnostic; `changes` say what becomes of its rows."""
+    made = tables(models, points=points)
+    for name, change in changes.items():
+        rows = [{**row, **change(row)} for row in made[name].to_pylist()]
+        made[name] = pa.Table.from_pylist(rows, made[name].schema)
+    return {answer.diagnostic: answer for answer in answers_of(made)}
+
+
+def of_models(answer: Answer) -> list[Finding]:
+    return [one for one in answer.findings if one.model]
+
+
+def between(answer: Answer) -> list[Finding]:
+    return [one for one in answer.findings if not one.model]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(part.replace("\u2212", "-")) for part in re.findall(r"\u2212?\d+(?:\.\d+)?", text)]
+
+
+def told(one: Finding) -> dict[str, Any]:
+    """The only row behind a sentence."""
+    (row,) = one.rows
+    return dict(zip(one.columns, row, strict=True))

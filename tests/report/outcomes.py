@@ -9,17 +9,20 @@ import pyarrow as pa
 from PIL import Image
 
 from report import samples
+from report.telling import answers_of
+from visionscope.core.diagnostic import Answer
 from visionscope.core.figure import Figure, Panel, Picture
-from visionscope.diagnostics._outcomes import bits
-from visionscope.diagnostics.adversarial import Adversarial
-from visionscope.diagnostics.attention import AttentionHeads
-from visionscope.diagnostics.calibration import Calibration
-from visionscope.diagnostics.corruption import Corruption
-from visionscope.diagnostics.fit import Fit
-from visionscope.diagnostics.fourier_heatmap import FourierHeatmap
-from visionscope.diagnostics.frequency_noise import FrequencyNoise
-from visionscope.diagnostics.lesion import Lesion
-from visionscope.diagnostics.shape_bias import ShapeBias
+from visionscope.core.finding import Finding
+from visionscope.diagnostics.adversarial.question import Adversarial
+from visionscope.diagnostics.attention.question import AttentionHeads
+from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.fit.question import Fit
+from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
+from visionscope.diagnostics.lesion.question import Lesion
+from visionscope.diagnostics.outcomes.rows import bits
+from visionscope.diagnostics.shape_bias.question import ShapeBias
 
 IMAGES = 400
 
@@ -47,9 +50,13 @@ class Damaged:
 
 
 def table(diagnostic: object, rows: Sequence[dict[str, object]]) -> dict[str, pa.Table]:
-    """Rows and summary of a diagnostic."""
-    made = samples.as_table(diagnostic.row, rows)
-    return {diagnostic.name: made, f"{diagnostic.name}_summary": diagnostic.summary(made)}
+    """Rows of a diagnostic, by its name."""
+    return {diagnostic.name: samples.as_table(diagnostic.row, rows)}
+
+
+def told(found: Mapping[str, pa.Table]) -> list[Finding]:
+    """What diagnostics say of their rows."""
+    return [one for answer in answers_of(found) for one in answer.findings]
 
 
 def figure(diagnostic: object, found: Mapping[str, pa.Table]) -> Figure:
@@ -210,29 +217,31 @@ def sheet() -> Panel:
     return Panel(model="", title="Contact sheet", x_label="", y_label="", pictures=pictures)
 
 
-def everything() -> tuple[dict[str, pa.Table], list[dict[str, object]], list[Figure]]:
-    """Tables, jobs and figures of two models in nearly all diagnostics, more than a page shows unfolded."""
+def everything() -> tuple[list[Answer], list[dict[str, object]]]:
+    """Answers and jobs of two models in nearly all diagnostics, more than a page shows unfolded."""
     models = [samples.vit(blocks=2), samples.resnet(blocks=(1, 1))]
     names = [model.label for model in models]
     rings = [dict(zip((0.1, 0.5, 0.9), costs, strict=True)) for costs in ((30.0, 5.0, 0.25), (0.25, 5.0, 30.0))]
     damaged = [Damaged(label=name, losses=losses) for name, losses in zip(names, rings, strict=True)]
     units = {(1, 0): 20.0, (1, 1): 0.25}
     kinds = {"fog": 20.0, "snow": 5.0}
-    found = {
-        Lesion: lesions([Damaged(label=name, losses=units, kinds={(1, 0): "msa", (1, 1): "mlp"}) for name in names]),
-        FrequencyNoise: noise(damaged),
-        Corruption: corruptions([Damaged(label=name, losses=kinds) for name in names]),
-        Adversarial: attacks([Damaged(label=name, losses={("pgd", 1.0): 20.0, ("pgd", 2.0): 40.0}) for name in names]),
-        Calibration: calibrations(damaged, confidence=(0.95, 0.6), scaled=(0.8, 0.8)),
-        Fit: fits(damaged, nll=(1.0, 1.5)),
-        ShapeBias: conflicts(damaged, shape=(150, 60), texture=(50, 140)),
-        AttentionHeads: attentions(names[:1], distances=(6, 9, 12)),
-    }
-    tables = {**samples.tables(models), **{name: one for some in found.values() for name, one in some.items()}}
-    drawn = [figure(kind(), some) for kind, some in found.items()]
-    for place, one in enumerate(drawn):
-        if one.name == "corruption":
-            drawn[place] = dataclasses.replace(one, panels=(*one.panels, sheet()))
+    found = [
+        samples.tables(models),
+        lesions([Damaged(label=name, losses=units, kinds={(1, 0): "msa", (1, 1): "mlp"}) for name in names]),
+        noise(damaged),
+        corruptions([Damaged(label=name, losses=kinds) for name in names]),
+        attacks([Damaged(label=name, losses={("pgd", 1.0): 20.0, ("pgd", 2.0): 40.0}) for name in names]),
+        calibrations(damaged, confidence=(0.95, 0.6), scaled=(0.8, 0.8)),
+        fits(damaged, nll=(1.0, 1.5)),
+        conflicts(damaged, shape=(150, 60), texture=(50, 140)),
+        attentions(names[:1], distances=(6, 9, 12)),
+    ]
+    answers = answers_of({name: table for tables in found for name, table in tables.items()})
+    for place, one in enumerate(answers):
+        if one.diagnostic == "corruption":
+            (drawn,) = one.figures
+            shown = dataclasses.replace(drawn, panels=(*drawn.panels, sheet()))
+            answers[place] = dataclasses.replace(one, figures=(shown,))
     left_out = [{"diagnostic": "attention", "reason": f"{names[1]}: has no self-attention"}]
     jobs = [{**job, "not_applicable": left_out * (job["model"]["label"] == names[1])} for job in samples.jobs(models)]
-    return tables, jobs, [*samples.figures(models), *drawn]
+    return answers, jobs

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from visionscope.core.figure import Figure
 from visionscope.core.table import to_table
-from visionscope.diagnostics.fourier import Fourier
-from visionscope.diagnostics.similarity import BetweenRow, Similarity
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.similarity.question import BetweenRow, Similarity
+from visionscope.diagnostics.variance.question import Variance
 
 LEADING = ("model", "data", "weights", "precision", "job")
 

@@ -1,16 +1,37 @@
 """Sentences on invented tables, and the rows behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from report import samples
-from visionscope.report.summary import Finding, findings
+from visionscope.core.diagnostic import Answer
+from visionscope.core.failures import Failures
+from visionscope.core.finding import Finding
+from visionscope.core.registry import diagnostic_class
+from visionscope.running.reduce import answer_from
+
+
+def answer_of(asked: Any, rows: pa.Table, between: pa.Table | None = None, failures: Failures | None = None) -> Answer:
+    """What a diagnostic makes of its rows; without `failures`, whatever fails is an error."""
+    taken = Failures() if failures is None else failures
+    answer = answer_from(rows, [(asked, rows)], taken, between)
+    if failures is None:
+        assert not taken.all, [failure.text for failure in taken.all]
+    return answer
+
+
+def answers_of(tables: Mapping[str, pa.Table], failures: Failures | None = None) -> list[Answer]:
+    """What each diagnostic makes of its rows, with its default fields; NAME_between goes with NAME."""
+    names = [name for name in tables if not name.endswith("_between")]
+    return [
+        answer_of(diagnostic_class(name)(), tables[name], tables.get(f"{name}_between"), failures) for name in names
+    ]
 
 
 def found_for(*models: samples.Invented) -> list[Finding]:
-    return findings(samples.tables(models), samples.jobs(models))
+    return [one for answer in answers_of(samples.tables(models)) for one in answer.findings]
 
 
 def sentence(found: list[Finding], diagnostic: str) -> Finding:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 from report import samples
 from visionscope.core.figure import Figure, Heat, Line, Panel
 from visionscope.core.finding import number
-from visionscope.diagnostics.similarity import between_figure
+from visionscope.diagnostics.similarity.question import Similarity
 from visionscope.report.arrange import (
     apart,
     groups,
@@ -223,7 +223,7 @@ def test_curves_of_variance_break_where_the_grid_changes() -> None:
 def test_maps_between_models_name_stages_on_both_axes() -> None:
     first, second = samples.vit(blocks=2), samples.resnet()
     table = samples.between_table(first, second)
-    figure = between_figure(table)
+    figure = Similarity().between_figure(table)
     heat = figure.panels[0].heat
     assert heat is not None
     across, up = stage_ticks(heat)
@@ -231,7 +231,7 @@ def test_maps_between_models_name_stages_on_both_axes() -> None:
     assert [label for _, label in up] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4"]
     assert "jackknife" in figure.caption
     none = table.set_column(table.column_names.index("standard_error"), "standard_error", pa.nulls(table.num_rows))
-    assert "jackknife" not in between_figure(none).caption
+    assert "jackknife" not in Similarity().between_figure(none).caption
 
 
 def test_labels_of_narrow_stages_are_turned() -> None:

@@ -7,7 +7,9 @@ from PIL import Image
 
 from report import outcomes
 from report.outcomes import Damaged
+from report.telling import answer_of
 from visionscope.core.figure import Figure, Line, Panel, Picture
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.report.arrange import apart, groups, is_overlay, limits, set_apart, together
 from visionscope.report.lines import MOST_WHISKERS, is_scatter, series_of
 from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
@@ -148,7 +150,7 @@ def _axes(drawing: object) -> list[object]:
 def test_figures_of_damage_draw_both_ways(count: int) -> None:
     models = [Damaged(label=f"net_{index}", losses={0.1: 1.0, 0.5: 0.25, 0.9: 20.0}) for index in range(count)]
     tables = outcomes.noise(models)
-    figure = outcomes.figure(outcomes.FrequencyNoise(), tables)
+    figure = outcomes.figure(FrequencyNoise(), tables)
     assert len(to_plotly(figure).data) >= 2 * count
     drawing = to_matplotlib(figure)
     width, height = drawing.get_size_inches()
@@ -160,7 +162,7 @@ def test_figures_of_damage_draw_both_ways(count: int) -> None:
 
 def test_tables_show_shares_in_percent_conventions_once_and_chance_in_grey() -> None:
     models = [Damaged(label="net", losses={0.1: 0.25, 0.9: 20.0})]
-    shown = shown_table("frequency_noise", outcomes.noise(models))
+    shown = shown_table(answer_of(FrequencyNoise(), outcomes.noise(models)["frequency_noise"]).tables)
     assert shown is not None
     headers = [header for header, *_ in shown.columns]
     assert headers[0] == "frequency (pi rad/pixel)"
@@ -174,8 +176,7 @@ def test_tables_show_shares_in_percent_conventions_once_and_chance_in_grey() -> 
 
 def test_pictures_and_lists_per_image_are_not_shown_in_tables() -> None:
     models = [Damaged(label="net")]
-    tables = outcomes.calibrations(models, confidence=[0.9], scaled=[0.8])
-    raw = {"calibration_summary": tables["calibration"]}
-    shown = shown_table("calibration", raw)
+    rows = outcomes.calibrations(models, confidence=[0.9], scaled=[0.8])["calibration"]
+    shown = shown_table({"rows": rows, "summary": rows})
     assert shown is not None
     assert not {"confidence (%)", "right", "label", "cross entropy"} & {header for header, *_ in shown.columns}

@@ -9,12 +9,13 @@ import pyarrow.parquet
 import pytest
 
 from report import samples
+from report.telling import answers_of
 from visionscope.errors import StoreError
 from visionscope.report.page import build_report
 
 
 def build(run: Path, models: list[samples.Invented], **extra: object) -> str:
-    path = build_report(run, samples.tables(models), samples.jobs(models, **extra), samples.figures(models))
+    path = build_report(run, answers_of(samples.tables(models)), samples.jobs(models, **extra))
     assert path == run / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -125,10 +126,11 @@ def test_missing_diagnostics_and_no_values(tmp_path: Path) -> None:
     table = samples.tables([model])["variance"]
     nothing = {"variance": None, "standard_error": None, "change": None, "change_error": None, "note": "one position"}
     empty = pa.Table.from_pylist([{**row, **nothing} for row in table.to_pylist()], table.schema)
-    page = build_report(tmp_path, {"variance": empty}, samples.jobs([model]), []).read_text(encoding="utf-8")
+    page = build_report(tmp_path, answers_of({"variance": empty}), samples.jobs([model])).read_text(encoding="utf-8")
     assert "variance: 3 points have no number (one position)." in visible(page)
-    assert page_data(page)["panels"] == []
-    bare = build_report(tmp_path / "bare", {}, [], []).read_text(encoding="utf-8")
+    (panel,) = page_data(page)["panels"]
+    assert [trace["x"] for trace in panel["data"]] == [[]]
+    bare = build_report(tmp_path / "bare", [], []).read_text(encoding="utf-8")
     assert "no finished job" in visible(bare)
 
 
@@ -148,7 +150,7 @@ def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
     for job in jobs:
         if job["model"]["label"] == "vit_nano":
             job["data"]["input"] = {"size": [160, 192]}
-    text = visible(build_report(tmp_path, {}, jobs, []).read_text(encoding="utf-8"))
+    text = visible(build_report(tmp_path, [], jobs).read_text(encoding="utf-8"))
     assert (
         "160 × 192 fp32 vit_nano fourier, variance, similarity embedded:test 256 0 224 × 224 fp32 resnet_nano" in text
     )
@@ -157,19 +159,20 @@ def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("only_page")
 def test_between_models_gets_its_figure(tmp_path: Path) -> None:
     models = [samples.vit(blocks=1), samples.resnet()]
-    tables = {"similarity_between": samples.between_table(*models)}
-    page = build_report(tmp_path, tables, samples.jobs(models), []).read_text(encoding="utf-8")
-    (panel,) = page_data(page)["panels"]
+    similarity = samples.tables(models)["similarity"]
+    tables = {"similarity": similarity, "similarity_between": samples.between_table(*models)}
+    page = build_report(tmp_path, answers_of(tables), samples.jobs(models)).read_text(encoding="utf-8")
+    *_, panel = page_data(page)["panels"]
     assert len(panel["data"][0]["z"]) == 17
-    assert 'data-models="0 1"' in page
+    assert page.count('data-models="0 1"') == 1
+    assert 'id="figure-similarity_between"' in page
 
 
 @pytest.mark.usefixtures("only_page")
 def test_two_hundred_points(tmp_path: Path) -> None:
     model = samples.vit(blocks=100)
     tables = {name: table for name, table in samples.tables([model]).items() if name != "fourier"}
-    figures = [figure for figure in samples.figures([model]) if figure.name != "fourier"]
-    page = build_report(tmp_path, tables, samples.jobs([model]), figures)
+    page = build_report(tmp_path, answers_of(tables), samples.jobs([model]))
     assert len(page_data(page.read_text())["rows"]["rows-similarity-1"]["rows"]) == 201 * 200 // 2
     assert page.stat().st_size < 10_000_000
 
@@ -177,7 +180,7 @@ def test_two_hundred_points(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(StoreError, match=r"the report can't write .*run/environment.json: "):
-        build_report(tmp_path / "run", {}, [], [])
+        build_report(tmp_path / "run", [], [])
 
 
 def test_a_failing_writer_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

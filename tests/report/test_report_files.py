@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-from report import samples
+from report import outcomes, samples
+from report.telling import answers_of
 from visionscope.core.failures import Failures
-from visionscope.report.files import write_figures
+from visionscope.report.files import write_figures, write_tables
 
 KINDS = ("no UTF-8", "other settings", "a pipe", "a folder")
 DATES = ("yesterday", "", "-1e9")
@@ -78,7 +81,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 
 def _drawn(folder: Path) -> dict[str, bytes]:
     failures = Failures()
-    write_figures(folder, samples.figures([samples.vit(blocks=2)])[:1], failures)
+    write_figures(folder, answers_of(samples.tables([samples.vit(blocks=2)]))[:1], failures)
     assert failures.all == []
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -88,6 +91,25 @@ def test_a_users_settings_change_no_figure(tmp_path: Path) -> None:
     with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "savefig.pad_inches": 3, "lines.marker": "x"}):
         assert _drawn(tmp_path / "second") == first
     assert first
+
+
+def test_every_cell_of_every_table_holds_one_value(tmp_path: Path) -> None:
+    nets = [outcomes.Damaged(label="net"), outcomes.Damaged(label="other", clean=60.0)]
+    made = {
+        **outcomes.calibrations(nets, confidence=[0.9, 0.8], scaled=[0.8, 0.7]),
+        **outcomes.fits(nets, nll=(1.0, 1.5)),
+        **outcomes.conflicts(nets, shape=[150, 60], texture=[50, 140]),
+    }
+    failures = Failures()
+    write_tables(tmp_path, answers_of(made), failures, csv_outcomes=True)
+    assert failures.all == []
+    names = {path.stem for path in tmp_path.glob("*.parquet")}
+    assert names == {f"{name}{kind}" for name in made for kind in ("", "_summary", "_comparisons", "_outcomes")}
+    assert names == {path.stem for path in tmp_path.glob("*.csv")}
+    for name in names:
+        table = pyarrow.parquet.read_table(tmp_path / f"{name}.parquet")
+        assert not any(pa.types.is_nested(field.type) for field in table.schema)
+        assert max(map(len, (tmp_path / f"{name}.csv").read_text().replace("\n", ",").split(","))) < 100
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -139,7 +139,7 @@ def test_the_notebooks_figure_can_be_turned_and_turned_back() -> None:
 
 
 def test_every_colour_of_curvature_has_a_value_in_both_themes() -> None:
-    for figure in curvature.figures(curvature.tables(curvature.vit_and_resnet(), points=5)):
+    for figure in curvature.figures(curvature.vit_and_resnet()):
         for one, common in zip(figure.panels, axes_of(figure.panels), strict=True):
             for turned in (False, True):
                 spec = panel_spec(one, ["vit_nano", "resnet_nano"], common, turned=turned)
@@ -216,8 +216,7 @@ def test_parts_of_a_model_keep_its_axes_and_few_are_named() -> None:
 
 
 def test_curvatures_paper_figures_keep_everything_on_the_paper() -> None:
-    models = curvature.vit_and_resnet()
-    for figure in curvature.figures(curvature.tables(models, points=5)):
+    for figure in curvature.figures(curvature.vit_and_resnet()):
         drawing = to_matplotlib(figure)
         width, up = drawing.get_size_inches()
         left, bottom, right, top = drawing.get_tightbbox().extents

@@ -14,12 +14,16 @@ import pytest
 from running.conftest import NETWORKS, run, study_of
 from visionscope.cli import main
 from visionscope.core.failures import Failures
-from visionscope.diagnostics.fourier import Fourier, FourierObserver
-from visionscope.diagnostics.similarity import Similarity, SimilarityObserver
-from visionscope.diagnostics.variance import Variance, VarianceObserver
+from visionscope.diagnostics.fourier.measure import FourierObserver
+from visionscope.diagnostics.fourier.question import Fourier
+from visionscope.diagnostics.similarity.measure import SimilarityObserver
+from visionscope.diagnostics.similarity.question import Similarity
+from visionscope.diagnostics.variance.measure import VarianceObserver
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import StoreError
 from visionscope.pages import write_report
 from visionscope.running.plan import plan
+from visionscope.running.reduce import reduce
 from visionscope.running.store import Store
 
 NAMES = ("fourier", "variance", "similarity")
@@ -246,21 +250,22 @@ def test_a_run_with_nothing_that_can_be_read_is_refused(folder):
         write_report(folder)
 
 
+SIMILARITY = "visionscope.diagnostics.similarity"
+
+
 @pytest.mark.parametrize(
     ("step", "where", "told"),
     [
         ("visionscope.report.page.section", "variance", "figure of variance: KeyError"),
         ("visionscope.report.page.shown_table", "variance", "table of variance: KeyError"),
-        ("visionscope.report.page.caveats", "", "limits: KeyError"),
+        ("visionscope.report.page.limits_of", "", "limits: KeyError"),
         ("visionscope.report.page.main_findings", "", "main findings: KeyError"),
-        ("visionscope.pages.between", "similarity_between", "table of similarity_between of cnn and vit: KeyError"),
-        (
-            "visionscope.diagnostics.similarity.between_figure",
-            NAMES[2] + "_between",
-            "figure of similarity_between: Key",
-        ),
-        ("visionscope.report.changes.interval", "fourier", "sentences of fourier of cnn: KeyError"),
-        ("visionscope.report.likeness._plain", "similarity", "sentences of similarity of cnn: KeyError"),
+        (f"{SIMILARITY}.measure.between", "similarity", "table of similarity of cnn and vit: KeyError"),
+        (f"{SIMILARITY}.figure.between_figure", "similarity", "figure of similarity: Key"),
+        (f"{SIMILARITY}.results.comparisons", "similarity", "comparisons of similarity of cnn: KeyError"),
+        (f"{SIMILARITY}.findings.limits", "similarity", "limits of similarity: KeyError"),
+        (f"{SIMILARITY}.findings._plain", "similarity", "sentences of similarity of cnn: KeyError"),
+        ("visionscope.diagnostics.changes.findings.headline", "fourier", "sentences of fourier of cnn: KeyError"),
     ],
 )
 def test_every_step_of_the_page_fails_alone(folder, capsys, monkeypatch, step, where, told):
@@ -284,10 +289,9 @@ def test_figures_for_papers_fail_alone(two_models, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "visionscope.report.files.to_matplotlib", failing(to_matplotlib, lambda figure: figure.name == "fourier")
     )
-    table = Store(two_models).table("variance")
-    figures = [Fourier().figure(Store(two_models).table("fourier")), Variance().figure(table)]
+    answers = reduce(Store(two_models)).answers
     failures = Failures()
-    write_figures(tmp_path, figures, failures)
+    write_figures(tmp_path, [one for one in answers if one.diagnostic in ("fourier", "variance")], failures)
     assert [failure.text for failure in failures.all] == ["figure's files of fourier: KeyError: 'made to fail'"]
     assert (tmp_path / "variance.png").exists()
 

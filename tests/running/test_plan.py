@@ -11,7 +11,7 @@ from running.conftest import NETWORKS, study_of
 from running.losses import Losses
 from visionscope.core.spans import span_of, spans_of
 from visionscope.data.sources import open_source
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.running.devices import device_of
 from visionscope.running.plan import job_digest, plan

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visionscope.running.records import Damage
 
 _PUBLISHED = Value(tuple[str, ...], Rule(choices=LANDSCAPES, count=(0, len(LANDSCAPES)), distinct=True))
+_OUTCOMES = Value(str, Rule(choices=("parquet", "csv")), default="parquet")
 ASK_SECONDS = 600.0
 
 
@@ -291,6 +292,7 @@ def report_flags(parser: Parser) -> None:
     """Adds the flags of report."""
     run_folder_flags(parser)
     parser.add_value("--published", _PUBLISHED, "the authors' landscapes beside the run's")
+    parser.add_value("--outcomes", _OUTCOMES, "tables of a row per image: parquet alone, or csv as well")
 
 
 def report(parsed: Namespace) -> int:
@@ -300,6 +302,6 @@ def report(parsed: Namespace) -> int:
 
     from visionscope.pages import write_report
 
-    written = write_report(folder, parsed.published or ())
+    written = write_report(folder, parsed.published or (), csv_outcomes=parsed.outcomes == "csv")
     say(f"{written.path}")
     return tell_failures(written.failures)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import enum
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -11,7 +12,45 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from visionscope.core.figure import Figure
+    from visionscope.core.finding import Finding
     from visionscope.core.subject import Point, Subject
+
+
+class Theme(enum.StrEnum):
+    """What diagnostics are about, in the order and the words of the page; another text is a theme of its own."""
+
+    FEATURE_MAPS = "what each block does to the feature maps"
+    CURVATURE = "how the loss curves"
+    ROBUSTNESS = "what breaks it"
+    TRUST = "how far to trust it"
+
+
+Tables = Mapping[str, "pa.Table"]
+"""What one diagnostic found of all models of a run: `rows`, and where it says so `summary`, `comparisons`, `outcomes`
+and `between`, all with the leading columns."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one diagnostic found of all models of a run, and what it says of that.
+
+    Attributes:
+        diagnostic: its name.
+        theme: what it is about.
+        place: where it stands among those of its theme.
+        tables: its tables.
+        figures: one for each set of its fields, and the one between models.
+        findings: its sentences.
+        limits: what its numbers can't tell.
+    """
+
+    diagnostic: str
+    theme: str
+    place: int
+    tables: Tables
+    figures: tuple[Figure, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,9 +84,44 @@ class Observer(Protocol):
         """The result: rows of the diagnostic's `row`."""
 
 
+class Saying(Protocol):
+    """What a diagnostic may say of its answers; each of these is looked for, and may be missing.
+
+    Attributes:
+        theme: what it is about; without one it stands at the end of the page.
+        place: where it stands among those of its theme; 100 by default.
+    """
+
+    theme: ClassVar[str]
+    place: ClassVar[int]
+
+    def summary(self, table: pa.Table) -> pa.Table:
+        """What the rows come to, per model (leading columns kept): shown and stored beside the table."""
+
+    def comparisons(self, table: pa.Table) -> pa.Table:
+        """Differences between models, or between conditions of one, with intervals and p, raised by Holm's rule.
+
+        Leading columns are those of the model that a difference is counted from.
+        """
+
+    def outcomes(self, table: pa.Table) -> pa.Table:
+        """A row per image of what the rows pack into one cell."""
+
+    def findings(self, tables: Tables) -> Sequence[Finding]:
+        """Sentences, each with the rows of the tables that it was computed from."""
+
+    def limits(self, tables: Tables) -> Sequence[str]:
+        """What these very numbers can't tell, in whole sentences."""
+
+
 @runtime_checkable
 class ObservingDiagnostic(Protocol):
-    """A diagnostic fed from the forward pass that it shares with the others; may have `is_whole`, as below."""
+    """A diagnostic fed from the forward pass that it shares with the others.
+
+    It may have `is_whole`, as below, and what `Saying` lists. What parts store may be compared between two models of
+    equal sample and fields: by `between(states_x, states_y, points_x, points_y, model_x, model_y)`, which gives rows of
+    `between_row`, drawn by `between_figure(table)`.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -65,7 +139,8 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
-    More are looked for, and may be missing: `is_whole(part, rows, points)`, whether rows are all of a part's;
+    It may have what `Saying` lists. More are looked for, and may be missing:
+    `is_whole(part, rows, points)`, whether rows are all of a part's;
     `identity()`, what of its fields a job's digest depends on, `identity_in(subject)`, what of the model beside its
     weights; `needs_logits`, false where no predictions are asked; `beside`, further samples (`calibration`: images that
     `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
@@ -100,6 +175,3 @@ class MeasuringDiagnostic(Protocol):
 
     def figure(self, table: pa.Table) -> Figure:
         """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
-
-    def summary(self, table: pa.Table) -> pa.Table:
-        """What the rows come to, per model (leading columns kept): shown and stored beside the table."""

@@ -1,11 +1,12 @@
 """What could not be computed or shown, kept apart so that one failure costs its own section alone."""
 
 import dataclasses
+import itertools
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from visionscope.core.printable import message_of, printable
 from visionscope.errors import VisionscopeError
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,27 +95,27 @@ class Failures:
         except Exception as error:
             self.add(step, diagnostic, label, error)
 
-    def spared(self, step: str, diagnostic: str, ask: Callable[..., T], tables: Sequence[pa.Table]) -> T | None:
+    def spared(self, step: str, diagnostic: str, ask: Callable[[Given], T], given: Given) -> T | None:
         """What a step makes of tables; where it fails, of the models for which it doesn't.
 
         Args:
             step: `figure`, `sentences`, ...
             diagnostic: whose.
-            ask: takes the tables.
-            tables: with the column `model`; without it there is nothing to spare.
+            ask: takes what is given.
+            given: a table with the column `model`, or several by name; without it there is nothing to spare.
 
         Returns:
             What `ask` returned, or None where it failed for every model.
         """
         try:
-            return ask(*tables)
+            return ask(given)
         except Exception as error:
             whole = error
-        labels = dict.fromkeys(label for table in tables for label in _labels(table))
+        labels = dict.fromkeys(itertools.chain.from_iterable(map(_labels, _tables(given))))
         failing = {}
         for label in labels:
             try:
-                ask(*_of(tables, [label]))
+                ask(_of(given, [label]))
             except Exception as error:
                 failing[label] = error
         for label, reason in failing.items():
@@ -124,7 +126,7 @@ class Failures:
         left = [label for label in labels if label not in failing]
         if left:
             with self.caught(step, diagnostic):
-                return ask(*_of(tables, left))
+                return ask(_of(given, left))
         return None
 
 
@@ -149,6 +151,16 @@ def _labels(table: pa.Table) -> list[str]:
     return [str(name) for name in table.column("model").unique().to_pylist()] if "model" in table.column_names else []
 
 
-def _of(tables: Sequence[pa.Table], labels: Sequence[str]) -> list[pa.Table]:
-    chosen = pa.array(labels, pa.string())
-    return [table.filter(pc.is_in(table["model"], chosen)) for table in tables]
+def _tables(given: Any) -> Sequence[pa.Table]:
+    return list(given.values()) if isinstance(given, Mapping) else [given]
+
+
+def _of(given: Any, labels: Sequence[str]) -> Any:
+    """What tables tell of some models; of what compares two, what compares two of them."""
+    if isinstance(given, Mapping):
+        return {name: _of(table, labels) for name, table in given.items()}
+    for column in ("model", "other", "model_x", "model_y"):
+        if column in given.column_names:
+            chosen = pa.array([*labels, *([""] if column == "other" else [])], pa.string())
+            given = given.filter(pc.is_in(given[column], chosen))
+    return given

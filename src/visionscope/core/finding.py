@@ -5,8 +5,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
 UNKNOWN = "can't be said"
@@ -19,32 +17,34 @@ class Finding:
     """A sentence computed from rows of a table.
 
     Attributes:
-        anchor: the HTML id under which the page lists the rows.
-        diagnostic: the table's name.
-        model: the label of the model; "" for a sentence about two models.
-        kind: the kinds of the points that it speaks of, joined by `/`, or "".
-        verdict: `lowers`, `raises` (each also `slightly`), `mixed` (some do otherwise than others), `no clear change`
-            or `unchanged`; for similarities `stages differ`, `stages don't differ`, `can't be said` or `described`;
-            between models also `models differ`.
+        model: the label of the model; "" for a sentence about several.
         headline: the sentence.
-        brief: the same where the model has just been named.
+        brief: the same where the model has just been named; the headline by default.
         detail: sizes, intervals and places, in further sentences.
         columns: the names of the columns of `rows`.
         rows: exactly the rows counted.
         strength: from 0; the more points agree on a direction, the larger.
+        verdict: `lowers`, `raises` (each also `slightly`), `mixed` (some do otherwise than others), `no clear change`
+            or `unchanged`; for similarities `stages differ`, `stages don't differ`, `can't be said` or `described`;
+            between models also `models differ`.
+        kind: the kinds of the points that it speaks of, joined by `/`, or "".
+        question: what it answers, where several diagnostics ask the same; by default its diagnostic.
+        diagnostic: whose it is; filled in where the findings of all are put together.
+        anchor: the HTML id under which the page lists the rows; filled in there, too.
     """
 
-    anchor: str
-    diagnostic: str
     model: str
-    kind: str
-    verdict: str
     headline: str
-    brief: str
-    detail: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
-    strength: float
+    brief: str = ""
+    detail: str = ""
+    strength: float = 0.0
+    verdict: str = "described"
+    kind: str = ""
+    question: str = ""
+    diagnostic: str = ""
+    anchor: str = ""
 
     @property
     def text(self) -> str:
@@ -52,41 +52,37 @@ class Finding:
         return f"{self.headline} {self.detail}".strip()
 
 
-def across_models(
-    anchor: str,
-    diagnostic: str,
-    headline: str,
+def about(
+    rows: Sequence[Mapping[str, Any]],
+    statement: str,
     *,
-    verdict: str,
-    detail: str,
     columns: Sequence[str],
-    rows: Iterable[tuple[Any, ...]],
-    strength: float,
+    detail: Sequence[str] = (),
+    lead: str = "In",
+    shown: Sequence[Mapping[str, Any]] | None = None,
+    **more: Any,
 ) -> Finding:
-    """A sentence on several models, which is the same in full and in brief.
+    """A sentence on one model.
 
     Args:
-        anchor: see `Finding`, as for the others.
-        diagnostic: the table's name.
-        headline: the sentence.
-        verdict: see `Finding`.
+        rows: the rows counted, of one model, with the leading columns.
+        statement: without a full stop, and without the model's name.
+        columns: of the rows, those that are shown; what a table lacks is left out.
         detail: further sentences.
-        columns: the names of the columns of `rows`.
-        rows: those counted.
-        strength: see `Finding`.
+        lead: the word before the model's name.
+        shown: the rows to show, where they are not those counted.
+        **more: further attributes of the `Finding`.
     """
+    listed = rows if shown is None else shown
+    own = tuple(key for key in columns if key in listed[0])
     return Finding(
-        anchor=anchor,
-        diagnostic=diagnostic,
-        model="",
-        kind="",
-        verdict=verdict,
-        headline=headline,
-        brief=headline,
-        detail=detail,
-        columns=tuple(columns),
-        rows=tuple(rows),
-        strength=strength,
+        model=str(rows[0]["model"]),
+        headline=f"{lead} {label_of(rows)}, {statement}.",
+        brief=f"{capital(statement)}.",
+        detail=" ".join(text for text in detail if text),
+        columns=own,
+        rows=tuple(tuple(row[key] for key in own) for row in listed),
+        **more,
     )
 
 
@@ -125,36 +121,24 @@ def verdict_of(ends: tuple[float, float] | None) -> str:
     return NO_CLEAR_CHANGE
 
 
-def grouped(table: pa.Table, columns: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each model of each job, in table order, under a name that tells them apart.
+def label_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A model's label, with '(random weights)' behind it where nobody trained it: no sentence travels without that.
 
     Args:
-        table: result rows with the columns `model`, `data` and `job`.
-        columns: which columns are needed besides.
-
-    Returns:
-        By name: the model's label, followed by data and job only where one label has several jobs in the table.
+        rows: rows of one model, with the leading columns.
     """
-    leading = ("model", "data", "weights", "job")
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in table.select([*leading, *(name for name in columns if name not in leading)]).to_pylist():
-        rows.setdefault((row["model"], row["data"], row["job"]), []).append(row)
-    named = {}
-    for (model, data, job), members in rows.items():
-        twins = [key for key in rows if key[0] == model]
-        same_data = [key for key in twins if key[1] == data]
-        name = model if len(twins) == 1 else f"{model} on {data}" if len(same_data) == 1 else f"{model} ({job})"
-        named[name] = members
-    return named
+    random = any(str(row["weights"]).startswith("random") for row in rows)
+    return f"{rows[0]['model']}{' (random weights)' if random else ''}"
 
 
-def weights_remark(rows: Sequence[Mapping[str, Any]]) -> str:
-    """' (random weights)' behind the name of a model that nobody trained, so that no sentence travels without it.
+def capital(text: str, names: Sequence[str] = ()) -> str:
+    """With a capital in front, unless it begins with the name of a model.
 
     Args:
-        rows: rows of one model.
+        text: a sentence.
+        names: the labels of models that it speaks of.
     """
-    return " (random weights)" if any(str(row["weights"]).startswith("random") for row in rows) else ""
+    return text if text.startswith(tuple(names)) else text[:1].upper() + text[1:]
 
 
 def region_names(rows: Iterable[Mapping[str, Any]]) -> bool:

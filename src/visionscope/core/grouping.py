@@ -1,6 +1,7 @@
 """Result tables split by model, as figures draw them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,25 +15,16 @@ Row = dict[str, Any]
 def rows_by_model(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
     """The rows of each model, in the table's order, as dictionaries by column name.
 
-    A model that was looked at more than once, with other data or in another precision, becomes several, told apart in
-    the name: `resnet50, embedded, bf16`.
-
     Args:
-        table: result rows with the column `model` and, where they come from a run folder, `data`, `precision`, `job`.
+        table: result rows with the column `model` and, where they come from a run folder, `job`: of a model that two
+            jobs looked at, each job becomes one, `resnet50 (1f0c...)`. Where tables are put together for a page, such
+            twins have other labels already.
     """
-    jobs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    jobs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        key = tuple(str(row.get(name) or "") for name in ("model", "data", "precision", "job"))
-        jobs.setdefault(key, []).append(row)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for key, rows in jobs.items():
-        twins = [other for other in jobs if other[0] == key[0]]
-        parts = [key[0]]
-        for place in range(1, len(key)):
-            if len({", ".join(twin[:place]) for twin in twins}) < len(twins) and len({t[place] for t in twins}) > 1:
-                parts.append(key[place])
-        groups[", ".join(parts)] = rows
-    return groups
+        jobs.setdefault((row["model"], row.get("job") or ""), []).append(row)
+    counts = Counter(model for model, _ in jobs)
+    return {model if counts[model] == 1 else f"{model} ({job})": rows for (model, job), rows in jobs.items()}
 
 
 def stage_starts(stages: list[int]) -> list[int]:

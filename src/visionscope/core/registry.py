@@ -1,4 +1,8 @@
-"""Diagnostics, found by file name in visionscope.diagnostics or by the entry-point group of that name."""
+"""Diagnostics, found in visionscope.diagnostics or by the entry-point group of that name.
+
+One is a file, or a package with a module `question`; packages without one are shared by several, as are files whose
+name begins with an underscore.
+"""
 
 import dataclasses
 import importlib
@@ -16,7 +20,11 @@ ENTRY_POINTS = "visionscope.diagnostics"
 def diagnostic_names() -> tuple[str, ...]:
     """The names of all diagnostics, sorted; imports none of them."""
     folder = Path(__file__).parent.parent / "diagnostics"
-    own = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")]
+    own = [
+        module.name
+        for module in pkgutil.iter_modules([str(folder)])
+        if ((folder / module.name / "question.py").is_file() if module.ispkg else not module.name.startswith("_"))
+    ]
     return tuple(sorted({*own, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
 
 
@@ -36,7 +44,8 @@ def diagnostic_class(name: str) -> Any:
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name == name:
             return _loaded(entry)
-    module = importlib.import_module(f"visionscope.diagnostics.{name}")
+    package = Path(__file__).parent.parent / "diagnostics" / name
+    module = importlib.import_module(f"visionscope.diagnostics.{name}{'.question' if package.is_dir() else ''}")
     for value in vars(module).values():
         if isinstance(value, type) and getattr(value, "name", None) == name:
             return value

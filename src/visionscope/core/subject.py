@@ -10,6 +10,7 @@ from importlib import import_module  # of what imports torch, which the command 
 from typing import TYPE_CHECKING, Any
 
 from visionscope.core.sample import InputConfig, SampleLike
+from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +31,20 @@ class Kind(enum.StrEnum):
     FOURIER = "fourier"
     TOKEN_MLP = "token_mlp"
     BLOCK = "block"
+
+
+KIND_WORDS: Mapping[Kind, str] = {
+    Kind.STEM: "stem",
+    Kind.DOWN: "downsampling",
+    Kind.MSA: "self-attention",
+    Kind.MLP: "MLP",
+    Kind.CONV: "convolution",
+    Kind.POOL: "pooling",
+    Kind.FOURIER: "Fourier mixing",
+    Kind.TOKEN_MLP: "token MLP",
+    Kind.BLOCK: "block",
+}
+"""How sentences and legends call them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,3 +128,18 @@ class Subject:
     hidden: str = ""
     fraction: float | None = None
     readout: Readout = dataclasses.field(default_factory=lambda: import_module("visionscope.core.logits").Readout())
+
+
+def objective_of(subject: Subject, diagnostic: str) -> Objective:
+    """The subject's objective.
+
+    Args:
+        subject: of a diagnostic that needs one.
+        diagnostic: its name, for the error.
+
+    Raises:
+        ConfigError: when the subject has none.
+    """
+    if subject.objective is None:
+        raise ConfigError(f"{diagnostic}: needs an objective; give the subject one")
+    return subject.objective

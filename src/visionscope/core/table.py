@@ -4,8 +4,9 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from visionscope.errors import StoreError
@@ -29,14 +30,60 @@ _ARROW: dict[Any, pa.DataType] = {
 }
 
 
-def column(meaning: str, unit: str = "") -> Any:
-    """A dataclass field that says what its column means and in which unit it is measured.
+def column(
+    meaning: str,
+    unit: str = "",
+    *,
+    title: str = "",
+    role: Literal["", "setting", "convention", "outcome", "chance", "count", "hidden"] = "",
+    percent: bool = False,
+    ends: tuple[str, str] | None = None,
+    ends_are: str = "95 % interval",
+    spread: str = "",
+    spread_is: str = "standard error",
+    usual: str = "",
+    packed: bool = False,
+) -> Any:
+    """A dataclass field that says what its column means, in which unit it is measured and how people read it.
 
     Args:
         meaning: one sentence for the table's schema and the docs.
         unit: in words, such as "pi rad/pixel"; empty for names and counts.
+        title: header of the column where it is shown; by default the column's name.
+        role: `setting`, told once for all rows, above the table; `convention`, told once where all rows share it;
+            `outcome`, which stands behind the conditions; `chance`, a p, from 0.05 on the row shows nothing but chance;
+            `count`, which stands last; `hidden`, shown nowhere.
+        percent: whether people read it as a percentage of 1.
+        ends: the columns of its interval's ends, which are shown beside it.
+        ends_are: what lies between them.
+        spread: the column of what is shown behind it as ±.
+        spread_is: what that is.
+        usual: a value that is not shown where all rows have it.
+        packed: whether a cell holds more than one value, such as an outcome per image; tables for people leave it out.
     """
-    return dataclasses.field(metadata={"meaning": meaning, "unit": unit})
+    shown = {"title": title, "role": role, "percent": percent, "ends": " ".join(ends or ()), "spread": spread}
+    shown |= {"ends_are": ends_are if ends else "", "spread_is": spread_is if spread else ""}
+    shown |= {"usual": usual, "packed": packed}
+    told = {key: value if isinstance(value, str) else "yes" for key, value in shown.items() if value}
+    return dataclasses.field(metadata={"meaning": meaning, "unit": unit, **told})
+
+
+def told_of(field: pa.Field) -> Mapping[str, str]:
+    """What a column's declaration says of it: `meaning`, `unit` and what `column` was given besides.
+
+    Args:
+        field: of a schema that `schema_of` made.
+    """
+    return {part.decode(): value.decode() for part, value in (field.metadata or {}).items()}
+
+
+def tidy(table: pa.Table) -> pa.Table:
+    """A table of one value per cell: without the columns that pack an outcome per image into one.
+
+    Args:
+        table: any.
+    """
+    return table.select([field.name for field in table.schema if not told_of(field).get("packed")])
 
 
 def schema_of(row_type: type) -> pa.Schema:
@@ -106,6 +153,29 @@ def with_leading_of(table: pa.Table, firsts: Iterable[Mapping[str, Any]]) -> pa.
         for name, meaning in LEADING.items()
     ]
     return pa.table([*columns, *table.columns], schema=pa.schema([*fields, *table.schema]))
+
+
+def long_table(columns: pa.Schema, pieces: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pa.Table:
+    """A table put together of whole columns, after the leading ones: for a row per image.
+
+    Args:
+        columns: those that follow the leading ones.
+        pieces: each a row with the leading columns, and its columns by name: arrays of one length, or a value that all
+            rows of the piece share.
+    """
+    schema = with_leading_of(columns.empty_table(), []).schema
+    tables = [schema.empty_table()]
+    for first, own in pieces:
+        length = next(len(values) for values in own.values() if isinstance(values, np.ndarray))
+        given = {**{name: first[name] for name in LEADING}, **own}
+        arrays = [
+            pa.array(values, field.type)
+            if isinstance(values, np.ndarray)
+            else pa.repeat(pa.scalar(values, field.type), length)
+            for field, values in ((field, given[field.name]) for field in schema)
+        ]
+        tables.append(pa.table(arrays, schema=schema))
+    return pa.concat_tables(tables)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

@@ -80,6 +80,7 @@ def trace_parts(products: Products, like: Tensor, seed: int, size: int) -> Trace
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([signs(like, generator) for _ in range(2 * size)])
+    # The matrix times random vectors leans towards its largest eigenvalues, which make most of the variance.
     basis = torch.linalg.qr(products(drawn[: min(size, like.numel())]).T).Q.T
     inside = (basis * products(basis)).double().sum()
     rest = drawn[size:]

@@ -82,6 +82,7 @@ class Krylov:
         before = image.norm()
         coefficients = basis @ image
         rest = torch.addmv(image, basis.T, coefficients, alpha=-1)
+        # Once leaves rounding errors along the basis that would grow from step to step; twice is enough (Parlett 1980).
         corrections = basis @ rest
         rest = torch.addmv(rest, basis.T, corrections, alpha=-1)
         alpha, beta, length = torch.stack([(coefficients + corrections)[-1], rest.norm(), before]).double().tolist()
@@ -90,6 +91,7 @@ class Krylov:
             raise VisionscopeError(f"a Hessian-vector product holds {count} non-finite values of {len(image)}")
         self.alphas.append(alpha)
         self.steps = steps
+        # Rounding alone is left: the basis holds all that the matrix makes of it.
         closed = beta <= 10 * torch.finfo(image.dtype).eps * max(length, *map(abs, self.alphas), *self.betas, 1e-30)
         self.betas.append(0.0 if closed else beta)
         if steps < len(self._basis):
@@ -153,6 +155,7 @@ def largest(
         krylov.grow(product(krylov.next))
         if krylov.steps >= k:
             found = _judge(krylov, k, tolerance, shift)
+    # Fewer products were allowed than values wanted: what there is.
     judged = found or _judge(krylov, min(k, krylov.steps), tolerance, shift)
     combined = None
     if vectors:
@@ -178,6 +181,7 @@ def _judge(krylov: Krylov, k: int, tolerance: float, shift: float) -> _Judged:
     bounds = np.array([_bound(values, residuals, place) for place in chosen])
     scale = np.maximum(np.abs(shifted[chosen]), _ZERO * np.abs(shifted).max())
     converged = bounds <= tolerance * scale
+    # A basis of the whole space hides nothing.
     if krylov.steps < krylov.basis.shape[1]:
         # What may still come out at either end shows as the outermost Ritz value that isn't among the chosen.
         ends = _outermost(shifted, others)
@@ -188,6 +192,7 @@ def _judge(krylov: Krylov, k: int, tolerance: float, shift: float) -> _Judged:
 
 def _bound(values: NDArray[np.float64], residuals: NDArray[np.float64], place: int) -> float:
     own = residuals[place]
+    # How near another eigenvalue can be: its Ritz value, less how far that can be off.
     away = np.delete(np.abs(values - values[place]) - residuals, place)
     gap = away.min() if len(away) else 0.0
     return float(min(own, own * own / gap) if gap > 0 else own)

@@ -184,6 +184,7 @@ def check_functions(model: nn.Module, images: Tensor) -> None:
 
 def _first_obstacle(model: nn.Module, images: Tensor) -> VisionscopeError | None:
     calls = module_calls(model, images[:_FEW].clone())
+    # The innermost first: what a module lacks, all around it lack as well. The network itself comes last.
     for call in sorted(calls, key=lambda call: -call.path.count(".") if call.path else 1):
         operation = _obstacle(call)
         if operation:

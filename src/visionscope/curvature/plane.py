@@ -79,6 +79,7 @@ class PlaneModel:
             here = origin
             for step, direction in steps:
                 if name in direction:
+                    # The sum grows in the parameter itself: the origin stays, and no further tensor is made.
                     here = torch.add(here, direction[name], alpha=step, out=parameter)
             if here is origin:
                 parameter.copy_(origin)
@@ -94,7 +95,7 @@ class PlaneModel:
         norms = batch_norms(self.network)
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None
+            norm.momentum = None  # torch's word for the plain mean over batches
             norm.train()
         try:
             for images in batches:

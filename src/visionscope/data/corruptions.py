@@ -24,28 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visionscope.core.sample import InputConfig
+from visionscope.data.corruption_types import TYPES
 from visionscope.errors import ConfigError, NotApplicableError
 
-TYPES = {
-    "gaussian_noise": "GaussianNoise",
-    "shot_noise": "ShotNoise",
-    "impulse_noise": "ImpulseNoise",
-    "defocus_blur": "DefocusBlur",
-    "glass_blur": "GlassBlur",
-    "motion_blur": "MotionBlur",
-    "zoom_blur": "ZoomBlur",
-    "snow": "Snow",
-    "frost": "Frost",
-    "fog": "Fog",
-    "brightness": "Brightness",
-    "contrast": "Contrast",
-    "elastic_transform": "Elastic",
-    "pixelate": "Pixelate",
-    "jpeg_compression": "JPEGCompression",
-}
-"""The types as the published sets name them, in their order, with their names in torch-uncertainty."""
-
-SEVERITIES = (1, 2, 3, 4, 5)
 LEAST_SIZE = 16  # pixels a side; motion blur mirrors 15 pixels at the edge
 
 _NEEDED = ("torch_uncertainty", "torch_uncertainty_assets", "lightning", "kornia", "cv2")

@@ -1,4 +1,4 @@
-"""The published corrupted images, CIFAR-10-C, CIFAR-100-C and ImageNet-C, and AlexNet's errors on the last."""
+"""The published corrupted images, CIFAR-10-C, CIFAR-100-C and ImageNet-C."""
 
 import hashlib
 import os
@@ -11,31 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionscope.core.files import open_regular, user_path
+from visionscope.data.corruption_types import SEVERITIES
 from visionscope.data.folder import FolderSource
 from visionscope.data.listing import child_folders
 from visionscope.data.sources import Source
 from visionscope.errors import DataError
 
-ALEXNET_ERRORS = {
-    "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
-    "shot_noise": (0.71224, 0.85108, 0.93574, 0.98182, 0.99146),
-    "impulse_noise": (0.78374, 0.89808, 0.9487, 0.9872, 0.99548),
-    "defocus_blur": (0.65624, 0.73202, 0.85036, 0.91364, 0.94714),
-    "glass_blur": (0.64308, 0.75054, 0.88806, 0.91622, 0.93344),
-    "motion_blur": (0.5843, 0.70048, 0.82108, 0.8975, 0.92638),
-    "zoom_blur": (0.70008, 0.76992, 0.80784, 0.84198, 0.87198),
-    "snow": (0.71726, 0.88392, 0.86468, 0.9187, 0.94952),
-    "frost": (0.6139, 0.79734, 0.8879, 0.89942, 0.9343),
-    "fog": (0.67474, 0.7605, 0.84378, 0.8726, 0.945),
-    "brightness": (0.4514, 0.48502, 0.54048, 0.62166, 0.7244),
-    "contrast": (0.64548, 0.7615, 0.88874, 0.9776, 0.9927),
-    "elastic_transform": (0.52596, 0.70116, 0.55686, 0.64076, 0.80554),
-    "pixelate": (0.52218, 0.5462, 0.73728, 0.87092, 0.91262),
-    "jpeg_compression": (0.51002, 0.54718, 0.57294, 0.65458, 0.74778),
-}
-"""Error of AlexNet on ImageNet-C per type and severity (hendrycks/robustness, issue 10)."""
-
-_SEVERITIES = 5
+_LEVELS = len(SEVERITIES)
 _GROUPS = ("", "blur", "digital", "noise", "weather")
 _AT_ONCE = 1000  # images that are hashed together
 
@@ -62,7 +44,7 @@ class ArraySet:
         shape = self._arrays[first].shape
         for kind in types:
             array = self._arrays[kind]
-            wrong = array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or len(array) % _SEVERITIES
+            wrong = array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or len(array) % _LEVELS
             if wrong or not array.size:
                 raise DataError(
                     f"corruption.folder: {root / kind}.npy must hold 8-bit images (5 n, height, width, 3), severity "
@@ -80,7 +62,7 @@ class ArraySet:
 
     def source(self, kind: str, severity: int) -> Source:
         """The images of one type and severity."""
-        count = len(self._labels) // _SEVERITIES
+        count = len(self._labels) // _LEVELS
         first = (severity - 1) * count
         array = self._arrays[kind][first : first + count]
         return ArraySource(f"{self._root / kind}.npy", str(severity), array, self._labels[:count])
@@ -101,7 +83,7 @@ class ArraySet:
                 f"corruption.folder: {place} must hold {images} whole numbers, a label for each image; "
                 f"it holds {labels.dtype} {labels.shape}"
             )
-        if not (labels.reshape(_SEVERITIES, -1) == labels[: images // _SEVERITIES]).all():
+        if not (labels.reshape(_LEVELS, -1) == labels[: images // _LEVELS]).all():
             raise DataError(f"corruption.folder: {place} must be five times the same labels, once for each severity")
         if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
             raise DataError(

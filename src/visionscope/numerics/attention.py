@@ -24,6 +24,7 @@ def mean_distance(probabilities: Tensor, lengths: Tensor, queries: Tensor, keys:
     given = shown.sum(-1)
     far = torch.einsum("bwnqk,wqk->bwnq", shown, lengths.to(shown))
     counted = (given > 0) & queries[None, :, None, :]
+    # Where a query gives nothing, 0 / 0 would spoil the sum although it is left out.
     ratio = torch.where(counted, far / given.where(counted, 1.0), 0.0)
     return ratio.sum((1, 3)) / counted.sum((1, 3))
 

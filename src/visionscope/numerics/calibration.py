@@ -314,6 +314,7 @@ def resampled(
     for done in range(0, _RESAMPLED, rows):
         count = min(rows, _RESAMPLED - done)
         picked = random.integers(0, images, (count, images))
+        # How often each image was drawn: then the sums of all drawn sets are one product of matrices.
         weights = np.stack([np.bincount(row, minlength=images) for row in picked])
         drawn.append(weights.astype(np.float64) @ columns / images)
     means = np.concatenate(drawn)

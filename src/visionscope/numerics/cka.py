@@ -140,6 +140,7 @@ def compare(grams: Iterable[tuple[Array, Array]]) -> Comparison:
 
 
 def _ratio(cross: Array, self_x: Array, self_y: Array) -> Array:
+    # A point that does not vary is not unlike all others: it has no similarity.
     scale_x = np.sqrt(np.where(self_x > 0, self_x, np.nan))
     scale_y = np.sqrt(np.where(self_y > 0, self_y, np.nan))
     ratio: Array = cross / scale_x[..., :, None] / scale_y[..., None, :]

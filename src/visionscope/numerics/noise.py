@@ -67,6 +67,7 @@ def unit_noise(kind: str, seed: int, positions: Sequence[int], shape: tuple[int,
     if kind == "gaussian":
         values = np.stack([np.random.Generator(bits).standard_normal(count, dtype=np.float32) for bits in drawn])
         return torch.from_numpy(values).reshape(-1, *shape)
+    # Little-endian, so that the bits come in one order on every machine.
     words = np.stack([bits.random_raw(-(-count // 64)) for bits in drawn]).astype("<u8")
     flags = np.unpackbits(words.view(np.uint8), axis=1, count=count)
     return torch.from_numpy(flags).to(torch.float32).mul_(2).sub_(1).reshape(-1, *shape)
@@ -126,27 +127,9 @@ def fourier_vector(size: tuple[int, int], frequency: tuple[int, int]) -> Tensor:
     return vector
 
 
-def canonical(size: tuple[int, int], frequency: tuple[int, int]) -> tuple[int, int]:
-    """Which of (i, j) and (-i, -j) names their common real vector: the first in the order of a centred map.
-
-    Frequencies count from -floor(n / 2); those that differ by n are one.
-
-    Args:
-        size: height and width in pixels.
-        frequency: periods per height and per width.
-    """
-    row, column = frequency
-    return min(_wrapped(size, (row, column)), _wrapped(size, (-row, -column)))
-
-
 def _generators(seed: int, positions: Sequence[int]) -> list[np.random.Philox]:
     """One per image, whose key is (seed, position): no two keys share a stream."""
     return [np.random.Philox(key=np.array([seed, position], dtype=np.uint64)) for position in positions]
-
-
-def _wrapped(size: tuple[int, int], frequency: tuple[int, int]) -> tuple[int, int]:
-    row, column = ((k + n // 2) % n - n // 2 for k, n in zip(frequency, size, strict=True))
-    return row, column
 
 
 def _below(length: int, edge: Fraction) -> Mask:

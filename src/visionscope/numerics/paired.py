@@ -1,6 +1,7 @@
 """Shares of images with their intervals, and differences of two shares over the same images."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -36,8 +37,9 @@ class Difference:
     p: float
 
 
+@functools.cache  # of one run's images there are few counts, and many conditions
 def wilson(right: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score (Wilson 1927).
+    """The 95 % interval of a share by Wilson's score (Wilson 1927), as scipy has it.
 
     `(p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n)` with z = 1.96: inside [0, 1], and of some width
     even where all images are right or none is.
@@ -51,16 +53,10 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     """
     if not 0 <= right <= images or images < 1:
         raise ConfigError(f"right: must be 0 to images = {images}, of at least 1 image; got {right}")
-    from scipy.stats import norm  # takes a second, which no measuring needs
+    from scipy.stats import binomtest  # takes a second, which no measuring needs
 
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    share, weight = right / images, z * z / images
-    middle = share + weight / 2
-    reach = z * math.sqrt(share * (1 - share) / images + weight / (4 * images))
-    # At the ends the two terms are equal; rounding must not leave a part of them.
-    low = 0.0 if right == 0 else (middle - reach) / (1 + weight)
-    high = 1.0 if right == images else (middle + reach) / (1 + weight)
-    return low, high
+    found = binomtest(right, images).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_shares(first: Flags, second: Flags) -> Difference:
@@ -139,6 +135,7 @@ def _exchanged(changes: Values, random: np.random.Generator) -> float:
     # Sums that are equal but for rounding count as such.
     least = abs(changes.sum()) - 1e-9 * np.abs(changes).sum()
     if count <= _ALL_FLIPS:
+        # The bits of each number are one choice of signs.
         flipped = np.arange(2**count)[:, None] >> np.arange(count) & 1
         return float((np.abs((1 - 2 * flipped) @ changes) >= least).mean())
     sizes, counts = np.unique(np.abs(changes), return_counts=True)
@@ -146,10 +143,12 @@ def _exchanged(changes: Values, random: np.random.Generator) -> float:
     for done in range(0, _RESAMPLED, rows):
         piece = min(rows, _RESAMPLED - done)
         if len(sizes) <= _FEW_VALUES:
+            # Of equal magnitudes no more matters than how many keep their sign.
             sums = (2.0 * random.binomial(counts, 0.5, (piece, len(sizes))) - counts) @ sizes
         else:
             sums = (1.0 - 2.0 * random.integers(0, 2, (piece, count), dtype=np.int8)) @ changes
         reached += int((np.abs(sums) >= least).sum())
+    # What was observed is one of the ways, too: no p is 0.
     p = (reached + 1) / (_RESAMPLED + 1)
     return p if reached else min(p, math.erfc(max(0.0, least) / math.sqrt(2 * float(changes @ changes))))
 

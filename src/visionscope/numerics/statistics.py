@@ -49,6 +49,7 @@ def mean_and_error(images: int, total: float, squares: float) -> tuple[float | N
     mean = float(total) / images
     if images == 1:
         return mean, None
+    # Of values that are all alike rounding can leave less than nothing.
     variance = max(0.0, float(squares) - float(total) * mean) / (images - 1)
     return mean, math.sqrt(variance / images)
 

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from visionscope.core import files
+from visionscope.core.diagnostic import Answer
 from visionscope.core.failures import Failures
 from visionscope.core.figure import Figure
 from visionscope.core.refusals import advice
+from visionscope.core.table import tidy
 from visionscope.core.versions import DRAWING, MEASURING, versions
 from visionscope.errors import StoreError
 from visionscope.report.arrange import set_apart
 from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.style import paper_style
-from visionscope.report.summary import diagnostic_of
 
 _PNG_DPI = 300
 
@@ -58,45 +58,53 @@ def environment(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_tables(folder: Path, tables: Mapping[str, pa.Table], failures: Failures) -> None:
-    """Writes each table as `NAME.csv` (lists joined by spaces) and `NAME.parquet`.
+def write_tables(folder: Path, answers: Sequence[Answer], failures: Failures, *, csv_outcomes: bool = False) -> None:
+    """Writes each table as `NAME.parquet` and `NAME.csv`, one value per cell; a row per image as Parquet alone.
 
     Args:
         folder: where to.
-        tables: result rows by diagnostic.
+        answers: what each diagnostic found.
         failures: takes the tables that no file can hold.
+        csv_outcomes: whether tables of a row per image are written as CSV, too; else one from before is removed, which
+            these numbers may have left behind.
 
     Raises:
         StoreError: when a file can't be written.
     """
-    for name, table in tables.items():
-        with failures.caught("table's files", name, but=StoreError):
-            parquet, text = io.BytesIO(), io.BytesIO()
-            pyarrow.parquet.write_table(table, parquet)
-            pyarrow.csv.write_csv(_flat(table), text)
-            write_whole(folder / f"{name}.parquet", parquet.getvalue())
-            write_whole(folder / f"{name}.csv", text.getvalue())
+    for answer in answers:
+        for kind, table in answer.tables.items():
+            name = answer.diagnostic if kind == "rows" else f"{answer.diagnostic}_{kind}"
+            with failures.caught("table's files", answer.diagnostic, but=StoreError):
+                parquet, text = io.BytesIO(), io.BytesIO()
+                pyarrow.parquet.write_table(tidy(table), parquet)
+                write_whole(folder / f"{name}.parquet", parquet.getvalue())
+                if kind == "outcomes" and not csv_outcomes:
+                    (folder / f"{name}.csv").unlink(missing_ok=True)
+                else:
+                    pyarrow.csv.write_csv(tidy(table), text)
+                    write_whole(folder / f"{name}.csv", text.getvalue())
 
 
-def write_figures(folder: Path, figures: Sequence[Figure], failures: Failures) -> None:
+def write_figures(folder: Path, answers: Sequence[Answer], failures: Failures) -> None:
     """Writes each figure as `NAME.pdf` and `NAME.png`; one with overlaid models also as `NAME_side_by_side`.
 
     Args:
         folder: where to.
-        figures: what the diagnostics drew.
+        answers: what each diagnostic drew.
         failures: takes the figures that can't be drawn.
 
     Raises:
         StoreError: when a file can't be written.
     """
-    for figure in figures:
-        with failures.caught("figure's files", diagnostic_of(figure.name), but=StoreError):
-            beside = set_apart(figure, only_crowded=False)
-            drawings = {figure.name: figure}
-            if beside != set_apart(figure, only_crowded=True):
-                drawings[f"{figure.name}_side_by_side"] = beside
-            for name, one in drawings.items():
-                _write_figure(folder, name, one)
+    for answer in answers:
+        for figure in answer.figures:
+            with failures.caught("figure's files", answer.diagnostic, but=StoreError):
+                beside = set_apart(figure, only_crowded=False)
+                drawings = {figure.name: figure}
+                if beside != set_apart(figure, only_crowded=True):
+                    drawings[f"{figure.name}_side_by_side"] = beside
+                for name, one in drawings.items():
+                    _write_figure(folder, name, one)
 
 
 def _write_figure(folder: Path, name: str, figure: Figure) -> None:
@@ -108,11 +116,3 @@ def _write_figure(folder: Path, name: str, figure: Figure) -> None:
         with paper_style():
             drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=undated)
         write_whole(folder / f"{name}.{kind}", buffer.getvalue())
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    for index, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            joined = [None if part is None else " ".join(map(str, part)) for part in table.column(index).to_pylist()]
-            table = table.set_column(index, field.name, pa.array(joined, pa.string()))
-    return table

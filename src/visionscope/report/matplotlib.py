@@ -275,7 +275,7 @@ def _surface_colours() -> LinearSegmentedColormap:
 
 def _heat_colours() -> LinearSegmentedColormap:
     colours = [(position, to_rgb(colour)) for position, colour in palette("light")["heat"]]
-    return LinearSegmentedColormap.from_list("similarity", colours)
+    return LinearSegmentedColormap.from_list("heat", colours)
 
 
 def _legend(row: list[Panel], models: list[str]) -> list[Any]:

@@ -1,7 +1,9 @@
 """The page: one self-contained HTML file with the summary, the figures and the rows behind every sentence."""
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,17 @@ import pyarrow as pa
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from visionscope.core.diagnostic import Answer, Theme
 from visionscope.core.failures import Failures
 from visionscope.core.figure import Figure
 from visionscope.core.finding import MODELS_DIFFER, Finding, joined, number
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
-from visionscope.report.limits import caveats, caveats_of
-from visionscope.report.sections import place_of, section
+from visionscope.report.limits import has_random_weights, limits_of
+from visionscope.report.sections import section
 from visionscope.report.style import palette, shade_of
-from visionscope.report.summary import THEMES, diagnostic_of, findings, has_random_weights, main_findings
-from visionscope.report.tables import SUFFIX, shown_table
+from visionscope.report.summary import in_order, main_findings
+from visionscope.report.tables import shown_table
 
 _DIGITS = 6
 _FIRST_SHOWN = 6
@@ -29,20 +32,20 @@ _FEW_SECTIONS, _FEW_SENTENCES = 7, 30
 
 def build_report(
     run: Path,
-    tables: Mapping[str, pa.Table],
+    answers: Sequence[Answer],
     jobs: Sequence[Mapping[str, Any]],
-    figures: Sequence[Figure],
     failures: Failures | None = None,
+    *,
+    csv_outcomes: bool = False,
 ) -> Path:
-    """Writes `report.html` and, beside it, `figures/`, `tables/` and `environment.json`.
+    """Writes `report.html` and, beside it, `report.json`, `figures/`, `tables/` and `environment.json`.
 
     Args:
         run: the run folder.
-        tables: result rows by diagnostic, with the leading columns model, data, weights, precision and job;
-            `similarity_between` gets its figure here.
+        answers: what each diagnostic found.
         jobs: the runs' `job.json` dicts; `errors`, a list of part and message, is shown as a notice.
-        figures: what the diagnostics drew from the tables.
         failures: of the steps before this one; those of this one are added. Each is told in its section.
+        csv_outcomes: whether tables of a row per image are written as CSV, too.
 
     Returns:
         The path of the page.
@@ -51,28 +54,41 @@ def build_report(
         StoreError: when a file can't be written.
     """
     failures = Failures() if failures is None else failures
-    tables = {name: table for name, table in tables.items() if table.num_rows}
-    drawn = [figure for figure in figures if figure.panels]
-    if "similarity_between" in tables and all(figure.name != "similarity_between" for figure in drawn):
-        # Late, because it loads torch, which the page itself does without.
-        from visionscope.diagnostics.similarity import between_figure
-
-        with failures.caught("figure", "similarity_between"):
-            drawn.append(between_figure(tables["similarity_between"]))
-    drawn.sort(key=lambda figure: (place_of(figure.name), figure.name))
-    write_tables(run / "tables", tables, failures)
-    write_figures(run / "figures", drawn, failures)
+    answers = in_order(answers)
+    write_tables(run / "tables", answers, failures, csv_outcomes=csv_outcomes)
+    write_figures(run / "figures", answers, failures)
     surroundings = environment(jobs)
     write_whole(run / "environment.json", (json.dumps(surroundings, indent=2) + "\n").encode())
+    main: list[Finding] = []
+    with failures.caught("main findings", ""):
+        main = main_findings(answers)
+    write_whole(run / "report.json", (json.dumps(_told(answers, main), indent=1) + "\n").encode())
     page = run / "report.html"
-    write_whole(page, _render(tables, jobs, drawn, surroundings, failures).encode("utf-8", "backslashreplace"))
+    text = _render(answers, main, jobs, surroundings, failures)
+    write_whole(page, text.encode("utf-8", "backslashreplace"))
     return page
 
 
+def _told(answers: Sequence[Answer], main: Sequence[Finding]) -> dict[str, Any]:
+    """All sentences with the rows that they were computed from, for programs."""
+    found = [
+        {**dataclasses.asdict(finding), "rows": [list(map(_plain, row)) for row in finding.rows]}
+        for answer in answers
+        for finding in answer.findings
+    ]
+    limits = {answer.diagnostic: list(answer.limits) for answer in answers}
+    return {"main": [one.anchor for one in main], "findings": found, "limits": limits}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it: nothing for what is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _render(
-    tables: Mapping[str, pa.Table],
+    answers: Sequence[Answer],
+    main: Sequence[Finding],
     jobs: Sequence[Mapping[str, Any]],
-    figures: Sequence[Figure],
     surroundings: Mapping[str, Any],
     failures: Failures,
 ) -> str:
@@ -80,36 +96,26 @@ def _render(
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.filters["number"] = number
     labels = [job["model"]["label"] for job in jobs]
-    models = tuple(dict.fromkeys([*labels, *(name for table in tables.values() for name in _labels(table))]))
-    found = findings(tables, jobs, failures)
+    models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in _labels(one.tables["rows"]))]))
     panels: list[dict[str, Any]] = []
-    sections = [_section(figure, models, panels, failures) for figure in figures]
-    told: list[str] = []
+    sections = [part for answer in answers for part in _sections(answer, models, panels, failures)]
+    # A limit that several share is told where it first matters.
+    heard: set[str] = set()
     for one in sections:
-        _tell(one, tables, found, models, failures, first=diagnostic_of(one["name"]) not in told)
-        told.append(diagnostic_of(one["name"]))
-    said, main = [], []
+        one["caveats"] = [text for text in one["caveats"] if text not in heard]
+        heard |= set(one["caveats"])
+    limits = []
     with failures.caught("limits", ""):
-        said = caveats(tables, jobs, told=told)
-    with failures.caught("main findings", ""):
-        main = main_findings(found)
-    for name in dict.fromkeys(failure.diagnostic for failure in failures.all if failure.diagnostic not in (*told, "")):
-        sections.append(_bare(name))
-        _tell(sections[-1], tables, found, models, failures, first=True)
-        told.append(name)
-    sections.sort(key=lambda one: place_of(one["name"]))
-    for one in sections:
-        one["failed"] = [failure.text for failure in failures.all if failure.diagnostic == diagnostic_of(one["name"])]
-    rows = {one.anchor: {"columns": one.columns, "rows": _compact(one.rows)} for one in found}
-    data = {
-        "panels": panels,
-        "palette": {theme: palette(theme) for theme in ("light", "dark")},
-        "rows": rows,
-        "shown": [index < _FIRST_SHOWN for index in range(len(models))],
-    }
+        limits = limits_of(answers, jobs)
+    named = [answer.diagnostic for answer in answers]
+    failing = dict.fromkeys(failure.diagnostic for failure in failures.all)
+    sections += [_bare(name, name) for name in failing if name not in (*named, "")]
+    for one in {one["diagnostic"]: one for one in reversed(sections)}.values():  # the first section of each
+        one["failed"] = [failure.text for failure in failures.all if failure.diagnostic == one["diagnostic"]]
+    found = [finding for answer in answers for finding in answer.findings]
     return templates.get_template("report.html.jinja").render(
         title=", ".join(models) or "no finished job",
-        heading=_heading(tables),
+        heading=_heading(answers),
         random=[row for row in _model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],
         models=_model_rows(jobs),
         labels=models,
@@ -118,62 +124,73 @@ def _render(
         errors=_errors(jobs),
         main=main,
         failed=[failure.text for failure in failures.all if not failure.diagnostic],
-        by_model=_by_model([one for one in found if one.diagnostic not in told], models),
         found=found,
-        caveats=said,
-        left_out=_left_out(tables, jobs),
+        caveats=limits,
+        left_out=_left_out(answers, jobs),
         unfolded=len(sections) <= _FEW_SECTIONS,
         few_sentences=len(found) <= _FEW_SENTENCES,
         sections=sections,
-        depth={theme: shade_of(theme) for theme in ("light", "dark")},
-        shades={theme: {kind: palette(theme)[f"kind:{kind}"] for kind in SHADED_KINDS} for theme in ("light", "dark")},
-        model_colours={theme: [palette(theme)[f"model:{index}"] for index in range(6)] for theme in ("light", "dark")},
         surroundings=surroundings,
-        style=_asset("report.css"),
-        script=_asset("report.js"),
-        plotly=Markup(get_plotlyjs()),
-        data=data,
+        data={
+            "panels": panels,
+            "palette": {theme: palette(theme) for theme in ("light", "dark")},
+            "rows": {one.anchor: {"columns": one.columns, "rows": _compact(one.rows)} for one in found},
+            "shown": [index < _FIRST_SHOWN for index in range(len(models))],
+        },
+        **_looks(),
     )
 
 
-def _section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]], failures: Failures) -> dict[str, Any]:
+def _looks() -> dict[str, Any]:
+    """Colours, style and scripts, which are the same for every page."""
+    themes = ("light", "dark")
+    return {
+        "depth": {theme: shade_of(theme) for theme in themes},
+        "shades": {theme: {kind: palette(theme)[f"kind:{kind}"] for kind in SHADED_KINDS} for theme in themes},
+        "model_colours": {theme: [palette(theme)[f"model:{index}"] for index in range(6)] for theme in themes},
+        "style": _asset("report.css"),
+        "script": _asset("report.js"),
+        "plotly": Markup(get_plotlyjs()),
+    }
+
+
+def _sections(
+    answer: Answer, models: Sequence[str], panels: list[dict[str, Any]], failures: Failures
+) -> Iterator[dict[str, Any]]:
+    """A section per figure; the first has the table, the sentences and their limits."""
+    drawn = [_drawn(figure, answer.diagnostic, models, panels, failures) for figure in answer.figures if figure.panels]
+    if all(one["name"] != answer.diagnostic for one in drawn[:1]):  # its own figure failed, or has no panel
+        drawn.insert(0, _bare(answer.diagnostic, answer.diagnostic))
+    first, *others = drawn
+    with failures.caught("table", answer.diagnostic):
+        first["table"] = shown_table(answer.tables)
+    with failures.caught("sentences", answer.diagnostic):
+        first["cards"] = _by_model(answer.findings, models)
+        first["gist"] = _gist(answer.findings)
+    first["caveats"] = list(answer.limits)
+    yield from (first, *others)
+
+
+def _drawn(
+    figure: Figure, diagnostic: str, models: Sequence[str], panels: list[dict[str, Any]], failures: Failures
+) -> dict[str, Any]:
     """A figure for the template; without its panels where they can't be drawn."""
     count = len(panels)
-    with failures.caught("figure", diagnostic_of(figure.name)):
-        return section(figure, models, panels)
+    with failures.caught("figure", diagnostic):
+        return {**_bare(figure.name, diagnostic), **section(figure, models, panels)}
     del panels[count:]
-    return {**_bare(figure.name), "title": figure.title, "caption": figure.caption}
+    return {**_bare(figure.name, diagnostic), "title": figure.title, "caption": figure.caption}
 
 
-def _bare(name: str) -> dict[str, Any]:
+def _bare(name: str, diagnostic: str) -> dict[str, Any]:
     """A section without a figure."""
-    return {"name": name, "title": name.replace("_", " "), "caption": "", "groups": []}
+    empty: dict[str, Any] = {"caption": "", "groups": [], "table": None, "cards": [], "caveats": [], "gist": ""}
+    return {"name": name, "diagnostic": diagnostic, "title": name.replace("_", " "), "failed": [], **empty}
 
 
-def _tell(
-    one: dict[str, Any],
-    tables: Mapping[str, pa.Table],
-    found: Sequence[Finding],
-    models: Sequence[str],
-    failures: Failures,
-    *,
-    first: bool,
-) -> None:
-    """Adds to a section its table and, to the first of a diagnostic, its sentences and their limits."""
-    name = diagnostic_of(one["name"])
-    own = [said for said in found if said.diagnostic == name]
-    one.update(table=None, cards=[], caveats=(), gist="")
-    with failures.caught("table", name):
-        one["table"] = shown_table(one["name"], tables)
-    with failures.caught("sentences", name):
-        one["cards"] = _by_model(own, models) if first else []
-        one["caveats"] = caveats_of(name) if first else ()
-        one["gist"] = _gist(own)
-
-
-def _heading(tables: Mapping[str, pa.Table]) -> str:
-    """What the page is about, by the diagnostics that it has."""
-    said = [words for names, words in THEMES if any(name in tables for name in names)] or [THEMES[0][1]]
+def _heading(answers: Sequence[Answer]) -> str:
+    """What the page is about, by the themes that it has."""
+    said = [*dict.fromkeys(answer.theme for answer in answers if answer.theme)] or [str(next(iter(Theme)))]
     text = joined(said) if len(said) < 3 else f"{', '.join(said[:-1])}, and {said[-1]}"
     return text[0].upper() + text[1:]
 
@@ -184,9 +201,9 @@ def _gist(found: Sequence[Finding]) -> str:
     return ranked[0].headline if ranked else ""
 
 
-def _left_out(tables: Mapping[str, pa.Table], jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def _left_out(answers: Sequence[Answer], jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The diagnostics that have nothing to ask of a model, with the reason."""
-    measured = {(name.removesuffix(SUFFIX), label) for name, table in tables.items() for label in _labels(table)}
+    measured = {(answer.diagnostic, label) for answer in answers for label in _labels(answer.tables["rows"])}
     rows: dict[tuple[str, str], str] = {}
     for job in jobs:
         label = job["model"]["label"]

@@ -23,23 +23,12 @@ from visionscope.report.curves import FAINT, marked_places
 from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
 from visionscope.report.plotly import panel_spec, picture_source
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
-from visionscope.report.summary import DIAGNOSTICS, diagnostic_of
 from visionscope.report.surfaces import aspect, remarks
 
 TURNED = "3-D"
 """The view of surfaces that can be turned."""
 
 _STROKES = ("", "6 4", "1.5 3", "6 3 1.5 3")
-
-
-def place_of(name: str) -> int:
-    """Where a figure stands on the page.
-
-    Args:
-        name: of the figure.
-    """
-    known = diagnostic_of(name)
-    return DIAGNOSTICS.index(known) if known in DIAGNOSTICS else len(DIAGNOSTICS)
 
 
 def section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from visionscope.core.subject import KIND_WORDS, Kind
+
 TOKEN = "@@"
 """Prefix of a colour that is named, not fixed: the page resolves it anew when the reader switches the theme."""
 
@@ -47,16 +49,28 @@ class KindMark:
     path: str
 
 
-KIND_MARKS: dict[str, KindMark] = {
-    "stem": KindMark(words="stem", symbol="star", marker="*", filled=True, path=_SHAPES["star"]),
-    "down": KindMark(words="downsampling", symbol="diamond", marker="D", filled=True, path=_SHAPES["diamond"]),
-    "msa": KindMark(words="self-attention", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"]),
-    "mlp": KindMark(words="MLP", symbol="square", marker="s", filled=False, path=_SHAPES["square"]),
-    "conv": KindMark(words="convolution", symbol="triangle-up", marker="^", filled=False, path=_SHAPES["triangle-up"]),
-    "pool": KindMark(words="pooling", symbol="triangle-down", marker="v", filled=True, path=_SHAPES["triangle-down"]),
-    "fourier": KindMark(words="Fourier mixing", symbol="hexagon", marker="h", filled=False, path=_SHAPES["hexagon"]),
-    "token_mlp": KindMark(words="token MLP", symbol="cross", marker="P", filled=False, path=_SHAPES["cross"]),
-    "block": KindMark(words="block", symbol="pentagon", marker="p", filled=True, path=_SHAPES["pentagon"]),
+KIND_MARKS: dict[Kind, KindMark] = {
+    Kind.STEM: KindMark(words=KIND_WORDS[Kind.STEM], symbol="star", marker="*", filled=True, path=_SHAPES["star"]),
+    Kind.DOWN: KindMark(
+        words=KIND_WORDS[Kind.DOWN], symbol="diamond", marker="D", filled=True, path=_SHAPES["diamond"]
+    ),
+    Kind.MSA: KindMark(words=KIND_WORDS[Kind.MSA], symbol="circle", marker="o", filled=True, path=_SHAPES["circle"]),
+    Kind.MLP: KindMark(words=KIND_WORDS[Kind.MLP], symbol="square", marker="s", filled=False, path=_SHAPES["square"]),
+    Kind.CONV: KindMark(
+        words=KIND_WORDS[Kind.CONV], symbol="triangle-up", marker="^", filled=False, path=_SHAPES["triangle-up"]
+    ),
+    Kind.POOL: KindMark(
+        words=KIND_WORDS[Kind.POOL], symbol="triangle-down", marker="v", filled=True, path=_SHAPES["triangle-down"]
+    ),
+    Kind.FOURIER: KindMark(
+        words=KIND_WORDS[Kind.FOURIER], symbol="hexagon", marker="h", filled=False, path=_SHAPES["hexagon"]
+    ),
+    Kind.TOKEN_MLP: KindMark(
+        words=KIND_WORDS[Kind.TOKEN_MLP], symbol="cross", marker="P", filled=False, path=_SHAPES["cross"]
+    ),
+    Kind.BLOCK: KindMark(
+        words=KIND_WORDS[Kind.BLOCK], symbol="pentagon", marker="p", filled=True, path=_SHAPES["pentagon"]
+    ),
 }
 
 _PLAIN_MARK = KindMark(words="point", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"])
@@ -112,7 +126,7 @@ def mark_of(kind: str | None) -> KindMark:
     Args:
         kind: as tables spell it, or None for a curve without one.
     """
-    return KIND_MARKS.get(kind or "", _PLAIN_MARK)
+    return KIND_MARKS[Kind(kind)] if kind in set(Kind) else _PLAIN_MARK
 
 
 def series_mark(place: int) -> KindMark:

@@ -1,4 +1,4 @@
-"""The summary tables of diagnostics for people: a value with its interval in one cell, units in the headers."""
+"""Tables for people: a value with its interval in one cell, units in the headers, as the columns' declarations say."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,63 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import number
-from visionscope.core.table import LEADING
+from visionscope.core.table import LEADING, told_of
 
-SUFFIX = "_summary"
-"""What a summary table is called after its diagnostic's name."""
-
-_WORDS = {
-    "negative_share": "NEP (share of negative)",
-    "positive_mean": "APE (mean of positive)",
-    "batch_norm": "BatchNorm",
-    "smallest": "most negative",
-    "largest": "most positive",
-    "products": "products per mini-batch",
-    "p_holm": "p (Holm)",
-    "nll": "NLL",
-    "nll_train": "NLL_train",
-    "nll_train_se": "standard error of NLL_train",
-    "nll_test": "test NLL",
-    "ece": "ECE",
-    "signed_ece": "signed ECE",
-    "adaptive_ece": "adaptive ECE",
-    "classwise_ece": "classwise ECE",
-    "iou": "IoU",
-    "iou_90": "IoU-90",
-    "acc_90": "Acc-90",
-    "unc_90": "Unc-90",
-    "freq_90": "Freq-90",
-    "mce": "mCE",
-}
-_SETTINGS = ("augmentation", "batch_norm", "weight_decay", "label_smoothing", "plane", "normalization")
-_LAST = ("parameters", "mini_batches", "eigenvalues", "unconverged", "products", "directions", "images")
-_ENDS = ("_low", "_high")
-_CONVENTIONS = (
-    *(
-        "noise",
-        "eps",
-        "eps_in_pixels",
-        "energy",
-        "space",
-        "coverage",
-        "height",
-        "width",
-        "norm",
-        "step",
-        "begins",
-        "library",
-        "origin",
-    ),
-    *("mode", "how", "paired", "bins", "fit_images", "decision", "targets", "fraction", "reach", "tokens"),
-)
-_OUTCOME = ("accuracy", "change", "nll", "p_holm")
-_SHARES = (
-    *("accuracy", "top_5", "confidence", "acc_90", "unc_90", "freq_90", "ece", "signed_ece", "adaptive_ece"),
-    *("classwise_ece", "iou", "iou_90", "shape_bias", "share", "coverage", "mce"),
-)
-_NEVER = ("p", "right", "sample", "part", "start", "picture")
 _CHANCE = 0.05
+_LATE = ("outcome", "chance", "count")
+"""Roles of columns that stand behind the others, in this order."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,159 +24,123 @@ class Shown:
         rows: the texts, row by row, with the label of the model of each row in front and, behind, whether the row
             shows nothing but what chance could do.
         settings: under which conditions the rows were measured, one sentence for each that occurs.
-        note: what must be said of the rows as a whole; "" for nothing.
         alike: conventions that all rows share; "" for none.
     """
 
     columns: tuple[tuple[str, str, bool], ...]
     rows: tuple[tuple[str, tuple[str, ...], bool], ...]
     settings: tuple[str, ...]
-    note: str
     alike: str
 
 
-def shown_table(name: str, tables: Mapping[str, pa.Table]) -> Shown | None:
+def shown_table(tables: Tables) -> Shown | None:
     """The summary of a diagnostic, or None where it has none.
 
     Args:
-        name: of the diagnostic.
-        tables: result rows by diagnostic, summaries as `NAME_summary`.
+        tables: of one diagnostic.
     """
-    table = tables.get(name + SUFFIX)
+    table = tables.get("summary")
     if table is None or not table.num_rows:
         return None
     rows = table.to_pylist()
-    shown = [key for key in table.column_names if _is_shown(key, table)]
-    alike = [key for key in shown if key in _CONVENTIONS and len(rows) > 1 and len({row[key] for row in rows}) == 1]
-    columns = sorted((key for key in shown if key not in alike), key=_place)
-    said = tuple((str(row["model"]), tuple(_cell(row, key) for key in columns), _by_chance(row)) for row in rows)
+    told = {field.name: told_of(field) for field in table.schema}
+    shown = _shown_columns(table, told)
+    alike = [key for key in shown if told[key].get("role") == "convention" and _is_shared(rows, key)]
+    columns = sorted((key for key in shown if key not in alike), key=lambda key: _place(told[key]))
+    chances = [key for key in table.column_names if told[key].get("role") == "chance"]
     return Shown(
-        columns=tuple(_header(table, key) for key in columns),
-        rows=said,
-        settings=_settings(tables.get(name), table),
-        note=_unconverged(rows),
+        columns=tuple(_header(table.schema.field(key), told[key]) for key in columns),
+        rows=tuple(
+            (
+                str(row["model"]),
+                tuple(_cell(row, key, told[key]) for key in columns),
+                any(row[key] is not None and row[key] >= _CHANCE for key in chances),
+            )
+            for row in rows
+        ),
+        settings=_settings(tables["rows"], table),
         alike="; ".join(
-            f"{_WORDS.get(key, key.replace('_', ' '))} {_cell(rows[0], key)}{' %' * (key in _SHARES)}" for key in alike
+            f"{_title(key, told[key])} {_cell(rows[0], key, told[key])}{' %' * ('percent' in told[key])}"
+            for key in alike
         ),
     )
 
 
-def _place(key: str) -> tuple[bool, int]:
-    """Conditions come first, then what became of accuracy, then counts."""
-    return key in _LAST, 1 + _OUTCOME.index(key) if key in _OUTCOME else 0
+def _shown_columns(table: pa.Table, told: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Those that are neither told elsewhere, nor the end of another's interval, nor empty."""
+    beside = {name for one in told.values() for name in (*one.get("ends", "").split(), one.get("spread", ""))}
+    shown = []
+    for field in table.schema:
+        own = told[field.name]
+        if field.name in LEADING or field.name in beside or own.get("role") in ("hidden", "setting"):
+            continue
+        if own.get("packed") or set(table[field.name].to_pylist()) <= {own.get("usual", "")}:
+            continue
+        shown.append(field.name)
+    return shown
 
 
-def _by_chance(row: Mapping[str, Any]) -> bool:
-    p = row.get("p_holm")
-    return p is not None and p >= _CHANCE
+def _is_shared(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return len(rows) > 1 and len({row[key] for row in rows}) == 1
 
 
-def _is_shown(key: str, table: pa.Table) -> bool:
-    names = table.column_names
-    if key in ("scope", "level") and set(table.column(key).to_pylist()) == {"model"}:
-        return False
-    if (
-        key in _NEVER
-        or pa.types.is_list(table.schema.field(key).type)
-        or pa.types.is_binary(table.schema.field(key).type)
-    ):
-        return False
-    if key in LEADING or key in _SETTINGS or key == "standard_error" or key == "deviation":
-        return False
-    if key == "error" and "accuracy" in names:
-        return False
-    if key in ("low", "high") or any(key.endswith(end) and key.removesuffix(end) in names for end in _ENDS):
-        return False
-    if key in ("lower_quartile", "upper_quartile") and "median" in names:
-        return False
-    return key not in ("note", "calls") or any(table.column(key).to_pylist())
+def _place(told: Mapping[str, str]) -> int:
+    role = told.get("role", "")
+    return 1 + _LATE.index(role) if role in _LATE else 0
 
 
-def _header(table: pa.Table, key: str) -> tuple[str, str, bool]:
-    field = table.schema.field(key)
-    metadata = {part.decode(): value.decode() for part, value in (field.metadata or {}).items()}
-    names = table.column_names
-    words = _WORDS.get(key, key.replace("_", " "))
-    if f"{key}_low" in names or key == "shape_bias":
-        words += ", 95 % interval"
-    elif key == "median" and "lower_quartile" in names:
-        words += " and quartiles"
-    elif key == "value" and "standard_error" in names:
-        words += " ± standard error"
-    elif key == "value" and "deviation" in names:
-        words += " ± deviation (range)"
-    unit = "%" if key in _SHARES else metadata.get("unit", "")
-    return f"{words} ({unit})" if unit else words, metadata.get("meaning", ""), not pa.types.is_string(field.type)
+def _title(key: str, told: Mapping[str, str]) -> str:
+    return told.get("title") or key.replace("_", " ")
 
 
-def _cell(row: Mapping[str, Any], key: str) -> str:
+def _header(field: pa.Field, told: Mapping[str, str]) -> tuple[str, str, bool]:
+    words = _title(field.name, told) + (f" ± {told['spread_is']}" if "spread_is" in told else "")
+    words += f", {told['ends_are']}" if "ends_are" in told else ""
+    unit = "%" if "percent" in told else told.get("unit", "")
+    return f"{words} ({unit})" if unit else words, told.get("meaning", ""), not pa.types.is_string(field.type)
+
+
+def _cell(row: Mapping[str, Any], key: str, told: Mapping[str, str]) -> str:
     value = row[key]
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, float):
         return "\u2013" if value is None else f"{value:,}".replace(",", "\u202f") if type(value) is int else str(value)
-    factor = 100.0 if key in _SHARES else 1.0
-    value = factor * value
-    text = f"{value:,.0f}".replace(",", "\u202f") if _counts(row, key) else number(value)
-    error = row.get("standard_error", row.get("deviation")) if key == "value" else None
-    if error is not None:
-        text += f" ± {number(error, 2)}"
-    if key == "median":
-        ends = row.get("lower_quartile"), row.get("upper_quartile")
-    elif key == "value":
-        ends = row.get("low"), row.get("high")
-    else:
-        ends = row.get(f"{key}_low"), row.get(f"{key}_high")
-    if key == "shape_bias":
-        ends = row.get("low"), row.get("high")
-    low, high = ends
+    factor = 100.0 if "percent" in told else 1.0
+    # A whole number counts something.
+    whole = factor == 1.0 and value.is_integer()
+    text = f"{value:,.0f}".replace(",", "\u202f") if whole else number(factor * value)
+    spread = row.get(told.get("spread", ""))
+    if spread is not None:
+        text += f" ± {number(spread, 2)}"
+    low, high = (row.get(name) for name in told["ends"].split()) if "ends" in told else (None, None)
     return text if low is None or high is None else f"{text} ({number(factor * low)} to {number(factor * high)})"
 
 
-def _counts(row: Mapping[str, Any], key: str) -> bool:
-    """Whether a number without a unit counts something."""
-    return bool(key == "value" and not row.get("unit") and row["value"].is_integer() and row["value"] != 1)
-
-
-def _settings(table: pa.Table | None, summary: pa.Table) -> tuple[str, ...]:
+def _settings(table: pa.Table, summary: pa.Table) -> tuple[str, ...]:
     """Which images, which statistics, which objective: once for all models, or by the models that differ."""
-    # Rows of several splits are described by their summary.
-    source = table if table is not None and "split" not in table.column_names else summary
-    keys = [key for key in _SETTINGS if key in source.column_names]
-    wanted = ["model", *(key for key in ("data", "precision") if key in source.column_names), *keys]
+    titles: dict[str, str] = {}
+    source = summary
+    for source in (summary, table):
+        told = {field.name: told_of(field) for field in source.schema}
+        titles = {key: _title(key, one) for key, one in told.items() if one.get("role") == "setting"}
+        if titles:
+            break
+    wanted = [key for key in ("model", "data", "precision", *titles) if key in source.column_names]
     rows = source.select(wanted).group_by(wanted, use_threads=False).aggregate([]).to_pylist()
     by_text: dict[str, list[str]] = {}
     for row in rows:
+        model = row.pop("model")
         # The data's name says already how training images were augmented.
-        told = [key for key in wanted[1:] if key != "augmentation" or "augmentation" not in row.get("data", "")]
-        text = "; ".join(_setting(key, row[key]) for key in told)
-        by_text.setdefault(text, []).append(row["model"])
-    models = {row["model"] for row in rows}
+        once = {key: value for key, value in row.items() if key not in titles or str(value) not in str(row["data"])}
+        text = "; ".join(_setting(titles.get(key, ""), value) for key, value in once.items())
+        by_text.setdefault(text, []).append(model)
+    models = {model for named in by_text.values() for model in named}
     return tuple(
         f"Measured on {text}." if set(named) == models else f"{', '.join(named)}: measured on {text}."
         for text, named in by_text.items()
     )
 
 
-def _setting(key: str, value: Any) -> str:
-    if key == "augmentation":
-        return "clean images" if value == "none" else f"{value} augmentation, frozen"
-    if key == "batch_norm":
-        return f"BatchNorm: {value}" if value != "none" else "no BatchNorm"
-    if isinstance(value, float):
-        return f"{key.replace('_', ' ')} {value:g}"
-    if key in ("data", "precision"):
-        return str(value)
-    if key == "normalization":
-        return f"{value} normalization"
-    return f"{value} directions" if key == "plane" and value == "random" else f"{key}: {value}"
-
-
-def _unconverged(rows: Sequence[Mapping[str, Any]]) -> str:
-    missing = sum(row.get("unconverged") or 0 for row in rows)
-    counted = sum(row.get("eigenvalues") or 0 for row in rows)
-    if not missing:
-        return ""
-    return (
-        f"{missing} of {missing + counted} eigenvalues did not converge: they are marked in the rows and count nowhere."
-    )
+def _setting(title: str, value: Any) -> str:
+    return f"{title}{' ' * bool(title)}{f'{value:g}' if isinstance(value, float) else value}"

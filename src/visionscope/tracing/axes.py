@@ -83,6 +83,7 @@ Axes = tuple[Axis, ...]
 
 def fresh(role: str, size: int) -> Axis:
     """An axis over a new extent."""
+    # A side of one position is a side still; any other axis of size 1 holds nothing to follow.
     return Axis((Digit(next(_roots), role, 1, size, size),) if size > 1 or role in "hw" else ())
 
 
@@ -100,6 +101,7 @@ def reshaped(axes: Axes, shape: Sequence[int]) -> Axes | None:
     """
     if not all(axis.is_plain for axis in axes):
         return _reshaped_beside(axes, shape)
+    # All digits in row-major order are dealt out to the new axes; one in which an axis ends is cut there.
     rest = [digit for axis in axes for digit in axis.digits if digit.size > 1]
     result = []
     for size in shape:

@@ -135,6 +135,7 @@ class Recorder(TorchFunctionMode):
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._calls: dict[str, int] = {}
         self._stack: list[Frame] = []
+        # Weakly, and by identity: a tensor that is gone must not lend its node to another that lies at its address.
         self._nodes: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._keep(images, self._make("images", "", (), images, image_axes(images.shape)))
 

@@ -133,6 +133,7 @@ def _one_round(
             if candidate is None:
                 continue
             found = candidate[0]
+            # A stream that begins inside a call may be a side path: what comes after tells, when all sums are known.
             if local is None or not (dominators.is_gate(node) or _ends_in_head(node)):
                 tentative.append(candidate)
         sums[node] = found
@@ -157,6 +158,7 @@ def _direct(node: Node, sums: dict[Node, Sum]) -> Sum | None:
     orders = [(skip, branch) for skip, branch in _orders(node) if _is_stream(skip, node, sums)]
     if node.name.startswith("sub"):  # x - f(x), and no difference between two streams
         orders = [(skip, branch) for skip, branch in orders if _walk(branch, _unscaled(skip), node, sums).reached]
+    # Where both are streams the branch is what was computed from the other; of two that were not, the older goes on.
     if len(orders) == 2:
         first, second = orders[0]
         if _walk(second, _unscaled(first), node, sums).reached:
@@ -174,6 +176,7 @@ def _make(node: Node, skip: Node, branch: Node, sums: dict[Node, Sum]) -> Sum | 
     root = _unscaled(skip)
     path = _walk(branch, root, node, sums)
     kind = kind_of(path.nodes, node)
+    # Where earlier sums end the branch before anything was mixed, look through them.
     if kind is None:
         path = _walk(branch, root, node, {})
         kind = kind_of(path.nodes, node)
@@ -221,6 +224,7 @@ def _projected(node: Node) -> tuple[Sum, Frame] | None:
             paths = [_walk(operand, given.alias, node, {}) for operand in operands]
             if not all(path.reached for path in paths):
                 continue
+            # What both operands went through does not tell the shortcut from the branch.
             shared = set(paths[0].nodes) & set(paths[1].nodes)
             plain = [
                 all(_word(other.operation) in _PROJECTION for other in path.nodes if other not in shared)

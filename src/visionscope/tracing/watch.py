@@ -256,6 +256,7 @@ class _Watcher(TorchFunctionMode):
         if function != site.function:
             raise TraceError(f"{point.name}: the pass ran {function!r} where the trace saw {site.function!r}")
         changed = [(now, then) for now, then in zip(tensor.shape, site.shape, strict=False) if now != then]
+        # One axis may be longer, by as much as the batch is: the batch itself, or one into which it was folded.
         scaled = all(now * TRACE_BATCH == then * self._batch for now, then in changed)
         if tensor.dim() != len(site.shape) or len(changed) > 1 or not scaled:
             raise TraceError(
@@ -292,6 +293,7 @@ class _Watcher(TorchFunctionMode):
             value = output
             for step in site.place:
                 value = value[step]
+            # In a hook the mode is on: it would count the additions of the callback as the model's.
             with torch._C.DisableTorchFunction():
                 self._deliver(point, site, "", value)
         if not self._stack and self._delivered != self._wanted:

@@ -1,0 +1,1 @@
+"""How far, how widely and how differently the heads of self-attention look."""

@@ -1,0 +1,229 @@
+"""Reading the heads of attention over some images: the rows of one part."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visionscope.core.inputs import image_like
+from visionscope.core.spans import span_of
+from visionscope.core.subject import Subject
+from visionscope.diagnostics.attention.question import AttentionRow
+from visionscope.diagnostics.outcomes.passes import BATCH, passes
+from visionscope.errors import DataError
+from visionscope.numerics.attention import head_diversity, mean_distance, mean_entropy, uniform_distance
+from visionscope.tracing.attention import Attention, read_attention
+from visionscope.tracing.tokens import Tokens
+
+_MEASURED = (
+    "distance",
+    "distance_deviation",
+    "entropy",
+    "entropy_deviation",
+    "entropy_share",
+    "diversity",
+    "diversity_deviation",
+)
+
+
+class Reading:
+    """What the heads of one model do over the images of one part."""
+
+    def __init__(self, subject: Subject, sample: str, attentions: Sequence[Attention], part: str) -> None:
+        self._subject, self._sample, self._part = subject, sample, part
+        self._attentions = attentions
+        self._alone = int(part.removeprefix("image-")) if part.startswith("image-") else None
+        self._span = span_of(part) if self._alone is None else (self._alone, self._alone + 1)
+        self._values: dict[Attention, list[NDArray[np.float64]]] = {one: [] for one in attentions}
+        self._maps: dict[Attention, NDArray[np.float64]] = {}
+
+    def rows(self) -> Iterator[AttentionRow]:
+        """Measures the part."""
+        self._read()
+        by_point: dict[str, list[Attention]] = {}
+        for one in self._attentions:
+            by_point.setdefault(one.point.name, []).append(one)
+        for attentions in by_point.values():
+            readable = [one for one in attentions if one.is_readable]
+            heads = sum(one.heads for one in readable)
+            first = 0
+            for one in readable:
+                values = np.concatenate(self._values[one])
+                for head in range(one.heads):
+                    yield self._row(one, values[:, :, head], heads, first + head, head)
+                first += one.heads
+            if readable:
+                # Each attention has its own number of keys and hence of windows: heads are what is averaged over.
+                values = np.concatenate([np.concatenate(self._values[one]) for one in readable], axis=2).mean(2)
+                # Where one has no distance the mean over heads has none.
+                largest = max(readable, key=lambda one: (not _is_placed(one), _placed(one)[1].count))
+                yield self._row(largest, values, heads)
+            for one in attentions:
+                if not one.is_readable:
+                    yield self._row(one, None, heads)
+
+    def _read(self) -> None:
+        subject, (start, stop) = self._subject, self._span
+        assert subject.input is not None
+        # Before attention is read: the passes that try types must not be taken for those of the images.
+        like = image_like(subject.model, (len(subject.input.mean), *subject.input.size))
+        batch: list[int] = []
+
+        def take(attention: Attention, probabilities: Tensor) -> None:
+            with torch.autocast(probabilities.device.type, enabled=False):
+                high = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+                self._values[attention].append(self._measured(attention, high, batch))
+                if self._alone is not None and _is_placed(attention):
+                    self._maps[attention] = received(attention, high[0]).double().cpu().numpy()
+
+        with passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
+            for images in subject.samples[self._sample].batches(start, stop, BATCH):
+                batch[:] = images.positions.tolist()
+                subject.model(images.images.to(like))
+
+    def _measured(self, attention: Attention, probabilities: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:
+        """(images, 4, heads): distance, entropy, its share, diversity."""
+        place = _place(attention, probabilities.device)
+        asked = probabilities[..., place.first_query :, :]
+        entropy = mean_entropy(asked, place.queries)
+        several = probabilities.shape[2] > 1
+        values = torch.stack(
+            [
+                mean_distance(asked[..., place.first_key :], place.lengths, place.queries, place.keys),
+                entropy,
+                entropy / max(math.log(probabilities.shape[-1]), 1e-300),
+                head_diversity(asked, place.queries) if several else torch.zeros_like(entropy),
+            ],
+            dim=1,
+        )
+        found = values.double().cpu().numpy()
+        if not np.isfinite(found).all():
+            image = positions[int((~np.isfinite(found)).any((1, 2)).argmax())]
+            raise DataError(f"attention at {attention.point.name!r}: not finite in image position {image}")
+        return found
+
+    def _row(
+        self,
+        one: Attention,
+        values: NDArray[np.float64] | None,
+        heads: int,
+        head: int | None = None,
+        own: int = 0,
+    ) -> AttentionRow:
+        """The row of one head, of the mean over heads, or of an attention that can't be read (no values)."""
+        point, (start, stop) = one.point, self._span
+        measured: dict[str, float | None] = dict.fromkeys(_MEASURED)
+        diagonal = math.hypot(*self._subject.input.size) if self._subject.input is not None else 0.0
+        place = None if values is None else _place(one, "cpu")
+        if values is not None:
+            means = values.mean(0)
+            squared = ((values - means) ** 2).sum(0)
+            measured = {
+                "distance": means[0] if _is_placed(one) else None,
+                "distance_deviation": squared[0] if _is_placed(one) else None,
+                "entropy": means[1],
+                "entropy_deviation": squared[1],
+                "entropy_share": means[2],
+                "diversity": means[3] if one.heads > 1 else None,
+                "diversity_deviation": squared[3] if one.heads > 1 else None,
+            }
+        shown = self._maps[one][own] if head is not None and one in self._maps else np.empty(0)
+        keys = one.keys
+        return AttentionRow(
+            part=self._part,
+            images=stop - start,
+            point=point.name,
+            stage=point.stage,
+            depth=point.depth,
+            head=head,
+            heads=heads,
+            reach=_reach(one),
+            tokens=keys.count if keys else 0,
+            prefix_tokens=keys.prefix if keys else 0,
+            **{name: None if value is None else float(value) for name, value in measured.items()},
+            diagonal=diagonal,
+            uniform_distance=place.uniform if place and _is_placed(one) else None,
+            image=self._alone,
+            map=tuple(shown.tolist()),
+            map_width=keys.grid[1] if keys and len(shown) else 0,
+            map_of="" if not len(shown) else "class token" if _asks_alone(one) else "mean over queries",
+            note=one.note,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where the tokens of an attention lie, as its measures want it."""
+
+    first_query: int
+    first_key: int
+    queries: Tensor
+    keys: Tensor
+    lengths: Tensor
+    uniform: float
+
+
+@functools.lru_cache(maxsize=256)
+def _place(attention: Attention, device: torch.device | str) -> _Place:
+    queries, keys = _placed(attention)
+    lengths = torch.cdist(queries.pixels, keys.pixels, compute_mode="donot_use_mm_for_euclid_dist")
+    return _Place(
+        first_query=queries.prefix,
+        first_key=keys.prefix,
+        queries=queries.inside.to(device),
+        keys=keys.inside.to(device),
+        lengths=lengths.to(device),
+        uniform=uniform_distance(lengths, queries.inside, keys.inside),
+    )
+
+
+def _placed(attention: Attention) -> tuple[Tokens, Tokens]:
+    assert attention.queries is not None
+    assert attention.keys is not None
+    return attention.queries, attention.keys
+
+
+def _is_placed(attention: Attention) -> bool:
+    return all(tokens is not None and tokens.are_placed for tokens in (attention.queries, attention.keys))
+
+
+def _reach(attention: Attention) -> str:
+    if attention.keys is None or not attention.keys.are_placed:
+        return ""
+    if len(attention.keys.positions) == 1:
+        return "global"
+    return "shifted windows" if "shift" in attention.point.operations else "windows"
+
+
+def _asks_alone(attention: Attention) -> bool:
+    """Whether the first token is a class token, whose attention is what a map shows."""
+    return attention.queries is not None and attention.queries.prefix > 0
+
+
+def received(attention: Attention, probabilities: Tensor) -> Tensor:
+    """The attention that each place receives from the class token, or on average from the queries that can see it.
+
+    Args:
+        attention: one that can be read.
+        probabilities: (windows, heads, queries, keys) of one image.
+
+    Returns:
+        (heads, rows * columns) of the keys' grid. Of shifted windows, the map lies as it was rolled.
+    """
+    queries, keys = _placed(attention)
+    given = probabilities[..., keys.prefix :]
+    if _asks_alone(attention):
+        given = given[:, :, 0]
+    else:
+        counted = queries.inside.to(given)
+        given = torch.einsum("wnqk,wq->wnk", given[:, :, queries.prefix :], counted) / counted.sum(1)[:, None, None]
+    inside = keys.inside.to(given.device)
+    place = (keys.positions[..., 0] * keys.grid[1] + keys.positions[..., 1]).to(given.device)[inside]
+    flat = given.new_zeros(given.shape[1], math.prod(keys.grid))
+    seen = given.new_zeros(math.prod(keys.grid)).index_add(0, place, given.new_ones(len(place)))
+    return flat.index_add(1, place, given.transpose(0, 1)[:, inside]) / seen.clamp(min=1)

@@ -1,0 +1,1 @@
+"""How far a network's confidence can be trusted."""

@@ -1,0 +1,91 @@
+"""Sentences on confidence: too high or too low, what a temperature changes, which of two models knows itself better."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.finding import UNKNOWN, Finding, about, number
+from visionscope.core.grouping import rows_by_model
+from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.calibration.results import COOLED, NLL
+from visionscope.diagnostics.outcomes.words import between, chance, difference_of, is_clear, share_text
+
+Row = Mapping[str, Any]
+_COLUMNS = (
+    *("scaling", "temperature", "images", "fit_images", "bins", "accuracy", "confidence"),
+    *("signed_ece", "signed_ece_low", "signed_ece_high", "ece", "ece_low", "ece_high"),
+    *("nll", "nll_low", "nll_high", "brier"),
+)
+_LIMITS = (
+    "Confidence is compared with accuracy on images of this data alone; on other data a network may be calibrated "
+    "otherwise. ECE depends on its bins, and is above zero by chance even for a perfectly calibrated network: the "
+    "fewer the images, the more.",
+    "Temperature scaling is fitted on images that the measures don't see; it changes no decision.",
+)
+
+
+def limits(asked: Calibration, tables: Tables) -> Sequence[str]:
+    """What a calibration can't tell."""
+    return _LIMITS
+
+
+def findings(asked: Calibration, tables: Tables) -> list[Finding]:
+    """For each model whether it is over- or under-confident and what a temperature changes; models compared."""
+    comparisons = tables.get("comparisons")
+    compared = [] if comparisons is None else comparisons.to_pylist()
+    cooled = {row["model"]: row for row in compared if row["number"] == COOLED}
+    own = [
+        _confidence({row["scaling"]: row for row in rows}, cooled.get(rows[0]["model"]))
+        for rows in rows_by_model(tables["summary"]).values()
+    ]
+    return own if comparisons is None else [*own, *between(comparisons, tables["summary"], _said)]
+
+
+def _said(what: str, more: str, less: str) -> str:
+    return (
+        f"{less} has a lower NLL than {more}"
+        if what == NLL
+        else f"{more} is more confident for its accuracy than {less}"
+    )
+
+
+def _confidence(rows: Mapping[str, Row], cooled: Row | None) -> Finding:
+    row = rows["none"]
+    error = f"confidence exceeds accuracy by {_points(row, 'signed_ece')}"
+    verdict = "described"
+    if row["signed_ece_low"] > 0:
+        said = f"the network is over-confident: {error}"
+    elif row["signed_ece_high"] < 0:
+        less = f"confidence falls short of accuracy by {_points(row, 'signed_ece', -1)}"
+        said = f"the network is under-confident: {less}"
+    else:
+        said, verdict = f"whether it is over- or under-confident can't be told: {error}", UNKNOWN
+    ece = f"ECE {share_text(row, 'ece')} over {row['images']} images; NLL {number(row['nll'])} nat"
+    detail = [f"{ece}, Brier score {number(row['brier'])}."]
+    if cooled is not None:
+        detail.append(_temperature(rows["temperature"], cooled))
+    return about(
+        list(rows.values()),
+        said,
+        detail=detail,
+        columns=_COLUMNS,
+        verdict=verdict,
+        strength=0.6 if verdict == "described" else 0.0,
+    )
+
+
+def _temperature(row: Row, cooled: Row) -> str:
+    numbers = f"{difference_of(cooled)}, {chance(cooled['p'])}"
+    if is_clear(cooled):
+        effect = f"{'lowers' if cooled['difference'] < 0 else 'raises'} NLL ({numbers})"
+    else:
+        effect = f"changes NLL by no more than chance could ({numbers})"
+    fitted = f"A temperature of {number(row['temperature'])}, fitted on {row['fit_images']} other images"
+    return f"{fitted}, {effect}; ECE is then {share_text(row, 'ece')}."
+
+
+def _points(row: Row, name: str, sign: int = 1) -> str:
+    """A difference of shares with its interval, upside down where its sign is said in words."""
+    value, *ends = (100 * sign * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    low, high = sorted(ends)
+    return f"{number(value)} percentage points (95 % interval {number(low)} to {number(high)})"

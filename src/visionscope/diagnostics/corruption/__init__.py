@@ -1,0 +1,1 @@
+"""Accuracy on images with noise, blur, weather and the traces of compression."""

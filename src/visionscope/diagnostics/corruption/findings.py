@@ -1,0 +1,74 @@
+"""Sentences on corruptions: what accuracy is left, and which of two networks keeps more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.finding import Finding, about, joined, number
+from visionscope.core.grouping import rows_by_model
+from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.corruption.results import ALL, ROBUSTNESS, words
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, between, change_text, is_clear, share_text
+
+Row = Mapping[str, Any]
+_COLUMNS = (
+    "corruption", "images", "accuracy", "accuracy_low", "accuracy_high", "change", "change_low", "change_high",
+    "p_holm", "mce", "origin",
+)  # fmt: skip
+_WORST = 3
+_LIMITS = (
+    "Mean accuracy over types and severities, the paper's robustness, is not the mean corruption error (mCE) of the "
+    "literature. Only the published image sets compare with published numbers: corruptions made on the fly follow the "
+    "same recipes with other code, and other parameters in part.",
+    PAIRED_LIMIT,
+)
+
+
+def limits(asked: Corruption, tables: Tables) -> Sequence[str]:
+    """What corruptions can't tell."""
+    return _LIMITS
+
+
+def findings(asked: Corruption, tables: Tables) -> list[Finding]:
+    """For each model its robustness and the types that hurt most; for two models which is more robust."""
+    # Without any clean images there is no summary.
+    models = rows_by_model(tables["summary"]) if "summary" in tables else {}
+    return [*map(_robustness, models.values()), *_between_models(tables)]
+
+
+def _robustness(rows: Sequence[Row]) -> Finding:
+    overall = next(row for row in rows if row["corruption"] == ALL)
+    types = [row for row in rows if row["severity"] is None and row["corruption"] != ALL]
+    severities = {row["severity"] for row in rows if row["severity"]}
+    ordered = sorted(types, key=lambda row: float(row["accuracy"]))
+    extent = f"{len(types)} type{'s' if len(types) != 1 else ''} in {len(severities)} severit"
+    extent += "ies" if len(severities) != 1 else "y"
+    detail = []
+    if overall["change"] is not None:
+        detail.append(f"Against clean images: {change_text(overall)}.")
+    if len(ordered) > _WORST:
+        worst = [f"{words(row['corruption'])} ({number(100 * row['accuracy'])} %)" for row in ordered[:_WORST]]
+        detail.append(f"It does worst under {joined(worst)}, best under {words(ordered[-1]['corruption'])}.")
+        quiet = [words(row["corruption"]) for row in types if row["p_holm"] is not None and not is_clear(row)]
+        if quiet:
+            detail.append(f"No effect that can be told from chance: {joined(quiet)}.")
+    if overall["mce"] is not None:
+        detail.append(f"Mean corruption error against AlexNet: {number(100 * overall['mce'])} %.")
+    if overall["origin"] != "published":
+        detail.append(f"The images were made on the fly ({overall['origin']}): not comparable with published numbers.")
+    return about(
+        [overall, *ordered],
+        f"robustness, the mean accuracy over {extent}, is {share_text(overall, 'accuracy')}",
+        detail=detail,
+        columns=_COLUMNS,
+        strength=0.6,
+    )
+
+
+def _between_models(tables: Tables) -> Iterator[Finding]:
+    def say(name: str, more: str, less: str) -> str:
+        does = "is more robust" if name == ROBUSTNESS else "loses more accuracy"
+        return f"{more} {does} to corruptions than {less}"
+
+    if "comparisons" in tables:
+        yield from between(tables["comparisons"], tables["rows"], say)

@@ -1,0 +1,1 @@
+"""How the whole spectrum of the loss's Hessian is spread."""

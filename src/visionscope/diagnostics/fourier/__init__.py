@@ -1,0 +1,1 @@
+"""Which spatial frequencies the feature maps hold."""

@@ -1,0 +1,1 @@
+"""Error under each single vector of the Fourier basis."""

@@ -1,0 +1,1 @@
+"""Accuracy under noise of one band of spatial frequencies."""

@@ -1,0 +1,45 @@
+"""Sentences on noise: which frequencies break a network, and which of two networks they break more."""
+
+from collections.abc import Sequence
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.finding import Finding, number
+from visionscope.core.grouping import rows_by_model
+from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
+from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
+
+_RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")
+_LIMITS = (
+    "A network is asked about noise that it was not trained on; how much depends on the strength, on the space that "
+    "the noise is added in and on the size of the images, which the table states. At equal eps a ring of higher "
+    "frequencies is larger and holds more noise energy; only equal energy compares frequencies with each other. "
+    "Networks that normalise differently get noise of different strength in pixels (eps_in_pixels) and are not "
+    "compared; noise that is added to pixels (--frequency_noise.space pixel) is the same for all.",
+    PAIRED_LIMIT,
+)
+
+
+def limits(asked: FrequencyNoise, tables: Tables) -> Sequence[str]:
+    """What noise can't tell."""
+    return _LIMITS
+
+
+def findings(asked: FrequencyNoise, tables: Tables) -> list[Finding]:
+    """For each model where noise costs most, high against low frequencies; for two models which loses more where."""
+    own = [
+        worst_and_ends(
+            sorted(rows, key=lambda row: float(row["frequency"])),
+            tables,
+            _named,
+            none="noise of no frequency",
+            many="rings",
+            columns=_RING,
+        )
+        for rows in rows_by_model(tables["summary"]).values()
+    ]
+    return [*own, *between_models(tables)]
+
+
+def _named(row: Row) -> str:
+    return f"noise around {number(row['frequency'], 2)} pi rad/pixel"

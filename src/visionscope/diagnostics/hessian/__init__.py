@@ -1,0 +1,1 @@
+"""The largest curvatures of the loss, mini-batch by mini-batch."""

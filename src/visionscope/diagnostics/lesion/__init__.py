@@ -1,0 +1,1 @@
+"""Accuracy lost without one unit of a network."""

@@ -1,0 +1,134 @@
+"""High frequencies against low ones: what they cost one network, and two."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.finding import UNKNOWN, Finding, about
+from visionscope.core.table import to_table, with_leading_of
+from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow
+from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared, comparison_row, shared_conditions
+from visionscope.diagnostics.outcomes.words import (
+    between,
+    chance,
+    change_text,
+    compared_by_model,
+    difference_of,
+    is_clear,
+    no_difference,
+)
+from visionscope.numerics.paired import Values, paired_means
+
+Row = Mapping[str, Any]
+Key = tuple[Any, ...]
+QUESTION = "noise"
+CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
+_UNDER, _LESS, _LOSS = "accuracy under ", " less that under ", "loss under "
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The conditions of high and those of low frequency.
+
+    Attributes:
+        high: their keys.
+        low: their keys.
+        words: what the high and the low ones are called.
+    """
+
+    high: Sequence[Key]
+    low: Sequence[Key]
+    words: tuple[str, str]
+
+
+def comparisons(
+    models: Sequence[Measured], clean: Key, ends_of: Callable[[Sequence[Key], Mapping[str, Any]], Ends | None]
+) -> pa.Table:
+    """Of each model the accuracy under high less that under low frequencies; of each two the losses under either.
+
+    All are paired over images. p of one model is its own; those of two are raised by Holm's rule over all pairs.
+
+    Args:
+        models: what each gets right under each condition.
+        clean: the key of the clean images.
+        ends_of: from keys and a model's settings the ends, or None where there are too few conditions.
+    """
+    found = []
+    for one in models:
+        own = ends_of([key for key in one.values if key != clean], one.settings)
+        if own:
+            difference = paired_means(one.mean(own.high), one.mean(own.low))
+            name = f"{_UNDER}{own.words[0]}{_LESS}{own.words[1]}"
+            found.append((one.first, comparison_row(name, difference, difference.p, POINTS, one)))
+    table = with_leading_of(to_table(ComparisonRow, [row for _, row in found]), [first for first, _ in found])
+    common = shared_conditions(models, clean)
+    both = ends_of(common, models[0].settings) if common else None
+    if common and not both:
+        return table
+    pairs = zip(both.words, (both.high, both.low), strict=True) if both else ()
+    numbers = [Number(name=f"{_LOSS}{words}", value=_loss(clean, keys)) for words, keys in pairs]
+    return pa.concat_tables([table, compared(models, numbers)])
+
+
+def _loss(clean: Key, keys: Sequence[Key]) -> Callable[[Measured], Values]:
+    return lambda one: one.values[clean] - one.mean(keys)
+
+
+def worst_and_ends(
+    rows: Sequence[Row], tables: Tables, named: Callable[[Row], str], *, none: str, many: str, columns: Sequence[str]
+) -> Finding:
+    """What costs one network most, whether high or low frequencies hurt it more, and what makes no difference.
+
+    Args:
+        rows: of the summary, of one model, in the order that they are shown in.
+        tables: with the comparisons.
+        named: from a row, what was added.
+        none: says that nothing of it does something, without the verb.
+        many: what was added, in the plural.
+        columns: of the condition.
+    """
+    worst = min(rows, key=lambda row: float(row["change"]))
+    clear = is_clear(worst)
+    compared = [one for one in compared_by_model(tables).get(rows[0]["model"], []) if not one["other"]]
+    detail = [_more_is_lost(one) for one in compared]
+    if clear:
+        statement = f"{named(worst)} costs most: {change_text(worst)}"
+        detail.append(no_difference(sum(not is_clear(row) for row in rows), len(rows), many))
+    else:
+        statement = f"{none} changes accuracy by more than chance could; the most is {change_text(worst)}"
+    return about(
+        rows,
+        statement,
+        detail=detail,
+        columns=(*columns, *CHANGES),
+        verdict="described" if clear else UNKNOWN,
+        strength=0.0 if not clear else 0.7 if any(map(is_clear, compared)) else 0.3,
+    )
+
+
+def _more_is_lost(one: Row) -> str:
+    """Whether a network suffers more from high or from low frequencies."""
+    high, _, low = one["number"].removeprefix(_UNDER).partition(_LESS)
+    numbers = f"accuracy under high minus under low: {difference_of(one)}, {chance(one['p_holm'])}"
+    if not is_clear(one):
+        return f"Whether more is lost under {high} or under {low} can't be told: {numbers}."
+    worse, better = (high, low) if one["difference"] < 0 else (low, high)
+    return f"More is lost under {worse} than under {better}: {numbers}."
+
+
+def between_models(tables: Tables) -> Iterator[Finding]:
+    """Which of two networks loses more under high, and under low frequencies.
+
+    Args:
+        tables: of one diagnostic.
+    """
+
+    def say(number: str, more: str, less: str) -> str:
+        under, _, _ = number.removeprefix("loss ").partition(" (")
+        return f"{under} {more} loses more accuracy than {less}"
+
+    if "comparisons" in tables:
+        yield from between(tables["comparisons"], tables["rows"], say, question=QUESTION)

@@ -1,0 +1,1 @@
+"""What the diagnostics that take second derivatives share: mini-batches, words on parameters."""

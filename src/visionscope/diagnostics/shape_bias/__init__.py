@@ -1,0 +1,1 @@
+"""Whether a network goes by shape or by texture."""

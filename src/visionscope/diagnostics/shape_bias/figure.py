@@ -1,0 +1,61 @@
+"""Shape bias, over all images and per class."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.core.figure import Figure, Line, Panel
+from visionscope.core.grouping import rows_by_model
+from visionscope.diagnostics.shape_bias.question import ShapeBias
+from visionscope.diagnostics.shape_bias.results import ALL, summary
+
+Row = Mapping[str, Any]
+_APART = 0.08  # between the models' points of one class
+
+
+def figure(asked: ShapeBias, table: pa.Table) -> Figure:
+    """Shape bias over all images and per class, with intervals."""
+    counted = summary(asked, table).to_pylist()
+    models = rows_by_model(summary(asked, table))
+    lines = tuple(
+        _line(name, rows, _APART * (index - (len(models) - 1) / 2)) for index, (name, rows) in enumerate(models.items())
+    )
+    names = dict.fromkeys(row["shape_class"] for row in counted)
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    images = sorted({row["images"] for row in counted if row["shape_class"] == ALL})
+    ways = ", ".join(sorted({row["decision"] for row in counted}))
+    return Figure(
+        name="shape_bias",
+        title="Shape or texture",
+        caption=(
+            f"Of the decisions for either cue, the share for the shape, on {' or '.join(map(str, images))} images "
+            f"whose texture is of another class; 95 % intervals (Wilson). By class of the shape: {numbered}. "
+            f"Decisions: {ways}."
+        ),
+        panels=(
+            Panel(
+                model="",
+                title="Shape bias",
+                x_label="class of the shape (0: all; numbers in the caption)",
+                y_label="shape bias (1: shape alone, 0: texture alone)",
+                lines=lines,
+            ),
+        ),
+    )
+
+
+def _line(name: str, rows: Sequence[Row], aside: float) -> Line:
+    known = [(number, row) for number, row in enumerate(rows) if row["shape_bias"] is not None]
+    return Line(
+        name=name,
+        x=tuple(number + aside for number, _ in known),
+        y=tuple(row["shape_bias"] for _, row in known),
+        low=tuple(row["low"] for _, row in known),
+        high=tuple(row["high"] for _, row in known),
+        hover=tuple(
+            f"{row['shape_class']}: {row['shape']} for shape, {row['texture']} for texture, {row['other']} for neither"
+            for _, row in known
+        ),
+        role="points",
+    )

@@ -1,0 +1,56 @@
+"""Sentences on cues: whether shape or texture decides, and which of two models goes by shape more."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.finding import UNKNOWN, Finding, about
+from visionscope.core.grouping import rows_by_model
+from visionscope.diagnostics.outcomes.words import between, share_text
+from visionscope.diagnostics.shape_bias.question import ShapeBias
+from visionscope.diagnostics.shape_bias.results import ALL
+
+Row = Mapping[str, Any]
+_EVEN = 0.5
+_COLUMNS = ("shape_class", "shape_bias", "low", "high", "shape", "texture", "other", "images")
+_LIMITS = (
+    "Only decisions for the shape or for the texture count; a network that answers neither most of the time has a "
+    "shape bias of few images. The share depends on how the images were made: numbers of one set do not compare with "
+    "another's.",
+)
+
+
+def limits(asked: ShapeBias, tables: Tables) -> Sequence[str]:
+    """What a shape bias can't tell."""
+    return _LIMITS
+
+
+def findings(asked: ShapeBias, tables: Tables) -> list[Finding]:
+    """For each model whether it goes by shape or by texture; for pairs of models which goes by shape more."""
+    own = [_shape(rows) for rows in rows_by_model(tables["summary"]).values()]
+    if "comparisons" not in tables:
+        return own
+    return [*own, *between(tables["comparisons"], tables["summary"], _said)]
+
+
+def _said(what: str, more: str, less: str) -> str:
+    return f"{more} goes by shape more than {less}"
+
+
+def _shape(rows: Sequence[Row]) -> Finding:
+    row = next(row for row in rows if row["shape_class"] == ALL)
+    verdict, strength = UNKNOWN, 0.0
+    if row["shape_bias"] is None:
+        said = f"none of {row['images']} images is decided for its shape or its texture"
+    else:
+        ends = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
+        said = "whether shape or texture decides more often can't be told"
+        if row["low"] > _EVEN or row["high"] < _EVEN:
+            more, less = ("shape", "texture") if row["low"] > _EVEN else ("texture", "shape")
+            said, verdict, strength = f"{more} decides more often than {less}", "described", 0.5
+        said += f": shape bias {share_text(ends, 'shape_bias')}"
+    decided = (
+        f"{row['shape']} of {row['images']} images are decided for their shape, {row['texture']} for their texture"
+    )
+    detail = f"{decided}, {row['other']} for neither; {row['decision']}."
+    return about(rows, said, detail=[detail], strength=strength, verdict=verdict, columns=_COLUMNS)

@@ -1,0 +1,1 @@
+"""How much the feature maps vary over space."""

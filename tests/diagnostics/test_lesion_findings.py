@@ -1,0 +1,69 @@
+"""What is said of removals, on invented outcomes."""
+
+import pytest
+
+from report import outcomes
+from report.outcomes import Damaged
+from visionscope.core.finding import UNKNOWN
+
+
+def test_the_removal_that_costs_most_is_named_with_its_interval() -> None:
+    model = Damaged(label="net", losses={(1, 0): 30.0, (1, 1): 12.0, (1, 2): 0.25})
+    (one,) = outcomes.told(outcomes.lesions([model]))
+    assert one.headline.startswith(
+        "In net, of all removals of the branch of one block, that of layers.1.0+conv costs most"
+    )
+    assert "most: −30.0 percentage points (95 % interval −34." in one.headline
+    assert "Next: layers.1.1+conv −12.0 percentage points." in one.detail
+    assert "1 of 3 removals makes no difference that can be told from chance." in one.detail
+    assert [row[one.columns.index("change")] for row in one.rows] == pytest.approx([-30.0, -12.0, -0.25])
+
+
+def test_a_network_that_nothing_hurts_is_said_to_be_one() -> None:
+    model = Damaged(label="net", losses={(1, 0): 0.25, (1, 1): 0.5})
+    (one,) = outcomes.told(outcomes.lesions([model]))
+    assert "no removal of the branch of one block lowers accuracy by more than chance could" in one.headline
+    assert one.strength == 0
+
+
+@pytest.mark.parametrize(("falling", "word"), [(True, "earlier"), (False, "later")])
+def test_early_and_late_removals(falling: bool, word: str) -> None:
+    costs = [40.0, 30.0, 20.0, 12.0, 8.0, 5.0, 3.0]
+    values = costs if falling else costs[::-1]
+    model = Damaged(label="net", losses={(1, number): loss for number, loss in enumerate(values)})
+    (one,) = [one for one in outcomes.told(outcomes.lesions([model])) if "Rank correlation" in one.detail]
+    assert f"removing the branch of one block costs more the {word} it is" in one.headline
+    assert "over 7 units" in one.detail
+
+
+def test_depth_without_a_trend_makes_no_claim() -> None:
+    model = Damaged(label="net", losses={(1, number): loss for number, loss in enumerate((9, 2, 8, 3, 7, 5))})
+    (one,) = [one for one in outcomes.told(outcomes.lesions([model])) if "Rank correlation" in one.detail]
+    assert "whether early removals of the branch of one block hurt more than late ones can't be told" in one.headline
+    assert one.verdict == UNKNOWN
+
+
+def test_ends_of_stages_compare_attention_with_what_is_beside_it() -> None:
+    kinds = {
+        (stage, 2 * number + second): ("msa", "mlp")[second]
+        for stage in (1, 2)
+        for number in (0, 1)
+        for second in (0, 1)
+    }
+    values = {1: (2.0, 30.0, 25.0, 3.0), 2: (2.0, 20.0, 15.0, 2.0)}
+    model = Damaged(
+        label="net", kinds=kinds, losses={(stage, number): values[stage][number] for stage, number in kinds}
+    )
+    (one,) = [one for one in outcomes.told(outcomes.lesions([model])) if "stages" in one.headline]
+    assert "at the beginning of stages, removing mlp costs more than msa" in one.headline
+    assert "at the end of stages, removing msa costs more than mlp" in one.headline
+    assert one.detail.startswith("Of 2 stages that have both. ")
+    assert len(one.headline.split()) <= 25
+    assert "End: accuracy without msa less that without mlp: −17.5 percentage points" in one.detail
+    assert len(one.rows) == 8
+
+
+def test_five_units_in_order_of_depth_are_told_with_the_chance_of_that_order() -> None:
+    model = Damaged(label="net", losses={(1, index): 30.0 - 5 * index for index in range(5)})
+    (one,) = [one for one in outcomes.told(outcomes.lesions([model])) if "Rank correlation" in one.detail]
+    assert "Rank correlation of the change with depth 1.0, p = 0.017, over 5 units." in one.detail
