@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionscope.data import shapes
+from visionscope.data import embedded, shapes
 from visionscope.data.embedded import CLASSES, SPLITS, EmbeddedSource, draw, labels
 from visionscope.data.shapes import SHAPES, TEXTURES
 from visionscope.data.sources import open_source
@@ -86,6 +86,7 @@ def test_the_source_gives_the_drawn_images_and_both_labels() -> None:
 
 def test_what_is_kept_in_memory_is_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("visionscope.data.embedded._CACHE_BYTES", 3 * 3 * 10 * 10)
+    embedded._kept.cache_clear()
     source = EmbeddedSource("embedded", "test", size=10)
     source.image(4)
     order = [9, 4, 4, 2, 7, 9, 1]
@@ -93,6 +94,17 @@ def test_what_is_kept_in_memory_is_what_is_drawn(monkeypatch: pytest.MonkeyPatch
         assert (source.arrays(order) == draw("test", order, size=10)).all()
     assert len(source._cache) == 3
     assert source.arrays([]).shape == (0, 10, 10, 3)
+
+
+def test_what_one_has_drawn_another_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded._kept.cache_clear()
+    order = [3, 1, 4]
+    drawn = EmbeddedSource("embedded", "test", size=10).arrays(order)
+    monkeypatch.setattr(embedded, "draw", None)  # nothing is drawn again
+    assert (EmbeddedSource("embedded", "test", size=10).arrays(order) == drawn).all()
+    for split, size, seed in (("val", 10, 0), ("test", 12, 0), ("test", 10, 1)):
+        with pytest.raises(TypeError, match="not callable"):
+            EmbeddedSource("embedded", split, size=size, seed=seed).arrays(order)
 
 
 def test_defaults() -> None:

@@ -6,10 +6,9 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
-from importlib.metadata import entry_points
 from pathlib import Path
 
-from visionscope.core.registry import ENTRY_POINTS
+from visionscope.core.registry import entries
 
 
 @functools.cache
@@ -55,7 +54,7 @@ def summary_of(name: str) -> str:
 
 def _sources(name: str) -> Iterator[tuple[Path, str]]:
     """Where a diagnostic's class may stand, with what it is called there, as far as that is known."""
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in entries():
         if entry.name == name:
             origin = _origin(entry.module)
             yield from [(Path(origin), entry.attr)] if origin else []

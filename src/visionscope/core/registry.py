@@ -5,8 +5,11 @@ name begins with an underscore.
 """
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
+import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,7 @@ ENTRY_POINTS = "visionscope.diagnostics"
 
 def diagnostic_names() -> tuple[str, ...]:
     """The names of all diagnostics, sorted; imports none of them."""
-    folder = Path(__file__).parent.parent / "diagnostics"
-    own = [
-        module.name
-        for module in pkgutil.iter_modules([str(folder)])
-        if ((folder / module.name / "question.py").is_file() if module.ispkg else not module.name.startswith("_"))
-    ]
-    return tuple(sorted({*own, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
+    return tuple(sorted({*_own(), *(entry.name for entry in entries())}))
 
 
 def diagnostic_class(name: str) -> Any:
@@ -41,7 +38,7 @@ def diagnostic_class(name: str) -> Any:
         raise ConfigError(f"name: must be that of a diagnostic, such as 'fourier'; got {shown(name)}")
     if name not in diagnostic_names():
         raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in entries():
         if entry.name == name:
             return _loaded(entry)
     package = Path(__file__).parent.parent / "diagnostics" / name
@@ -50,6 +47,27 @@ def diagnostic_class(name: str) -> Any:
         if isinstance(value, type) and getattr(value, "name", None) == name:
             return value
     raise ConfigError(f"visionscope.diagnostics.{name} holds no class whose name is {name!r}")
+
+
+@functools.cache
+def _own() -> tuple[str, ...]:
+    folder = Path(__file__).parent.parent / "diagnostics"
+    return tuple(
+        module.name
+        for module in pkgutil.iter_modules([str(folder)])
+        if ((folder / module.name / "question.py").is_file() if module.ispkg else not module.name.startswith("_"))
+    )
+
+
+def entries() -> tuple[EntryPoint, ...]:
+    """The diagnostics of other packages that are installed."""
+    return _entries(entry_points, tuple(sys.path))
+
+
+# Asks every installed package, which takes some 50 ms; a page wants to know hundreds of times.
+@functools.lru_cache(maxsize=1)
+def _entries(ask: Callable[..., Any], path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    return tuple(ask(group=ENTRY_POINTS))
 
 
 def _loaded(entry: EntryPoint) -> Any:

@@ -1,5 +1,6 @@
 """Versions of Python and of the libraries, as records and pages state them."""
 
+import functools
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,8 +22,15 @@ def versions(packages: Sequence[str] = MEASURING) -> dict[str, str]:
     """
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        known = _version(package)
+        if known is not None:
+            found[package] = known
     return found
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -5,6 +5,7 @@ test each shape has its own texture; in `conflict` it wears the texture of anoth
 network goes by shape or by texture (Geirhos et al. 2019, "ImageNet-trained CNNs are biased towards texture").
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,8 +100,8 @@ class EmbeddedSource:
         self.size = size
         self.seed = seed
         self._mappable = num_classes in (None, CLASSES)
-        self._cache: dict[int, NDArray[np.uint8]] = {}
         _check(self.split, (), size, seed)
+        self._cache = _kept(self.split, size, seed)
 
     def __len__(self) -> int:
         return SPLITS[self.split]
@@ -145,6 +146,12 @@ class EmbeddedSource:
     def image(self, index: int) -> Image.Image:
         """The image."""
         return Image.fromarray(self.arrays([index])[0])
+
+
+@functools.lru_cache(maxsize=2)
+def _kept(split: str, size: int, seed: int) -> dict[int, NDArray[np.uint8]]:
+    """What was drawn of a split: every model of a run opens it anew."""
+    return {}
 
 
 class _Draws:

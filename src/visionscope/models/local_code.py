@@ -14,7 +14,7 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -31,6 +31,8 @@ _LARGEST_COMPILED = 2**30
 # Two copies of these can't live beside one another: networks are told apart by their classes.
 _LIBRARIES = ("visionscope", "torch", "torchvision", "timm", "transformers", "numpy", "einops", "safetensors", "PIL")
 _COMPILED = tuple(EXTENSION_SUFFIXES)  # such modules can't be brought in twice; they are known by their content, too
+_NEVER_APART = {*_LIBRARIES, "__main__", *sys.stdlib_module_names}
+_staying: dict[str, Any] = {}  # modules that are nobody's own, by name
 _lock = threading.RLock()  # sys.modules and sys.path are one for all threads
 
 
@@ -88,7 +90,7 @@ class LocalCode:
             yield
             return
         with _lock:
-            aside = {name: module for name, module in list(sys.modules.items()) if self._is_ours(name, module)}
+            aside = self._ours()
             for name in aside:
                 del sys.modules[name]
             sys.modules.update(self._modules)
@@ -107,11 +109,7 @@ class LocalCode:
                 # What the code has put on the path is its own: another's module of that name may lie there.
                 self._path = list(sys.path)
                 sys.path[:] = before
-                brought = {
-                    name: module
-                    for name, module in list(sys.modules.items())
-                    if self._is_ours(name, module, new=name not in known)
-                }
+                brought = self._ours(known)
                 for name in brought:
                     del sys.modules[name]
                 self._modules = brought
@@ -157,16 +155,31 @@ class LocalCode:
 
         return exec_module
 
+    def _ours(self, known: Collection[str] | None = None) -> dict[str, ModuleType]:
+        """The modules that are to be kept apart; those whose names are not among the known ones are new."""
+        found: dict[str, ModuleType] = {}
+        # There are thousands, each time: no pairs, which would set off the garbage collector, and few calls.
+        for name in list(sys.modules):
+            module = sys.modules.get(name)
+            new = known is not None and name not in known
+            if module is not None and _staying.get(name) is not module and self._is_ours(name, module, new=new):
+                found[name] = module
+        return found
+
     def _is_ours(self, name: str, module: Any, *, new: bool = False) -> bool:
         """Whether a module is local and to be kept apart, or a local one of its name would be meant.
 
         One from elsewhere that was there before is left alone: others have brought it in.
         """
         top = name.partition(".")[0]
-        if top in (*_LIBRARIES, "__main__") or top in sys.stdlib_module_names:
+        if top in _NEVER_APART:
+            _staying[name] = module
             return False
         places = _places(module)
-        if not places or any(is_installed(place) or place.endswith(_COMPILED) for place in places):
+        if any(is_installed(place) or place.endswith(_COMPILED) for place in places):
+            _staying[name] = module
+            return False
+        if not places:
             return False
         return new or any(real(place).startswith(self._roots) for place in places) or _stands_in(self._folder, top)
 

@@ -1,6 +1,7 @@
 """The page: one self-contained HTML file with the summary, the figures and the rows behind every sentence."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,6 +86,14 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@functools.cache
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("visionscope.report")
+    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    templates.filters["number"] = number
+    return templates.get_template("report.html.jinja")
+
+
 def _render(
     answers: Sequence[Answer],
     main: Sequence[Finding],
@@ -92,9 +101,6 @@ def _render(
     surroundings: Mapping[str, Any],
     failures: Failures,
 ) -> str:
-    loader = jinja2.PackageLoader("visionscope.report")
-    templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.filters["number"] = number
     labels = [job["model"]["label"] for job in jobs]
     models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in _labels(one.tables["rows"]))]))
     panels: list[dict[str, Any]] = []
@@ -113,7 +119,7 @@ def _render(
     for one in {one["diagnostic"]: one for one in reversed(sections)}.values():  # the first section of each
         one["failed"] = [failure.text for failure in failures.all if failure.diagnostic == one["diagnostic"]]
     found = [finding for answer in answers for finding in answer.findings]
-    return templates.get_template("report.html.jinja").render(
+    return _template().render(
         title=", ".join(models) or "no finished job",
         heading=_heading(answers),
         random=[row for row in _model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],

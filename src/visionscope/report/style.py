@@ -1,7 +1,8 @@
 """Colours and marks that every figure and the page share: two themes, depth colours, one mark per kind of point."""
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,7 +157,8 @@ def model_token(index: int) -> str:
     return f"model:{index % len(_THEMES['light']['models'])}"
 
 
-def palette(theme: str) -> dict[str, Any]:
+@functools.cache
+def palette(theme: str) -> Mapping[str, Any]:
     """All named colours of a theme, as CSS colours (`heat` and `surface` as Plotly colour scales).
 
     Each line colour also exists as `TOKEN:band`, its translucent form for error bands. Depth colours are viridis,
@@ -181,7 +183,7 @@ def palette(theme: str) -> dict[str, Any]:
     return named
 
 
-def resolve(value: Any, colours: dict[str, Any]) -> Any:
+def resolve(value: Any, colours: Mapping[str, Any]) -> Any:
     """A copy of a nested structure in which every named colour is replaced by its value.
 
     Args:
