@@ -64,6 +64,30 @@ def test_what_is_not_is_refused(text, message, tmp_path, monkeypatch):
         find_model(text)
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def small(): pass\ndef large(): pass\n", False),
+        ("def small(): pass\nsmalll = small\n", True),
+        ("from elsewhere import other as smalll\n", True),
+        ("from elsewhere import *\n", True),
+        ("from elsewhere import (*)\n", True),
+        ("for size in 'l', 'll':\n    globals()['smal' + size] = print\n", True),
+        ("import sys\nsetattr(sys.modules[__name__], 'smal' + 'll', print)\n", True),
+        ("def __getattr__(name): return print\n", True),
+        ("def small(: pass\n", False),
+        ("", False),
+    ],
+)
+def test_a_function_is_refused_where_its_file_can_not_have_it(source, found, tmp_path):
+    (tmp_path / "net.py").write_text(source)
+    if found:
+        find_model(f"{tmp_path}/net.py:smalll")
+    else:
+        with pytest.raises(ConfigError, match=r"^model '.*net.py:smalll': net.py has no function 'smalll'"):
+            find_model(f"{tmp_path}/net.py:smalll")
+
+
 def test_of_an_ensemble_every_file_is_looked_for(tmp_path):
     (tmp_path / "one.pt").touch()
     with pytest.raises(ConfigError, match=r"checkpoint .*two.pt: there is no such file"):

@@ -19,6 +19,11 @@ from visionscope.models.spec import ModelSpec, parse_spec
 _LARGEST = 16 * 2**20  # bytes of a Python file
 _REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 _NAMED = re.compile(r"""["']([\w.]+)["']""")  # older names among them, which libraries take, too
+# What binds names that a file doesn't write out.
+_BINDING = re.compile(
+    r"\b(exec|eval|globals|locals|vars|setattr|modules|import_module|__import__|__dict__|__getattr__)\b"
+    r"|\bimport\s*\(?\s*\*"
+)
 _IN_BOTH = "resnet50"  # its absence tells that a library keeps its models in another way
 
 
@@ -39,7 +44,7 @@ def find_model(text: str, *, registered: bool = False) -> ModelSpec:
             with opened_weights(split_place(file)[0]):
                 pass
     if spec.source == "file":
-        factory_source(spec.name)
+        _check_function(spec.name)
     elif spec.source == "hf":
         _check_folder(spec.name)
     elif not registered and sys.modules.get(spec.source) is None:  # a library that is there costs nothing to ask
@@ -114,6 +119,16 @@ def factory_source(name: str) -> tuple[Path, bytes, str]:
     except (OSError, RuntimeError) as error:  # what resolve() makes of links that lead to one another
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"model {quoted(name)}: {path} can't be read: {printable(reason)}") from error
+
+
+def _check_function(name: str) -> None:
+    """Refuses a function whose name stands nowhere in its file, unless the file binds names that it does not write."""
+    path, source, attribute = factory_source(name)
+    text = source.decode(errors="replace")
+    if attribute not in re.findall(r"\w+", text) and not _BINDING.search(text):
+        own = re.findall(r"^(?:def|class) ([^\W_]\w*)", text, re.MULTILINE)
+        near = nearest(attribute, own)
+        raise ConfigError(f"model {quoted(name)}: {path.name} has no function {quoted(attribute)}.{near}")
 
 
 def _check_folder(name: str) -> None:
