@@ -8,6 +8,7 @@ import pytest
 
 from cli.test_flags import DATA
 from running.conftest import NETWORKS
+from visionscope.core.registry import diagnostic_names
 
 LATE = ("datasets", "jinja2", "lightning_fabric", "matplotlib", "pandas", "plotly", "pytorch_optimizer", "scipy")
 PLANNED = f"""
@@ -35,17 +36,18 @@ PLANNED = f"""
         except FirstImage:
             new = set(sys.modules) - before
             late = sorted(set({LATE!r}) & {{name.partition(".")[0] for name in new}})
-            names = {{name.removeprefix(folder).partition(".")[0] for name in new if name.startswith(folder)}}
-            print(only, *late, *sorted(name for name in names if name[0] != "_"))
+            print(only, *late, *sorted(name.removeprefix(folder) for name in new if name.startswith(folder)))
 """
 
 
 def test_planning_imports_neither_what_draws_nor_what_was_not_asked_for(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(PLANNED), str(tmp_path / "run")]
     found = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    one, everything = found.stdout.splitlines()
-    assert one == "fourier fourier"
-    assert [name for name in LATE if name in everything.split()] == []
+    one, everything = (set(line.split()[1:]) for line in found.stdout.splitlines())
+    assert one == {"fourier", "fourier.question"}
+    assert {f"{name}.question" for name in diagnostic_names()} <= everything
+    assert set(LATE) & everything == set()
+    assert {name for name in everything if name.endswith((".figure", ".findings"))} == set()
 
 
 WITHOUT_TORCH = """
@@ -94,6 +96,11 @@ WITHOUT_TORCH = """
             ["train", "resnet18", "--data", "embedded:test"],
             "--data must have a train and a test split and name neither",
         ),
+        ([*DATA, "--only", "hessian", "--hessian.kk", "3"], "hessian.kk: hessian has no such field. Did you mean 'k'?"),
+        ([*DATA, "--only", "lesion", "--lesion.mode", "blok"], "got 'blok'. Did you mean 'block'?"),
+        ([*DATA, "--only", "hessian", "--precision", "bf16"], "precision: hessian is measured in fp32 or fp64 only"),
+        ([*DATA, "--only", "corruption", "--corruption.folder", "/nowhere"], "data '/nowhere': there is no /nowhere"),
+        ([*DATA, "--only", "all", "--calibration.bins", "0"], "calibration.bins: must be an integer from"),
     ],
 )
 def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> None:
@@ -104,7 +111,10 @@ def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> No
     assert found.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["diagnose", "--help"], ["train", "--help"], ["harmonize", "-h"], ["run", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["diagnose", "--help"], ["diagnose", "--help", "all"], ["train", "-h"], ["harmonize", "-h"], ["run", "-h"]],
+)
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
