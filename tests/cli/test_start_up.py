@@ -99,7 +99,13 @@ WITHOUT_TORCH = """
         ([*DATA, "--only", "hessian", "--hessian.kk", "3"], "hessian.kk: hessian has no such field. Did you mean 'k'?"),
         ([*DATA, "--only", "lesion", "--lesion.mode", "blok"], "got 'blok'. Did you mean 'block'?"),
         ([*DATA, "--only", "hessian", "--precision", "bf16"], "precision: hessian is measured in fp32 or fp64 only"),
-        ([*DATA, "--only", "corruption", "--corruption.folder", "/nowhere"], "data '/nowhere': there is no /nowhere"),
+        (
+            [*DATA, "--only", "corruption", "--corruption.folder", "/nowhere"],
+            "corruption.folder: data '/nowhere': there is no",
+        ),
+        ([*DATA, "--out", "/dev/null/run"], "/dev/null: a file stands where a folder should be; move it away"),
+        (["train", "resnet18", "--data", "embedded", "--out", "/dev/null"], "/dev/null: a file stands where"),
+        (["demo", "--out", "/dev/null"], "/dev/null: a file stands where a folder should be"),
         ([*DATA, "--only", "all", "--calibration.bins", "0"], "calibration.bins: must be an integer from"),
     ],
 )

@@ -11,6 +11,7 @@ from visionscope.commands.output import exit_code, folder_of, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
 from visionscope.core.files import user_path
+from visionscope.core.refusals import check_can_be_written
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import SPAN
 from visionscope.core.terminal import ask, interrupted, say, tell
@@ -79,6 +80,8 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
 
 def _computed(study: Study, parsed: Namespace) -> int:
     check_asked(study)
+    if not parsed.dry_run:
+        check_can_be_written(user_path("out", study.out))
 
     from visionscope.running.devices import device_of
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 from visionscope.commands.output import exit_code, tell_failures
 from visionscope.core.display import TaskText, bars
 from visionscope.core.files import user_path
+from visionscope.core.refusals import check_can_be_written
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import interrupted, say, tell
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
@@ -48,6 +49,7 @@ def train(parsed: Namespace) -> int:
         raise needs_both_splits(parsed.data)
     out = user_path("out", parsed.out or _OUT.default)
     check_apart(out, parsed.data)
+    check_can_be_written(out)
     find_model(parsed.model).check_single()
 
     from visionscope.training.train import train as carry_out
@@ -77,11 +79,12 @@ def demo_flags(parser: Parser) -> None:
 
 def demo(parsed: Namespace) -> int:
     """Carries out the demo."""
-    out = str(user_path("out", parsed.out or _DEMO_OUT.default))
+    out = user_path("out", parsed.out or _DEMO_OUT.default)
+    check_can_be_written(out)
 
     from visionscope.demo import demo
 
-    shown = demo(out, seed=parsed.seed or 0, say=tell)
+    shown = demo(str(out), seed=parsed.seed or 0, say=tell)
     for finding in shown.findings:
         say(f"* {finding}")
     say(f"The page: {shown.page}")

@@ -1,6 +1,8 @@
 """What a disk refuses, in one line that says what to do."""
 
 import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,3 +54,25 @@ def refusals(where: Path) -> Iterator[None]:
         raise StoreError(
             f"{named}: {advice(error)}, then start the same command again: what is stored is kept"
         ) from error
+
+
+def check_can_be_written(folder: Path) -> None:
+    """Refuses a folder that can't be made or written to, before work is done for it; makes none.
+
+    Args:
+        folder: that is there, or will be made.
+
+    Raises:
+        StoreError: in the words of `refusals`.
+    """
+    with refusals(folder):
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        code = 0
+        if not stat.S_ISDIR(there.stat().st_mode):
+            code = errno.ENOTDIR
+        elif os.statvfs(there).f_flag & os.ST_RDONLY:
+            code = errno.EROFS
+        elif not os.access(there, os.W_OK | os.X_OK):
+            code = errno.EACCES
+        if code:
+            raise OSError(code, os.strerror(code), str(there))

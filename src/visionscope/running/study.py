@@ -14,7 +14,7 @@ from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, 
 from visionscope.core.values import Rule, Value, shown
 from visionscope.data.draws import STRENGTHS
 from visionscope.data.specs import check_apart, check_data_spec, find_data
-from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.find import find_model
 from visionscope.models.spec import parse_spec
 
@@ -158,11 +158,14 @@ def check_asked(study: Study) -> None:
         ConfigError: for a run folder among the images, and a precision that a diagnostic's numbers can't be trusted in.
         DataError: for images that are not there.
     """
-    for folder in (study.data, *(getattr(diagnostic, "folder", "") for diagnostic in study.diagnostics)):
-        if folder:
-            check_apart(user_path("out", study.out), folder)
+    out = user_path("out", study.out)
+    check_apart(out, study.data)
     for diagnostic in study.diagnostics:
         check_precision(diagnostic, study.precision)
+        try:
+            check_apart(out, getattr(diagnostic, "folder", "") or "embedded")
+        except DataError as error:
+            raise DataError(f"{diagnostic.name}.folder: {error}") from None
 
 
 def check_precision(
