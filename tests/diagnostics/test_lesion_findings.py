@@ -57,7 +57,7 @@ def test_ends_of_stages_compare_attention_with_what_is_beside_it() -> None:
     (one,) = [one for one in outcomes.told(outcomes.lesions([model])) if "stages" in one.headline]
     assert "at the beginning of stages, removing mlp costs more than msa" in one.headline
     assert "at the end of stages, removing msa costs more than mlp" in one.headline
-    assert one.detail.startswith("Of 2 stages that have both. ")
+    assert one.detail.startswith("2 stages have both. ")
     assert len(one.headline.split()) <= 25
     assert "End: accuracy without msa less that without mlp: −17.5 percentage points" in one.detail
     assert len(one.rows) == 8

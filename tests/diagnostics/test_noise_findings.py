@@ -75,7 +75,7 @@ def test_many_networks_are_raised_together_and_few_pairs_told() -> None:
     assert all(one.verdict == MODELS_DIFFER for one in found)
     assert {found[0].rows[0][1], found[0].rows[0][2]} == {"net_0", "net_4"}, "those that differ most come first"
     assert "other pairs" not in found[0].detail
-    assert found[-1].detail.endswith("7 other pairs of models differ less clearly: see the table of comparisons.")
+    assert found[-1].detail.endswith("7 other pairs of models differ less clearly: see the comparisons in tables/.")
 
 
 def test_noise_and_fourier_vectors_have_one_place_among_the_main_findings() -> None:

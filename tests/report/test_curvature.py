@@ -40,7 +40,7 @@ def test_the_summary_table_is_readable() -> None:
     cell = hessian.rows[0][1][headers.index("NEP (share of negative), 95 % interval")]
     assert numbers(cell) == pytest.approx([row[f"negative_share{end}"] for end in ("", "_low", "_high")], rel=1e-2)
     (said,) = hessian.settings
-    for part in ("augmentation strong", "BatchNorm eval", "weight decay 0.0005", "label smoothing 0.1", "fp32"):
+    for part in ("augmentation: strong", "BatchNorm: eval", "weight decay 0.0005", "label smoothing 0.1", "fp32"):
         assert part in said
     assert "value ± deviation, range" in [header for header, _, _ in shown(found["landscape"]).columns]
     assert shown_table({"rows": found["hessian"].tables["rows"]}) is None
@@ -50,8 +50,8 @@ def test_settings_that_differ_name_their_models() -> None:
     first, second = shown(answers(VIT, dataclasses.replace(RESNET, augmentation="none"))["landscape"]).settings
     assert first.startswith("vit_nano: measured on embedded:test; fp32; ")
     assert second.startswith("resnet_nano: measured on embedded:test; fp32; ")
-    assert "augmentation strong" in first
-    assert "augmentation none" in second
+    assert "augmentation: strong" in first
+    assert "augmentation: none" in second
 
 
 def test_the_page_shows_tables_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

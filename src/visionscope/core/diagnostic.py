@@ -99,7 +99,7 @@ class Saying(Protocol):
         """What the rows come to, per model (leading columns kept): shown and stored beside the table."""
 
     def comparisons(self, table: pa.Table) -> pa.Table:
-        """Differences between models, or between conditions of one, with intervals and p, raised by Holm's rule.
+        """Differences between models, or between conditions of one, with intervals and, where a test is made, p.
 
         Leading columns are those of the model that a difference is counted from.
         """

@@ -105,29 +105,39 @@ class Failures:
             given: a table with the column `model`, or several by name; without it there is nothing to spare.
 
         Returns:
-            What `ask` returned, or None where it failed for every model.
+            What `ask` returned, or None where it failed for every model. Where it fails for several models together
+            and for none alone, a list is put together of what it says of each.
         """
         try:
             return ask(given)
         except Exception as error:
             whole = error
-        labels = dict.fromkeys(itertools.chain.from_iterable(map(_labels, _tables(given))))
-        failing = {}
-        for label in labels:
+        tables = given.values() if isinstance(given, Mapping) else [given]
+        alone: dict[str, Any] = {}
+        for label in dict.fromkeys(itertools.chain.from_iterable(map(models_of, tables))):
             try:
-                ask(_of(given, [label]))
+                alone[label] = ask(of_models(given, [label]))
             except Exception as error:
-                failing[label] = error
-        for label, reason in failing.items():
-            self.add(step, diagnostic, label, reason)
-        if not failing:
+                self.add(step, diagnostic, label, error)
+                alone[label] = error
+        left = [label for label, made in alone.items() if not isinstance(made, Exception)]
+        if len(left) == len(alone):
             self.add(step, diagnostic, "", whole)
-            return None
-        left = [label for label in labels if label not in failing]
+            lists = bool(alone) and all(isinstance(made, list) for made in alone.values())
+            return list(itertools.chain(*alone.values())) if lists else None  # type: ignore[return-value]
         if left:
             with self.caught(step, diagnostic):
-                return ask(_of(given, left))
+                return ask(of_models(given, left))
         return None
+
+    def of(self, diagnostic: str, steps: Sequence[str]) -> set[str]:
+        """The models for which some steps failed; "" among them where a step failed for all together.
+
+        Args:
+            diagnostic: whose.
+            steps: their names.
+        """
+        return {one.label for one in self.all if one.diagnostic == diagnostic and one.part in steps}
 
 
 def one_line(error: Exception) -> str:
@@ -147,20 +157,31 @@ def _place(error: Exception) -> str:
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
-def _labels(table: pa.Table) -> list[str]:
+def models_of(table: pa.Table) -> list[str]:
+    """The labels of the models that a table tells of.
+
+    Args:
+        table: any; without the column `model` it tells of none.
+    """
     return [str(name) for name in table.column("model").unique().to_pylist()] if "model" in table.column_names else []
 
 
-def _tables(given: Any) -> Sequence[pa.Table]:
-    return list(given.values()) if isinstance(given, Mapping) else [given]
+def of_models(given: Any, labels: Sequence[str]) -> Any:
+    """What a table, or several by name, tell of some models; of what compares two, what compares two of them.
 
-
-def _of(given: Any, labels: Sequence[str]) -> Any:
-    """What tables tell of some models; of what compares two, what compares two of them."""
+    Args:
+        given: a table, or the tables of one diagnostic, in which `comparisons` and `between` name a second model.
+        labels: of the models.
+    """
     if isinstance(given, Mapping):
-        return {name: _of(table, labels) for name, table in given.items()}
-    for column in ("model", "other", "model_x", "model_y"):
-        if column in given.column_names:
-            chosen = pa.array([*labels, *([""] if column == "other" else [])], pa.string())
-            given = given.filter(pc.is_in(given[column], chosen))
-    return given
+        pairs = {"model_x": labels, "model_y": labels}
+        seconds: dict[str, dict[str, Sequence[str]]] = {"comparisons": {"other": [*labels, ""]}, "between": pairs}
+        return {name: _filtered(table, {"model": labels, **seconds.get(name, {})}) for name, table in given.items()}
+    return _filtered(given, {"model": labels})
+
+
+def _filtered(table: pa.Table, wanted: Mapping[str, Sequence[str]]) -> pa.Table:
+    for column, labels in wanted.items():
+        if column in table.column_names and pa.types.is_string(table.schema.field(column).type):
+            table = table.filter(pc.is_in(table[column], pa.array(labels, pa.string())))
+    return table

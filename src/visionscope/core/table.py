@@ -77,13 +77,22 @@ def told_of(field: pa.Field) -> Mapping[str, str]:
     return {part.decode(): value.decode() for part, value in (field.metadata or {}).items()}
 
 
+def is_packed(field: pa.Field) -> bool:
+    """Whether the cells of a column hold more than one value: by its declaration, or because they are lists.
+
+    Args:
+        field: of a schema.
+    """
+    return bool(told_of(field).get("packed")) or pa.types.is_nested(field.type)
+
+
 def tidy(table: pa.Table) -> pa.Table:
     """A table of one value per cell: without the columns that pack an outcome per image into one.
 
     Args:
         table: any.
     """
-    return table.select([field.name for field in table.schema if not told_of(field).get("packed")])
+    return table.select([field.name for field in table.schema if not is_packed(field)])
 
 
 def schema_of(row_type: type) -> pa.Schema:

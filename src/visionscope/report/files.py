@@ -22,6 +22,7 @@ from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.style import paper_style
 
 _PNG_DPI = 300
+_KINDS = ("summary", "comparisons", "outcomes", "between")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -65,24 +66,29 @@ def write_tables(folder: Path, answers: Sequence[Answer], failures: Failures, *,
         folder: where to.
         answers: what each diagnostic found.
         failures: takes the tables that no file can hold.
-        csv_outcomes: whether tables of a row per image are written as CSV, too; else one from before is removed, which
-            these numbers may have left behind.
+        csv_outcomes: whether tables of a row per image are written as CSV, too.
 
     Raises:
         StoreError: when a file can't be written.
     """
     for answer in answers:
-        for kind, table in answer.tables.items():
+        for kind in ("rows", *_KINDS):
+            table = answer.tables.get(kind)
             name = answer.diagnostic if kind == "rows" else f"{answer.diagnostic}_{kind}"
             with failures.caught("table's files", answer.diagnostic, but=StoreError):
-                parquet, text = io.BytesIO(), io.BytesIO()
-                pyarrow.parquet.write_table(tidy(table), parquet)
-                write_whole(folder / f"{name}.parquet", parquet.getvalue())
-                if kind == "outcomes" and not csv_outcomes:
-                    (folder / f"{name}.csv").unlink(missing_ok=True)
-                else:
+                if table is not None:
+                    parquet = io.BytesIO()
+                    pyarrow.parquet.write_table(tidy(table), parquet)
+                    write_whole(folder / f"{name}.parquet", parquet.getvalue())
+                if table is not None and (kind != "outcomes" or csv_outcomes):
+                    text = io.BytesIO()
                     pyarrow.csv.write_csv(tidy(table), text)
                     write_whole(folder / f"{name}.csv", text.getvalue())
+                # What an earlier page left behind are other numbers.
+                stale = [] if table is not None else [".parquet", ".csv"]
+                stale += [".csv"] if kind == "outcomes" and not csv_outcomes else []
+                for ending in stale:
+                    (folder / f"{name}{ending}").unlink(missing_ok=True)
 
 
 def write_figures(folder: Path, answers: Sequence[Answer], failures: Failures) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow as pa
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from visionscope.core.diagnostic import Answer, Theme
-from visionscope.core.failures import Failures
+from visionscope.core.diagnostic import Answer
+from visionscope.core.failures import Failures, models_of
 from visionscope.core.figure import Figure
 from visionscope.core.finding import MODELS_DIFFER, Finding, joined, number
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
@@ -102,14 +101,14 @@ def _render(
     failures: Failures,
 ) -> str:
     labels = [job["model"]["label"] for job in jobs]
-    models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in _labels(one.tables["rows"]))]))
+    models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in models_of(one.tables["rows"]))]))
     panels: list[dict[str, Any]] = []
     sections = [part for answer in answers for part in _sections(answer, models, panels, failures)]
     # A limit that several share is told where it first matters.
     heard: set[str] = set()
     for one in sections:
-        one["caveats"] = [text for text in one["caveats"] if text not in heard]
-        heard |= set(one["caveats"])
+        one["limits"] = [text for text in one["limits"] if text not in heard]
+        heard |= set(one["limits"])
     limits = []
     with failures.caught("limits", ""):
         limits = limits_of(answers, jobs)
@@ -131,7 +130,7 @@ def _render(
         main=main,
         failed=[failure.text for failure in failures.all if not failure.diagnostic],
         found=found,
-        caveats=limits,
+        limits=limits,
         left_out=_left_out(answers, jobs),
         unfolded=len(sections) <= _FEW_SECTIONS,
         few_sentences=len(found) <= _FEW_SENTENCES,
@@ -173,7 +172,7 @@ def _sections(
     with failures.caught("sentences", answer.diagnostic):
         first["cards"] = _by_model(answer.findings, models)
         first["gist"] = _gist(answer.findings)
-    first["caveats"] = list(answer.limits)
+    first["limits"] = list(answer.limits)
     yield from (first, *others)
 
 
@@ -190,13 +189,13 @@ def _drawn(
 
 def _bare(name: str, diagnostic: str) -> dict[str, Any]:
     """A section without a figure."""
-    empty: dict[str, Any] = {"caption": "", "groups": [], "table": None, "cards": [], "caveats": [], "gist": ""}
+    empty: dict[str, Any] = {"caption": "", "groups": [], "table": None, "cards": [], "limits": [], "gist": ""}
     return {"name": name, "diagnostic": diagnostic, "title": name.replace("_", " "), "failed": [], **empty}
 
 
 def _heading(answers: Sequence[Answer]) -> str:
     """What the page is about, by the themes that it has."""
-    said = [*dict.fromkeys(answer.theme for answer in answers if answer.theme)] or [str(next(iter(Theme)))]
+    said = [*dict.fromkeys(answer.theme for answer in answers if answer.theme)] or ["what was measured"]
     text = joined(said) if len(said) < 3 else f"{', '.join(said[:-1])}, and {said[-1]}"
     return text[0].upper() + text[1:]
 
@@ -209,7 +208,7 @@ def _gist(found: Sequence[Finding]) -> str:
 
 def _left_out(answers: Sequence[Answer], jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The diagnostics that have nothing to ask of a model, with the reason."""
-    measured = {(answer.diagnostic, label) for answer in answers for label in _labels(answer.tables["rows"])}
+    measured = {(answer.diagnostic, label) for answer in answers for label in models_of(answer.tables["rows"])}
     rows: dict[tuple[str, str], str] = {}
     for job in jobs:
         label = job["model"]["label"]
@@ -221,10 +220,6 @@ def _left_out(answers: Sequence[Answer], jobs: Sequence[Mapping[str, Any]]) -> l
 
 def _asset(name: str) -> Markup:
     return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
-
-
-def _labels(table: pa.Table) -> list[str]:
-    return [str(name) for name in table.column("model").unique().to_pylist()] if "model" in table.column_names else []
 
 
 def _compact(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import number
-from visionscope.core.table import LEADING, told_of
+from visionscope.core.table import LEADING, is_packed, told_of
 
 _CHANCE = 0.05
 _LATE = ("outcome", "chance", "count")
@@ -74,7 +74,7 @@ def _shown_columns(table: pa.Table, told: Mapping[str, Mapping[str, str]]) -> li
         own = told[field.name]
         if field.name in LEADING or field.name in beside or own.get("role") in ("hidden", "setting"):
             continue
-        if own.get("packed") or set(table[field.name].to_pylist()) <= {own.get("usual", "")}:
+        if is_packed(field) or set(table[field.name].to_pylist()) <= {own.get("usual", "")}:
             continue
         shown.append(field.name)
     return shown
@@ -143,4 +143,6 @@ def _settings(table: pa.Table, summary: pa.Table) -> tuple[str, ...]:
 
 
 def _setting(title: str, value: Any) -> str:
-    return f"{title}{' ' * bool(title)}{f'{value:g}' if isinstance(value, float) else value}"
+    if not title:
+        return str(value)
+    return f"{title} {value:g}" if isinstance(value, float) else f"{title}: {value}"

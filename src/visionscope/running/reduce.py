@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visionscope.core.diagnostic import Answer, MeasuringDiagnostic
-from visionscope.core.failures import Failures
+from visionscope.core.failures import Failures, models_of, of_models
 from visionscope.core.figure import Figure
 from visionscope.core.finding import Finding
 from visionscope.core.registry import diagnostic_class
@@ -22,6 +23,7 @@ from visionscope.running.store import JobState, Store, data_text
 
 Job = dict[str, Any]
 
+_FEW = 3  # values of a field that a label spells out
 LAST = 100
 """Where a diagnostic stands that does not say its place."""
 
@@ -88,14 +90,13 @@ def answer_from(
     """
     asked = by_fields[0][0]
     tables: dict[str, pa.Table] = {"rows": rows}
-    for step in ("summary", "comparisons", "outcomes"):
-        if hasattr(asked, step):
-            # Comparisons are raised together by Holm's rule, whatever the fields.
-            groups = [(asked, rows)] if step == "comparisons" else by_fields
-            made = [failures.spared(step, asked.name, getattr(one, step), own) for one, own in groups]
-            found = [table for table in made if table is not None and table.num_rows]
-            if found:
-                tables[step] = pa.concat_tables(found)
+    steps = [step for step in ("summary", "comparisons", "outcomes") if hasattr(asked, step)]
+    for step in steps:
+        # What was asked in another way is not compared.
+        made = [failures.spared(step, asked.name, getattr(one, step), own) for one, own in by_fields]
+        found = [table for table in made if table is not None and table.num_rows]
+        if found:
+            tables[step] = pa.concat_tables(found)
     figures = list(_figures(by_fields, failures))
     if between is not None:
         tables["between"] = between
@@ -103,11 +104,14 @@ def answer_from(
             figures.append(asked.between_figure(between))
     findings: Sequence[Finding] = ()
     limits: Sequence[str] = ()
-    if hasattr(asked, "findings"):
-        findings = failures.spared("sentences", asked.name, lambda own: list(asked.findings(own)), tables) or ()
+    failed = failures.of(asked.name, steps)
+    if hasattr(asked, "findings") and "" not in failed:
+        # Sentences rest on these tables: what lacks in one says nothing.
+        told = of_models(tables, [name for name in models_of(rows) if name not in failed]) if failed else tables
+        findings = failures.spared("sentences", asked.name, lambda own: list(asked.findings(own)), told) or ()
     if hasattr(asked, "limits"):
         with failures.caught("limits", asked.name):
-            limits = asked.limits(tables)
+            limits = tuple(asked.limits(tables))
     return Answer(
         diagnostic=asked.name,
         theme=str(getattr(asked, "theme", "")),
@@ -226,6 +230,10 @@ def told_apart(jobs: Sequence[Job]) -> list[Job]:
         differing = [*_differing(job, known, _facts), *_differing(job, like, _fields)]
         label = f"{job['model']['label']}{' (' if differing else ''}{', '.join(differing)}{')' if differing else ''}"
         renamed.append({**job, "model": {**job["model"], "label": label}})
+    counts = Counter((job["diagnostic"], job["model"]["label"]) for job in renamed)
+    for job in renamed:
+        if counts[job["diagnostic"], job["model"]["label"]] > 1:  # whatever else the digest holds
+            job["model"]["label"] += f" (job {job['job'][:6]})"
     return renamed
 
 
@@ -250,7 +258,13 @@ def _facts(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _fields(job: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name} {value}" for name, value in job["fields"].items())
+    return tuple(f"{name.replace('_', ' ')} {_short(value)}" for name, value in job["fields"].items())
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return ", ".join(map(str, value)) if len(value) <= _FEW else f"{len(value)} of them"
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

@@ -107,7 +107,7 @@ def _kinds_at_ends(rows: Sequence[Row], compared: Sequence[Row]) -> Finding:
     pairs = [list(beside(rows, place)) for place in (0, -1)]
     kinds = " or ".join(sorted({str(other["kind"]) for _, other in pairs[1]}))
     said: dict[str, list[str]] = {}
-    detail = [f"Of {len(pairs[1])} stage{'s that have' if len(pairs[1]) > 1 else ' that has'} both."]
+    detail = [f"{len(pairs[1])} stage{'s have' if len(pairs[1]) > 1 else ' has'} both."]
     for place, one in zip(("beginning", "end"), compared, strict=True):
         more, less = ("msa", kinds) if one["difference"] < 0 else (kinds, "msa")
         certain = f"removing {more} costs more than {less}"

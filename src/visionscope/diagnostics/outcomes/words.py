@@ -79,7 +79,7 @@ def _of_pair(
     texts[-1] += "."
     if left > 0:
         others = "1 other pair of models differs" if left == 1 else f"{left} other pairs of models differ"
-        texts[-1] += f" {others} less clearly: see the table of comparisons."
+        texts[-1] += f" {others} less clearly: see the comparisons in tables/."
     rest = [f"They can't be told apart in {' or '.join(unclear)}."] if clear and unclear else []
     # Differences of shares go before others, the larger the earlier.
     points = [abs(row["difference"]) / 100 for row in clear if row["unit"] == POINTS]
