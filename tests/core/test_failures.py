@@ -26,7 +26,7 @@ def test_one_failing_model_is_left_out() -> None:
 
     failures = Failures()
     assert failures.spared("sentences", "one", speak, TABLES) == ["a", "c"]
-    assert [(one.label, one.message) for one in failures.all] == [("b", "KeyError: b")]
+    assert [(one.label, one.message) for one in failures.all] == [("b", "KeyError: 'b'")]
     assert failures.of("one", ["sentences"]) == {"b"}
     assert failures.of("other", ["sentences"]) == set()
 
