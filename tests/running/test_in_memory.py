@@ -8,7 +8,7 @@ import torch
 import visionscope as vs
 from running.conftest import NETWORKS
 from running.networks import convolutions, tokens
-from visionscope.diagnostics.variance import Variance
+from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import ConfigError, DataError, NondeterminismError, NotApplicableError
 
 CNN = f"cnn={NETWORKS}:convolutions"
