@@ -85,7 +85,7 @@ def test_the_error_of_a_measuring_part_is_raised_as_it_was(monkeypatch):
         yield parts[0], []
         raise OwnError("the second part")
 
-    monkeypatch.setattr("visionscope.diagnostics.lesion.Lesion.measure", measure)
+    monkeypatch.setattr("visionscope.diagnostics.lesion.question.Lesion.measure", measure)
     with pytest.raises(OwnError, match="the second part"):
         vs.measure("lesion", convolutions(), IMAGES, LABELS)
 
