@@ -63,11 +63,11 @@ def _rows(change: Callable[[pa.Table], pa.Table], *, said: bool) -> Callable[[Pa
 
 
 def _flip_a_word(folder: Path) -> None:
-    """Changes a letter in what the file says of its columns, which no checksum of Parquet covers."""
+    """Changes a letter in what the file says of its writer, which no checksum of Parquet covers."""
     path = part(folder, "fourier", FIRST)
     content = path.read_bytes()
-    assert b"meaning" in content
-    path.write_bytes(content.replace(b"meaning", b"meanimg", 1))
+    assert b"parquet-cpp" in content
+    path.write_bytes(content.replace(b"parquet-cpp", b"parquet-cqp"))
 
 
 def _flip(folder: Path) -> None:
