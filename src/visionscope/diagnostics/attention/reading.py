@@ -14,7 +14,7 @@ from visionscope.core.inputs import image_like
 from visionscope.core.spans import span_of
 from visionscope.core.subject import Subject
 from visionscope.diagnostics.attention.question import AttentionRow
-from visionscope.diagnostics.outcomes.passes import BATCH, passes
+from visionscope.diagnostics.outcomes import passes
 from visionscope.errors import DataError
 from visionscope.numerics.attention import head_diversity, mean_distance, mean_entropy, uniform_distance
 from visionscope.tracing.attention import Attention, read_attention
@@ -81,8 +81,8 @@ class Reading:
                 if self._alone is not None and _is_placed(attention):
                     self._maps[attention] = received(attention, high[0]).double().cpu().numpy()
 
-        with passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
-            for images in subject.samples[self._sample].batches(start, stop, BATCH):
+        with passes.passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
+            for images in subject.samples[self._sample].batches(start, stop, passes.BATCH):
                 batch[:] = images.positions.tolist()
                 subject.model(images.images.to(like))
 
