@@ -15,8 +15,17 @@ from benchmarks.measure import Measurement
 ROUNDS = 3
 UNIT = "import torch, timm"
 _MAIN = "import sys; from visionscope.cli import main; sys.exit(main(sys.argv[1:]))"
-# Ends where the first image would be read.
-_FIRST_IMAGE = f"import os, visionscope.data.sample as s; s.Sample.batches = lambda *given: os._exit(0); {_MAIN}"
+# Ends, as the unit does, where the first image would be read.
+_FIRST_IMAGE = f"""
+import visionscope.data.sample
+
+def stop(*given):
+    print("first image")
+    raise SystemExit
+
+visionscope.data.sample.Sample.batches = stop
+{_MAIN}
+"""
 _ASKED = ("diagnose", "resnet18", "--random-weights", "0", "--data", "embedded", "--images", "8", "--yes")
 _BEFORE = "diagnose before its first image"
 
@@ -58,12 +67,15 @@ def _cpu_seconds(program: str, *arguments: str) -> float:
     """User and system time of a fresh process with one thread, in a folder of its own."""
     began = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
+            text=True,
             check=False,
         )
+    if program == _FIRST_IMAGE and not done.stdout.startswith("first image"):
+        raise RuntimeError(f"it ended before the first image: {done.stderr}")
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
