@@ -1,22 +1,10 @@
 """One hypothesis profile for all tests; its place puts tests/ on the import path, for tests/reference."""
 
-import gc
-
 import pytest
 from hypothesis import settings
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=25)
 settings.load_profile("fixed")
-
-
-def pytest_collection_finish() -> None:
-    """What was imported by now stays: the garbage collector need not go through it again and again."""
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    """Else libraries complain at the end of what they have not given back."""
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -95,19 +95,7 @@ def rows(diagnostic: Hessian, given: Subject) -> list[HessianRow]:
 
 
 def dense(given: Subject, mini_batch: int, names: Sequence[str] | None = None, weight_decay: float = 0.0) -> Tensor:
-    """From the model, the images and the targets alone, all of which follow from what is asked."""
-    assert given.objective is not None
-    asked = given.label, len(given.samples["train"]), given.objective.label_smoothing, weight_decay
-    key = (*asked, mini_batch, None if names is None else tuple(names))
-    if key not in _DENSE:
-        _DENSE[key] = _dense(given, mini_batch, names, weight_decay)
-    return _DENSE[key]
-
-
-_DENSE: dict[object, Tensor] = {}
-
-
-def _dense(given: Subject, mini_batch: int, names: Sequence[str] | None, weight_decay: float) -> Tensor:
+    """From the model, the images and the targets alone."""
     model = network(given.label).double()
     sample = given.samples["train"]
     assert isinstance(sample, Images)
