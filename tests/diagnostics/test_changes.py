@@ -132,7 +132,7 @@ def test_a_side_of_which_nothing_is_known_is_named() -> None:
         for row in table.to_pylist()
     ]
     one = sentence(told({"variance": pa.Table.from_pylist(rows, table.schema)}), "variance")
-    assert one.headline.endswith("falls at all 12 self-attention points and can't be told at MLP points.")
+    assert one.headline.endswith("falls at all 12 self-attention points and is unknown at MLP points.")
     assert one.detail.endswith("MLP (mlp): 12 of its points have no change (other channels).")
 
 

@@ -19,7 +19,7 @@ VIT, RESNET = curvature.vit_and_resnet()
 LARGER = "The positive eigenvalues of resnet_nano are larger than those of vit_nano."
 MORE = "More of the eigenvalues of vit_nano are negative than of those of resnet_nano."
 FLATTER = "vit_nano lies flatter than resnet_nano."
-UNTOLD = "Whether vit_nano or resnet_nano lies flatter can't be told: "
+UNTOLD = "It is unclear whether vit_nano or resnet_nano lies flatter: "
 LONGEST = 25  # words of a headline
 
 
@@ -92,7 +92,8 @@ def test_alike_models_are_not_told_apart() -> None:
     said = [*between(found["hessian"]), *between(found["landscape"])]
     assert len(said) == 3
     assert {one.verdict for one in said} == {"can't be said"}
-    assert all("can't be told" in one.headline for one in said)
+    assert all("can't be told apart" in one.headline for one in between(found["hessian"]))
+    assert all(one.headline.startswith("It is unclear whether ") for one in between(found["landscape"]))
     assert all(one.headline.endswith("the intervals overlap.") for one in between(found["hessian"]))
     assert {one.strength for one in said} == {0.0}
 

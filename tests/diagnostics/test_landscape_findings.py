@@ -17,7 +17,7 @@ VIT, RESNET = curvature.vit_and_resnet()
 LARGER = "The positive eigenvalues of resnet_nano are larger than those of vit_nano."
 MORE = "More of the eigenvalues of vit_nano are negative than of those of resnet_nano."
 FLATTER = "vit_nano lies flatter than resnet_nano."
-UNTOLD = "Whether vit_nano or resnet_nano lies flatter can't be told: "
+UNTOLD = "It is unclear whether vit_nano or resnet_nano lies flatter: "
 LONGEST = 25  # words of a headline
 
 

@@ -39,7 +39,7 @@ def of_model(found: list[Finding], label: str) -> Finding:
     [
         (0.95, "the network is over-confident: confidence exceeds accuracy by 15.0 percentage points (95 % interval"),
         (0.6, "the network is under-confident: confidence falls short of accuracy by 20.0 percentage points (95 %"),
-        (0.8, "whether it is over- or under-confident can't be told: confidence exceeds accuracy by"),
+        (0.8, "it is unclear whether it is over- or under-confident: confidence exceeds accuracy by"),
     ],
 )
 def test_over_and_under_confidence(confidence: float, said: str) -> None:
@@ -92,7 +92,8 @@ def test_four_networks_in_a_perfect_order_are_no_law() -> None:
     nets = [Damaged(label=f"net_{index}", clean=80.0 - 5 * index) for index in range(4)]
     found = findings(outcomes.fits(nets, nll=[1.0 + 0.3 * index for index in range(4)]))
     (one,) = [one for one in found if "rank correlation" in one.headline]
-    assert "can't be told (rank correlation 1.0, p = 0.083, over 4 networks)" in one.headline
+    said = "It is unclear whether a smaller NLL_train goes with a smaller test error "
+    assert f"{said}(rank correlation 1.0, p = 0.083, over 4 networks)" in one.headline
 
 
 def test_many_pairs_of_test_errors_are_compared_by_holms_rule() -> None:
@@ -122,7 +123,7 @@ def test_a_fit_of_which_half_is_done_has_no_panels() -> None:
         (
             98,
             102,
-            "whether shape or texture decides more often can't be told: shape bias 49.0 % (95 % interval 42",
+            "it is unclear whether shape or texture decides more often: shape bias 49.0 % (95 % interval 42",
             UNKNOWN,
         ),
         (0, 0, "none of 400 images is decided for its shape or its texture", UNKNOWN),

@@ -171,6 +171,7 @@ def _between(store: Store, asked: Any, jobs: Sequence[Job], failures: Failures) 
     Why a pair is left out goes to the log.
     """
     rows: list[Any] = []
+    stored: dict[str, list[Any]] = {}
     for x, y in itertools.combinations(jobs, 2):
         labels = [job["model"]["label"] for job in (x, y)]
         names = " and ".join(labels)
@@ -180,7 +181,10 @@ def _between(store: Store, asked: Any, jobs: Sequence[Job], failures: Failures) 
             store.log(f"left out {asked.name} between {names}: they were asked with different fields")
         else:
             with failures.caught("table", asked.name, names):
-                states = [[row for part in store.stored_parts(job).values() for row in part] for job in (x, y)]
+                for job in (x, y):
+                    if job["job"] not in stored:  # each is read once, however many pairs it is in
+                        stored[job["job"]] = [row for part in store.stored_parts(job).values() for row in part]
+                states = [stored[job["job"]] for job in (x, y)]
                 rows += asked.between(*states, points_from(x), points_from(y), model_x=labels[0], model_y=labels[1])
     return to_table(asked.between_row, rows) if rows else None
 

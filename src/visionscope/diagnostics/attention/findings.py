@@ -60,7 +60,7 @@ def _of_ends(points: Sequence[Row], heads: Sequence[Row], compared: Mapping[str,
     verdict = verdict_of(_ends(distance))
     numbers = f"{number(distance['last'])} pixels against {number(distance['first'])}"
     if verdict == NO_CLEAR_CHANGE:
-        said = f"whether the last attention looks farther than the first can't be told: {numbers}"
+        said = f"it is unclear whether the last attention looks farther than the first: {numbers}"
     else:
         farther = "farther" if verdict == "raises" else "less far"
         said = f"the last attention looks {farther} than the first: {numbers}"

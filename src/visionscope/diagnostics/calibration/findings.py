@@ -59,7 +59,7 @@ def _confidence(rows: Mapping[str, Row], cooled: Row | None) -> Finding:
         less = f"confidence falls short of accuracy by {_points(row, 'signed_ece', -1)}"
         said = f"the network is under-confident: {less}"
     else:
-        said, verdict = f"whether it is over- or under-confident can't be told: {error}", UNKNOWN
+        said, verdict = f"it is unclear whether it is over- or under-confident: {error}", UNKNOWN
     ece = f"ECE {share_text(row, 'ece')} over {row['images']} images; NLL {number(row['nll'])} nat"
     detail = [f"{ece}, Brier score {number(row['brier'])}."]
     if cooled is not None:

@@ -79,7 +79,7 @@ class _Told:
 def change_findings(
     tables: Tables, quantity: Quantity, more: Callable[[Row], str] = lambda kind: ""
 ) -> Iterator[Finding]:
-    """One sentence for each model: at how many points of each kind the quantity falls, rises, or can't be told to move.
+    """One sentence for each model: at how many points of each kind the quantity falls, rises, or is unclear.
 
     All kinds of branch stand in one sentence, so that none is told without those that it is compared with. Modules that
     are no branch but have a change (`down`) get a sentence of their own; plain modules between blocks (`block`) none.

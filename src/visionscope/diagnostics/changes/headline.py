@@ -15,7 +15,7 @@ BY_LESS = f"by less than {LEAST_PERCENT} %"
 _UNCLEAR = "does not clearly change"
 _MIXED = "is mixed"
 _UNCHANGED = "stays exactly the same"
-_UNTOLD = "can't be told"
+_UNTOLD = "is unknown"
 _PLAIN = {"falls": "lowers", "rises": "raises"}
 
 

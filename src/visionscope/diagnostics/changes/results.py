@@ -89,7 +89,7 @@ class KindChangeRow:
     rises: int = column("points where it rises")
     falls_slightly: int = column(f"points where it falls by less than {LEAST_PERCENT} %", title="falls slightly")
     rises_slightly: int = column(f"points where it rises by less than {LEAST_PERCENT} %", title="rises slightly")
-    unclear: int = column("points where it can't be told to fall or rise")
+    unclear: int = column("points where it neither clearly falls nor clearly rises")
     unchanged: bool = column("whether nothing moved at any point in any image but for rounding")
     median: float | None = column(
         "median over points of the change, as a share of what the branch received",

@@ -58,9 +58,9 @@ def _two(rows: tuple[Row, Row], loss: Row, gain: Row) -> Finding:
     fits = f"{labels[0]} fits its training images better than {labels[1]}"
     verdict = UNKNOWN
     if loss["high"] is None or loss["high"] >= 0:
-        said = f"whether {fits} can't be told"
+        said = f"it is unclear whether {fits}"
     elif not is_clear(gain):
-        said = f"{fits}, but which errs less on test images can't be told"
+        said = f"{fits}, but it is unclear which errs less on test images"
     else:
         said = f"{fits}, {'and errs less' if gain['difference'] > 0 else 'and yet errs more'} on test images"
         verdict = MODELS_DIFFER
@@ -81,7 +81,7 @@ def _ordering(rows: Sequence[Row], compared: Row) -> Finding:
     if is_clear(compared):
         said = f"The {'smaller' if rho > 0 else 'larger'} NLL_train, the smaller the test error ({numbers})"
     else:
-        said = f"Whether a smaller NLL_train goes with a smaller test error can't be told ({numbers})"
+        said = f"It is unclear whether a smaller NLL_train goes with a smaller test error ({numbers})"
     ordered = sorted(rows, key=lambda row: float(row["nll_train"]))
     return _several(
         ordered,

@@ -10,20 +10,13 @@ from visionscope.core.rules import check_rules, rule
 from visionscope.core.spans import span_of
 from visionscope.core.subject import Point
 from visionscope.core.table import column
+from visionscope.diagnostics.changes.rows import PointRow
 
 
 @dataclasses.dataclass(frozen=True)
-class FourierRow:
+class FourierRow(PointRow):
     """Log-amplitude of one point at one frequency, relative to frequency 0."""
 
-    point: str = column("name of the point")
-    kind: str = column("what the point's branch does")
-    stage: int = column("stage of the network, 0 = stem")
-    depth: float = column("index of the point / (number of points - 1)")
-    grid_height: int = column("height of the feature map", "positions")
-    grid_width: int = column("width of the feature map", "positions")
-    channels: int = column("channels of the feature map")
-    images: int = column("images in the mean", role="count")
     labelling: str = column("`true` frequencies, or those that the paper's notebook writes at them")
     profile: str = column("`diagonal`: half-diagonal of the spectrum; `radial`: rings")
     frequency: float | None = column("spatial frequency per axis (diagonal) or radius (radial)", "pi rad/pixel")

@@ -87,7 +87,7 @@ def _between(compared: Sequence[Row], labels: Mapping[str, str]) -> Iterator[Fin
         headline, detail = f"{flatter} lies flatter than {sharper}.", ""
         if not clear:
             reason = row["note"] or "the spread over directions is too large"
-            headline = f"Whether {first} or {second} lies flatter can't be told: {reason}."
+            headline = f"It is unclear whether {first} or {second} lies flatter: {reason}."
         if row["difference"] is not None:
             step = row["number"].removeprefix(SHARPNESS)
             sides = f"{_side(row, '')} around {first}, {_side(row, 'other_')} around {second}"

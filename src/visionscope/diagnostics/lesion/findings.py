@@ -90,7 +90,7 @@ def _by_depth(mode: str, rows: Sequence[Row], compared: Row) -> Finding:
     if is_clear(compared):
         statement = f"removing {what} costs more the {'earlier' if rho > 0 else 'later'} it is"
     else:
-        statement = f"whether early removals of {what} hurt more than late ones can't be told"
+        statement = f"it is unclear whether early removals of {what} hurt more than late ones"
     numbers = f"{number(rho, 2)}, {chance(compared['p'])}, over {compared['images']} units"
     return about(
         sorted(rows, key=lambda row: float(row["depth"])),

@@ -114,7 +114,7 @@ def _more_is_lost(one: Row) -> str:
     high, _, low = one["number"].removeprefix(_UNDER).partition(_LESS)
     numbers = f"accuracy under high minus under low: {difference_of(one)}, {chance(one['p_holm'])}"
     if not is_clear(one):
-        return f"Whether more is lost under {high} or under {low} can't be told: {numbers}."
+        return f"It is unclear whether more is lost under {high} or under {low}: {numbers}."
     worse, better = (high, low) if one["difference"] < 0 else (low, high)
     return f"More is lost under {worse} than under {better}: {numbers}."
 

@@ -44,7 +44,7 @@ def _shape(rows: Sequence[Row]) -> Finding:
         said = f"none of {row['images']} images is decided for its shape or its texture"
     else:
         ends = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
-        said = "whether shape or texture decides more often can't be told"
+        said = "it is unclear whether shape or texture decides more often"
         if row["low"] > _EVEN or row["high"] < _EVEN:
             more, less = ("shape", "texture") if row["low"] > _EVEN else ("texture", "shape")
             said, verdict, strength = f"{more} decides more often than {less}", "described", 0.5

@@ -9,20 +9,13 @@ from visionscope.core.later import later
 from visionscope.core.spans import span_of
 from visionscope.core.subject import Point
 from visionscope.core.table import column
+from visionscope.diagnostics.changes.rows import PointRow
 
 
 @dataclasses.dataclass(frozen=True)
-class VarianceRow:
+class VarianceRow(PointRow):
     """Spatial variance of one point's feature maps."""
 
-    point: str = column("name of the point")
-    kind: str = column("what the point's branch does")
-    stage: int = column("stage of the network, 0 = stem")
-    depth: float = column("index of the point / (number of points - 1)")
-    grid_height: int = column("height of the feature map", "positions")
-    grid_width: int = column("width of the feature map", "positions")
-    channels: int = column("channels of the feature map")
-    images: int = column("images in the mean", role="count")
     variance: float | None = column("unbiased variance over positions, mean over channels and images", "feature units²")
     standard_error: float | None = column("of the mean over images", "feature units²")
     follows: str = column("the point that holds what the branch received; empty where none does")
