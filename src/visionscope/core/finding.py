@@ -9,6 +9,8 @@ NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
 UNKNOWN = "can't be said"
 MODELS_DIFFER = "models differ"
+AS_THE_PAPER = "as the paper"
+AGAINST_THE_PAPER = "against the paper"
 _CONFIDENCE = 0.95
 
 
@@ -29,6 +31,14 @@ class Finding:
             between models also `models differ`.
         kind: the kinds of the points that it speaks of, joined by `/`, or "".
         question: what it answers, where several diagnostics ask the same; by default its diagnostic.
+        models: the labels of the models that a sentence about several compares.
+        measure: what was measured, in the words of the table; "" where the sentence rests on no single number.
+        value: of the measure, or the difference between two models in it.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+        unit: of value, low and high.
+        n: images, points or units that the value rests on.
+        state: where the paper reports a result, `as the paper`, `against the paper` or `no clear change`; else "".
         diagnostic: whose it is; filled in where the findings of all are put together.
         anchor: the HTML id under which the page lists the rows; filled in there, too.
     """
@@ -43,6 +53,14 @@ class Finding:
     verdict: str = "described"
     kind: str = ""
     question: str = ""
+    models: tuple[str, ...] = ()
+    measure: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    n: int | None = None
+    state: str = ""
     diagnostic: str = ""
     anchor: str = ""
 
