@@ -15,7 +15,7 @@ from visionscope.diagnostics.outcomes import passes
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.numerics.noise import unit_noise
 
-RINGS = {"frequencies": (0.2, 0.7), "width": 0.4}
+RINGS = {"frequencies": (0.2, 0.7), "width": 0.4, "energy": "equal_eps"}
 EDGES = [(0, 4000), (5000, 9000)]
 
 
@@ -45,7 +45,7 @@ def test_rows_are_those_of_noise_cut_by_explicit_fourier_matrices(noise, space):
 def test_rings_that_partition_the_plane_cut_one_noise_into_pieces():
     given = subject()
     # of 12 x 9 pixels rings of width 0.25 all hold something
-    asked = FrequencyNoise(frequencies=(0.125, 0.375, 0.625, 0.875), width=0.25, eps=0.5)
+    asked = FrequencyNoise(frequencies=(0.125, 0.375, 0.625, 0.875), width=0.25, eps=0.5, energy="equal_eps")
     rows = measured(asked, given)
     images = given.samples["eval"].images
     shown = [torch.cat([seen for seen in given.model.seen[place::5]]) for place in range(5)]
@@ -59,7 +59,8 @@ def test_rings_that_partition_the_plane_cut_one_noise_into_pieces():
 
 
 def test_equal_energy_gives_every_ring_the_same_noise_and_equal_eps_does_not():
-    asked = FrequencyNoise(energy="equal_energy", noise="gaussian", **RINGS)
+    assert FrequencyNoise().energy == "equal_energy"
+    asked = dataclasses.replace(FrequencyNoise(noise="gaussian", **RINGS), energy="equal_energy")
     _, *rings = measured(asked, subject())
     assert [row.rms for row in rings] == [pytest.approx(0.7 * math.sqrt(0.4), rel=0.05)] * 2
     _, lower, upper = measured(FrequencyNoise(noise="gaussian", **RINGS), subject())

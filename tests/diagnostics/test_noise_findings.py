@@ -23,13 +23,30 @@ def between(found: list[Finding]) -> list[Finding]:
 def test_noise_names_the_worst_ring_and_compares_its_ends() -> None:
     model = Damaged(label="net", losses=losses(0.25, 2, 3, 4, 5, 6, 20, 40, 30))
     (one,) = outcomes.told(outcomes.noise([model]))
-    assert one.headline.startswith("In net, noise around 0.80 pi rad/pixel costs most: −40.0")
+    assert one.headline.startswith("In net, noise around 0.80 π rad/pixel costs most: −40.0")
     assert one.detail.startswith(
-        "More is lost under noise of high frequencies (0.7 to 0.9 pi) than under noise of low frequencies (0.1 to 0.3 "
-        "pi): accuracy under high minus under low: −28.2"
+        "More is lost under noise of high frequencies (0.7 to 0.9 π) than under noise of low frequencies (0.1 to 0.3 "
+        "π): accuracy under high minus under low: −28.2"
     )
     assert "1 of 9 rings makes no difference" in one.detail
     assert [row[0] for row in one.rows] == list(RINGS)
+
+
+def test_rings_of_unequal_energy_are_not_compared_with_each_other_but_networks_are() -> None:
+    models = [
+        Damaged(label="net", losses=losses(0.25, 2, 3, 4, 5, 6, 20, 40, 30)),
+        Damaged(label="other", losses=losses(*(1,) * 9)),
+    ]
+    (answer,) = answers_of(outcomes.noise(models, energy="equal_eps"))
+    one, _, pair = answer.findings
+    assert one.headline == "In net, 8 of 9 rings lower accuracy significantly, by up to 40.0 percentage points."
+    assert "The most is under noise around 0.80 π rad/pixel: −40.0" in one.detail
+    assert "than under" not in one.detail
+    assert all(row["other"] for row in answer.tables["comparisons"].to_pylist())
+    assert pair.headline.startswith("Under noise of high frequencies net loses more accuracy than other")
+    assert answer.limits[-1].startswith("At equal eps a ring of more frequencies holds more noise")
+    (equal,) = answers_of(outcomes.noise(models))
+    assert not [limit for limit in equal.limits if "equal eps" in limit]
 
 
 def test_two_networks_that_break_at_opposite_ends() -> None:
@@ -43,8 +60,8 @@ def test_two_networks_that_break_at_opposite_ends() -> None:
         "vit_nano loses more accuracy than resnet_nano."
     )
     told = {row[0]: row[3:6] for row in one.rows}
-    assert told["loss under noise of high frequencies (0.7 to 0.9 pi)"][0] == pytest.approx(32.0)
-    assert told["loss under noise of low frequencies (0.1 to 0.3 pi)"][0] == pytest.approx(-32.0)
+    assert told["loss under noise of high frequencies (0.7 to 0.9 π)"][0] == pytest.approx(32.0)
+    assert told["loss under noise of low frequencies (0.1 to 0.3 π)"][0] == pytest.approx(-32.0)
     assert main_findings(answers)[0] is one
 
 
@@ -93,8 +110,8 @@ def test_fourier_vectors() -> None:
     (one,) = outcomes.told(outcomes.heatmap([model]))
     assert "the Fourier vector of (16, 16) periods per height and width costs most" in one.headline
     assert one.detail.startswith(
-        "More is lost under Fourier vectors of high frequency (above 2 pi / 3) than under Fourier vectors of low "
-        "frequency (up to pi / 3): accuracy under high minus under low: −38.3"
+        "More is lost under Fourier vectors of high frequency (above 2π/3) than under Fourier vectors of low "
+        "frequency (up to π/3): accuracy under high minus under low: −38.3"
     )
 
 
@@ -135,5 +152,5 @@ def test_too_few_rings_have_no_ends() -> None:
         outcomes.noise([Damaged(label=label, losses={0.2: 5.0, 0.7: 40.0}) for label in ("a", "b")])
     )
     assert (one.model, other.model) == ("a", "b")
-    assert "0.70 pi rad/pixel costs most: −40.0" in one.headline
+    assert "0.70 π rad/pixel costs most: −40.0" in one.headline
     assert "accuracy under high" not in one.detail

@@ -59,12 +59,29 @@ def test_calibrations_of_two_networks_are_compared_image_by_image() -> None:
     found = findings(outcomes.calibrations(NETS, confidence=[0.97, 0.8], scaled=[0.8, 0.8]))
     (one,) = [one for one in found if not one.model]
     assert one.verdict == MODELS_DIFFER
-    assert one.headline == ("net is more confident for its accuracy than other; other has a lower NLL than net.")
+    assert one.headline == (
+        "net is over-confident by 17.0 percentage points, other by 0.0 (not significant); other has a lower NLL than "
+        "net."
+    )
     assert one.rows[0][3] == pytest.approx(17.0, abs=0.1)
     (same,) = [
         one for one in findings(outcomes.calibrations(NETS, confidence=[0.8, 0.8], scaled=[0.8, 0.8])) if not one.model
     ]
     assert same.verdict == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said"),
+    [
+        ((0.7, 0.6), "other is under-confident by 20.0 percentage points, net by 10.0"),
+        ((0.95, 0.6), "other is under-confident by 20.0 percentage points, net over-confident by 15.0"),
+        ((0.95, 0.9), "net is over-confident by 15.0 percentage points, other by 10.0"),
+    ],
+)
+def test_two_networks_are_over_or_under_confident_by_so_much(confidence: tuple[float, float], said: str) -> None:
+    found = findings(outcomes.calibrations(NETS, confidence=confidence, scaled=(0.8, 0.8)))
+    (one,) = [one for one in found if not one.model]
+    assert one.headline.startswith(said)
 
 
 def test_fit_goes_with_error_or_against_it() -> None:

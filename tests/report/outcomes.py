@@ -86,7 +86,7 @@ def lesions(models: Sequence[Damaged]) -> dict[str, pa.Table]:
     return table(Lesion(), rows)
 
 
-def noise(models: Sequence[Damaged], *, eps: Sequence[float] = ()) -> dict[str, pa.Table]:
+def noise(models: Sequence[Damaged], *, eps: Sequence[float] = (), energy: str = "equal_energy") -> dict[str, pa.Table]:
     """`losses` by frequency; `eps` of each model, 0.7 by default."""
     rows = []
     for model, strength in zip(models, eps or (0.7,) * len(models), strict=True):
@@ -100,7 +100,7 @@ def noise(models: Sequence[Damaged], *, eps: Sequence[float] = ()) -> dict[str, 
                 "noise": "sign",
                 "eps": strength,
                 "eps_in_pixels": strength / 4,
-                "energy": "equal_eps",
+                "energy": energy,
                 "space": "normalised",
             }
             rows.append({**_row(model, loss), **ring, **how, "share": 0.1, "coverage": 0.9, "rms": 0.2})

@@ -165,13 +165,13 @@ def test_tables_show_shares_in_percent_conventions_once_and_chance_in_grey() -> 
     shown = shown_table(answer_of(FrequencyNoise(), outcomes.noise(models)["frequency_noise"]).tables)
     assert shown is not None
     headers = [header for header, *_ in shown.columns]
-    assert headers[0] == "frequency (pi rad/pixel)"
+    assert headers[0] == "frequency (π rad/pixel)"
     assert "accuracy, 95 % interval (%)" in headers
     assert not {"right", "part", "sample", "start", "p"} & set(headers)
     assert [chance for *_, chance in shown.rows] == [True, False]
     cell = shown.rows[1][1][headers.index("accuracy, 95 % interval (%)")]
     assert cell == "60.0 (55.1 to 64.7)"
-    assert "noise sign; eps 0.700; eps in pixels 0.175; energy equal_eps; space normalised" in shown.alike
+    assert "noise sign; eps 0.700; eps in pixels 0.175; energy equal_energy; space normalised" in shown.alike
 
 
 def test_pictures_and_lists_per_image_are_not_shown_in_tables() -> None:

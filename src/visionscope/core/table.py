@@ -48,7 +48,7 @@ def column(
 
     Args:
         meaning: one sentence for the table's schema and the docs.
-        unit: in words, such as "pi rad/pixel"; empty for names and counts.
+        unit: in words, such as "π rad/pixel"; empty for names and counts.
         title: header of the column where it is shown; by default the column's name.
         role: `setting`, told once for all rows, above the table; `convention`, told once where all rows share it;
             `outcome`, which stands behind the conditions; `chance`, a p, from 0.05 on the row shows nothing but chance;

@@ -1,10 +1,12 @@
 """Sentences on confidence: too high or too low, what a temperature changes, which of two models knows itself better."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, number
+from visionscope.core.finding import UNKNOWN, Finding, about, label_of, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import COOLED, NLL
@@ -38,15 +40,34 @@ def findings(asked: Calibration, tables: Tables) -> list[Finding]:
         _confidence({row["scaling"]: row for row in rows}, cooled.get(rows[0]["model"]))
         for rows in rows_by_model(tables["summary"]).values()
     ]
-    return own if comparisons is None else [*own, *between(comparisons, tables["summary"], _said)]
+    return own if comparisons is None else [*own, *between(comparisons, tables["summary"], _said(tables["summary"]))]
 
 
-def _said(what: str, more: str, less: str) -> str:
-    return (
-        f"{less} has a lower NLL than {more}"
-        if what == NLL
-        else f"{more} is more confident for its accuracy than {less}"
-    )
+def _said(summary: pa.Table) -> Callable[[str, str, str], str]:
+    """What is said of two models: over- or under-confident by how much each is, the one that is so by more first."""
+    plain = [row for row in summary.to_pylist() if row["scaling"] == "none"]
+    by_label = {label_of([row]): row for row in plain}
+
+    def said(what: str, more: str, less: str) -> str:
+        if what == NLL:
+            return f"{less} has a lower NLL than {more}"
+        first, second = sorted((more, less), key=lambda name: -abs(by_label[name]["signed_ece"]))
+        ways = [_way(by_label[name]) for name in (first, second)]
+        sizes = [f"{100 * abs(by_label[name]['signed_ece']):.1f}" for name in (first, second)]
+        way = f"{ways[1]} " if ways[0] != ways[1] else ""
+        aside = "" if _is_apart(by_label[second]) else " (not significant)"
+        return f"{first} is {ways[0]} by {sizes[0]} percentage points, {second} {way}by {sizes[1]}{aside}"
+
+    return said
+
+
+def _way(row: Row) -> str:
+    return "over-confident" if row["signed_ece"] > 0 else "under-confident"
+
+
+def _is_apart(row: Row) -> bool:
+    """Whether the interval of the signed error lies on one side of zero."""
+    return bool(row["signed_ece_low"] > 0 or row["signed_ece_high"] < 0)
 
 
 def _confidence(rows: Mapping[str, Row], cooled: Row | None) -> Finding:

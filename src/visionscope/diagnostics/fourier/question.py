@@ -19,7 +19,7 @@ class FourierRow(PointRow):
 
     labelling: str = column("`true` frequencies, or those that the paper's notebook writes at them")
     profile: str = column("`diagonal`: half-diagonal of the spectrum; `radial`: rings")
-    frequency: float | None = column("spatial frequency per axis (diagonal) or radius (radial)", "pi rad/pixel")
+    frequency: float | None = column("spatial frequency per axis (diagonal) or radius (radial)", "π rad/pixel")
     delta_log_amplitude: float | None = column("log-amplitude minus that at frequency 0, mean", "natural log")
     standard_error: float | None = column("of the mean over images", "natural log")
     log_amplitude: float | None = column("log-amplitude itself, not relative to that at frequency 0", "natural log")
@@ -65,7 +65,7 @@ class Fourier:
     The logarithm comes before the mean, and amplitudes get 1e-6 first, as in the authors' notebook; the half-diagonal
     is theirs. Unlike the notebook: the mean is over a sample, not one image; prefix tokens are dropped by what the
     trace says, not by model name; frequencies are the true ones (the notebook's linspace(0, 1) calls the last bin
-    1.0 pi where a 14 x 14 map has 0.857 pi); grids may be odd or not square. Values compare between points of equal
+    1.0 π where a 14 x 14 map has 0.857 π); grids may be odd or not square. Values compare between points of equal
     grid only; the mean of a map enters all of them, as frequency 0. A change is measured from the stream that the
     branch received (`visionscope.core.following`).
 

@@ -12,8 +12,8 @@ from visionscope.diagnostics.outcomes.statistics import measured_models
 
 _PLACE, _SETTINGS = ("row_frequency", "column_frequency"), ("height", "width", "norm")
 _WORDS = (
-    "Fourier vectors of high frequency (above 2 pi / 3)",
-    "Fourier vectors of low frequency (up to pi / 3)",
+    "Fourier vectors of high frequency (above 2π/3)",
+    "Fourier vectors of low frequency (up to π/3)",
 )
 
 

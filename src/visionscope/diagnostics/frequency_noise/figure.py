@@ -18,7 +18,7 @@ def figure(asked: FrequencyNoise, table: pa.Table) -> Figure:
     panel = Panel(
         model="",
         title="",
-        x_label="frequency of the noise (pi rad/pixel)",
+        x_label="frequency of the noise (π rad/pixel)",
         y_label="change in accuracy (percentage points)",
         lines=tuple(change_line(model, rows, "frequency") for model, rows in rows_by_model(costs).items()),
     )

@@ -6,23 +6,27 @@ from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import Finding, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
+from visionscope.diagnostics.frequency_noise.results import EQUAL_ENERGY
 from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
 from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
 
 _RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")
 _LIMITS = (
     "A network is asked about noise that it was not trained on; how much depends on the strength, on the space that "
-    "the noise is added in and on the size of the images, which the table states. At equal eps a ring of higher "
-    "frequencies is larger and holds more noise energy; only equal energy compares frequencies with each other. "
-    "Networks that normalise differently get noise of different strength in pixels (eps_in_pixels) and are not "
-    "compared; noise that is added to pixels (--frequency_noise.space pixel) is the same for all.",
+    "the noise is added in and on the size of the images, which the table states. Networks that normalise differently "
+    "get noise of different strength in pixels (eps_in_pixels) and are not compared; noise that is added to pixels "
+    "(--frequency_noise.space pixel) is the same for all.",
     PAIRED_LIMIT,
+)
+_UNEQUAL = (
+    "At equal eps a ring of more frequencies holds more noise, so high frequencies are not compared with low ones: a "
+    "larger loss could come from more noise. --frequency_noise.energy equal_energy compares them."
 )
 
 
 def limits(asked: FrequencyNoise, tables: Tables) -> Sequence[str]:
-    """What noise can't tell."""
-    return _LIMITS
+    """What noise can't tell, and what rings of unequal energy can't."""
+    return _LIMITS if all(map(_is_equal, tables["summary"].to_pylist())) else (*_LIMITS, _UNEQUAL)
 
 
 def findings(asked: FrequencyNoise, tables: Tables) -> list[Finding]:
@@ -35,11 +39,16 @@ def findings(asked: FrequencyNoise, tables: Tables) -> list[Finding]:
             none="noise of no frequency",
             many="rings",
             columns=_RING,
+            equal_energy=all(map(_is_equal, rows)),
         )
         for rows in rows_by_model(tables["summary"]).values()
     ]
     return [*own, *between_models(tables)]
 
 
+def _is_equal(row: Row) -> bool:
+    return bool(row["energy"] == EQUAL_ENERGY)
+
+
 def _named(row: Row) -> str:
-    return f"noise around {number(row['frequency'], 2)} pi rad/pixel"
+    return f"noise around {number(row['frequency'], 2)} π rad/pixel"

@@ -67,7 +67,7 @@ def masks_of(asked: FrequencyNoise, subject: Subject) -> list[Mask]:
             least = math.ceil(2000 / max(size)) / 1000
             raise NotApplicableError(
                 f"{subject.label}: no frequency of its images of {size[0]} x {size[1]} pixels lies in {low:g} to "
-                f"{high:g} pi rad/pixel; take --frequency_noise.width {least:g}"
+                f"{high:g} π rad/pixel; take --frequency_noise.width {least:g}"
             )
     return masks
 

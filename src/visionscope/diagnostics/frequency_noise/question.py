@@ -16,9 +16,9 @@ _RMS = "root mean square of the noise that was added, in the model's normalised 
 class Ring:
     """The noise that was added."""
 
-    frequency: float | None = column("centre of the ring; none for the clean images", "pi rad/pixel")
-    low: float | None = column("lower end of the ring, inside it", "pi rad/pixel")
-    high: float | None = column("upper end, outside unless it is 1 or more", "pi rad/pixel")
+    frequency: float | None = column("centre of the ring; none for the clean images", "π rad/pixel")
+    low: float | None = column("lower end of the ring, inside it", "π rad/pixel")
+    high: float | None = column("upper end, outside unless it is 1 or more", "π rad/pixel")
     noise: str = column("sign: +eps or -eps per number; gaussian; none for the clean images", role="convention")
     eps: float = column(
         "standard deviation of the noise before the ring is cut out, in units of `space`", role="convention"
@@ -68,19 +68,20 @@ class FrequencyNoise(Damage):
     exact at any size. The rings 0.05, 0.15 ... 0.95 of width 0.1 hold each frequency once, the last the Nyquist
     frequency too. The paper's nine centres, 0.1 to 0.9, leave out the constant with all below 0.05 and all from 0.95
     on; the column `coverage` says how much is covered. An image has one noise, whatever the ring, so that rings differ
-    by the mask alone. A larger ring holds more energy: with equal_eps, as in the paper, high frequencies get more
-    noise; with equal_energy each ring's noise has the root mean square eps sqrt(width), which is what equal_eps gives
-    a ring around 0.5. Nothing is clipped, as in the authors' example.
+    by the mask alone. With equal_energy each ring's noise has the root mean square eps sqrt(width), so that frequencies
+    can be compared with each other. With equal_eps, as in the paper, a ring of more frequencies gets more noise, in
+    general a higher one; what networks lose is then compared, and frequencies are not. Nothing is clipped, as in the
+    authors' example.
 
     The authors' code has square images of three channels and even size in mind, a ring that is not Hermitian, so that
     3.5 % of the energy is lost with the imaginary part, and a default width of 0.127.
 
     Attributes:
-        frequencies: centres of the rings, in pi rad/pixel.
-        width: of each ring, in pi rad/pixel.
+        frequencies: centres of the rings, in π rad/pixel.
+        width: of each ring, in π rad/pixel.
         noise: sign, +eps or -eps as in the authors' example, or gaussian.
         eps: standard deviation of the noise before the ring is cut out.
-        energy: equal_eps (the paper) or equal_energy.
+        energy: equal_energy, the same in each ring, or equal_eps (the paper).
         space: normalised, added to what the model is given (the authors' example), or pixel, in pixels of [0, 1], for
             networks that normalise differently.
         seed: of the noise.
@@ -105,7 +106,7 @@ class FrequencyNoise(Damage):
     width: float = rule(0.1, above=0, most=2)
     noise: Literal["sign", "gaussian"] = "sign"
     eps: float = rule(0.7, above=0, most=1_000_000)
-    energy: Literal["equal_eps", "equal_energy"] = "equal_eps"
+    energy: Literal["equal_energy", "equal_eps"] = "equal_energy"
     space: Literal["normalised", "pixel"] = "normalised"
     seed: int = seed_rule()
     sample_size: int = rule(1024, least=1, most=MOST_IMAGES)

@@ -11,6 +11,7 @@ from visionscope.diagnostics.outcomes import frequencies, statistics
 from visionscope.diagnostics.outcomes.frequencies import Ends, Key
 from visionscope.diagnostics.outcomes.statistics import measured_models
 
+EQUAL_ENERGY = "equal_energy"
 _SETTINGS = ("noise", "eps_in_pixels", "energy", "space", "coverage")
 
 
@@ -36,9 +37,9 @@ def _thirds(keys: Sequence[Key], settings: Mapping[str, Any]) -> Ends | None:
         return None
     low, high = ordered[:size], ordered[-size:]
     words = (f"noise of high frequencies ({_range(high)})", f"noise of low frequencies ({_range(low)})")
-    return Ends(high=high, low=low, words=words)
+    return Ends(high=high, low=low, words=words, equal_energy=settings["energy"] == EQUAL_ENERGY)
 
 
 def _range(keys: Sequence[Key]) -> str:
     values = [f"{key[0]:g}" for key in keys]
-    return f"{values[0]} pi" if len(values) == 1 else f"{values[0]} to {values[-1]} pi"
+    return f"{values[0]} π" if len(values) == 1 else f"{values[0]} to {values[-1]} π"

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about
+from visionscope.core.finding import UNKNOWN, Finding, about, number
 from visionscope.core.table import to_table, with_leading_of
 from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow
 from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared, comparison_row, shared_conditions
@@ -37,11 +37,13 @@ class Ends:
         high: their keys.
         low: their keys.
         words: what the high and the low ones are called.
+        equal_energy: whether all conditions have the same energy; else the high ones are not compared with the low.
     """
 
     high: Sequence[Key]
     low: Sequence[Key]
     words: tuple[str, str]
+    equal_energy: bool = True
 
 
 def comparisons(
@@ -49,6 +51,7 @@ def comparisons(
 ) -> pa.Table:
     """Of each model the accuracy under high less that under low frequencies; of each two the losses under either.
 
+    The former is left out where frequencies differ in energy: a loss would tell of that as much as of the frequency.
     All are paired over images. p of one model is its own; those of two are raised by Holm's rule over all pairs.
 
     Args:
@@ -59,7 +62,7 @@ def comparisons(
     found = []
     for one in models:
         own = ends_of([key for key in one.values if key != clean], one.settings)
-        if own:
+        if own and own.equal_energy:
             difference = paired_means(one.mean(own.high), one.mean(own.low))
             name = f"{_UNDER}{own.words[0]}{_LESS}{own.words[1]}"
             found.append((one.first, comparison_row(name, difference, difference.p, POINTS, one)))
@@ -78,9 +81,18 @@ def _loss(clean: Key, keys: Sequence[Key]) -> Callable[[Measured], Values]:
 
 
 def worst_and_ends(
-    rows: Sequence[Row], tables: Tables, named: Callable[[Row], str], *, none: str, many: str, columns: Sequence[str]
+    rows: Sequence[Row],
+    tables: Tables,
+    named: Callable[[Row], str],
+    *,
+    none: str,
+    many: str,
+    columns: Sequence[str],
+    equal_energy: bool = True,
 ) -> Finding:
     """What costs one network most, whether high or low frequencies hurt it more, and what makes no difference.
+
+    Of changes that differ in energy none is said to cost most, but how many of them cost something.
 
     Args:
         rows: of the summary, of one model, in the order that they are shown in.
@@ -89,12 +101,18 @@ def worst_and_ends(
         none: says that nothing of it does something, without the verb.
         many: what was added, in the plural.
         columns: of the condition.
+        equal_energy: whether all changes have the same energy.
     """
     worst = min(rows, key=lambda row: float(row["change"]))
     clear = is_clear(worst)
     compared = [one for one in compared_by_model(tables).get(rows[0]["model"], []) if not one["other"]]
     detail = [_more_is_lost(one) for one in compared]
-    if clear:
+    if clear and not equal_energy:
+        costly = sum(is_clear(row) and row["change"] < 0 for row in rows)
+        statement = f"{costly} of {len(rows)} {many} lower accuracy significantly, by up to {number(-worst['change'])} "
+        statement += "percentage points"
+        detail.append(f"The most is under {named(worst)}: {change_text(worst)}.")
+    elif clear:
         statement = f"{named(worst)} costs most: {change_text(worst)}"
         detail.append(no_difference(sum(not is_clear(row) for row in rows), len(rows), many))
     else:
