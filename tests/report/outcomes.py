@@ -207,14 +207,26 @@ def attentions(labels: Sequence[str], *, distances: Sequence[float], deviation: 
     return table(AttentionHeads(), rows)
 
 
-def sheet() -> Panel:
-    """A contact sheet of two rows."""
-    stored = io.BytesIO()
-    Image.new("RGB", (8, 8), (200, 80, 40)).save(stored, "PNG")
+def sheet(side: int = 0) -> Panel:
+    """A contact sheet of 2 x 2 plain pictures; or of 15 x 5 with that many pixels a side, ever noisier ones."""
+    kinds = ("fog", "snow") if not side else tuple(f"type {number}" for number in range(15))
+    severities = (1, 5) if not side else (1, 2, 3, 4, 5)
     pictures = tuple(
-        tuple(Picture(png=stored.getvalue(), title=f"{kind} {s}") for s in (1, 5)) for kind in ("fog", "snow")
+        tuple(Picture(png=_png(side, place * severity / 2), title=f"{kind} {severity}") for severity in severities)
+        for place, kind in enumerate(kinds)
     )
     return Panel(model="", title="Contact sheet", x_label="", y_label="", pictures=pictures)
+
+
+def _png(side: int, noise: float) -> bytes:
+    image = Image.new("RGB", (8, 8), (200, 80, 40))
+    if side:
+        slope = np.linspace(40, 200, side)[:, None, None] + np.linspace(-30, 30, side)[None, :, None]
+        speckled = slope + noise * np.random.default_rng(0).standard_normal((side, side, 3))
+        image = Image.fromarray(np.clip(speckled, 0, 255).astype(np.uint8))
+    stored = io.BytesIO()
+    image.save(stored, "PNG", optimize=True)
+    return stored.getvalue()
 
 
 def everything() -> tuple[list[Answer], list[dict[str, object]]]:

@@ -6,6 +6,7 @@ import pytest
 
 from report import curvature
 from report.telling import answers_of
+from report.unpacking import headers
 from visionscope.core.diagnostic import Answer
 from visionscope.report.page import build_report
 from visionscope.report.tables import Shown, shown_table
@@ -66,6 +67,6 @@ def test_the_page_shows_tables_and_settings(tmp_path: Path, monkeypatch: pytest.
     assert order == ["hessian", "hessian-2", "density", "landscape"]
     assert "<h1>How the loss curves</h1>" in page
     assert 'data-view-button="3-D"' in page
-    assert "NEP (share of negative), 95 % interval" in page
+    assert "NEP (share of negative), 95 % interval" in headers(page, "hessian")
     assert "3 of 160 eigenvalues did not converge" in page
     assert "Measured on embedded:test; fp32; " in page

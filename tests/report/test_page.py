@@ -10,6 +10,7 @@ import pytest
 
 from report import samples
 from report.telling import answers_of
+from report.unpacking import page_data
 from visionscope.errors import StoreError
 from visionscope.report.page import build_report
 
@@ -18,12 +19,6 @@ def build(run: Path, models: list[samples.Invented], **extra: object) -> str:
     path = build_report(run, answers_of(samples.tables(models)), samples.jobs(models, **extra))
     assert path == run / "report.html"
     return path.read_text(encoding="utf-8")
-
-
-def page_data(page: str) -> dict[str, object]:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    return json.loads(found.group(1))
 
 
 def visible(page: str) -> str:
@@ -52,7 +47,8 @@ def test_each_sentence_links_to_exactly_its_rows(run: Path) -> None:
     assert {anchor for anchor, _ in links} == set(rows)
     assert len(rows) == 6
     for anchor, count in links:
-        assert len(rows[anchor]["rows"]) == int(count)
+        columns, cells = rows[anchor]["columns"], rows[anchor]["cells"]
+        assert [len(column) for column in cells] == [int(count)] * len(columns)
         assert page.count(f'id="{anchor}"') == 1
 
 
@@ -138,7 +134,9 @@ def test_missing_diagnostics_and_no_values(tmp_path: Path) -> None:
 def test_many_models_become_small_multiples_and_six_are_shown(tmp_path: Path) -> None:
     page = build(tmp_path, [samples.vit(f"vit_{index}", blocks=1) for index in range(8)])
     data = page_data(page)
-    assert data["shown"] == [True] * 6 + [False] * 2
+    shown = re.search(r'<script type="application/json" id="shown">(.*?)</script>', page)
+    assert shown is not None
+    assert json.loads(shown.group(1)) == [True] * 6 + [False] * 2
     assert 'data-all="true"' in page
     assert all(len({trace["meta"] for trace in panel["data"]}) == 1 for panel in data["panels"])
 
@@ -173,7 +171,7 @@ def test_two_hundred_points(tmp_path: Path) -> None:
     model = samples.vit(blocks=100)
     tables = {name: table for name, table in samples.tables([model]).items() if name != "fourier"}
     page = build_report(tmp_path, answers_of(tables), samples.jobs([model]))
-    assert len(page_data(page.read_text())["rows"]["rows-similarity-1"]["rows"]) == 201 * 200 // 2
+    assert len(page_data(page.read_text())["rows"]["rows-similarity-1"]["cells"][0]) == 201 * 200 // 2
     assert page.stat().st_size < 10_000_000
 
 

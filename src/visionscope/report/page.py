@@ -19,10 +19,11 @@ from visionscope.core.finding import MODELS_DIFFER, Finding, joined, number
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.limits import has_random_weights, limits_of
+from visionscope.report.packing import packed, packed_values
 from visionscope.report.sections import section
 from visionscope.report.style import palette, shade_of
 from visionscope.report.summary import in_order, main_findings
-from visionscope.report.tables import shown_table
+from visionscope.report.tables import Shown, shown_table
 
 _DIGITS = 6
 _FIRST_SHOWN = 6
@@ -136,12 +137,15 @@ def _render(
         few_sentences=len(found) <= _FEW_SENTENCES,
         sections=sections,
         surroundings=surroundings,
-        data={
-            "panels": panels,
-            "palette": {theme: palette(theme) for theme in ("light", "dark")},
-            "rows": {one.anchor: {"columns": one.columns, "rows": _compact(one.rows)} for one in found},
-            "shown": [index < _FIRST_SHOWN for index in range(len(models))],
-        },
+        shown=[index < _FIRST_SHOWN for index in range(len(models))],
+        data=packed_values(
+            {
+                "panels": panels,
+                "palette": {theme: palette(theme) for theme in ("light", "dark")},
+                "rows": {one.anchor: {"columns": one.columns, "cells": _compact(one.rows)} for one in found},
+                "tables": {one["name"]: _cells(one["table"], models) for one in sections if one["table"]},
+            }
+        ),
         **_looks(),
     )
 
@@ -155,8 +159,13 @@ def _looks() -> dict[str, Any]:
         "model_colours": {theme: [palette(theme)[f"model:{index}"] for index in range(6)] for theme in themes},
         "style": _asset("report.css"),
         "script": _asset("report.js"),
-        "plotly": Markup(get_plotlyjs()),
+        "plotly": _library(),
     }
+
+
+@functools.cache
+def _library() -> str:
+    return packed(get_plotlyjs())
 
 
 def _sections(
@@ -223,7 +232,19 @@ def _asset(name: str) -> Markup:
 
 
 def _compact(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [[float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in row] for row in rows]
+    """The cells of rows, column by column, of few digits."""
+    return [[float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in own] for own in zip(*rows, strict=True)]
+
+
+def _cells(table: Shown, models: Sequence[str]) -> dict[str, Any]:
+    """A table for the page's script, column by column, with the place of each row's model among all."""
+    labels = [label for label, _, _ in table.rows]
+    return {
+        "columns": [("model", "", False), *table.columns],
+        "cells": [labels, *zip(*(cells for _, cells, _ in table.rows), strict=True)],
+        "models": [models.index(label) if label in models else -1 for label in labels],
+        "faint": [chance for _, _, chance in table.rows],
+    }
 
 
 def _model_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Plain figure descriptions drawn with Plotly: one specification per panel, shared by the page and the notebook."""
 
-import base64
 import dataclasses
 import html
 from collections.abc import Mapping, Sequence
@@ -8,13 +7,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from visionscope.core.figure import Figure, Panel, Picture
+from visionscope.core.figure import Figure, Panel
 from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, kinds_shaded, set_apart, spans_zero
 from visionscope.report.axes import axis, boundary, font, zero
 from visionscope.report.curves import FAINT, curve_traces, kind_shading
 from visionscope.report.lines import has_faint, measured, series_of, title_of
 from visionscope.report.maps import heat_axes, heat_trace
 from visionscope.report.matplotlib import to_matplotlib
+from visionscope.report.pictures import picture_source
 from visionscope.report.style import SERIES_DASHES, TOKEN, mark_of, model_token, palette, resolve, series_mark
 from visionscope.report.surfaces import contour_spec, turned_spec
 
@@ -231,15 +231,6 @@ def _place_pictures(panel: Panel, box: tuple[float, float, float, float], layout
             below = {"y": y - 0.8 * height, "xanchor": "left", "yanchor": "top", "showarrow": False}
             text = {"text": html.escape(picture.title), "font": font("muted", 9)}
             layout["annotations"].append({**paper, **below, **text})
-
-
-def picture_source(picture: Picture) -> str:
-    """A small image as a text that pages can hold.
-
-    Args:
-        picture: one of a contact sheet.
-    """
-    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
 
 
 def _number(axis: int) -> str:

@@ -21,7 +21,8 @@ from visionscope.report.arrange import (
 )
 from visionscope.report.curves import FAINT, marked_places
 from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
-from visionscope.report.plotly import panel_spec, picture_source
+from visionscope.report.pictures import sheet_sources
+from visionscope.report.plotly import panel_spec
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
 from visionscope.report.surfaces import aspect, remarks
 
@@ -118,8 +119,11 @@ def _cards(
         # A map between two models names them at its axes, and goes with either.
         own = [index for index, label in enumerate(models) if label in (panel.model, panel.x_label, panel.y_label)]
         if panel.pictures:
-            rows = [[(picture_source(one), one.title) for one in row] for row in panel.pictures]
-            sheet = {"title": title_of(panel), "measure": "", "models": own, "map": False, "pictures": rows}
+            sources, lossy = sheet_sources(panel.pictures)
+            titled = [[one.title for one in row] for row in panel.pictures]
+            rows = [list(zip(*row, strict=True)) for row in zip(sources, titled, strict=True)]
+            measure = "shown with lossy compression" if lossy else ""
+            sheet = {"title": title_of(panel), "measure": measure, "models": own, "map": False, "pictures": rows}
             cards.append({**sheet, "columns": max(map(len, rows))})
             continue
         is_map = panel.heat is not None or panel.surface is not None

@@ -1,8 +1,9 @@
 "use strict";
 (() => {
-  const page = JSON.parse(document.getElementById("page-data").textContent);
   const root = document.documentElement;
-  const shown = [...page.shown];
+  const shown = JSON.parse(document.getElementById("shown").textContent);
+  // The numbers of figures and rows; null until they are unpacked.
+  let page = null;
   // Its buttons would cover the curves on a phone; dragging zooms, a double click goes back.
   const config = { displayModeBar: false, responsive: false, scrollZoom: false };
   const numeric = new Set(["x", "y", "z", "customdata", "text"]);
@@ -99,6 +100,7 @@
   const isSeen = (plot) => plot.offsetParent !== null && !plot.closest("details:not([open])");
 
   function drawThese(chosen) {
+    if (!page) return;
     root.dataset.drawn = "false";
     queue = [...new Set([...queue, ...chosen.filter(isSeen)])];
     if (!busy) {
@@ -129,28 +131,57 @@
     drawAll();
   }
 
-  function cell(value) {
-    const td = document.createElement("td");
-    if (typeof value === "number") td.className = "n";
-    td.textContent = value === null ? "–" : typeof value === "number" ? String(Number(value.toPrecision(5))).replace("-", "−") : String(value);
-    return td;
+  // Long lists are kept once; {"$": place} stands for them.
+  function whole(value, lists) {
+    if (Array.isArray(value)) return value.map((part) => whole(part, lists));
+    if (!value || typeof value !== "object") return value;
+    if ("$" in value) return lists[value.$];
+    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, whole(part, lists)]));
+  }
+
+  function shownValue(value) {
+    if (value === null) return "–";
+    return typeof value === "number" ? String(Number(value.toPrecision(5))).replace("-", "−") : String(value);
+  }
+
+  // `columns`: header, meaning, whether it holds numbers; `cells`: column by column.
+  function tableOf({ columns, cells, models, faint }) {
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    for (const [name, meaning, numbers] of columns) {
+      const th = document.createElement("th");
+      th.textContent = name;
+      if (meaning) th.title = meaning;
+      if (numbers) th.className = "n";
+      head.append(th);
+    }
+    const body = table.createTBody();
+    cells[0]?.forEach((_, place) => {
+      const row = body.insertRow();
+      if (faint?.[place]) row.className = "out";
+      if (models && models[place] >= 0) {
+        row.dataset.models = models[place];
+        row.hidden = !shown[models[place]];
+      }
+      columns.forEach(([, , numbers], index) => {
+        const td = row.insertCell();
+        if (numbers) td.className = "n";
+        td.textContent = shownValue(cells[index][place]);
+      });
+    });
+    return table;
   }
 
   function fill(details) {
     const box = details.querySelector(".scroll");
-    if (box.childElementCount) return;
-    const { columns, rows } = page.rows[details.id];
-    const table = document.createElement("table");
-    const head = table.createTHead().insertRow();
-    columns.forEach((name, index) => {
-      const th = document.createElement("th");
-      th.textContent = name.replaceAll("_", " ");
-      if (rows.length && typeof rows[0][index] === "number") th.className = "n";
-      head.append(th);
-    });
-    const body = table.createTBody();
-    for (const row of rows) body.insertRow().append(...row.map(cell));
-    box.append(table);
+    if (!page || box.childElementCount) return;
+    if (details.dataset.table) {
+      box.append(tableOf(page.tables[details.dataset.table]));
+      return;
+    }
+    const { columns, cells } = page.rows[details.id];
+    const told = columns.map((name, index) => [name.replaceAll("_", " "), "", typeof cells[index]?.[0] === "number"]);
+    box.append(tableOf({ columns: told, cells }));
   }
 
   function openTarget() {
@@ -185,7 +216,7 @@
     }
   });
   for (const one of folds) one.addEventListener("toggle", () => one.open && drawThese([...one.querySelectorAll(".plot")]));
-  for (const details of document.querySelectorAll("details.rows")) details.addEventListener("toggle", () => details.open && fill(details));
+  for (const details of document.querySelectorAll("details.table, details.rows")) details.addEventListener("toggle", () => details.open && fill(details));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => dress(event.matches ? "dark" : "light"));
   addEventListener("hashchange", openTarget);
 
@@ -208,9 +239,10 @@
     document.body.classList.add("printing");
     folded = [...folds, ...tables].filter((one) => !one.open);
     for (const one of folded) one.open = true;
+    for (const one of tables) fill(one);
     turned = groupsTurned();
     for (const group of turned) show(group, "contour");
-    for (const plot of plots) if (plot.offsetParent !== null) draw(plot);
+    for (const plot of page ? plots : []) if (plot.offsetParent !== null) draw(plot);
   });
   addEventListener("afterprint", () => {
     document.body.classList.remove("printing");
@@ -219,7 +251,36 @@
     dress(before);
   });
 
+  async function unpacked(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  function failed(reason) {
+    const notice = document.getElementById("unpacked");
+    notice.textContent = `${reason} The figures are also in the folder figures/ beside this page, and all numbers in tables/.`;
+    notice.hidden = false;
+    root.dataset.drawn = "true";
+  }
+
+  async function unpack() {
+    if (typeof DecompressionStream === "undefined") {
+      failed("This browser is too old to unpack the figures: Chrome 80, Firefox 113, Safari 16.4 or later can.");
+      return;
+    }
+    const [library, numbers] = await Promise.all(["plotly", "page-data"].map(unpacked));
+    const script = document.createElement("script");
+    script.textContent = library;
+    document.head.append(script);
+    const { lists, ...values } = JSON.parse(numbers);
+    page = whole(values, lists);
+    for (const details of document.querySelectorAll("details.table[open], details.rows[open]")) fill(details);
+    drawAll();
+    openTarget();
+  }
+
   dress(root.dataset.theme);
   choose();
   openTarget();
+  unpack().catch((error) => failed(`The figures could not be unpacked: ${error.message}.`));
 })();
