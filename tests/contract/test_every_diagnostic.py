@@ -26,7 +26,7 @@ from visionscope.tracing import trace, watch
 
 IMAGES = 40
 NETWORKS: dict[str, dict[str, Any]] = {
-    "vit_nano": {},
+    "vit_nano": {"classifier": "cls"},  # a token that is no place
     "resnet_nano": {},
     "alternet_nano": {
         "blocks": (2, 2),

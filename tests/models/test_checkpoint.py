@@ -181,9 +181,9 @@ def test_a_familys_own_filter_reads_the_names_of_other_publications(tmp_path: Pa
 
 
 def test_position_embeddings_are_resampled_to_the_networks_grid(tmp_path: Path) -> None:
-    model = timm.create_model("vit_nano").eval()
+    model = timm.create_model("vit_nano", classifier="cls").eval()
     torch.save(model.state_dict(), tmp_path / "small.pth")
-    larger = load_model(f"vit_nano?img_size=64@{tmp_path / 'small.pth'}").model
+    larger = load_model(f"vit_nano?classifier=cls&img_size=64@{tmp_path / 'small.pth'}").model
     assert larger.pos_embed.shape == (1, 257, 96)
     assert torch.equal(larger.blocks[0].mlp.fc1.weight, model.blocks[0].mlp.fc1.weight)
 
