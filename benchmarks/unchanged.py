@@ -85,7 +85,7 @@ def make(folder: Path) -> None:
     for name in NETWORKS:
         trained = train(name, "embedded", folder, seed=0, epochs=1.0, learning_rate=2e-3, batch_size=64, **plain)
         specs.append(f"{name}={name}@{trained.checkpoint}")
-    run = diagnose(specs, "embedded", out=str(folder), seed=0, only=list(FIELDS), **FIELDS)
+    run = diagnose(specs, "embedded", out=str(folder), seed=0, only=list(FIELDS), fields=FIELDS)
     for failure in run.failures:
         print(failure.text)
     print(f"{len(list((folder / 'tables').glob('*.parquet')))} tables in {folder / 'tables'}")

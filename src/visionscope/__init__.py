@@ -5,40 +5,62 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionscope.api import diagnose as diagnose
-    from visionscope.api import fourier as fourier
-    from visionscope.api import hessian as hessian
-    from visionscope.api import landscape as landscape
     from visionscope.api import measure as measure
     from visionscope.api import points as points
-    from visionscope.api import similarity as similarity
-    from visionscope.api import variance as variance
     from visionscope.building.harmonize import harmonize as harmonize
+    from visionscope.core.sample import InputConfig as InputConfig
     from visionscope.data.sample import Sample as Sample
     from visionscope.data.sources import open_source as open_source
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
+    from visionscope.questions.curvature import density as density
+    from visionscope.questions.curvature import hessian as hessian
+    from visionscope.questions.curvature import landscape as landscape
+    from visionscope.questions.feature_maps import attention as attention
+    from visionscope.questions.feature_maps import fourier as fourier
+    from visionscope.questions.feature_maps import similarity as similarity
+    from visionscope.questions.feature_maps import variance as variance
+    from visionscope.questions.robustness import adversarial as adversarial
+    from visionscope.questions.robustness import corruption as corruption
+    from visionscope.questions.robustness import fourier_heatmap as fourier_heatmap
+    from visionscope.questions.robustness import frequency_noise as frequency_noise
+    from visionscope.questions.robustness import lesion as lesion
+    from visionscope.questions.trust import calibration as calibration
+    from visionscope.questions.trust import fit as fit
+    from visionscope.questions.trust import shape_bias as shape_bias
     from visionscope.running.store import Store as Store
     from visionscope.tracing.keeping import keeps_axes as keeps_axes
     from visionscope.training.train import train as train
 
 # Imported when first used, so that `visionscope --help` answers at once.
 _HOMES = {
+    "InputConfig": "core.sample",
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",
+    "adversarial": "questions.robustness",
+    "attention": "questions.feature_maps",
+    "calibration": "questions.trust",
+    "corruption": "questions.robustness",
+    "density": "questions.curvature",
     "diagnose": "api",
-    "fourier": "api",
+    "fit": "questions.trust",
+    "fourier": "questions.feature_maps",
+    "fourier_heatmap": "questions.robustness",
+    "frequency_noise": "questions.robustness",
     "harmonize": "building.harmonize",
-    "hessian": "api",
+    "hessian": "questions.curvature",
     "keeps_axes": "tracing.keeping",
-    "landscape": "api",
+    "landscape": "questions.curvature",
+    "lesion": "questions.robustness",
     "load_model": "models.load",
     "measure": "api",
     "open_source": "data.sources",
     "points": "api",
-    "similarity": "api",
+    "shape_bias": "questions.trust",
+    "similarity": "questions.feature_maps",
     "train": "training.train",
-    "variance": "api",
+    "variance": "questions.feature_maps",
 }
 
 __all__ = sorted(_HOMES)
@@ -51,4 +73,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return list(__all__)

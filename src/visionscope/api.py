@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from visionscope.config import diagnostic_of, study_from, study_text
 from visionscope.core.failures import Failure
 from visionscope.core.files import user_path
 from visionscope.core.inputs import channels_taken
-from visionscope.core.sample import InputConfig, SampleLike
+from visionscope.core.registry import diagnostic_names
+from visionscope.core.rules import values_of
+from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Point
 from visionscope.core.turns import in_turn
-from visionscope.core.values import is_whole
-from visionscope.errors import ConfigError
+from visionscope.core.values import is_whole, shown
+from visionscope.errors import ConfigError, nearest
 from visionscope.models.load import load_model
+from visionscope.result import Images, Labels, Result
+from visionscope.running.brought import shape_of
 from visionscope.running.devices import device_of
 from visionscope.running.execute import execute
 from visionscope.running.handed import check_model
@@ -29,46 +33,12 @@ from visionscope.running.in_memory import measured
 from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
 from visionscope.running.studies import write_study
-from visionscope.running.study import Study, checked_size
+from visionscope.running.study import DEFAULT_DIAGNOSTICS, Study, checked_size
+from visionscope.running.wanted import WantedInput
 from visionscope.tracing import trace
 
-Images = Tensor | str | SampleLike
-"""Normalised images (n, c, h, w), a data spec such as `embedded`, or a sample."""
-
 _INPUT_SIZE = (224, 224)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What one diagnostic measured.
-
-    Attributes:
-        diagnostic: the question, with its parameters.
-        table: one row per number or curve point; its schema tells units and meanings.
-    """
-
-    diagnostic: Any
-    table: pa.Table
-
-    def to_pandas(self) -> Any:
-        """The table as a pandas data frame."""
-        return self.table.to_pandas()
-
-    def summary(self) -> pa.Table:
-        """What the rows come to, where the diagnostic says so; else the table itself."""
-        return self.diagnostic.summary(self.table) if hasattr(self.diagnostic, "summary") else self.table
-
-    def figure(self) -> Any:
-        """The diagnostic's figure as an interactive `plotly.graph_objects.Figure`."""
-        from visionscope.report.plotly import to_plotly
-
-        return to_plotly(self.diagnostic.figure(self.table))
-
-    def paper_figure(self) -> Any:
-        """The diagnostic's figure as a `matplotlib.figure.Figure` in a paper's style."""
-        from visionscope.report.matplotlib import to_matplotlib
-
-        return to_matplotlib(self.diagnostic.figure(self.table))
+_COMMON = ("input", "size", "mean", "std", "output", "output_is", "weight_decay", "label_smoothing", "augmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,31 +60,44 @@ def measure(
     name: str,
     model: nn.Module | str,
     images: Images,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
+    fields: Mapping[str, Any] | None = None,
     input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     output: str | int | None = None,
     output_is: str | None = None,
     weight_decay: float | None = None,
     label_smoothing: float | None = None,
     augmentation: str | None = None,
-    **fields: Any,
 ) -> Result:
-    """Asks one diagnostic of one model: `measure("lesion", "resnet18", "photos/", mode="block")`.
+    """Asks one diagnostic of one model, by name: `measure("lesion", network, images, labels)`.
+
+    Diagnostics of other packages are asked so, with `fields={"name": value}`; ours have a function each, with their
+    parameters: `lesion(network, images, labels, mode="block")`. Work of more than 5 s writes a line to stderr now and
+    then.
 
     Args:
         name: as `visionscope diagnose --help` lists it.
         model: a network, or a model spec such as `resnet18`.
-        images: normalised images (n, c, h, w), a data spec such as `embedded`, or a sample.
-        labels: class indices (n,) of a tensor of images.
-        input: size and normalisation of a tensor of images, for what changes pixels.
+        images: normalised images (n, channels, height, width) as a tensor or an array; a DataLoader of images or
+            (images, labels); a list of images or (image, label), of which PIL images are resized and normalised;
+            a folder or another data spec, such as `embedded`; or a sample.
+        labels: class indices (n,) of the images, where they don't come with them.
+        fields: the diagnostic's parameters, by name.
+        input: how the network wants its images, or how those that are given as numbers were normalised; by default a
+            spec's own, or what a network's `pretrained_cfg` says.
+        size: height and width in pixels, one number for both; with `mean` and `std` instead of `input`.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel.
         output: name or index of the logits, of a network that returns several outputs.
         output_is: `probabilities` of a network that ends in a softmax or sigmoid; `logits` where that is not so.
         weight_decay: factor of the L2 term of the loss, by default 0.05. This and the next two are for diagnostics of
             training images: `hessian`, `density`, `landscape`, `fit`.
         label_smoothing: share of each target spread over all classes, by default 0.
         augmentation: `strong` (the paper's), `weak` or `none`, of a data spec's images; by default `none`.
-        **fields: the diagnostic's parameters.
 
     Raises:
         ConfigError: for a name, a field, a spec or a label that breaks its rule.
@@ -123,75 +106,133 @@ def measure(
         DataError: when the images can't be read.
         NondeterminismError: when two passes over the same images disagree.
     """
+    given = locals()
     diagnostic = diagnostic_of(name, fields)
-    asked: dict[str, Any] = {"output": output, "output_is": output_is, "augmentation": augmentation}
-    asked |= {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
-    return Result(diagnostic, measured(diagnostic, model, images, labels, input, **asked))
-
-
-def fourier(model: nn.Module | str, images: Images, **values: Any) -> Result:
-    """Log amplitude of feature maps along the half-diagonal, relative to the lowest frequency: `measure("fourier")`."""
-    return measure("fourier", model, images, **values)
-
-
-def variance(model: nn.Module | str, images: Images, **values: Any) -> Result:
-    """Spatial variance of feature maps, averaged over channels and images: `measure("variance")`."""
-    return measure("variance", model, images, **values)
-
-
-def similarity(model: nn.Module | str, images: Images, **values: Any) -> Result:
-    """Mini-batch linear CKA between all pairs of points of a model: `measure("similarity")`."""
-    return measure("similarity", model, images, **values)
-
-
-def hessian(model: nn.Module | str, images: Images, labels: Tensor | None = None, **values: Any) -> Result:
-    """The Hessian's eigenvalues of largest magnitude, with sign, mini-batch by mini-batch: `measure("hessian")`."""
-    return measure("hessian", model, images, labels, **values)
-
-
-def landscape(model: nn.Module | str, images: Images, labels: Tensor | None = None, **values: Any) -> Result:
-    """The loss on lines and planes through the weights: `measure("landscape")`."""
-    return measure("landscape", model, images, labels, **values)
+    found = measured(diagnostic, model, images, labels, **{key: given[key] for key in _COMMON})
+    return Result(diagnostic, found.table, found.images)
 
 
 @in_turn
-def points(model: nn.Module | str, size: int | tuple[int, int] | None = None) -> tuple[Point, ...]:
+def points(
+    model: nn.Module | str, images: Images | None = None, *, size: int | tuple[int, int] | None = None
+) -> tuple[Point, ...]:
     """The places in a model at which its feature maps are looked at.
 
     Args:
         model: a network, or a model spec; a spec's architecture alone is used, no weights are fetched.
-        size: height and width of the input in pixels, one number for both; by default the model's own, 224 x 224 for a
-            network given as such.
+        images: whose shape the input has: what `measure` takes, but for a data spec.
+        size: height and width of the input in pixels instead, one number for both; by default the model's own, 224 x
+            224 for a network given as such.
 
     Raises:
-        ConfigError: for a spec that names no model, and a size that breaks its rule.
+        ConfigError: for a spec that names no model, images or a size that break their rule, and for both of them.
         TraceError: when the model can't be traced.
     """
     check_model(model)
+    if images is not None and size is not None:
+        raise ConfigError("size: the images have one already; leave it out")
     size = checked_size((size, size) if is_whole(size) else size)
+    shape = None if images is None else shape_of(images, functools.partial(_wanted, model))
     if isinstance(model, str):
-        loaded = load_model(model, random_weights=0, size=size, normalised=False)
-        return tuple(trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size)).points)
-    shape = (channels_taken(model, size or _INPUT_SIZE), *(size or _INPUT_SIZE))
-    return tuple(trace(model, torch.zeros(2, *shape)).points)
+        loaded = load_model(model, random_weights=0, size=shape[1:] if shape else size, normalised=False)
+        model, shape = loaded.model, shape or (len(loaded.input.mean), *loaded.input.size)
+    height, width = size or _INPUT_SIZE
+    return tuple(
+        trace(model, torch.zeros(2, *(shape or (channels_taken(model, (height, width)), height, width)))).points
+    )
 
 
 @in_turn
-def diagnose(models: str | Sequence[str], data: str = "embedded", **values: Any) -> Run:
+def diagnose(
+    models: str | Sequence[str],
+    data: str | os.PathLike[str] = "embedded",
+    *,
+    only: str | Sequence[str] = DEFAULT_DIAGNOSTICS,
+    images: int = 256,
+    seed: int = 0,
+    batch: int = 32,
+    device: str = "auto",
+    precision: str = "fp32",
+    random_weights: int | None = None,
+    n_forward: int = 1,
+    size: tuple[int, int] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    output: str | None = None,
+    output_is: str | None = None,
+    points: tuple[str, ...] = (),
+    augmentation: str = "strong",
+    label_smoothing: float | None = None,
+    weight_decay: float = 0.05,
+    decays: str = "all",
+    out: str | os.PathLike[str] = "visionscope-run",
+    fields: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Run:
     """Computes what is missing of a study and writes its page; the same call resumes it.
 
     Args:
         models: model specs.
-        data: a data spec.
-        **values: any further key of a study file: `only`, `images`, `out`, `random_weights`, `fourier={...}`, ...
+        data: folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; with a
+            split after a colon, `SPEC[:split]`.
+        only: names of diagnostics, or `all`.
+        images: how many images of the data are looked at.
+        seed: draws the sample.
+        batch: images per forward pass; changes nothing but speed and memory.
+        device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...
+        precision: `fp32`, `fp64`, or `bf16` (autocast).
+        random_weights: seed of random weights instead of pretrained ones.
+        n_forward: forward passes with dropout, whose mean probabilities are the prediction, for what asks for
+            predictions alone; 1 leaves dropout off.
+        size: height and width of the input in pixels instead of the model's own.
+        mean: per channel, of pixels in [0, 1], instead of the model's own.
+        std: per channel instead of the model's own.
+        output: which output of a network that returns several is the logits, by name or index; without it the number of
+            classes tells, or the name.
+        output_is: `probabilities` for networks that end in a softmax or sigmoid; `logits` for what is refused as such,
+            though it is logits; without it values are looked at.
+        points: names of points instead of those that tracing chooses; a model takes those that it has.
+        augmentation: of the training images, which curvature is measured on: `strong` (the paper's), `weak` (crop and
+            flip) or `none`.
+        label_smoothing: of the loss whose curvature is measured; without it the paper's 0.1 where the augmentation is
+            strong, else 0.
+        weight_decay: factor of that loss's L2 term.
+        decays: which parameters decay in that loss: `all`, or `matrices` (of two or more dimensions) alone.
+        out: run folder; the same command resumes it.
+        fields: parameters of the diagnostics, by diagnostic: `{"hessian": {"k": 3}}`.
 
     Raises:
-        VisionscopeError: for a value that breaks its rule, a model that can't be had or traced, a disk that refuses.
+        VisionscopeError: for a value that breaks its rule, a model that is not available or can't be traced, a disk
+            that refuses.
     """
-    values = {"data": data, **values}
+    given = locals()
+    names = ("only", *(name for name in values_of(Study) if name not in ("models", "diagnostics")))
+    values = {name: given[name] for name in names if given[name] is not None}
     paths = {name: os.fspath(values[name]) for name in ("data", "out") if isinstance(values.get(name), os.PathLike)}
-    study = study_from({"models": _specs(models), **values, **paths})
+    study = study_from({**_fields(fields), **values, "models": _specs(models), **paths})
     return run_planned(study, plan(study))
+
+
+def _wanted(model: nn.Module | str) -> InputConfig:
+    """How a model wants its images; no weights are fetched for that."""
+    if isinstance(model, str):
+        return load_model(model, random_weights=0).input
+    return WantedInput(model).known()
+
+
+def _fields(given: object) -> Mapping[str, Any]:
+    """The parameters of diagnostics, by diagnostic."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f'fields: must be parameters by diagnostic, such as {{"hessian": {{"k": 3}}}}; got {shown(given)}'
+        )
+    for name in given:
+        if name not in diagnostic_names():
+            raise ConfigError(
+                f"fields: there is no diagnostic {shown(name)}.{nearest(str(name)[:80], diagnostic_names())}"
+            )
+    return given
 
 
 def run_planned(

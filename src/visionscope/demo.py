@@ -75,7 +75,7 @@ def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say
         say(f"{name} is right about {share} (95 % interval {low:.1f} to {high:.1f} %)")
     say("looking at their feature maps, at what breaks them, and at how far they can be trusted")
     specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
-    run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], **_ASKED)
+    run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], fields=_ASKED)
     told = json.loads((Path(out) / "report.json").read_text(encoding="utf-8"))
     said = {one["anchor"]: f"{one['headline']} {one['detail']}".strip() for one in told["findings"]}
     accuracies = {name: result.scores.top_1 for name, result in trained.items()}

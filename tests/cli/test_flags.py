@@ -104,7 +104,7 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
             "--dat: there is no such flag. Did you mean '--data'",
         ),
         (["train", "resnet18", "--data", "embedded", "--rand-augment", "aug"], "rand_augment: must be a recipe like"),
-        (["train", "resnet18", "--data", "embedded", "--sam", "0.1", "--precision", "fp16"], "sam: can't go with"),
+        (["train", "resnet18", "--data", "embedded", "--sam", "0.1", "--precision", "fp16"], "sam: does not work with"),
         (["train", "resnet18", "--data", "embedded", "--mixup", "1e-320"], "mixup: must be 0 or at least 1e-06"),
         (["train", "resnet18", "--data", "embedded", "--epochs", "nan"], "epochs: must be a number above 0"),
         (["train", "resnet18", "--data", "embedded", "--track", "mlflow,mlflow"], "track: must hold each once"),

@@ -16,7 +16,7 @@ IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     [
         lambda network: vs.fourier(network, IMAGES).table.to_pydict(),
         lambda network: vs.variance(network, IMAGES).table.to_pydict(),
-        lambda network: vs.measure("lesion", network, IMAGES, torch.arange(8), mode="conv").table.to_pydict(),
+        lambda network: vs.lesion(network, IMAGES, torch.arange(8), mode="conv").table.to_pydict(),
         lambda network: vs.points(network, size=16),
     ],
 )

@@ -26,7 +26,6 @@ def with_one(value: float, at: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (IMAGES.numpy(), r"images: must be a tensor \(n, .*\), a data spec or a sample; .*; pass torch.from_numpy\("),
         (IMAGES.to_sparse(), r"images: must be a floating-point tensor .*a sparse tensor; call .to_dense\(\)"),
         (IMAGES.to("meta"), r"images: .*on the meta device, which holds no numbers; make it on a real one"),
         (IMAGES.int(), r"images: .*; got int32 of shape \(20, 3, 16, 16\); bring it to \[0, 1\] and normalise it"),
@@ -34,10 +33,24 @@ def with_one(value: float, at: int) -> torch.Tensor:
         (IMAGES + 0j, r"images: .*; got complex64 of shape .*; pass its .real"),
         (IMAGES[0], r"images: .*; got float32 of shape \(3, 16, 16\); of one image pass images\[None\]"),
         (IMAGES[:, :, :0], r"images: .*no size 0; got float32 of shape \(20, 3, 0, 16\)"),
-        ([IMAGES[0], IMAGES[1]], r"images: .*; pass torch.stack\(images\)"),
-        (PIL.Image.new("RGB", (8, 8)), r"images: .*; pass a normalised tensor of it"),
-        (torch.utils.data.DataLoader(list(IMAGES)), r"images: .*; pass a tensor of its images, or a data spec"),
-        *((wrong, r"images: must be a tensor") for wrong in WRONG),
+        (IMAGES.int().numpy(), r"images: .*; got int32 of shape \(20, 3, 16, 16\); bring it to \[0, 1\] and normalise"),
+        (np.array([object()]), r"images: must be an array of numbers that torch knows; got object"),
+        (np.ma.masked_greater(IMAGES.numpy(), 1), r"images: must be a plain array; got a masked one, call .filled\(\)"),
+        (PIL.Image.new("RGB", (8, 8)), r"images: .*; pass a list of them"),
+        (iter(IMAGES), r"images: .*; pass a list of its images"),
+        ([], r"images: must be one or more; got none"),
+        (["a.jpg", "b.jpg"], r"images: item 0 must be a tensor, an array or a PIL image, .*; got 'a.jpg'"),
+        ([IMAGES, IMAGES], r"images: item 0 is a batch, of shape \(20, 3, 16, 16\); pass one tensor"),
+        ([IMAGES[0], IMAGES[1, :, :8]], r"images: must all have one shape and type; got .*3, 16, 16.* and .*3, 8, 16"),
+        ([(IMAGES[0], 1), IMAGES[1]], r"labels: must come with every image or with none; got 1 for 2 images"),
+        ([(IMAGES[0], 1, 2)], r"images: item 0 must be an image or \(image, label\)"),
+        ([{"image": IMAGES[0]}], r"images: item 0 must be a tensor, .*; got dict"),
+        (
+            torch.utils.data.DataLoader([{"pixel_values": image} for image in IMAGES]),
+            r"images: a DataLoader must yield images or \(images, labels\), .* with the keys \['pixel_values'\]",
+        ),
+        (torch.utils.data.DataLoader(torch.arange(4.0)), r"images: a DataLoader must yield images \(batch, channels, "),
+        *((wrong, r"images: must be a tensor or an array") for wrong in WRONG),
     ],
 )
 def test_images_of_another_kind(given, message):
@@ -58,8 +71,9 @@ def test_images_that_are_not_finite_are_told_before_the_model_runs(value, at, wh
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([0] * 20, r"labels: must be class indices, .* as a tensor; got .*; pass torch.tensor\(labels\)"),
-        (LABELS.numpy(), r"labels: .*; pass torch.from_numpy\(labels\)"),
+        ([0] * 19, r"labels: must be class indices, one for each of 20 images; got int64 of shape \(19,\)"),
+        ([0.5] * 20, r"labels: must be class indices, one for each of 20 images; got \[0.5, "),
+        (LABELS.float().numpy(), r"labels: .*; got float32 of shape \(20,\); pass labels.long\(\)"),
         (LABELS.float(), r"labels: .*; got float32 of shape \(20,\); pass labels.long\(\)"),
         (LABELS > 3, r"labels: .*; got bool of shape"),
         (LABELS[:5], r"labels: must be class indices, one for each of 20 images; got int64 of shape \(5,\)"),
@@ -73,7 +87,7 @@ def test_images_that_are_not_finite_are_told_before_the_model_runs(value, at, wh
     ],
 )
 def test_labels_of_another_kind(given, message):
-    for ask in (lambda *three: vs.hessian(*three, k=1, mini_batches=1), lambda *three: vs.measure("lesion", *three)):
+    for ask in (lambda *three: vs.hessian(*three, k=1, mini_batches=1), lambda *three: vs.lesion(*three)):
         with pytest.raises((ConfigError, DataError), match=message) as caught:
             ask(convolutions(), IMAGES, given)
         assert "\n" not in str(caught.value)

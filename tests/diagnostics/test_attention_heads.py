@@ -336,7 +336,7 @@ def test_bad_input_is_told_in_one_line():
         AttentionHeads(image=0, map_point="blocks.0+mas").parts(given_to)
     with pytest.raises(NotApplicableError, match="m: has no self-attention"):
         AttentionHeads().parts(subject(normalized().double().eval(), drawn(2, (16, 16))))
-    with pytest.raises(ConfigError, match="attention: needs the size of the images and the trace of m"):
+    with pytest.raises(ConfigError, match="attention: needs the trace of m"):
         AttentionHeads().parts(dataclasses.replace(given_to, trace=None))
     with pytest.raises(DataError, match="attention: needs at least one image"):
         AttentionHeads().images(0)

@@ -92,7 +92,7 @@ def test_what_can_never_work_is_one_line(files: list[Path]) -> None:
 
 def test_in_memory_they_are_measured_alike(files: list[Path]) -> None:
     spec = f"vit_nano@{files[0]},{files[1]}"
-    found = visionscope.measure("calibration", spec, "embedded", sample_size=10, fit_size=4)
+    found = visionscope.measure("calibration", spec, "embedded", fields={"sample_size": 10, "fit_size": 4})
     assert found.table["weights"].to_pylist()[0] == "mean of 2 checkpoints: 0.safetensors, 1.safetensors"
     for name in ("fourier", "density"):
         with pytest.raises(NotApplicableError, match="looks inside one network, and this is an ensemble"):

@@ -26,8 +26,8 @@ HIDDEN = ["dynamic", "static", "exported", "exported_inside", "scripted", "froze
 SAME = ["exported", "exported_inside", "scripted", "frozen", "traced", "graph"]
 
 
-def nll(model: Any, name: str, **fields: Any) -> list[float]:
-    return list(visionscope.measure(name, model, IMAGES, LABELS, **fields).table["nll"].to_pylist())
+def nll(model: Any, name: str, **asked: Any) -> list[float]:
+    return list(getattr(visionscope, name)(model, IMAGES, LABELS, **asked).table["nll"].to_pylist())
 
 
 def study_of(*names: str, only: str, **values: Any) -> Study:
@@ -61,7 +61,7 @@ def test_a_quantised_network_has_predictions_of_its_own(made):
     model = getattr(networks, made)()
     with torch.no_grad():
         own = torch.nn.functional.cross_entropy(model(IMAGES[:16]).double(), LABELS[:16])
-    found = visionscope.measure("frequency_noise", model, IMAGES[:16], LABELS[:16], input=INPUT, frequencies=(1.0,))
+    found = visionscope.frequency_noise(model, IMAGES[:16], LABELS[:16], input=INPUT, frequencies=(1.0,))
     assert found.table["nll"][0].as_py() == pytest.approx(float(own), rel=1e-5)
     assert found.table.num_rows > 1
 

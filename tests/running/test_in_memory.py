@@ -138,9 +138,10 @@ def test_measure_holds_what_it_takes_to_a_study_s_rules(value, message):
 
 
 def test_measure_takes_the_objective_and_the_augmentation():
-    asked = {"mini_batches": 1, "k": 1, "augmentation": "weak", "weight_decay": 0.5, "label_smoothing": 0.2}
-    table = vs.measure("hessian", CNN, "embedded", **asked).table
-    assert table.equals(vs.hessian(CNN, "embedded", **asked).table)
+    asked = {"augmentation": "weak", "weight_decay": 0.5, "label_smoothing": 0.2}
+    fields = {"mini_batches": 1, "k": 1}
+    table = vs.measure("hessian", CNN, "embedded", fields=fields, **asked).table
+    assert table.equals(vs.hessian(CNN, "embedded", **fields, **asked).table)
     assert set(table["augmentation"].to_pylist()) == {"weak"}
     assert set(table["weight_decay"].to_pylist()) == {0.5}
     assert set(table["label_smoothing"].to_pylist()) == {0.2}
@@ -149,7 +150,9 @@ def test_measure_takes_the_objective_and_the_augmentation():
 
 def test_labels_beside_a_data_spec_are_refused_whatever_is_asked():
     for name in ("fourier", "lesion"):
-        with pytest.raises(ConfigError, match="labels: come with the data; give them with a tensor of images only"):
+        with pytest.raises(
+            ConfigError, match="labels: come with the data; give them only with images that are a tensor"
+        ):
             vs.measure(name, CNN, "embedded", LABELS)
 
 

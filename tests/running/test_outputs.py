@@ -41,7 +41,7 @@ MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(
 
 
 def asked(name: str, model: nn.Module, labels: Tensor, **more: Any) -> pa.Table:
-    return vs.measure(name, model, IMAGES, labels, input=INPUT, **FEW[name], **more).table
+    return vs.measure(name, model, IMAGES, labels, input=INPUT, fields=FEW[name], **more).table
 
 
 def same(one: pa.Table, other: pa.Table, tolerance: float = 0.0) -> None:
@@ -69,7 +69,8 @@ def test_every_diagnostic_that_reads_logits_is_asked_here() -> None:
 def test_features_beside_the_logits_change_no_number(name: str) -> None:
     spec = f"m={NETWORKS}"
     plain, beside = (
-        vs.measure(name, f"{spec}:{function}", "embedded", **FEW[name]).table for function in ("convolutions", "pair")
+        vs.measure(name, f"{spec}:{function}", "embedded", fields=FEW[name]).table
+        for function in ("convolutions", "pair")
     )
     same(plain.drop_columns(["weights"]), beside.drop_columns(["weights"]))
 
@@ -149,7 +150,9 @@ def two_classes(tmp_path: Path) -> str:
 def test_the_head_as_it_is_tells_which_data_fit(function: str, two_classes: str, tmp_path: Path) -> None:
     assert run(plan(planned_study(function, data=two_classes)), tmp_path / "run") == []
     stored = Store(tmp_path / "run").table("calibration").to_pylist()[0]
-    memory = vs.measure("calibration", f"m={NETWORKS}:{function}", two_classes, sample_size=16, fit_size=4)
+    memory = vs.measure(
+        "calibration", f"m={NETWORKS}:{function}", two_classes, fields={"sample_size": 16, "fit_size": 4}
+    )
     assert stored["nll"] == pytest.approx(memory.table.to_pylist()[0]["nll"])
     assert (stored["classes"], set(stored["label"])) == (2, {0.0, 1.0})
 

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_every_precision_learns(tmp_path: Path, data: str, precision: str, compiled: bool) -> None:
     trained = train(SMALL, data, tmp_path, epochs=4, learning_rate=4e-3, precision=precision, compile=compiled)

@@ -67,7 +67,7 @@ def test_training_lowers_the_loss_below_chance(short: Trained) -> None:
     assert (short.scores.images, short.scores.top_5) == (96, 1.0)
 
 
-@pytest.mark.parametrize("narrow", ["32", "bf16"])
+@pytest.mark.parametrize("narrow", ["fp32", "bf16"])
 def test_five_steps_equal_a_plain_loop_bit_for_bit(tmp_path: Path, data: str, narrow: str) -> None:
     recipe = choose_recipe("paper-cifar", {"epochs": 5 * 16 / 384, "batch_size": 16, "precision": narrow})
     spec = "vit_nano?depth=2&embed_dim=48"
@@ -311,7 +311,7 @@ def test_every_optimizer_learns(tmp_path: Path, data: str, optimizer: str, sam: 
     ],
 )
 def test_what_cant_be_trained_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str, data: str) -> None:
-    values = {"spec": SMALL, "data": data, "out": tmp_path, **arguments}
+    values = {"model": SMALL, "data": data, "out": tmp_path, **arguments}
     with pytest.raises(ConfigError, match=message):
         train(**values)
 

@@ -28,7 +28,7 @@ def test_attention_in_bfloat16_multiplies_in_bfloat16() -> None:
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == before
 
 
-@pytest.mark.parametrize(("precision", "device"), [("32", "cpu"), ("bf16", "cuda")])
+@pytest.mark.parametrize(("precision", "device"), [("fp32", "cpu"), ("bf16", "cuda")])
 def test_elsewhere_torch_chooses(precision: str, device: str) -> None:
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(), torch.backends.cuda.flash_sdp_enabled()
     with attention(choose_precision(precision), torch.device(device)):

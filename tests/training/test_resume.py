@@ -258,7 +258,7 @@ def _run_as(script: Path, folder: Path, arguments: list[str]) -> None:
 
 def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path) -> None:
     # With SGD: the gradient of a key's bias is zero but for rounding, which AdamW divides by itself.
-    asked = ["--data", data, "--epochs", "2", "--fraction", "1/4", "--precision", "32", "--optimizer", "sgd"]
+    asked = ["--data", data, "--epochs", "2", "--fraction", "1/4", "--precision", "fp32", "--optimizer", "sgd"]
     asked += ["--learning-rate", "0.05", "--clip-norm", "5", "--decays", "all"]
     script = tmp_path / "launch.py"
     script.write_text(LAUNCHED)

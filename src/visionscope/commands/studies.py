@@ -15,6 +15,7 @@ from visionscope.core.refusals import check_can_be_written
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import SPAN
 from visionscope.core.terminal import ask, interrupted, say, tell
+from visionscope.core.ticking import duration
 from visionscope.core.values import Rule, Value
 from visionscope.data.published import LANDSCAPES
 from visionscope.errors import ConfigError, StoreError
@@ -162,7 +163,7 @@ def _list_jobs(study: Study, outlooks: list[_Outlook]) -> None:
             if line:
                 tell(f"visionscope: warning: {line}")
     total = sum(outlook.seconds for outlook in outlooks)
-    say(f"in total about {_duration(total)}; nothing was computed")
+    say(f"in total about {duration(total)}; nothing was computed")
 
 
 def _say_cost(outlook: _Outlook) -> None:
@@ -174,12 +175,12 @@ def _say_cost(outlook: _Outlook) -> None:
     if estimate is None:
         say(f"{label}: cost unknown, its first images can't be measured")
     elif outlook.planned.observing:
-        line = f"{label}: {estimate.images} images left, about {_duration(estimate.seconds)}"
+        line = f"{label}: {estimate.images} images left, about {duration(estimate.seconds)}"
         say(f"{line} ({estimate.seconds_per_image * 1000:.0f} ms per image)")
         if estimate.seconds_per_image * min(SPAN, estimate.images) > LONG_PART_SECONDS:
             say(long)
     for job, prospect in outlook.prospects:
-        about = "cost unknown" if prospect.seconds is None else f"about {_duration(prospect.seconds)}"
+        about = "cost unknown" if prospect.seconds is None else f"about {duration(prospect.seconds)}"
         memory = "" if prospect.cost is None else f", {size_text(prospect.cost.memory)} beside the model"
         left = f"{prospect.parts} part{'' if prospect.parts == 1 else 's'} left"
         line = f"{label}: {job.diagnostic.name}: {left}, {about}{memory}"
@@ -192,15 +193,9 @@ def _ask(seconds: float) -> None:
     if seconds <= ASK_SECONDS:
         return
     is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    if is_terminal and ask(f"All diagnostics take about {_duration(seconds)}. Start?"):
+    if is_terminal and ask(f"All diagnostics take about {duration(seconds)}. Start?"):
         return
-    raise ConfigError(f"only: all takes about {_duration(seconds)}; name some diagnostics, or add --yes")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    raise ConfigError(f"only: all takes about {duration(seconds)}; name some diagnostics, or add --yes")
 
 
 def run_folder_flags(parser: Parser) -> None:

@@ -14,6 +14,7 @@ from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import interrupted, say, tell
+from visionscope.core.ticking import duration
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
@@ -56,7 +57,7 @@ def train(parsed: Namespace) -> int:
 
     try:
         with _Bar() as bar:
-            trained = carry_out(parsed.model, parsed.data, out, report=bar.show, note=tell, **given, **changes)
+            trained = carry_out(parsed.model, parsed.data, out, report=bar.report, note=tell, **given, **changes)
     except KeyboardInterrupt as stop:
         interrupted("Stopped. The same command goes on from the last minute.")
         return exit_code(stop)
@@ -68,6 +69,8 @@ def train(parsed: Namespace) -> int:
         f"{scores.top_1:.1%} of {scores.images} test images right (95 % interval {low:.1f} to {high:.1f} %), "
         f"{scores.top_5:.1%} among five, NLL {scores.nll:.3f}; weights: {trained.checkpoint}",
     )
+    if scores.top_1_interval[0] <= trained.chance:
+        say(f"This is no better than chance: the most common class alone is {trained.chance:.1%} of these images.")
     return 0
 
 
@@ -99,7 +102,11 @@ def _rank() -> int:
 
 
 class _Bar:
-    """One bar on stderr with epoch, loss, images per second and the time left; silent where that is no terminal."""
+    """A bar on stderr with epoch, loss, images per second and the time left.
+
+    Attributes:
+        report: takes the progress; None where there is no terminal, and lines do instead.
+    """
 
     def __init__(self) -> None:
         self._bars = bars(
@@ -111,6 +118,7 @@ class _Bar:
             shown=_rank() == 0,
         )
         self._task = self._bars.add_task("reading images", total=1.0, left="")
+        self.report = None if self._bars.disable else self._show
 
     def __enter__(self) -> _Bar:
         self._bars.start()
@@ -119,9 +127,7 @@ class _Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bars.stop()
 
-    def show(self, progress: Progress) -> None:
+    def _show(self, progress: Progress) -> None:
         """Moves the bar; the time left comes from the whole training's pace, evaluations included."""
-        left = progress.seconds * (1 - progress.done) / progress.done
-        text = f"epoch {progress.epoch:.1f}  loss {progress.loss:.3f}  {progress.images_per_second:.0f} images/s"
-        about = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        self._bars.update(self._task, completed=progress.done, description=text, left=f"{about} left")
+        left = f"{duration(progress.seconds_left)} left"
+        self._bars.update(self._task, completed=progress.done, description=progress.text, left=left)

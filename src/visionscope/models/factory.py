@@ -20,7 +20,7 @@ from visionscope.errors import ConfigError, nearest
 from visionscope.models.arguments import check_arguments, reason_of
 from visionscope.models.find import factory_source
 from visionscope.models.local_code import LocalCode
-from visionscope.models.preprocessing import parts_of
+from visionscope.models.preprocessing import stated_parts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,12 +89,7 @@ class Factory:
         Args:
             model: what the function returned.
         """
-        for owner in (model, self.function):
-            for attribute in ("pretrained_cfg", "default_cfg"):
-                config = getattr(owner, attribute, None)
-                if isinstance(config, Mapping) and config:
-                    return parts_of(config)
-        return {}
+        return stated_parts(model, self.function)
 
 
 def open_factory(name: str) -> Factory:

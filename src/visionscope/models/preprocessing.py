@@ -160,6 +160,20 @@ def parts_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return parts
 
 
+def stated_parts(*owners: Any) -> dict[str, Any]:
+    """The parts of an input configuration that the first `pretrained_cfg` or `default_cfg` says.
+
+    Args:
+        *owners: a network, and the function that makes it; each may have such an attribute.
+    """
+    for owner in owners:
+        for attribute in ("pretrained_cfg", "default_cfg"):
+            config = getattr(owner, attribute, None)
+            if isinstance(config, Mapping) and config:
+                return parts_of(config)
+    return {}
+
+
 def hub_parts(config: Any, processor: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of an input configuration out of a Hugging Face model's two configurations.
 

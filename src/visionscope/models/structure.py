@@ -54,6 +54,24 @@ def structure_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def code_digest(model: nn.Module) -> str:
+    """sha256 over the code of a network's classes, in hex; for a network whose file is not known, as in a notebook.
+
+    Functions that their methods call are not seen.
+
+    Args:
+        model: any network.
+    """
+    digest = hashlib.sha256()
+    owners = {owner for module in model.modules() for owner in type(module).__mro__}
+    for owner in sorted(owners - set(nn.Module.__mro__), key=_name):
+        for name, value in sorted(vars(owner).items()):
+            function = getattr(value, "__func__", getattr(value, "fget", value))  # of a class method, a property
+            if isinstance(function, FunctionType):
+                digest.update(f"{_name(owner)}.{name} {_code(function.__code__)}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 def _lines(model: nn.Module, where: _Where) -> Iterator[str]:
     modules = list(model.named_modules(remove_duplicate=False))
     for _, module in modules:

@@ -44,7 +44,7 @@ class Estimate:
 
 
 def execute(
-    planned: Sequence[PlannedSubject], store: PartStore, *, batch: int, device: torch.device, shown: bool = True
+    planned: Sequence[PlannedSubject], store: PartStore, *, batch: int, device: torch.device, bars: bool = True
 ) -> list[Failure]:
     """Computes and stores every part that is not done yet.
 
@@ -53,7 +53,8 @@ def execute(
         store: where parts are looked for and written.
         batch: images per forward pass.
         device: where the models run; they are moved there one after the other, and back.
-        shown: whether bars show how far it is, after a warning of what needs more memory than there is.
+        bars: whether bars show how far it is, where there is a terminal, after a warning of what needs more memory than
+            there is; else lines do.
 
     Returns:
         The parts that failed; the others were stored.
@@ -66,8 +67,8 @@ def execute(
         for job in subject.jobs:
             store.sweep(job.record)
             store.write_job(job.record)
-    costs = _costs(planned, store, device) if shown else {}
-    with Progress(_bars(planned, costs), shown=shown) as progress:
+    costs = _costs(planned, store, device) if bars else {}
+    with Progress(_bars(planned, costs), bars=bars) as progress:
         for subject in planned:
             failures.extend(_execute_observers(subject, store, batch=batch, device=device, progress=progress))
             for job in subject.measuring:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from visionscope.core.sample import InputConfig
-from visionscope.core.values import shown
+from visionscope.core.values import is_whole, shown
 from visionscope.errors import ConfigError, DataError
+from visionscope.running.brought import tensor_of
 from visionscope.running.devices import check_default_device
 
-_IMAGES = "images: must be a tensor (n, channels, height, width), a data spec or a sample"
+_IMAGES = (
+    "images: must be a tensor or an array (n, channels, height, width), a DataLoader, a list of (image, label), "
+    "a data spec or a sample"
+)
 _TENSOR = "images: must be a floating-point tensor (n, channels, height, width) with n at least 1 and no size 0"
 
 
@@ -39,6 +44,8 @@ def check_model(model: object) -> None:
 
 def checked_images(images: Any) -> Any:
     """Images as the rest of the program takes them: a tensor of numbers, a data spec, or a sample.
+
+    What is gathered first (`running.brought`) has been.
 
     Args:
         images: as a notebook gave them; a path stands for the data spec that it spells.
@@ -69,11 +76,12 @@ def checked_labels(labels: object, count: int) -> Tensor:
     if labels is None:
         raise ConfigError("labels: a tensor of images needs its class indices for a loss; got none")
     rule = f"labels: must be class indices, one for each of {count} images"
+    if isinstance(labels, np.ndarray):
+        labels = tensor_of("labels", labels)
+    elif isinstance(labels, (list, tuple, range)) and labels and all(map(is_whole, labels)):
+        labels = torch.tensor([int(label) for label in labels])
     if not isinstance(labels, Tensor):
-        numpy = type(labels).__module__.startswith("numpy")
-        hint = "torch.from_numpy(labels)" if numpy else "torch.tensor(labels)"
-        many = numpy or isinstance(labels, (list, tuple))
-        raise ConfigError(f"{rule}, as a tensor; got {shown(labels)}{f'; pass {hint}' if many else ''}")
+        raise ConfigError(f"{rule}; got {shown(labels)}")
     kind = _kind(labels)
     if kind:
         raise ConfigError(f"{rule}; got {kind}")
@@ -149,13 +157,8 @@ def _tensor_hint(images: Tensor) -> str:
 
 
 def _image_hint(images: object) -> str:
-    kind = type(images)
-    if kind.__module__.startswith("numpy") and hasattr(images, "shape"):
-        return "; pass torch.from_numpy(images)"
-    if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
-        return "; pass torch.stack(images)"
-    if isinstance(images, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
-        return "; pass a tensor of its images, or a data spec such as the name of a folder"
-    if kind.__module__.startswith("PIL."):
-        return "; pass a normalised tensor of it, or the name of a folder of images"
+    if type(images).__module__.startswith("PIL."):
+        return "; pass a list of them"
+    if hasattr(images, "__iter__") or hasattr(images, "__next__"):
+        return "; pass a list of its images"
     return ""

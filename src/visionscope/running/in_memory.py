@@ -8,7 +8,6 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from visionscope.core.diagnostic import MeasuringDiagnostic
-from visionscope.core.finite import check_finite
 from visionscope.core.inputs import place_of
 from visionscope.core.sample import InputConfig, SampleLike
 from visionscope.core.subject import Subject
@@ -16,17 +15,16 @@ from visionscope.core.turns import in_turn
 from visionscope.core.values import is_whole
 from visionscope.data.sample import Sample
 from visionscope.errors import ConfigError
-from visionscope.models.ensemble import load_subject
 from visionscope.models.load import LoadedModel
-from visionscope.models.spec import ModelSpec
+from visionscope.running.brought import gathered, is_gathered
 from visionscope.running.execute import execute
-from visionscope.running.handed import check_model, checked_images, checked_input, checked_labels
+from visionscope.running.handed import check_model, checked_images, checked_labels
 from visionscope.running.plan import Job, PlannedSubject
 from visionscope.running.samples import HandedImages, SpecImages
 from visionscope.running.store import Store
 from visionscope.running.study import Study, check_precision
 from visionscope.running.subjects import Asking, precision_of
-from visionscope.tracing.opaque import check_ready
+from visionscope.running.wanted import WantedInput
 
 
 class Memory:
@@ -51,24 +49,44 @@ class Memory:
     def log(self, line: str) -> None: ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one diagnostic measured.
+
+    Attributes:
+        table: its rows.
+        images: how many images it looked at.
+    """
+
+    table: pa.Table
+    images: int
+
+
 @in_turn
 def measured(
     diagnostic: Any,
     model: nn.Module | str,
-    images: Tensor | str | SampleLike,
-    labels: Tensor | None,
-    input: InputConfig | None,
+    images: Any,
+    labels: Any,
+    *,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     **asked: Any,
-) -> pa.Table:
-    """The table of one diagnostic of one model.
+) -> Measured:
+    """One diagnostic of one model.
 
     Args:
         diagnostic: the question.
         model: a network, or a model spec.
-        images: normalised images (n, c, h, w), a data spec (of the split that the diagnostic reads), or a sample; as
-            many of the first of them as the diagnostic reads.
-        labels: class indices (n,) of a tensor of images; not for a diagnostic that needs no logits.
-        input: normalisation of images that are no data spec's, for what works in pixel space.
+        images: what `running.brought` gathers, normalised images (n, c, h, w), a data spec (of the split that the
+            diagnostic reads), or a sample; as many of the first of them as the diagnostic reads.
+        labels: class indices (n,) of images that are no data spec's; not for a diagnostic that needs no logits.
+        input: how the network wants its images, or how those that are given as numbers were normalised.
+        size: height and width of it in pixels, instead of `input`.
+        mean: of it, instead of `input`.
+        std: of it, instead of `input`.
         **asked: keys of a study, where not None: `output`, `output_is` and, for a diagnostic of training images,
             `weight_decay`, `label_smoothing` (else 0) and `augmentation` (else `none`).
 
@@ -77,7 +95,12 @@ def measured(
             images that can't be read.
     """
     check_model(model)
-    images, input = checked_images(images), checked_input(input)
+    wanted = WantedInput(model, input, size, mean, std)
+    kind = type(images).__name__
+    if is_gathered(images):
+        images, own = gathered(images, labels, wanted.known)
+        labels = own if labels is not None or _needs_labels(diagnostic) else None
+    images = checked_images(images)
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if is_whole(given.get("output")):
         given["output"] = str(given["output"])
@@ -85,24 +108,18 @@ def measured(
     given = {"augmentation": "none", "label_smoothing": 0.0, **given}
     # Its model and its data are not asked: they come as they are.
     study = Study(models=("network",), data="embedded", diagnostics=(diagnostic,), **given)
-    loaded = load_subject(model) if isinstance(model, str) else _handed(model)
+    loaded = wanted.loaded(normalised=isinstance(images, str))
     check_precision(diagnostic, precision_of(loaded.model))
-    if not isinstance(images, str):
-        known = loaded.input if isinstance(model, str) else input
-        asking = Asking(study, loaded, HandedImages(images, _labels(diagnostic, images, labels), known))
-    elif isinstance(model, str):
+    if isinstance(images, str):
         asking = Asking(study, loaded, SpecImages(images, study))
     else:
-        raise ConfigError(
-            "images: a data spec needs a model spec, which tells size and normalisation; for a network given as such "
-            "pass a tensor of normalised images or a Sample"
-        )
+        asking = Asking(study, loaded, HandedImages(images, _labels(diagnostic, images, labels), wanted.of(images)))
     own, parts = asking.job(diagnostic)
-    record, memory = _record(diagnostic, loaded, own, parts, images), Memory()
+    record, memory = _record(diagnostic, loaded, own, parts, images if isinstance(images, str) else kind), Memory()
     job = Job(diagnostic=diagnostic, record=record, subject=None if own is asking.subject else own)
     planned = PlannedSubject(subject=asking.subject, jobs=(job,))
-    execute([planned], memory, batch=study.batch, device=place_of(loaded.model), shown=False)
-    return Store.reduced(record, memory.parts)
+    execute([planned], memory, batch=study.batch, device=place_of(loaded.model), bars=False)
+    return Measured(Store.reduced(record, memory.parts), len(next(iter(own.samples.values()))))
 
 
 def _check_asked(diagnostic: Any, images: Any, labels: Any, given: Mapping[str, Any]) -> None:
@@ -111,43 +128,26 @@ def _check_asked(diagnostic: Any, images: Any, labels: Any, given: Mapping[str, 
         drawn = given["augmentation"]
         raise ConfigError(f"augmentation: is drawn for the images of a data spec only; got {drawn!r}, leave it out")
     if not isinstance(images, Tensor) and labels is not None:
-        raise ConfigError("labels: come with the data; give them with a tensor of images only")
+        raise ConfigError("labels: come with the data; give them only with images that are a tensor or an array")
     for name in given:
         if not name.startswith("output") and getattr(diagnostic, "sample", "eval") != "train":
             raise ConfigError(f"{name}: concerns training images, and {diagnostic.name} looks at none; leave it out")
 
 
+def _needs_labels(diagnostic: Any) -> bool:
+    return isinstance(diagnostic, MeasuringDiagnostic) and getattr(diagnostic, "needs_logits", True)
+
+
 def _labels(diagnostic: Any, images: Tensor | SampleLike, labels: object) -> Tensor | None:
     """The labels of a tensor of images, checked; None where the diagnostic can do without and gets none."""
-    needed = isinstance(diagnostic, MeasuringDiagnostic) and getattr(diagnostic, "needs_logits", True)
-    if not isinstance(images, Tensor) or (labels is None and not needed):
+    if not isinstance(images, Tensor) or (labels is None and not _needs_labels(diagnostic)):
         return None
     return checked_labels(labels, len(images))
 
 
-def _handed(network: nn.Module) -> LoadedModel:
-    """A network as if it had been loaded; of its input nothing is known."""
-    name = type(network).__name__
-    check_ready(network)
-    check_finite(network, name)
-    return LoadedModel(
-        model=network,
-        label=name,
-        spec=ModelSpec(label=name, source="", name=""),
-        weights="as given",
-        architecture=name,
-        input=InputConfig(size=(0, 0), mean=(), std=()),
-        num_classes=None,
-        digest="",
-    )
-
-
-def _record(
-    diagnostic: Any, loaded: LoadedModel, own: Subject, parts: Sequence[str], images: str | Tensor | SampleLike
-) -> dict[str, Any]:
-    """What tables need to know of the job, which has no digest."""
+def _record(diagnostic: Any, loaded: LoadedModel, own: Subject, parts: Sequence[str], images: str) -> dict[str, Any]:
+    """What tables need to know of the job, which has no digest; `images` is their data spec, or what they are."""
     sample = next(iter(own.samples.values()))
-    named = isinstance(images, str)
     return {
         "job": "",
         "diagnostic": diagnostic.name,
@@ -155,9 +155,9 @@ def _record(
         "fields": dataclasses.asdict(diagnostic),
         "model": {"label": loaded.label, "weights": loaded.weights},
         "data": {
-            "spec": images if named else type(images).__name__,
+            "spec": images,
             "split": sample.source.split if isinstance(sample, Sample) else "",
-            "augmentation": own.augmentation if named and own.objective is not None else None,
+            "augmentation": own.augmentation if isinstance(sample, Sample) and own.objective is not None else None,
         },
         "precision": own.precision,
         "points": [dataclasses.asdict(point) for point in own.points],

@@ -135,6 +135,7 @@ def measure_job(job: Job, store: PartStore, *, device: torch.device, progress: P
     progress.skip(job.record["job"], len(job.parts) - len(missing))
     if not missing:
         return failures
+    progress.begin(job.record["job"])
     began = time.perf_counter()
     with on_device(subject.model, device):
         while missing:

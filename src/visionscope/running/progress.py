@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one bar per job and one in total, on a terminal only."""
+"""What a person sees while a run goes on: bars on a terminal, elsewhere a line now and then."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,7 +6,9 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeElapsedColumn, TimeRemainingColumn
 
-from visionscope.core.display import TaskText, above, bars
+from visionscope.core.display import TaskText, above
+from visionscope.core.display import bars as bars_of
+from visionscope.core.ticking import Ticking, duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +31,17 @@ class Bar:
 
 
 class Progress:
-    """Bars on stderr with the time left per job and in total; silent where stderr is no terminal.
+    """Bars on stderr with the time left per job and in total; where that is no terminal, a line now and then.
 
     The total counts images or, where there are jobs in parts, forward passes of one image.
 
     Args:
         jobs: the bars.
-        shown: False for none at all.
+        bars: False for lines on a terminal, too.
     """
 
-    def __init__(self, jobs: Iterable[Bar], *, shown: bool = True) -> None:
-        self._bars = bars(
+    def __init__(self, jobs: Iterable[Bar], *, bars: bool = True) -> None:
+        self._bars = bars_of(
             TaskText("{task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
@@ -47,7 +49,7 @@ class Progress:
             TimeElapsedColumn(),
             TaskText("left"),
             TimeRemainingColumn(),
-            shown=shown,
+            shown=bars,
         )
         self._jobs = {bar.key: bar for bar in jobs}
         self._tasks = {
@@ -60,20 +62,32 @@ class Progress:
             unit="images" if all(bar.unit == "images" for bar in self._jobs.values()) else "passes",
         )
 
+        self._done: dict[str, int] = dict.fromkeys(self._jobs, 0)
+        self._current = next(iter(self._jobs), "")
+        self._lines = Ticking(self._line, shown=self._bars.disable and bool(self._jobs))
+
     def __enter__(self) -> "Progress":
         self._bars.start()
+        self._lines.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._lines.__exit__(kind, error, trace)
         self._bars.stop()
+
+    def begin(self, key: str) -> None:
+        """Says which job is at work, before anything of it is done."""
+        self._current = key
 
     def advance(self, keys: Iterable[str], amount: int) -> None:
         """Counts images or parts that are done, for each of the jobs of those keys."""
         for key in keys:
             task = self._tasks[key]
             self._start(task)
+            self._current = key
+            self._done[key] += amount
             self._bars.advance(task, amount)
             self._bars.advance(self._total, amount * self._jobs[key].passes)
 
@@ -86,6 +100,17 @@ class Progress:
     def say(self, line: str) -> None:
         """A line above the bars."""
         above(self._bars, line)
+
+    def _line(self, seconds: float) -> str:
+        """How far it is: 'resnet18 lesion: 3 of 12 parts, 40 % of all, about 20 s left'."""
+        job, task = self._jobs[self._current], self._bars.tasks[self._tasks[self._current]]
+        total, done = self._bars.tasks[self._total], self._bars.tasks[self._total].completed
+        text = f"{job.text}: {self._done[self._current]} of {task.total or 0:.0f} {job.unit}"
+        if not done or not total.total:
+            return f"{text}, {duration(seconds)} so far"
+        share = min(1.0, done / total.total)
+        of_all = f", {share:.0%} of all".replace("%", " %") if len(self._jobs) > 1 else ""
+        return f"{text}{of_all}, about {duration(seconds * (1 - share) / share)} left"
 
     def _start(self, task: TaskID) -> None:
         if not self._bars.tasks[task].started:

@@ -30,6 +30,16 @@ class Progress:
     loss: float
     images_per_second: float
 
+    @property
+    def text(self) -> str:
+        """Epoch, loss and speed in one line."""
+        return f"epoch {self.epoch:.1f}  loss {self.loss:.3f}  {self.images_per_second:.0f} images/s"
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left, from the whole training's pace, evaluations included."""
+        return self.seconds * (1 - self.done) / self.done
+
 
 class Clock:
     """Counts from where the last sitting ended.

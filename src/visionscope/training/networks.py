@@ -8,14 +8,20 @@ from typing import Any
 
 import torch
 from timm.layers.drop import DropPath
+from torch import nn
 
 from visionscope.core.classes import class_counts
+from visionscope.core.finite import check_finite
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, find_readout
 from visionscope.core.sample import InputConfig
+from visionscope.core.values import shown
 from visionscope.errors import ConfigError, DataError
-from visionscope.models.load import LoadedModel, load_model
+from visionscope.models.load import LoadedModel, load_model, state_digest
+from visionscope.models.preprocessing import input_config, stated_parts
 from visionscope.models.spec import ModelSpec, parse_spec
+from visionscope.models.structure import code_digest, structure_digest
+from visionscope.tracing.opaque import check_ready
 
 
 def network_for(
@@ -54,6 +60,61 @@ def network_for(
         reset(classes)
     note(f"{loaded.label}: its head of {loaded.num_classes} classes is replaced by a fresh one of {classes}")
     return dataclasses.replace(loaded, num_classes=classes)
+
+
+def check_network(model: object) -> None:
+    """Refuses what is neither a network nor a spec.
+
+    Args:
+        model: as a notebook gave it.
+
+    Raises:
+        ConfigError: naming what it is.
+    """
+    if isinstance(model, (nn.Module, str, ModelSpec)):
+        return
+    of_class = isinstance(model, type) and issubclass(model, nn.Module)
+    hint = f"; pass an instance, such as {model.__name__}(...)" if of_class else ""  # type: ignore[attr-defined]
+    raise ConfigError(f"model: must be a torch.nn.Module or a model spec; got {shown(model)}{hint}")
+
+
+def handed_network(
+    network: nn.Module, input: InputConfig | None, *, drop_path: float = 0.0, note: Callable[[str], None]
+) -> LoadedModel:
+    """A network of a notebook, ready for training.
+
+    Args:
+        network: with the weights that the training begins with; it is trained itself.
+        input: size and normalisation of its images, or None where its `pretrained_cfg` says them.
+        drop_path: of the recipe, which only the function that makes a network can give it; that is noted.
+        note: takes a line for the user.
+
+    Raises:
+        ConfigError: where nothing says how it wants its images, and for weights that can't be trained.
+    """
+    name = type(network).__name__
+    check_ready(network)
+    check_finite(network, name)
+    parts = {} if input is not None else stated_parts(network)
+    missing = [key for key in ("size", "mean", "std") if key not in parts]
+    if input is None and missing:
+        raise ConfigError(
+            f"input: {name} does not say how it wants its images; give its {', '.join(missing)}, such as "
+            "input=InputConfig(size=(32, 32), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))"
+        )
+    if drop_path and not _has_drop_path(network):
+        note(f"{name}: it has no drop path, so drop_path {drop_path} is left out")
+    architecture = f"{structure_digest(network)} {code_digest(network)}"
+    return LoadedModel(
+        model=network,
+        label=name,
+        spec=ModelSpec(label=name, source="", name=name),
+        weights="as given",
+        architecture=architecture,
+        input=input or input_config(name, parts, {}),
+        num_classes=None,
+        digest=state_digest(network, architecture),
+    )
 
 
 def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readout:
@@ -95,6 +156,10 @@ def _load(spec: ModelSpec, seed: int, drop_path: float, note: Callable[[str], No
         loaded = dataclasses.replace(loaded, spec=dataclasses.replace(loaded.spec, arguments=arguments))
     except ConfigError:  # its constructor has no such argument, or the spec is wrong, which loading it says plainly
         loaded = load_model(spec, random_weights=fresh)
-    if not any(module.drop_prob for module in loaded.model.modules() if isinstance(module, DropPath)):
+    if not _has_drop_path(loaded.model):
         note(f"{loaded.label}: it has no drop path, so drop_path {drop_path} is left out")
     return loaded
+
+
+def _has_drop_path(network: nn.Module) -> bool:
+    return any(module.drop_prob for module in network.modules() if isinstance(module, DropPath))

@@ -23,8 +23,8 @@ def choose_precision(name: str) -> str:
     """The precision in Lightning Fabric's words.
 
     Args:
-        name: `32`, `bf16`, `fp16`, or `auto`: bf16 where the GPU or the processor computes in it, else fp16 on a GPU
-            and 32 on a processor.
+        name: `fp32`, `bf16`, `fp16`, or `auto`: bf16 where the GPU or the processor computes in it, else fp16 on a GPU
+            and fp32 on a processor.
 
     Raises:
         ConfigError: for another name.
@@ -32,7 +32,7 @@ def choose_precision(name: str) -> str:
     if name == "auto":
         gpu = torch.cuda.is_available()
         narrow = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else computes_bf16()
-        name = "bf16" if narrow else "fp16" if gpu else "32"
+        name = "bf16" if narrow else "fp16" if gpu else "fp32"
     if name not in PRECISIONS:
         choices = ("auto", *PRECISIONS)
         raise ConfigError(f"precision: must be one of {', '.join(choices)}; got {name!r}.{nearest(name, choices)}")

@@ -14,7 +14,7 @@ from visionscope.data.draws import Augmentation
 from visionscope.errors import ConfigError, nearest
 
 OPTIMIZERS = ("adamw", "sgd")
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """The precisions of a recipe, in Lightning Fabric's words."""
 
 
@@ -27,31 +27,32 @@ class Recipe:
     first step's rate is half a step's worth instead of 0.
 
     Attributes:
-        epochs: passes over the training images, the warm-up's included.
-        minutes: ends the training, with the learning rate down, after so long where that comes first; runs that the
-            clock ends are not repeatable to the bit.
-        warm_up: share of the training.
+        epochs: passes over the training images, the warm-up included.
+        minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
+            are not repeatable to the bit.
+        warm_up: share of the training, 0 to 1, over which the learning rate climbs.
         batch_size: images per process and step.
         optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).
-        learning_rate: the highest.
-        momentum: of `sgd`.
-        weight_decay: decoupled for `adamw`; for `sgd` it joins the gradient.
-        decays: `all` parameters (the paper) or `matrices`, those of two and more dimensions.
-        sam: radius of sharpness-aware minimization (Foret et al. 2021), about 0.05; 0 for none. Each step costs two.
+        learning_rate: highest learning rate, reached after the warm-up.
+        momentum: momentum of `sgd`.
+        weight_decay: factor of the weight decay; decoupled for `adamw`, joined to the gradient for `sgd`.
+        decays: which parameters decay: `all` (the paper) or `matrices`, those of two or more dimensions.
+        sam: radius of sharpness-aware minimization (Foret et al. 2021), about 0.05; 0 for none; doubles the cost.
         clip_norm: largest norm of the whole gradient; 0 for no limit.
-        label_smoothing: share of each target spread evenly over the classes.
-        crop: `pad` (black border, then a random crop), `resized` (random share of the area) or `centre` (none).
-        padding: pixels of that border.
+        label_smoothing: share of each target, 0 to 1, that is spread evenly over the classes.
+        crop: `pad` (black border, then a random crop), `resized` (a random share of the area) or `centre` (none).
+        padding: width of the border of `pad`, in pixels.
         flip: probability of a horizontal flip.
-        rand_augment: timm's recipe, such as `rand-m9-n2-mstd1.0`, or empty.
+        rand_augment: timm's RandAugment recipe, such as `rand-m9-n2-mstd1.0`; empty for none.
         erase: probability of random erasing.
-        mixup: alpha of Mixup; 0 for none. With both, half of the batches get each.
-        cutmix: alpha of CutMix.
+        mixup: alpha of Mixup; 0 for none. With both Mixup and CutMix, each gets half of the batches.
+        cutmix: alpha of CutMix; 0 for none.
         drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
         ema: decay per step of the weights' moving average, such as 0.9998; 0 for none.
-        precision: `auto`, `32`, `bf16` or `fp16`.
-        compile: whether torch.compile is put before the training; pays on GPUs.
-        snapshots: epochs after which the weights are kept.
+        precision: `auto` (bf16 where the hardware computes in it, else fp16 on a GPU and fp32 on a processor), `fp32`,
+            `bf16` or `fp16`; the narrow ones by autocast.
+        compile: whether the network is compiled by torch.compile first; pays off on GPUs.
+        snapshots: epochs after which the weights are kept, such as 1,5,20.
 
     Raises:
         ConfigError: for a value outside its range, naming the field.
@@ -85,7 +86,9 @@ class Recipe:
     def __post_init__(self) -> None:
         check_rules(self)
         if self.precision == "fp16" and self.sam:
-            raise ConfigError("sam: can't go with precision fp16, whose loss scaling allows one step; take bf16 or 32")
+            raise ConfigError(
+                "sam: does not work with precision fp16, whose loss scaling allows one step; take bf16 or fp32"
+            )
         if self.snapshots and max(self.snapshots) > self.epochs:
             raise ConfigError(f"snapshots: must be epochs from 1 to {self.epochs:g}; got {shown(self.snapshots)}")
         _ = self.augmentation  # its fields' rules for each other

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,13 +12,15 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from visionscope.core.sample import Batch
+from visionscope.core.files import user_path
+from visionscope.core.rules import values_of
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.digest import source_digest
-from visionscope.data.sources import Source, open_source
-from visionscope.data.specs import needs_both_splits
+from visionscope.data.sources import Source
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.clock import Progress
@@ -27,12 +28,12 @@ from visionscope.training.evaluation import Scores, clean_batches, evaluate
 from visionscope.training.feed import Feed, load_images, split_by_class
 from visionscope.training.folder import alone_in, finished, identity, write_settings
 from visionscope.training.images import Images, labels_of
+from visionscope.training.launching import launched, open_splits, put_back, reported
 from visionscope.training.loop import fit
-from visionscope.training.networks import check_head, network_for
+from visionscope.training.networks import check_head, check_network, handed_network, network_for
 from visionscope.training.optimizers import generators_put_back
 from visionscope.training.plan import Training
-from visionscope.training.precision import choose_precision
-from visionscope.training.recipe import PRECISIONS, Recipe, choose_recipe
+from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.snapshots import Keeper, forget
 from visionscope.training.terms import Terms
 from visionscope.training.trackers import Tracker, open_trackers
@@ -51,17 +52,19 @@ class Trained:
             as far as the recipe has them, `train.json` with everything that was asked for, and `log.csv`.
         warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
         scores: of the last weights on the test images.
+        chance: share of the test images, 0 to 1, that are of their most common class.
     """
 
     checkpoint: Path
     warm_up: Path | None
     scores: Scores
+    chance: float
 
 
 def train(
-    spec: str,
-    data: str,
-    out: Path,
+    model: str | nn.Module,
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str] = "visionscope-run",
     *,
     recipe: str = "laptop",
     seed: int = 0,
@@ -72,10 +75,34 @@ def train(
     nodes: int = 1,
     workers: int = 0,
     track: Sequence[str] = (),
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] = lambda line: None,
     save_seconds: float = 60.0,
-    **changes: Any,
+    input: InputConfig | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    warm_up: float | None = None,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    decays: str | None = None,
+    sam: float | None = None,
+    clip_norm: float | None = None,
+    label_smoothing: float | None = None,
+    crop: str | None = None,
+    padding: int | None = None,
+    flip: float | None = None,
+    rand_augment: str | None = None,
+    erase: float | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    drop_path: float | None = None,
+    ema: float | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
+    snapshots: tuple[int, ...] | None = None,
 ) -> Trained:
     """Trains a model on the data's train split and scores it on its test split.
 
@@ -88,9 +115,14 @@ def train(
     statistics over all processes on GPUs, and over each one's own batch on CPUs, where torch has no such operation;
     the running statistics are then the first process's. Mixup and CutMix stay within a process's batch.
 
+    A network that is given as such is trained in place and holds the last weights in the end, also where the training
+    was finished before; its mode and its device are left as they were. What tells one training from another is then
+    its weights, its attributes and the code of its classes; functions that these call are not seen.
+
     Args:
-        spec: a model spec; without `@FILE` the training starts from random weights.
-        data: a data spec without split.
+        model: a model spec, which without `@FILE` starts from random weights; or a network, with the weights that it
+            has.
+        data: a data spec without split, such as `embedded` or a folder.
         out: run folder; the files go to its `train/DIGEST`.
         recipe: a name in `RECIPES`.
         seed: of weights, order, augmentation, dropout.
@@ -103,51 +135,101 @@ def train(
         nodes: machines; Lightning Fabric reads the rest from SLURM's or torchrun's environment.
         workers: further processes that prepare batches.
         track: trackers besides log.csv: `tensorboard`, `wandb`, `mlflow`.
-        report: is called every 20 steps.
+        report: is called every 20 steps; by default a training of more than 5 s writes a line to stderr now and then.
         note: takes a line that the user should see.
         save_seconds: between two states that a stopped training goes on from.
-        changes: fields of the recipe that replace its own.
+        input: size and normalisation of the images of a network given as such; by default as its `pretrained_cfg` says.
+        epochs: passes over the training images; this and all that follow replace the recipe's own values.
+        minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
+            are not repeatable to the bit.
+        warm_up: share of the training, 0 to 1, over which the learning rate climbs.
+        batch_size: images per process and step.
+        optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).
+        learning_rate: highest learning rate, reached after the warm-up.
+        momentum: momentum of `sgd`.
+        weight_decay: factor of the weight decay; decoupled for `adamw`, joined to the gradient for `sgd`.
+        decays: which parameters decay: `all` (the paper) or `matrices`, those of two or more dimensions.
+        sam: radius of sharpness-aware minimization (Foret et al. 2021), about 0.05; 0 for none; doubles the cost.
+        clip_norm: largest norm of the whole gradient; 0 for no limit.
+        label_smoothing: share of each target, 0 to 1, that is spread evenly over the classes.
+        crop: `pad` (black border, then a random crop), `resized` (a random share of the area) or `centre` (none).
+        padding: width of the border of `pad`, in pixels.
+        flip: probability of a horizontal flip.
+        rand_augment: timm's RandAugment recipe, such as `rand-m9-n2-mstd1.0`; empty for none.
+        erase: probability of random erasing.
+        mixup: alpha of Mixup; 0 for none. With both Mixup and CutMix, each gets half of the batches.
+        cutmix: alpha of CutMix; 0 for none.
+        drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+        ema: decay per step of the weights' moving average, such as 0.9998; 0 for none.
+        precision: `auto` (bf16 where the hardware computes in it, else fp16 on a GPU and fp32 on a processor), `fp32`,
+            `bf16` or `fp16`; the narrow ones by autocast.
+        compile: whether the network is compiled by torch.compile first; pays off on GPUs.
+        snapshots: epochs after which the weights are kept, such as 1,5,20.
 
     Raises:
         ConfigError: for a parameter out of its range, a data spec that names a split, or a model spec that is refused.
         DataError: when the data can't be read or lack labels.
         VisionscopeError: when the loss stops being finite, or the disk refuses.
     """
-    chosen = choose_recipe(recipe, changes)
-    terms = Terms(
-        recipe=recipe,
-        seed=seed,
-        fraction=fraction,
-        same=same,
-        validation=validation,
-        devices=devices,
-        nodes=nodes,
-        workers=workers,
-        track=tuple(track),
-    )
-    seed, fraction, validation, track = terms.seed, terms.fraction, terms.validation, terms.track
-    sources = _open_splits(data)
-    with generators_put_back():
-        fabric = _launched(chosen, devices, nodes)
+    given = locals()
+    check_network(model)
+    chosen = choose_recipe(recipe, {name: given[name] for name in values_of(Recipe)})
+    terms = Terms(**{name: given[name] for name in values_of(Terms)})
+    data, folder = os.fspath(data), user_path("out", os.fspath(out))
+    sources = open_splits(data)
+    with generators_put_back(), reported(report) as told, put_back(model):
+        fabric = launched(chosen, devices, nodes)
         note = note if fabric.global_rank == 0 else lambda line: None
-        loaded = network_for(spec, len(sources[0].classes), seed=seed, drop_path=chosen.drop_path, note=note)
-        settings: dict[str, Any] = {"weights": loaded.digest, "input": dataclasses.asdict(loaded.input)}
-        settings |= {"data digests": [source_digest(source) for source in sources]}
-        settings |= {"recipe": dataclasses.asdict(chosen), "seed": seed, "fraction": fraction, "same": same}
-        settings |= {"validation": validation, "processes": fabric.world_size}
+        loaded = _network(model, input, sources[0], terms.seed, chosen.drop_path, note)
+        settings = _settings(chosen, terms, loaded, sources, fabric.world_size)
         training = identity(settings)
-        folder = out / "train" / training[:12]
+        folder = folder / "train" / training[:12]
         scores = finished(folder, training, note)
         if scores is not None:
             forget(folder)  # a kill may have come between the last weights and this
-            return _trained(folder, scores)
-        asked = {"model": spec, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
+            if isinstance(model, nn.Module):
+                model.load_state_dict(load_file(folder / "last.safetensors"))
+            return _trained(folder, scores, sources[1])
+        name = loaded.spec.text if isinstance(model, nn.Module) else model
+        asked = {"model": name, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
         asked |= {**settings, "training": training, "precision": fabric.strategy.precision.precision}
         with alone_in(folder, fabric):
             if fabric.global_rank == 0:
                 write_settings(folder, asked)
-            job = _Job(fabric, chosen, loaded, sources, asked, folder, workers)
-            return job.run(track, report, note, save_seconds)
+            job = _Job(fabric, chosen, loaded, sources, asked, folder, terms.workers)
+            return job.run(terms.track, told, note, save_seconds)
+
+
+def _network(
+    model: str | nn.Module,
+    input: InputConfig | None,
+    source: Source,
+    seed: int,
+    drop_path: float,
+    note: Callable[[str], None],
+) -> LoadedModel:
+    if isinstance(model, nn.Module):
+        return handed_network(model, input, drop_path=drop_path, note=note)
+    if input is not None:
+        raise ConfigError("input: is for a network given as such; a model spec has its own, leave it out")
+    return network_for(model, len(source.classes), seed=seed, drop_path=drop_path, note=note)
+
+
+def _settings(
+    recipe: Recipe, terms: Terms, loaded: LoadedModel, sources: Sequence[Source], processes: int
+) -> dict[str, Any]:
+    """All that the weights depend on."""
+    return {
+        "weights": loaded.digest,
+        "input": dataclasses.asdict(loaded.input),
+        "data digests": [source_digest(source) for source in sources],
+        "recipe": dataclasses.asdict(recipe),
+        "seed": terms.seed,
+        "fraction": terms.fraction,
+        "same": terms.same,
+        "validation": terms.validation,
+        "processes": processes,
+    }
 
 
 class _Job:
@@ -164,6 +246,7 @@ class _Job:
         workers: int,
     ) -> None:
         self._fabric, self._recipe, self._loaded, self._asked, self._folder = fabric, recipe, loaded, asked, folder
+        self._test_source = sources[1]
         self._ranks = {"rank": fabric.global_rank, "processes": fabric.world_size}
         images, self._test = (
             load_images(source, loaded.input, augmentation)
@@ -264,7 +347,7 @@ class _Job:
         fabric.barrier()
         if first:
             forget(self._folder)
-        return _trained(self._folder, scores)
+        return _trained(self._folder, scores, self._test_source)
 
     def _score(self, network: nn.Module) -> dict[str, float]:
         """The columns of the log that a network is measured for."""
@@ -307,40 +390,9 @@ class _Job:
         )
 
 
-def _trained(folder: Path, scores: Scores) -> Trained:
+def _trained(folder: Path, scores: Scores, tested: Source) -> Trained:
+    chance = float(labels_of(tested).bincount().max()) / len(tested)
     warm = folder / "warmup.safetensors"
-    return Trained(checkpoint=folder / "last.safetensors", warm_up=warm if warm.exists() else None, scores=scores)
-
-
-def _launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on stderr
-    precision = choose_precision(recipe.precision)
-    if recipe.sam and precision == PRECISIONS["fp16"]:
-        raise ConfigError("sam: can't go with fp16, which precision auto is on this GPU; take --precision 32")
-    several = devices * nodes > 1
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > 1 and not several:
-        raise ConfigError(f"devices: must be given where {started} processes were started; got 1 on 1 machine")
-    try:
-        fabric = Fabric(
-            accelerator="auto",
-            devices=devices,
-            num_nodes=nodes,
-            strategy="ddp" if several else "auto",
-            precision=precision,  # type: ignore[arg-type]
-        )
-    except (ValueError, RuntimeError) as error:  # as Fabric refuses more devices than there are
-        raise ConfigError(f"devices: {str(error).strip().splitlines()[0]}") from error
-    if several:
-        fabric.launch()
-    return fabric
-
-
-def _open_splits(data: str) -> tuple[Source, Source]:
-    train_source, test_source = (open_source(data, default_split=split) for split in ("train", "test"))
-    if train_source.split == test_source.split:
-        raise needs_both_splits(data)
-    if train_source.classes != test_source.classes:
-        differing = sorted(set(train_source.classes) ^ set(test_source.classes))
-        raise ConfigError(f"--data must have the same classes in both splits; {data!r} has not: {', '.join(differing)}")
-    return train_source, test_source
+    return Trained(
+        checkpoint=folder / "last.safetensors", warm_up=warm if warm.exists() else None, scores=scores, chance=chance
+    )

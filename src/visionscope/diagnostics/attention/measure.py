@@ -10,7 +10,7 @@ from visionscope.core.sample import SPAN
 from visionscope.core.spans import spans_of
 from visionscope.core.subject import Kind, Subject
 from visionscope.diagnostics.attention.question import AttentionHeads, AttentionRow
-from visionscope.diagnostics.attention.reading import Reading
+from visionscope.diagnostics.attention.reading import Reading, shape_of_images
 from visionscope.diagnostics.outcomes.passes import BATCH
 from visionscope.errors import ConfigError, NotApplicableError, nearest
 from visionscope.tracing.attention import Attention, find_attention
@@ -61,16 +61,16 @@ def attentions_of(subject: Subject) -> tuple[Attention, ...]:
     """The attentions of a subject's msa points, with notes on those that can't be read.
 
     Args:
-        subject: with its trace and the size of its images.
+        subject: with its trace and its images.
 
     Raises:
         NotApplicableError: when there is none, or none can be read.
     """
-    if subject.input is None or subject.trace is None:
-        raise ConfigError(f"attention: needs the size of the images and the trace of {subject.label}")
+    if subject.trace is None:
+        raise ConfigError(f"attention: needs the trace of {subject.label}")
     if not any(one.stream.kind is Kind.MSA for one in subject.trace.residuals):
         raise NotApplicableError(f"{subject.label}: has no self-attention (no residual branch of kind msa)")
-    example = torch.zeros(1, len(subject.input.mean), *subject.input.size)
+    example = torch.zeros(1, *shape_of_images(subject))
     found = find_attention(subject.model, subject.trace, example)
     if not any(one.is_readable for one in found):
         raise NotApplicableError(f"{subject.label}: none of its attention can be read; {found[0].note}")

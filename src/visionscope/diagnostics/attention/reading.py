@@ -69,9 +69,8 @@ class Reading:
 
     def _read(self) -> None:
         subject, (start, stop) = self._subject, self._span
-        assert subject.input is not None
         # Before attention is read: the passes that try types must not be taken for those of the images.
-        like = image_like(subject.model, (len(subject.input.mean), *subject.input.size))
+        like = image_like(subject.model, shape_of_images(subject))
         batch: list[int] = []
 
         def take(attention: Attention, probabilities: Tensor) -> None:
@@ -118,7 +117,7 @@ class Reading:
         """The row of one head, of the mean over heads, or of an attention that can't be read (no values)."""
         point, (start, stop) = one.point, self._span
         measured: dict[str, float | None] = dict.fromkeys(_MEASURED)
-        diagonal = math.hypot(*self._subject.input.size) if self._subject.input is not None else 0.0
+        diagonal = math.hypot(*shape_of_images(self._subject)[1:])
         place = None if values is None else _place(one, "cpu")
         if values is not None:
             means = values.mean(0)
@@ -227,3 +226,15 @@ def received(attention: Attention, probabilities: Tensor) -> Tensor:
     flat = given.new_zeros(given.shape[1], math.prod(keys.grid))
     seen = given.new_zeros(math.prod(keys.grid)).index_add(0, place, given.new_ones(len(place)))
     return flat.index_add(1, place, given.transpose(0, 1)[:, inside]) / seen.clamp(min=1)
+
+
+def shape_of_images(subject: Subject) -> tuple[int, int, int]:
+    """Channels, height and width of a subject's images; of a tensor's their own.
+
+    Args:
+        subject: with its sample `eval`.
+    """
+    if subject.input is not None:
+        return (len(subject.input.mean), *subject.input.size)
+    channels, height, width = next(iter(subject.samples["eval"].batches(0, 1, 1))).images.shape[1:]
+    return channels, height, width
