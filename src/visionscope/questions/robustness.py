@@ -42,7 +42,7 @@ def frequency_noise(
     width: float = 0.1,
     noise: str = "sign",
     eps: float = 0.7,
-    energy: str = "equal_eps",
+    energy: str = "equal_energy",
     space: str = "normalised",
     seed: int = 0,
     sample_size: int = 1024,
