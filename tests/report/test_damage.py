@@ -27,10 +27,10 @@ def test_main_findings_of_many_diagnostics_speak_of_many_themes() -> None:
     trusted = outcomes.calibrations(damaged, confidence=(0.95, 0.7), scaled=(0.8, 0.8))
     tables = {**samples.tables(models), **outcomes.noise(damaged), **outcomes.attacks(attacked), **trusted}
     main = main_findings(answers_of(tables))
-    assert len(main) == 6
-    assert [one.verdict for one in main[:3]] == [MODELS_DIFFER] * 3
-    assert {one.diagnostic for one in main[:3]} == {"frequency_noise", "adversarial", "calibration"}
-    assert len({one.diagnostic for one in main}) == 6
+    assert len(main) == 5
+    assert [one.verdict for one in main[:2]] == [MODELS_DIFFER] * 2
+    assert {one.diagnostic for one in main[:2]} < {"frequency_noise", "adversarial", "calibration"}
+    assert len({one.diagnostic for one in main}) == 5
 
 
 @pytest.mark.parametrize(

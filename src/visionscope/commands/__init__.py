@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from visionscope.commands import harmonize, listing, studies, training
+from visionscope.commands import comparing, harmonize, listing, studies, training
 from visionscope.flags import Parser
 
 if TYPE_CHECKING:
@@ -44,4 +44,5 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "status": Command("Show what of a run is done, failed and left.", studies.run_folder_flags, studies.status),
     "report": Command("Build the page again from what is stored.", studies.report_flags, studies.report),
+    "compare": Command("Print what changed from one run to another.", comparing.compare_flags, comparing.compare),
 }

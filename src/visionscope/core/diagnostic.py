@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from visionscope.core.figure import Figure
     from visionscope.core.finding import Finding
+    from visionscope.core.measure import Measure
     from visionscope.core.subject import Point, Subject
 
 
@@ -41,6 +42,7 @@ class Answer:
         tables: its tables.
         figures: one for each set of its fields, and the one between models.
         findings: its sentences.
+        measures: its few numbers of each model that the overview shows.
         limits: what its numbers can't tell.
     """
 
@@ -50,6 +52,7 @@ class Answer:
     tables: Tables
     figures: tuple[Figure, ...] = ()
     findings: tuple[Finding, ...] = ()
+    measures: tuple[Measure, ...] = ()
     limits: tuple[str, ...] = ()
 
 
@@ -109,6 +112,9 @@ class Saying(Protocol):
 
     def findings(self, tables: Tables) -> Sequence[Finding]:
         """Sentences, each with the rows of the tables that it was computed from."""
+
+    def measures(self, tables: Tables) -> Sequence[Measure]:
+        """The few numbers of each model that the table at the top of the page shows."""
 
     def limits(self, tables: Tables) -> Sequence[str]:
         """What these very numbers can't tell, in whole sentences."""

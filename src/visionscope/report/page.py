@@ -1,9 +1,7 @@
 """The page: one self-contained HTML file with the summary, the figures and the rows behind every sentence."""
 
-import dataclasses
 import functools
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,13 @@ from visionscope.core.finding import MODELS_DIFFER, Finding, joined, number
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.limits import has_random_weights, limits_of
+from visionscope.report.overview import Line, facts, overview
 from visionscope.report.packing import packed, packed_values
 from visionscope.report.sections import section
 from visionscope.report.style import palette, shade_of
 from visionscope.report.summary import in_order, main_findings
 from visionscope.report.tables import Shown, shown_table
+from visionscope.report.told import told
 
 _DIGITS = 6
 _FIRST_SHOWN = 6
@@ -63,27 +63,12 @@ def build_report(
     main: list[Finding] = []
     with failures.caught("main findings", ""):
         main = main_findings(answers)
-    write_whole(run / "report.json", (json.dumps(_told(answers, main), indent=1) + "\n").encode())
     page = run / "report.html"
     text = _render(answers, main, jobs, surroundings, failures)
     write_whole(page, text.encode("utf-8", "backslashreplace"))
+    spoken = told(answers, main, _model_rows(jobs), _left_out(answers, jobs), failures)
+    write_whole(run / "report.json", (json.dumps(spoken, indent=1) + "\n").encode())
     return page
-
-
-def _told(answers: Sequence[Answer], main: Sequence[Finding]) -> dict[str, Any]:
-    """All sentences with the rows that they were computed from, for programs."""
-    found = [
-        {**dataclasses.asdict(finding), "rows": [list(map(_plain, row)) for row in finding.rows]}
-        for answer in answers
-        for finding in answer.findings
-    ]
-    limits = {answer.diagnostic: list(answer.limits) for answer in answers}
-    return {"main": [one.anchor for one in main], "findings": found, "limits": limits}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: nothing for what is not finite."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @functools.cache
@@ -119,8 +104,16 @@ def _render(
     for one in {one["diagnostic"]: one for one in reversed(sections)}.values():  # the first section of each
         one["failed"] = [failure.text for failure in failures.all if failure.diagnostic == one["diagnostic"]]
     found = [finding for answer in answers for finding in answer.findings]
+    lines: tuple[Line, ...] = ()
+    with failures.caught("overview", ""):
+        lines = overview(answers, models)
+    homes = {one["diagnostic"]: one["name"] for one in reversed(sections)}
     return _template().render(
         title=", ".join(models) or "no finished job",
+        facts=facts(_model_rows(jobs), _data_rows(jobs)),
+        overview=lines,
+        homes=homes,
+        leading=_leading(main, sections),
         heading=_heading(answers),
         random=[row for row in _model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],
         models=_model_rows(jobs),
@@ -166,6 +159,17 @@ def _looks() -> dict[str, Any]:
 @functools.cache
 def _library() -> str:
     return packed(get_plotlyjs())
+
+
+def _leading(main: Sequence[Finding], sections: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The picture beside the main findings: of the first one's diagnostic, or of the first that has any."""
+    order = [*(one.diagnostic for one in main), *(one["diagnostic"] for one in sections)]
+    for name in dict.fromkeys(order):
+        for one in (one for one in sections if one["diagnostic"] == name and one["groups"]):
+            first = next(iter(one["groups"][0]["views"].values()))[0]
+            if "index" in first:
+                return {**first, "name": one["name"], "section": one["title"], "group": one["groups"][0]}
+    return None
 
 
 def _sections(

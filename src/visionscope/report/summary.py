@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from visionscope.core.diagnostic import Answer, Theme
 from visionscope.core.finding import MODELS_DIFFER, UNCHANGED, UNKNOWN, Finding
+from visionscope.report.overview import accuracies
 
 _FEW_DIAGNOSTICS = 4
 _NEARLY = 0.7
@@ -33,17 +34,18 @@ def main_findings(answers: Sequence[Answer], count: int | None = None) -> list[F
 
     What two models clearly differ in comes before all, the strongest of each question, for at most half of the places.
     Sentences that claim no direction come only where there are too few of the others, and those on branches that do
-    nothing only where there is nothing else.
+    nothing only where there is nothing else. Of a network whose accuracy is that of guessing nothing is said here.
 
     Args:
         answers: in the order of the page.
-        count: how many at most; by default 3, or 6 where there are many diagnostics.
+        count: how many at most; by default 3, or 5 where there are many diagnostics.
     """
-    found = [finding for answer in answers for finding in answer.findings]
+    guessing = {name for name, one in accuracies(answers).items() if one.near_chance}
+    found = [one for answer in answers for one in answer.findings if not guessing & {one.model, *one.models}]
     places = {answer.diagnostic: place for place, answer in enumerate(answers)}
     themes = {answer.diagnostic: answer.theme for answer in answers}
     if count is None:
-        count = 3 if len({one.diagnostic for one in found}) <= _FEW_DIAGNOSTICS else 6
+        count = 3 if len({one.diagnostic for one in found}) <= _FEW_DIAGNOSTICS else 5
     left = [one for one in found if one.verdict != UNCHANGED] or found
     differing = sorted((one for one in left if one.verdict == MODELS_DIFFER), key=lambda one: -one.strength)
     strongest_of = {one.question or one.diagnostic: one for one in reversed(differing)}

@@ -109,6 +109,7 @@ def answer_from(
         # Sentences rest on these tables: what lacks in one says nothing.
         told = of_models(tables, [name for name in models_of(rows) if name not in failed]) if failed else tables
         findings = failures.spared("sentences", asked.name, lambda own: list(asked.findings(own)), told) or ()
+    measures = failures.spared("overview", asked.name, asked.measures, tables) if hasattr(asked, "measures") else ()
     if hasattr(asked, "limits"):
         with failures.caught("limits", asked.name):
             limits = tuple(asked.limits(tables))
@@ -122,6 +123,7 @@ def answer_from(
             dataclasses.replace(one, diagnostic=asked.name, anchor=f"rows-{asked.name}-{number}")
             for number, one in enumerate(findings, start=1)
         ),
+        measures=tuple(measures or ()),
         limits=tuple(limits),
     )
 

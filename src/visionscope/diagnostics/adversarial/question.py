@@ -44,6 +44,7 @@ class AdversarialSummaryRow(Attack, ChangeRow):
     results=("comparisons",),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adversarial(Damage):

@@ -50,6 +50,7 @@ class AttentionRow:
     results=("summary", "comparisons", "outcomes"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionHeads:

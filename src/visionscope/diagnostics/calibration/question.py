@@ -45,6 +45,7 @@ class CalibrationRow(OutcomeRow):
     results=("summary", "comparisons", "outcomes"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:

@@ -38,6 +38,7 @@ class CorruptionRow(Corrupted, OutcomeRow):
     results=("summary", "comparisons"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corruption(Damage):

@@ -42,6 +42,7 @@ class DensityRow:
     results=("summary",),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Density:

@@ -31,6 +31,7 @@ class FitRow(OutcomeRow):
     results=("summary", "comparisons", "outcomes"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:

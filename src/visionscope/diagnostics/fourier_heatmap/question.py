@@ -36,6 +36,7 @@ class FourierHeatmapSummaryRow(FourierVector, ChangeRow):
     results=("comparisons",),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FourierHeatmap(Damage):

@@ -59,6 +59,7 @@ class FrequencyNoiseSummaryRow(Ring, ChangeRow):
     results=("summary", "comparisons"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrequencyNoise(Damage):

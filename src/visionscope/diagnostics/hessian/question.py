@@ -52,6 +52,7 @@ class HessianRow:
     results=("summary", "comparisons"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hessian:

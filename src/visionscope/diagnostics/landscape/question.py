@@ -54,6 +54,7 @@ class LandscapeRow:
     results=("summary", "comparisons"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Landscape:

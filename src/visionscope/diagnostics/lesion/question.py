@@ -39,6 +39,7 @@ class LesionSummaryRow(Removal, ChangeRow):
     results=("comparisons",),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lesion(Damage):

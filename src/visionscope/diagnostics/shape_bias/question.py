@@ -30,6 +30,7 @@ class ShapeBiasRow(OutcomeRow):
     results=("summary", "comparisons", "outcomes"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShapeBias:

@@ -59,6 +59,7 @@ class SimilarityState:
     results=("comparisons",),
     figure=("figure", "between_figure"),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Similarity:

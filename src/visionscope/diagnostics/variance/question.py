@@ -44,6 +44,7 @@ class VarianceState:
     results=("summary", "comparisons"),
     figure=("figure",),
     findings=("findings", "limits"),
+    overview=("measures",),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variance:

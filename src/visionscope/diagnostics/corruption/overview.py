@@ -1,0 +1,23 @@
+"""Robustness for the overview."""
+
+from collections.abc import Sequence
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.measure import Measure, measure, with_differences
+from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.corruption.results import ALL, ROBUSTNESS
+from visionscope.diagnostics.outcomes.overview import clean_accuracies, significant_pairs
+
+
+def measures(asked: Corruption, tables: Tables) -> Sequence[Measure]:
+    """Of each model its accuracy, and its mean accuracy over all corruptions and severities."""
+    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    own = [
+        measure(row, "robustness", "accuracy", factor=100, unit="%", meaning="mean accuracy over all corruptions")
+        for row in rows
+        if row["corruption"] == ALL
+    ]
+    return [
+        *clean_accuracies(asked, tables["rows"]),
+        *with_differences(own, significant_pairs(tables, lambda number: number == ROBUSTNESS)),
+    ]

@@ -1,0 +1,26 @@
+"""Fourier vectors for the overview."""
+
+from collections.abc import Sequence
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.measure import Measure, measure
+from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
+from visionscope.diagnostics.outcomes.overview import clean_accuracies
+from visionscope.diagnostics.outcomes.rows import POINTS
+
+_MEANING = "accuracy under Fourier vectors of high frequency less that under those of low frequency"
+
+
+def measures(asked: FourierHeatmap, tables: Tables) -> Sequence[Measure]:
+    """Of each model its accuracy, and that under vectors of high frequency less that under vectors of low."""
+    found = clean_accuracies(asked, tables["rows"])
+    rows = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    name = "Fourier vectors, high − low"
+    return [
+        *found,
+        *(
+            measure(row, name, "difference", ends=("low", "high"), unit=POINTS, meaning=_MEANING)
+            for row in rows
+            if not row["other"]
+        ),
+    ]

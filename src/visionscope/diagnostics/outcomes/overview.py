@@ -1,0 +1,53 @@
+"""Accuracies and differences of outcomes for the overview."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from visionscope.core.diagnostic import Tables
+from visionscope.core.measure import ACCURACY, Measure, measure
+from visionscope.diagnostics.outcomes.damage import Damage
+from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of, pooled
+
+Row = Mapping[str, Any]
+
+
+def clean_accuracies(asked: Damage, table: pa.Table) -> list[Measure]:
+    """The accuracy of each model on its unchanged images, with the chance level 1 / classes.
+
+    Args:
+        asked: names the changes.
+        table: rows of `OutcomeRow`'s kind with the leading columns.
+    """
+    keys = asked.keys()
+    return [
+        accuracy({**some.first, **accuracy_of(some)})
+        for some in pooled(table, keys).values()
+        if some.first[keys[0]] == asked.unchanged
+    ]
+
+
+def accuracy(row: Row) -> Measure:
+    """The accuracy that a row tells, with the chance level 1 / classes where the row knows how many there are.
+
+    Args:
+        row: with the leading columns, `accuracy`, its ends, `images` and perhaps `classes`.
+    """
+    classes = row.get("classes")
+    chance = 100 / classes if classes else None
+    return measure(row, ACCURACY, "accuracy", factor=100, unit="%", chance=chance)
+
+
+def significant_pairs(tables: Tables, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """The pairs of models that differ significantly in a number, p raised by Holm's rule.
+
+    Args:
+        tables: of one diagnostic.
+        wanted: from the name of a number, whether it counts.
+    """
+    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    for row in compared:
+        known = row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT
+        if row["other"] and wanted(row["number"]) and known:
+            yield row["model"], row["other"]
