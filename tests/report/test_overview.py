@@ -76,6 +76,11 @@ def test_accuracy_comes_first_once_and_from_the_most_images() -> None:
     assert [line.name for line in whole].count(ACCURACY) == 1
 
 
+def test_an_accuracy_that_nobody_measured_says_so() -> None:
+    lines = overview(answers_of(samples.tables([samples.vit()])), ["vit_nano"])
+    assert (lines[0].name, lines[0].remark, lines[0].cells[0].value) == (ACCURACY, "not measured", "–")
+
+
 def test_what_differs_from_all_others_stands_out() -> None:
     apart = [accuracy("a", 80, 78, 82), accuracy("b", 60, 58, 62), accuracy("c", 61, 59, 63)]
     (line,) = overview([answer(*apart)], ("a", "b", "c"))

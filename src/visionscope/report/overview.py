@@ -73,7 +73,7 @@ def accuracies(answers: Sequence[Answer]) -> dict[str, Measure]:
 
 
 def overview(answers: Sequence[Answer], models: Sequence[str]) -> tuple[Line, ...]:
-    """A line for each measure that was taken, that of the accuracy first.
+    """A line for each measure that was taken, that of the accuracy first, even where nobody measured it.
 
     Args:
         answers: in the order of the page.
@@ -82,6 +82,9 @@ def overview(answers: Sequence[Answer], models: Sequence[str]) -> tuple[Line, ..
     known = accuracies(answers)
     source = next((a.diagnostic for a in answers if any(one.name == ACCURACY for one in a.measures)), "")
     lines = [_line(source, known, models)] if known else []
+    if not known and any(answer.measures for answer in answers):
+        unknown = (Cell(),) * len(models)
+        lines = [Line(name=ACCURACY, unit="", meaning="", diagnostic="", remark="not measured", cells=unknown)]
     for answer in answers:
         rows: dict[tuple[str, str], dict[str, Measure]] = {}
         for one in answer.measures:
