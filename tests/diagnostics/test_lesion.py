@@ -215,8 +215,8 @@ def test_a_logit_that_is_not_finite_names_the_unit():
 
 def row(unit, right, *, other="", depth=0.0, stage=1, kind="conv", mode="branch"):
     return LesionRow(
-        part="0000-0008", sample="s", start=0, images=8, right=right, nll=1.0, unit=unit, other_unit=other, mode=mode,
-        kind=kind, stage=stage, depth=depth, how="skip operand" if unit else "nothing removed", calls="",
+        part="0000-0008", sample="s", start=0, images=8, right=right, nll=1.0, classes=10, unit=unit, other_unit=other,
+        mode=mode, kind=kind, stage=stage, depth=depth, how="skip operand" if unit else "nothing removed", calls="",
     )  # fmt: skip
 
 

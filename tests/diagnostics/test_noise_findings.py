@@ -25,10 +25,10 @@ def test_noise_names_the_worst_ring_and_compares_its_ends() -> None:
     (one,) = outcomes.told(outcomes.noise([model]))
     assert one.headline.startswith("In net, noise around 0.80 π rad/pixel costs most: −40.0")
     assert one.detail.startswith(
-        "More is lost under noise of high frequencies (0.7 to 0.9 π) than under noise of low frequencies (0.1 to 0.3 "
+        "More is lost under high-frequency noise (0.7 to 0.9 π) than under low-frequency noise (0.1 to 0.3 "
         "π): accuracy under high minus under low: −28.2"
     )
-    assert "1 of 9 rings makes no difference" in one.detail
+    assert "1 of 9 rings has no significant effect." in one.detail
     assert [row[0] for row in one.rows] == list(RINGS)
 
 
@@ -43,7 +43,7 @@ def test_rings_of_unequal_energy_are_not_compared_with_each_other_but_networks_a
     assert "The most is under noise around 0.80 π rad/pixel: −40.0" in one.detail
     assert "than under" not in one.detail
     assert all(row["other"] for row in answer.tables["comparisons"].to_pylist())
-    assert pair.headline.startswith("Under noise of high frequencies net loses more accuracy than other")
+    assert pair.headline.startswith("net loses more of its accuracy than other under high-frequency noise")
     assert answer.limits[-1].startswith("At equal eps a ring of more frequencies holds more noise")
     (equal,) = answers_of(outcomes.noise(models))
     assert not [limit for limit in equal.limits if "equal eps" in limit]
@@ -56,12 +56,17 @@ def test_two_networks_that_break_at_opposite_ends() -> None:
     (one,) = between(list(answers[0].findings))
     assert one.verdict == MODELS_DIFFER
     assert one.headline == (
-        "Under noise of high frequencies resnet_nano loses more accuracy than vit_nano; under noise of low frequencies "
-        "vit_nano loses more accuracy than resnet_nano."
+        "resnet_nano loses more of its accuracy under high-frequency noise, vit_nano under low-frequency noise."
     )
     told = {row[0]: row[3:6] for row in one.rows}
-    assert told["loss under noise of high frequencies (0.7 to 0.9 π)"][0] == pytest.approx(32.0)
-    assert told["loss under noise of low frequencies (0.1 to 0.3 π)"][0] == pytest.approx(-32.0)
+    # 32 points of the 70 that 80 % are above the chance of 10 %
+    assert told["loss under high-frequency noise (0.7 to 0.9 π)"][0] == pytest.approx(100 * 32 / 70)
+    assert told["loss under low-frequency noise (0.1 to 0.3 π)"][0] == pytest.approx(-100 * 32 / 70)
+    assert {row[6] for row in one.rows} == {"% of the accuracy above chance"}
+    assert one.models == ("resnet_nano", "vit_nano")
+    assert (one.measure, one.unit) == (one.rows[0][0], one.rows[0][6])
+    assert (one.value, one.low, one.high) == one.rows[0][3:6]
+    assert one.n == outcomes.IMAGES
     assert main_findings(answers)[0] is one
 
 
@@ -71,18 +76,18 @@ def test_networks_that_lose_alike_are_not_told_apart() -> None:
     assert one.verdict == UNKNOWN
     assert one.strength == 0
     assert one.headline == (
-        "net_0 and net_1 can't be told apart in loss under noise of high frequencies or loss under noise of low "
-        "frequencies."
+        "No significant difference between net_0 and net_1 in loss under high-frequency noise or loss under "
+        "low-frequency noise."
     )
 
 
 def test_networks_with_other_images_or_settings_are_not_compared() -> None:
     one, other = Damaged(label="a", losses=losses(*range(9))), Damaged(label="b", losses=losses(*range(9)))
     (said,) = between(outcomes.told(outcomes.noise([one, other], eps=(0.7, 0.5))))
-    assert said.headline == "a with b can't be compared: they differ in eps_in_pixels."
+    assert said.headline == "a and b are not compared: they differ in eps_in_pixels."
     elsewhere = Damaged(label="b", losses=losses(*range(9)), sample="ffffffffffff")
     (said,) = between(outcomes.told(outcomes.noise([one, elsewhere])))
-    assert said.headline == "a with b can't be compared: they saw different images."
+    assert said.headline == "a and b are not compared: they saw different images."
 
 
 def test_many_networks_are_raised_together_and_few_pairs_told() -> None:
@@ -110,8 +115,8 @@ def test_fourier_vectors() -> None:
     (one,) = outcomes.told(outcomes.heatmap([model]))
     assert "the Fourier vector of (16, 16) periods per height and width costs most" in one.headline
     assert one.detail.startswith(
-        "More is lost under Fourier vectors of high frequency (above 2π/3) than under Fourier vectors of low "
-        "frequency (up to π/3): accuracy under high minus under low: −38.3"
+        "More is lost under high-frequency Fourier vectors (above 2π/3) than under low-frequency Fourier vectors (up "
+        "to π/3): accuracy under high minus under low: −38.3"
     )
 
 
@@ -140,10 +145,10 @@ def test_networks_without_a_common_ring_are_not_compared() -> None:
     low = Damaged(label="a", losses={0.1: 5.0, 0.2: 5.0, 0.3: 5.0})
     high = Damaged(label="b", losses={0.7: 5.0, 0.8: 5.0, 0.9: 5.0})
     (said,) = between(outcomes.told(outcomes.noise([low, high])))
-    assert said.headline == "a with b can't be compared: no condition is common to them."
+    assert said.headline == "a and b are not compared: no condition is common to them."
     vectors = [Damaged(label=label, losses={at: 5.0}) for label, at in (("a", (0, 2)), ("b", (0, 16)))]
     (said,) = between(outcomes.told(outcomes.heatmap(vectors)))
-    assert said.headline == "a with b can't be compared: no condition is common to them."
+    assert said.headline == "a and b are not compared: no condition is common to them."
 
 
 def test_too_few_rings_have_no_ends() -> None:

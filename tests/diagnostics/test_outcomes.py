@@ -18,13 +18,13 @@ from visionscope.core.table import LEADING, column, to_table
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sample import Sample
 from visionscope.diagnostics.outcomes.passes import batches, check_labels, passes, predict, score
-from visionscope.diagnostics.outcomes.rows import OutcomeRow, bits, flags
+from visionscope.diagnostics.outcomes.rows import DamageRow, bits, flags
 from visionscope.diagnostics.outcomes.statistics import changes, pooled
 from visionscope.errors import DataError, NotApplicableError
 
 
 @dataclasses.dataclass(frozen=True)
-class Row(OutcomeRow):
+class Row(DamageRow):
     damage: str = column("how")
 
 
@@ -136,7 +136,7 @@ def table(rows):
 
 def row(start, right, damage, nll):
     own = np.array(right, dtype=bool)
-    return Row(part="p", sample="s", start=start, images=len(own), right=bits(own), nll=nll, damage=damage)
+    return Row(part="p", sample="s", start=start, images=len(own), right=bits(own), nll=nll, classes=10, damage=damage)
 
 
 def test_spans_are_pooled_in_the_order_of_positions():

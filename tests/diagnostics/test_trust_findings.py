@@ -60,8 +60,7 @@ def test_calibrations_of_two_networks_are_compared_image_by_image() -> None:
     (one,) = [one for one in found if not one.model]
     assert one.verdict == MODELS_DIFFER
     assert one.headline == (
-        "net is over-confident by 17.0 percentage points, other by 0.0 (not significant); other has a lower NLL than "
-        "net."
+        "net is over-confident by 17.0 percentage points, other by 0.0 (not significant); other has a lower NLL."
     )
     assert one.rows[0][3] == pytest.approx(17.0, abs=0.1)
     (same,) = [
@@ -212,7 +211,7 @@ def test_networks_that_saw_other_images_are_not_compared() -> None:
     ):
         found = answer(tables)
         (told,) = [one for one in found.findings if not one.model]
-        assert told.headline == "net with other can't be compared: they saw different images."
+        assert told.headline == "net and other are not compared: they saw different images."
         (row,) = [row for row in rows_of(found) if row["other"]]
         assert (row["note"], row["difference"], row["p_holm"]) == ("they saw different images", None, None)
     fits = answer(outcomes.fits(nets, nll=(1.0, 1.5)))

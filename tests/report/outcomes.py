@@ -25,6 +25,7 @@ from visionscope.diagnostics.outcomes.rows import bits
 from visionscope.diagnostics.shape_bias.question import ShapeBias
 
 IMAGES = 400
+CONFLICTING = ("cat", "dog", *(f"other {number}" for number in range(14)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Damaged:
     weights: str = "trained"
     kinds: Mapping[object, str] = dataclasses.field(default_factory=dict)
     spread: int = 0
+    classes: int = 10
 
     def right(self, loss: float = 0.0) -> np.ndarray:
         """(IMAGES,) the first are right; a loss turns the last of them wrong, `spread` of them only swap places."""
@@ -67,7 +69,7 @@ def figure(diagnostic: object, found: Mapping[str, pa.Table]) -> Figure:
 def _row(model: Damaged, loss: float = 0.0) -> dict[str, object]:
     leading = samples.leading(samples.vit(model.label, weights=model.weights, blocks=1))
     own = {"part": "0000-0256", "sample": model.sample, "start": 0, "images": IMAGES}
-    return {**leading, **own, "right": bits(model.right(loss)), "nll": 1.0 + loss / 50}
+    return {**leading, **own, "right": bits(model.right(loss)), "nll": 1.0 + loss / 50, "classes": model.classes}
 
 
 def lesions(models: Sequence[Damaged]) -> dict[str, pa.Table]:
@@ -185,7 +187,7 @@ def conflicts(models: Sequence[Damaged], *, shape: Sequence[int], texture: Seque
         own = {"right": bits(place < shapes), "texture": bits(place >= IMAGES - textures)}
         how = {"shapes": bytes([index % 2 for index in range(IMAGES)]).hex()}
         rows.append(
-            {**_row(model), **own, **how, "classes": ("cat", "dog"), "decision": "between the classes of the head"}
+            {**_row(model), **own, **how, "classes": CONFLICTING, "decision": "between the classes of the head"}
         )
     return table(ShapeBias(), rows)
 

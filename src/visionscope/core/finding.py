@@ -145,8 +145,16 @@ def label_of(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows: rows of one model, with the leading columns.
     """
-    random = any(str(row["weights"]).startswith("random") for row in rows)
-    return f"{rows[0]['model']}{' (random weights)' if random else ''}"
+    return f"{rows[0]['model']}{'' if is_trained(rows) else ' (random weights)'}"
+
+
+def is_trained(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a model's weights are not random: what the paper reports is of trained networks.
+
+    Args:
+        rows: rows of one model, with the leading columns.
+    """
+    return not any(str(row["weights"]).startswith("random") for row in rows)
 
 
 def capital(text: str, names: Sequence[str] = ()) -> str:

@@ -8,7 +8,8 @@ from visionscope.core.finding import Finding, about, joined, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.adversarial.question import Adversarial
 from visionscope.diagnostics.adversarial.results import attack_name
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, between, change_text, is_clear, share_text
+from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT, nothing_to_lose
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, Clear, between, change_text, is_clear, share_text
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -20,6 +21,7 @@ _LIMITS = (
     "An attack that fails proves nothing: accuracy under FGSM or PGD is an upper bound of the accuracy that the best "
     "attack of this strength leaves. A network whose gradients are hard to follow looks safer than it is.",
     PAIRED_LIMIT,
+    FAIRNESS_LIMIT,
 )
 
 
@@ -30,11 +32,15 @@ def limits(asked: Adversarial, tables: Tables) -> Sequence[str]:
 
 def findings(asked: Adversarial, tables: Tables) -> list[Finding]:
     """For each model and attack what accuracy is left at each strength; for two models which keeps more."""
-    found = [
-        _of_attack(attack, sorted((row for row in rows if row["attack"] == attack), key=lambda row: float(row["eps"])))
-        for rows in rows_by_model(tables["summary"]).values()
-        for attack in dict.fromkeys(row["attack"] for row in rows)
-    ]
+    found = []
+    for rows in rows_by_model(tables["summary"]).values():
+        idle = nothing_to_lose(rows)
+        if idle is not None:
+            found.append(idle)
+            continue
+        ordered = sorted(rows, key=lambda row: float(row["eps"]))
+        for attack in dict.fromkeys(row["attack"] for row in rows):
+            found.append(_of_attack(attack, [row for row in ordered if row["attack"] == attack]))
     return [*found, *_between_models(tables)]
 
 
@@ -57,8 +63,9 @@ def _of_attack(attack: str, rows: Sequence[Row]) -> Finding:
 
 
 def _between_models(tables: Tables) -> Iterator[Finding]:
-    def say(name: str, more: str, less: str) -> str:
-        return f"{more} keeps more {name} than {less}"
+    def say(clear: Sequence[Clear]) -> str:
+        (one,) = clear
+        return f"{one.more} keeps more {one.number} than {one.less}"
 
     if "comparisons" in tables:
         yield from between(tables["comparisons"], tables["rows"], say)

@@ -8,7 +8,7 @@ from visionscope.core.rules import MOST_IMAGES, rule
 from visionscope.core.table import column
 from visionscope.diagnostics.adversarial.libraries import LIBRARIES, library_of, missing
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import ChangeRow, OutcomeRow
+from visionscope.diagnostics.outcomes.rows import ChangeRow, DamageRow
 
 ATTACKS = tuple(LIBRARIES)
 LEVELS = 255
@@ -30,7 +30,7 @@ class Attack:
 
 
 @dataclasses.dataclass(frozen=True)
-class AdversarialRow(Attack, OutcomeRow):
+class AdversarialRow(Attack, DamageRow):
     """What became of a span of images under one attack, or as they are."""
 
 
@@ -68,7 +68,7 @@ class Adversarial(Damage):
     """
 
     name: ClassVar[str] = "adversarial"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = AdversarialRow
     condition: ClassVar[type] = Attack
     unchanged: ClassVar[str | None] = "none"

@@ -10,7 +10,7 @@ from visionscope.core.finding import UNKNOWN, Finding, about, label_of, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import COOLED, NLL
-from visionscope.diagnostics.outcomes.words import between, chance, difference_of, is_clear, share_text
+from visionscope.diagnostics.outcomes.words import Clear, between, chance, difference_of, is_clear, share_text
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -43,22 +43,22 @@ def findings(asked: Calibration, tables: Tables) -> list[Finding]:
     return own if comparisons is None else [*own, *between(comparisons, tables["summary"], _said(tables["summary"]))]
 
 
-def _said(summary: pa.Table) -> Callable[[str, str, str], str]:
+def _said(summary: pa.Table) -> Callable[[Sequence[Clear]], str]:
     """What is said of two models: over- or under-confident by how much each is, the one that is so by more first."""
     plain = [row for row in summary.to_pylist() if row["scaling"] == "none"]
     by_label = {label_of([row]): row for row in plain}
 
-    def said(what: str, more: str, less: str) -> str:
-        if what == NLL:
-            return f"{less} has a lower NLL than {more}"
-        first, second = sorted((more, less), key=lambda name: -abs(by_label[name]["signed_ece"]))
+    def said_of(one: Clear, *, alone: bool) -> str:
+        if one.number == NLL:
+            return f"{one.less} has a lower NLL{f' than {one.more}' if alone else ''}"
+        first, second = sorted((one.more, one.less), key=lambda name: -abs(by_label[name]["signed_ece"]))
         ways = [_way(by_label[name]) for name in (first, second)]
         sizes = [f"{100 * abs(by_label[name]['signed_ece']):.1f}" for name in (first, second)]
         way = f"{ways[1]} " if ways[0] != ways[1] else ""
         aside = "" if _is_apart(by_label[second]) else " (not significant)"
         return f"{first} is {ways[0]} by {sizes[0]} percentage points, {second} {way}by {sizes[1]}{aside}"
 
-    return said
+    return lambda clear: "; ".join(said_of(one, alone=len(clear) == 1) for one in clear)
 
 
 def _way(row: Row) -> str:

@@ -7,8 +7,9 @@ from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import Finding, about, joined, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.corruption.question import Corruption
-from visionscope.diagnostics.corruption.results import ALL, ROBUSTNESS, words
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, between, change_text, is_clear, share_text
+from visionscope.diagnostics.corruption.results import ALL, LOSS, ROBUSTNESS, words
+from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT, at_chance
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, Clear, between, change_text, is_clear, share_text
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -21,6 +22,7 @@ _LIMITS = (
     "literature. Only the published image sets compare with published numbers: corruptions made on the fly follow the "
     "same recipes with other code, and other parameters in part.",
     PAIRED_LIMIT,
+    FAIRNESS_LIMIT,
 )
 
 
@@ -37,6 +39,10 @@ def findings(asked: Corruption, tables: Tables) -> list[Finding]:
 
 
 def _robustness(rows: Sequence[Row]) -> Finding:
+    clean = next(row for row in rows if row["corruption"] == "")
+    idle = at_chance(rows, round(clean["accuracy"] * clean["images"]), clean["images"], clean["chance"])
+    if idle is not None:
+        return idle
     overall = next(row for row in rows if row["corruption"] == ALL)
     types = [row for row in rows if row["severity"] is None and row["corruption"] != ALL]
     severities = {row["severity"] for row in rows if row["severity"]}
@@ -66,9 +72,19 @@ def _robustness(rows: Sequence[Row]) -> Finding:
 
 
 def _between_models(tables: Tables) -> Iterator[Finding]:
-    def say(name: str, more: str, less: str) -> str:
-        does = "is more robust" if name == ROBUSTNESS else "loses more accuracy"
-        return f"{more} {does} to corruptions than {less}"
+    def say(clear: Sequence[Clear]) -> str:
+        more = {one.number: (one.more, one.less) for one in clear}
+        if ROBUSTNESS not in more:
+            return "{} loses more of its accuracy under corruptions than {}".format(*more[LOSS])
+        said = "{} is more robust to corruptions than {}".format(*more[ROBUSTNESS])
+        if LOSS not in more:
+            return said
+        least = more[LOSS][1]
+        return (
+            f"{said}, and loses less of its accuracy"
+            if least == more[ROBUSTNESS][0]
+            else (f"{said}, though {least} loses less of its accuracy")
+        )
 
     if "comparisons" in tables:
         yield from between(tables["comparisons"], tables["rows"], say)

@@ -8,7 +8,7 @@ from visionscope.core.rules import MOST_IMAGES, rule, seed_rule
 from visionscope.core.table import column
 from visionscope.data.corruption_types import SEVERITIES, TYPES
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import OutcomeRow
+from visionscope.diagnostics.outcomes.rows import DamageRow
 from visionscope.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ class Corrupted:
 
 
 @dataclasses.dataclass(frozen=True)
-class CorruptionRow(Corrupted, OutcomeRow):
+class CorruptionRow(Corrupted, DamageRow):
     """Which images a network gets right under one corruption."""
 
     picture: str = column("PNG (base64) of one small image under this corruption, else empty", packed=True)
@@ -74,7 +74,7 @@ class Corruption(Damage):
     """
 
     name: ClassVar[str] = "corruption"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = CorruptionRow
     condition: ClassVar[type] = Corrupted
     unchanged: ClassVar[str | None] = ""

@@ -10,6 +10,8 @@ import pyarrow as pa
 from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.data.corruption_types import ALEXNET_ERRORS
 from visionscope.diagnostics.corruption.question import Corruption
+from visionscope.diagnostics.outcomes.fairness import relative_loss, unlike
+from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE
 from visionscope.diagnostics.outcomes.statistics import (
     Number,
     Pooled,
@@ -24,6 +26,7 @@ from visionscope.numerics.paired import Values, holm, paired_means
 
 ALL = "all"
 ROBUSTNESS = "robustness"
+LOSS = "loss against clean images"
 _CLEAN = ("", 0)
 _UNPAIRED = dict.fromkeys(("change", "change_low", "change_high", "p", "p_holm"))
 
@@ -44,6 +47,9 @@ class RobustnessRow:
     accuracy_low: float = column("lower end of its 95 % interval (Wilson; bootstrap over images for means over cells)")
     accuracy_high: float = column("upper end of its 95 % interval")
     nll: float = column("mean cross-entropy", "nat", title="NLL", role="outcome")
+    chance: float = column(
+        "accuracy of guessing: 1 / classes that the network chooses among", percent=True, role="convention"
+    )
     change: float | None = column(
         "accuracy less that of the clean images",
         "percentage points",
@@ -116,17 +122,17 @@ def summary(asked: Corruption, table: pa.Table) -> pa.Table:
 def comparisons(asked: Corruption, table: pa.Table) -> pa.Table:
     """Each two models in robustness over the corruptions that all were asked about, and in what these cost.
 
-    The latter only where the clean images are the same ones, and are done.
+    Only of networks about as accurate on clean images, and above chance. Costs are shares of the accuracy above chance,
+    where the clean images are the same ones.
     """
-    models = measured_models(table, ("corruption", "severity"), ("origin",))
+    models = measured_models(table, ("corruption", "severity"), ("origin",), clean=_CLEAN)
     common = shared_conditions(models, _CLEAN)
     numbers = []
     if common:
         numbers.append(Number(name=ROBUSTNESS, value=lambda one: one.mean(common)))
-        if all(table.column("paired").to_pylist()) and all(_CLEAN in one.values for one in models):
-            cost = Number(name="loss against clean images", value=lambda one: one.values[_CLEAN] - one.mean(common))
-            numbers.append(cost)
-    return compared(models, numbers)
+        if all(table.column("paired").to_pylist()):
+            numbers.append(Number(name=LOSS, value=lambda one: relative_loss(one, one.mean(common)), unit=ABOVE_CHANCE))
+    return compared(models, numbers, unlike)
 
 
 def cells_of(table: pa.Table) -> list[Cells]:
@@ -197,6 +203,7 @@ def mean_of(cells: Cells, keys: Sequence[tuple[str, int]]) -> dict[str, Any]:
         "accuracy_low": share.low,
         "accuracy_high": share.high,
         "nll": sum(cells.damaged[key].nll for key in keys) / len(keys),
+        "chance": 1 / cells.clean.first["classes"],
     }
     if cells.paired:
         change = paired_means(values, cells.clean.right.astype(np.float64))

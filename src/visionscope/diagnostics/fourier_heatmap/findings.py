@@ -6,6 +6,7 @@ from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import Finding
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
+from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT
 from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
 from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
 
@@ -13,6 +14,7 @@ _LIMITS = (
     "Each place is one Fourier basis vector of fixed norm, added to every image: a picture of which directions hurt at "
     "that strength, from few images. Single places have wide intervals; look at regions.",
     PAIRED_LIMIT,
+    FAIRNESS_LIMIT,
 )
 
 

@@ -7,7 +7,7 @@ from visionscope.core.later import later
 from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, rule, seed_rule
 from visionscope.core.table import column
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import ChangeRow, OutcomeRow
+from visionscope.diagnostics.outcomes.rows import ChangeRow, DamageRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FourierVector:
 
 
 @dataclasses.dataclass(frozen=True)
-class FourierHeatmapRow(FourierVector, OutcomeRow):
+class FourierHeatmapRow(FourierVector, DamageRow):
     """What became of a span of images with one Fourier vector added, or as they are."""
 
 
@@ -61,7 +61,7 @@ class FourierHeatmap(Damage):
     """
 
     name: ClassVar[str] = "fourier_heatmap"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = FourierHeatmapRow
     condition: ClassVar[type] = FourierVector
     summary_row: ClassVar[type] = FourierHeatmapSummaryRow

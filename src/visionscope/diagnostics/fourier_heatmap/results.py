@@ -12,14 +12,14 @@ from visionscope.diagnostics.outcomes.statistics import measured_models
 
 _PLACE, _SETTINGS = ("row_frequency", "column_frequency"), ("height", "width", "norm")
 _WORDS = (
-    "Fourier vectors of high frequency (above 2π/3)",
-    "Fourier vectors of low frequency (up to π/3)",
+    "high-frequency Fourier vectors (above 2π/3)",
+    "low-frequency Fourier vectors (up to π/3)",
 )
 
 
 def comparisons(asked: FourierHeatmap, table: pa.Table) -> pa.Table:
     """High against low: vectors whose larger component is above two thirds of Nyquist, or at most a third."""
-    return frequencies.comparisons(measured_models(table, _PLACE, _SETTINGS), (None, None), _outer)
+    return frequencies.comparisons(measured_models(table, _PLACE, _SETTINGS, clean=(None, None)), (None, None), _outer)
 
 
 def _outer(keys: Sequence[Key], settings: Mapping[str, Any]) -> Ends | None:

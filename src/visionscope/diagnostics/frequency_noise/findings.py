@@ -7,6 +7,7 @@ from visionscope.core.finding import Finding, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.diagnostics.frequency_noise.results import EQUAL_ENERGY
+from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT
 from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
 from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
 
@@ -17,6 +18,7 @@ _LIMITS = (
     "get noise of different strength in pixels (eps_in_pixels) and are not compared; noise that is added to pixels "
     "(--frequency_noise.space pixel) is the same for all.",
     PAIRED_LIMIT,
+    FAIRNESS_LIMIT,
 )
 _UNEQUAL = (
     "At equal eps a ring of more frequencies holds more noise, so high frequencies are not compared with low ones: a "

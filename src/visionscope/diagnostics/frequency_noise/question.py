@@ -7,7 +7,7 @@ from visionscope.core.later import later
 from visionscope.core.rules import MOST_IMAGES, rule, seed_rule
 from visionscope.core.table import column
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import ChangeRow, OutcomeRow
+from visionscope.diagnostics.outcomes.rows import ChangeRow, DamageRow
 
 _RMS = "root mean square of the noise that was added, in the model's normalised units"
 
@@ -41,7 +41,7 @@ class Ring:
 
 
 @dataclasses.dataclass(frozen=True)
-class FrequencyNoiseRow(Ring, OutcomeRow):
+class FrequencyNoiseRow(Ring, DamageRow):
     """What became of a span of images under noise of one ring, or as they are."""
 
     rms: float = column(_RMS)
@@ -93,7 +93,7 @@ class FrequencyNoise(Damage):
     """
 
     name: ClassVar[str] = "frequency_noise"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     row: ClassVar[type] = FrequencyNoiseRow
     condition: ClassVar[type] = Ring
     summary_row: ClassVar[type] = FrequencyNoiseSummaryRow

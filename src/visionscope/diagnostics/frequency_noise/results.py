@@ -22,7 +22,7 @@ def summary(asked: FrequencyNoise, table: pa.Table) -> pa.Table:
 
 def comparisons(asked: FrequencyNoise, table: pa.Table) -> pa.Table:
     """High against low frequencies: the outer thirds of the rings."""
-    return frequencies.comparisons(measured_models(table, ("frequency",), _SETTINGS), (None,), _thirds)
+    return frequencies.comparisons(measured_models(table, ("frequency",), _SETTINGS, clean=(None,)), (None,), _thirds)
 
 
 def _pooled_rms(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -36,7 +36,7 @@ def _thirds(keys: Sequence[Key], settings: Mapping[str, Any]) -> Ends | None:
     if not size:
         return None
     low, high = ordered[:size], ordered[-size:]
-    words = (f"noise of high frequencies ({_range(high)})", f"noise of low frequencies ({_range(low)})")
+    words = (f"high-frequency noise ({_range(high)})", f"low-frequency noise ({_range(low)})")
     return Ends(high=high, low=low, words=words, equal_energy=settings["energy"] == EQUAL_ENERGY)
 
 

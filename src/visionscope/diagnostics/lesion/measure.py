@@ -59,6 +59,7 @@ def _rows(asked: Lesion, subject: Subject, lesions: "Lesions", part: str) -> lis
     start, stop = span_of(part)
     right: dict[tuple[Unit | None, Unit | None], list[Tensor]] = {}
     losses: dict[tuple[Unit | None, Unit | None], list[Tensor]] = {}
+    classes = 0
     # One autocast context for the whole span, so that weights are cast to bf16 once.
     with passes(subject):
         for batch in batches(subject, asked.sample, start, stop):
@@ -69,6 +70,7 @@ def _rows(asked: Lesion, subject: Subject, lesions: "Lesions", part: str) -> lis
                 except DataError as error:
                     names = " and ".join(unit.name for unit in removed if unit)
                     raise DataError(f"{error}{names and f', without {names}'}") from error
+                classes = logits.shape[1]
                 right.setdefault(removed, []).append(flags)
                 losses.setdefault(removed, []).append(nll)
     sample = sample_text(subject.samples[asked.sample])
@@ -80,6 +82,7 @@ def _rows(asked: Lesion, subject: Subject, lesions: "Lesions", part: str) -> lis
             images=stop - start,
             right=bits(torch.cat(right[removed])),
             nll=float(torch.cat(losses[removed]).mean()),
+            classes=classes,
             mode=asked.mode,
             **_named(*removed),
         )

@@ -7,7 +7,7 @@ from visionscope.core.later import later
 from visionscope.core.rules import MOST_IMAGES, rule
 from visionscope.core.table import column
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import ChangeRow, OutcomeRow
+from visionscope.diagnostics.outcomes.rows import ChangeRow, DamageRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Removal:
 
 
 @dataclasses.dataclass(frozen=True)
-class LesionRow(Removal, OutcomeRow):
+class LesionRow(Removal, DamageRow):
     """What became of a span of images without one unit, or without any."""
 
 
@@ -71,7 +71,7 @@ class Lesion(Damage):
     """
 
     name: ClassVar[str] = "lesion"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     row: ClassVar[type] = LesionRow
     condition: ClassVar[type] = Removal
     unchanged: ClassVar[str | None] = ""

@@ -7,11 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, number
+from visionscope.core.finding import UNKNOWN, Finding, about, joined, number
 from visionscope.core.table import to_table, with_leading_of
-from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow
+from visionscope.diagnostics.outcomes.fairness import has_something_to_lose, nothing_to_lose, relative_loss, unlike
+from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE, CHANGES, POINTS, ComparisonRow
 from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared, comparison_row, shared_conditions
 from visionscope.diagnostics.outcomes.words import (
+    Clear,
     between,
     chance,
     change_text,
@@ -25,7 +27,6 @@ from visionscope.numerics.paired import Values, paired_means
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 QUESTION = "noise"
-CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
 _UNDER, _LESS, _LOSS = "accuracy under ", " less that under ", "loss under "
 
 
@@ -51,7 +52,9 @@ def comparisons(
 ) -> pa.Table:
     """Of each model the accuracy under high less that under low frequencies; of each two the losses under either.
 
-    The former is left out where frequencies differ in energy: a loss would tell of that as much as of the frequency.
+    Losses are relative to the accuracy above chance, of networks about as accurate (see `fairness`). A network that has
+    nothing to lose has no row, nor have frequencies that differ in energy, of which a loss tells as much.
+
     All are paired over images. p of one model is its own; those of two are raised by Holm's rule over all pairs.
 
     Args:
@@ -62,7 +65,7 @@ def comparisons(
     found = []
     for one in models:
         own = ends_of([key for key in one.values if key != clean], one.settings)
-        if own and own.equal_energy:
+        if own and own.equal_energy and has_something_to_lose(one):
             difference = paired_means(one.mean(own.high), one.mean(own.low))
             name = f"{_UNDER}{own.words[0]}{_LESS}{own.words[1]}"
             found.append((one.first, comparison_row(name, difference, difference.p, POINTS, one)))
@@ -72,12 +75,12 @@ def comparisons(
     if common and not both:
         return table
     pairs = zip(both.words, (both.high, both.low), strict=True) if both else ()
-    numbers = [Number(name=f"{_LOSS}{words}", value=_loss(clean, keys)) for words, keys in pairs]
-    return pa.concat_tables([table, compared(models, numbers)])
+    numbers = [Number(name=f"{_LOSS}{words}", value=_loss(keys), unit=ABOVE_CHANCE) for words, keys in pairs]
+    return pa.concat_tables([table, compared(models, numbers, unlike)])
 
 
-def _loss(clean: Key, keys: Sequence[Key]) -> Callable[[Measured], Values]:
-    return lambda one: one.values[clean] - one.mean(keys)
+def _loss(keys: Sequence[Key]) -> Callable[[Measured], Values]:
+    return lambda one: relative_loss(one, one.mean(keys))
 
 
 def worst_and_ends(
@@ -92,7 +95,8 @@ def worst_and_ends(
 ) -> Finding:
     """What costs one network most, whether high or low frequencies hurt it more, and what makes no difference.
 
-    Of changes that differ in energy none is said to cost most, but how many of them cost something.
+    Of a network that is not significantly above chance no more than that is said. Of changes that differ in energy none
+    is said to cost most, but how many of them cost something.
 
     Args:
         rows: of the summary, of one model, in the order that they are shown in.
@@ -103,6 +107,9 @@ def worst_and_ends(
         columns: of the condition.
         equal_energy: whether all changes have the same energy.
     """
+    idle = nothing_to_lose(rows)
+    if idle is not None:
+        return idle
     worst = min(rows, key=lambda row: float(row["change"]))
     clear = is_clear(worst)
     compared = [one for one in compared_by_model(tables).get(rows[0]["model"], []) if not one["other"]]
@@ -144,9 +151,12 @@ def between_models(tables: Tables) -> Iterator[Finding]:
         tables: of one diagnostic.
     """
 
-    def say(number: str, more: str, less: str) -> str:
-        under, _, _ = number.removeprefix("loss ").partition(" (")
-        return f"{under} {more} loses more accuracy than {less}"
+    def say(clear: Sequence[Clear]) -> str:
+        first, *others = clear
+        under = [one.number.removeprefix("loss ") for one in clear]
+        if others and first.more != others[0].more:
+            return f"{first.more} loses more of its accuracy {under[0]}, {others[0].more} {under[1]}"
+        return f"{first.more} loses more of its accuracy than {first.less} {joined(under)}"
 
     if "comparisons" in tables:
         yield from between(tables["comparisons"], tables["rows"], say, question=QUESTION)

@@ -89,7 +89,7 @@ def outcomes_of(
     batch_size: int | None = None,
     channels_last: bool = True,
 ) -> list[dict[str, Any]]:
-    """The columns of an `OutcomeRow` for each condition of a part; an image is read once for all of them.
+    """The columns of a `DamageRow` for each condition of a part; an image is read once for all of them.
 
     Args:
         subject: with its sample.
@@ -103,6 +103,7 @@ def outcomes_of(
     start, stop = span or span_of(part)
     right: list[list[Tensor]] = []
     losses: list[list[Tensor]] = []
+    classes = 0
     # One context around all passes: autocast keeps its weights in bfloat16 instead of rounding them for each.
     with passes(subject):
         for batch in batches(subject, name, start, stop, batch_size):
@@ -115,6 +116,7 @@ def outcomes_of(
                 if place == len(right):
                     right.append([])
                     losses.append([])
+                classes = logits.shape[1]
                 right[place].append(found[0])
                 losses[place].append(found[1])
     return [
@@ -125,6 +127,7 @@ def outcomes_of(
             "images": stop - start,
             "right": bits(torch.cat(flags)),
             "nll": float(torch.cat(nll).mean()),
+            "classes": classes,
         }
         for flags, nll in zip(right, losses, strict=True)
     ]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from visionscope.numerics.paired import Flags
 
 POINTS = "percentage points"
+ABOVE_CHANCE = "% of the accuracy above chance"
+CHANGES = ("images", "accuracy", "change", "change_low", "change_high", "p", "p_holm")
+"""The columns of a `ChangeRow` that stand beside sentences on it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,13 @@ class OutcomeRow:
         "which of them are right, as hexadecimal digits of 4 images each, the first image foremost", packed=True
     )
     nll: float = column("mean cross-entropy of their labels", "nat", title="NLL")
+
+
+@dataclasses.dataclass(frozen=True)
+class DamageRow(OutcomeRow):
+    """What became of a span of images with or without damage, and how many classes the network chooses among."""
+
+    classes: int = column("classes that the network chooses among; guessing gets 1 in as many right", role="hidden")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +64,9 @@ class ChangeRow:
     change_low: float = column("lower end of its 95 % interval, paired over images", POINTS)
     change_high: float = column("upper end of its 95 % interval, paired over images", POINTS)
     nll: float = column("mean cross-entropy", "nat", title="NLL", role="outcome")
+    chance: float = column(
+        "accuracy of guessing: 1 / classes that the network chooses among", percent=True, role="convention"
+    )
     p: float = column("chance of such a change where there is none (McNemar, exact)", role="hidden")
     p_holm: float = column(
         "p raised by Holm's rule for all conditions of the model; below 0.05 the change counts",

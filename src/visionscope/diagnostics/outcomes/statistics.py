@@ -13,7 +13,7 @@ from visionscope.core.finding import joined
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import long_table, to_table, with_leading_of
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow, flags_of, positions_of
+from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE, POINTS, ComparisonRow, flags_of, positions_of
 from visionscope.numerics.paired import Difference, Flags, Values, holm, paired_means, paired_shares, wilson
 
 SIGNIFICANT = 0.05
@@ -105,7 +105,8 @@ def accuracy_of(some: Pooled) -> dict[str, float | int]:
     images = len(some.right)
     low, high = wilson(int(some.right.sum()), images)
     share = float(some.right.mean())
-    return {"images": images, "accuracy": share, "accuracy_low": low, "accuracy_high": high, "nll": some.nll}
+    values = {"images": images, "accuracy": share, "accuracy_low": low, "accuracy_high": high, "nll": some.nll}
+    return {**values, "chance": 1 / some.first["classes"]}
 
 
 def changes(damaged: Sequence[Pooled], clean: Pooled) -> list[dict[str, float | int]]:
@@ -172,12 +173,16 @@ class Measured:
         sample: names the images.
         settings: what two models must have in common to be compared.
         values: (n,) per condition, a value of each image, such as whether it is right.
+        intact: (n,) which images are right without damage; None where that is not known or nothing was damaged.
+        classes: that the network chooses among; 0 where nothing was damaged.
     """
 
     first: Mapping[str, Any]
     sample: str
     settings: Mapping[str, Any]
     values: Mapping[tuple[Any, ...], Values]
+    intact: Values | None = None
+    classes: int = 0
 
     def mean(self, conditions: Sequence[tuple[Any, ...]]) -> Values:
         """(n,) the mean over conditions, image by image."""
@@ -192,7 +197,7 @@ class Number:
     Attributes:
         name: in tables and sentences.
         value: of a model, a number per image.
-        unit: of differences; percentage points are told of shares.
+        unit: of differences; percentage points, and % of the accuracy above chance, are told of shares.
     """
 
     name: str
@@ -200,13 +205,16 @@ class Number:
     unit: str = POINTS
 
 
-def measured_models(table: pa.Table, keys: Sequence[str], settings: Sequence[str] = ()) -> list[Measured]:
+def measured_models(
+    table: pa.Table, keys: Sequence[str], settings: Sequence[str] = (), *, clean: tuple[Any, ...] = ()
+) -> list[Measured]:
     """Which images each model gets right under each condition.
 
     Args:
         table: rows of `OutcomeRow`'s kind with the leading columns.
         keys: the columns that name the condition.
         settings: the columns that two models must have in common to be compared; the value of the last row counts.
+        clean: the key of the clean images, where `table` has rows of `DamageRow`'s kind.
     """
     by_model: dict[str, dict[tuple[Any, ...], Values]] = {}
     for key, some in pooled(table, keys).items():
@@ -217,6 +225,8 @@ def measured_models(table: pa.Table, keys: Sequence[str], settings: Sequence[str
             sample=images_of(rows),
             settings={key: rows[-1][key] for key in settings},
             values=by_model[name],
+            intact=by_model[name].get(clean),
+            classes=rows[-1].get("classes", 0),
         )
         for name, rows in rows_by_model(table).items()
     ]
@@ -234,7 +244,11 @@ def shared_conditions(models: Sequence[Measured], clean: tuple[Any, ...]) -> lis
     ]
 
 
-def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> pa.Table:
+def compared(
+    models: Sequence[Measured],
+    numbers: Sequence[Number],
+    unlike: Callable[[Measured, Measured], str] = lambda first, second: "",
+) -> pa.Table:
     """Each two models in each number, paired over images; p is raised by Holm's rule over all of them.
 
     Two models of other images or settings, or without a common number, get a row that says why they are not compared.
@@ -242,13 +256,15 @@ def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> pa.Table:
     Args:
         models: those of the same images and settings are compared.
         numbers: what they are compared in; none where they were asked about different conditions.
+        unlike: from two models, why else they are not compared, or "".
 
     Returns:
         Rows of `ComparisonRow` with the leading columns of the first model; the pair that differs most clearly first:
         by its smallest p, and where several are as small, by its largest difference in widths of the interval.
     """
     pairs = list(itertools.combinations(models, 2))
-    alike = [pair for pair in pairs if not _apart(*pair)]
+    notes = [_apart(*pair) or ("" if numbers else "no condition is common to them") or unlike(*pair) for pair in pairs]
+    alike = [pair for pair, note in zip(pairs, notes, strict=True) if not note]
     found = [(pair, one, paired_means(one.value(pair[0]), one.value(pair[1]))) for pair in alike for one in numbers]
     raised = holm([difference.p for *_, difference in found])
     told = [
@@ -259,8 +275,7 @@ def compared(models: Sequence[Measured], numbers: Sequence[Number]) -> pa.Table:
     by_pair = [told[start : start + size] for start in range(0, len(told), size or 1)]
     by_pair.sort(key=lambda some: (min(row.p_holm or 0.0 for _, row in some), -max(_in_widths(row) for _, row in some)))
     rows = [one for some in by_pair for one in some]
-    for first, second in pairs:
-        note = _apart(first, second) or ("" if numbers else "no condition is common to them")
+    for (first, second), note in zip(pairs, notes, strict=True):
         if note:
             row = comparison_row("", None, None, "", first, second)
             rows.append((first.first, dataclasses.replace(row, note=note)))
@@ -281,11 +296,11 @@ def comparison_row(
         number: what is compared.
         difference: the first's less the second's, or None where they are not compared.
         p_holm: p raised by Holm's rule.
-        unit: percentage points are told of shares.
+        unit: percentage points, and % of the accuracy above chance, are told of shares.
         first: the model that the difference is counted from.
         second: the other, or None where both sides are of one model.
     """
-    factor = 100.0 if unit == POINTS else 1.0
+    factor = 100.0 if unit in (POINTS, ABOVE_CHANCE) else 1.0
     one = difference
     ends = (None, None, None) if one is None else (one.value, one.low, one.high)
     value, low, high = (None if part is None else round(factor * part, _DECIMALS) for part in ends)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about
+from visionscope.core.finding import UNKNOWN, Finding, about, number
 from visionscope.core.grouping import rows_by_model
-from visionscope.diagnostics.outcomes.words import between, share_text
+from visionscope.diagnostics.outcomes.words import Clear, between, share_text
 from visionscope.diagnostics.shape_bias.question import ShapeBias
-from visionscope.diagnostics.shape_bias.results import ALL
+from visionscope.diagnostics.shape_bias.results import ALL, MOST_APART, is_guessing
 
 Row = Mapping[str, Any]
 _EVEN = 0.5
@@ -17,6 +17,8 @@ _LIMITS = (
     "Only decisions for the shape or for the texture count; a network that answers neither most of the time has a "
     "shape bias of few images. The share depends on how the images were made: numbers of one set do not compare with "
     "another's.",
+    "Two networks are compared where both decide for shape or texture more often than by chance (2 in as many as there "
+    f"are classes), and where these shares of images differ by at most {MOST_APART:g} percentage points.",
 )
 
 
@@ -33,15 +35,21 @@ def findings(asked: ShapeBias, tables: Tables) -> list[Finding]:
     return [*own, *between(tables["comparisons"], tables["summary"], _said)]
 
 
-def _said(what: str, more: str, less: str) -> str:
-    return f"{more} goes by shape more than {less}"
+def _said(clear: Sequence[Clear]) -> str:
+    (one,) = clear
+    return f"{one.more} goes by shape more than {one.less}"
 
 
 def _shape(rows: Sequence[Row]) -> Finding:
     row = next(row for row in rows if row["shape_class"] == ALL)
     verdict, strength = UNKNOWN, 0.0
+    decided = row["shape"] + row["texture"]
     if row["shape_bias"] is None:
         said = f"none of {row['images']} images is decided for its shape or its texture"
+    elif is_guessing(decided, row["images"], row["chance"]):
+        share = number(100 * decided / row["images"])
+        said = f"{share} % of images are decided for shape or texture, no more than by chance "
+        said += f"({number(100 * row['chance'])} %): no bias to see"
     else:
         ends = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
         said = "it is unclear whether shape or texture decides more often"
@@ -49,8 +57,6 @@ def _shape(rows: Sequence[Row]) -> Finding:
             more, less = ("shape", "texture") if row["low"] > _EVEN else ("texture", "shape")
             said, verdict, strength = f"{more} decides more often than {less}", "described", 0.5
         said += f": shape bias {share_text(ends, 'shape_bias')}"
-    decided = (
-        f"{row['shape']} of {row['images']} images are decided for their shape, {row['texture']} for their texture"
-    )
-    detail = f"{decided}, {row['other']} for neither; {row['decision']}."
+    detail = f"{row['shape']} of {row['images']} images are decided for their shape, {row['texture']} for their texture"
+    detail += f", {row['other']} for neither; {row['decision']}."
     return about(rows, said, detail=[detail], strength=strength, verdict=verdict, columns=_COLUMNS)

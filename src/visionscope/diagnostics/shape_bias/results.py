@@ -14,6 +14,9 @@ from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.numerics.paired import Flags, wilson
 
 ALL = "all"
+MOST_APART = 10.0
+"""Percentage points by which two networks may differ in how many images they decide for either cue, to be compared."""
+
 CUES = "decisions for the shape less those for the texture"
 """What models are compared in, all images counted: their shares among decisions for either rest on other images."""
 
@@ -34,6 +37,9 @@ class ShapeBiasSummaryRow:
     texture: int = column("images decided for the class of their texture")
     other: int = column("images decided for another class")
     images: int = column("images in all", role="count")
+    chance: float = column(
+        "share of images that guessing would decide for either cue: 2 / classes", percent=True, role="convention"
+    )
     decision: str = column(
         "how: between the classes of the head, or by the mean probability of the ImageNet classes of each of 16",
         role="convention",
@@ -84,17 +90,49 @@ def outcomes(asked: ShapeBias, table: pa.Table) -> pa.Table:
 
 
 def comparisons(asked: ShapeBias, table: pa.Table) -> pa.Table:
-    """Each two models over the same images: of every image 1 for the shape, -1 for the texture, 0 for neither."""
+    """Each two models over the same images: of every image 1 for the shape, -1 for the texture, 0 for neither.
+
+    Only of networks that decide for either cue more often than guessing would, and about as often.
+    """
     models = [
         Measured(
             first=some.rows[0],
             sample=images_of(some.rows),
             settings={"decision": some.rows[0]["decision"]},
             values={(CUES,): some.shape.astype(np.float64) - some.texture},
+            classes=len(some.rows[0]["classes"]),
         )
         for some in _decisions(table)
     ]
-    return compared(models, [Number(name=CUES, value=lambda one: one.values[CUES,])])
+    return compared(models, [Number(name=CUES, value=lambda one: one.values[CUES,])], _unlike)
+
+
+def is_guessing(decided: int, images: int, chance: float) -> bool:
+    """Whether images are decided for either cue no more often than guessing would: the interval (Wilson) reaches that.
+
+    Args:
+        decided: images decided for their shape or their texture.
+        images: all images.
+        chance: the share that guessing gives.
+    """
+    return wilson(decided, images)[0] <= chance
+
+
+def _unlike(first: Measured, second: Measured) -> str:
+    """Why the shape biases of two networks are not compared, or ""."""
+    shares = []
+    for one in (first, second):
+        # No image is decided for both: its texture is of another class than its shape.
+        decided = int(np.abs(one.values[CUES,]).sum())
+        if is_guessing(decided, len(one.values[CUES,]), 2 / one.classes):
+            return f"{one.first['model']} decides for shape or texture no more often than by chance"
+        shares.append(100 * decided / len(one.values[CUES,]))
+    if abs(shares[0] - shares[1]) > MOST_APART + 1e-9:
+        return (
+            f"the shares of images that they decide for shape or texture differ by more than {MOST_APART:g} "
+            "percentage points"
+        )
+    return ""
 
 
 def _decisions(table: pa.Table) -> list[_Decisions]:
@@ -127,6 +165,7 @@ def _counted(some: _Decisions) -> list[ShapeBiasSummaryRow]:
                 texture=texture,
                 other=int(chosen.sum()) - decided,
                 images=int(chosen.sum()),
+                chance=2 / len(some.rows[0]["classes"]),
                 decision=str(some.rows[0]["decision"]),
             )
         )
