@@ -171,6 +171,19 @@ def test_the_page_shows_the_table_and_a_picture_first(tmp_path: Path) -> None:
     assert text.count('data-panel="', 0, text.index('id="figure-')) == 1
 
 
+def test_the_page_names_a_network_that_guesses(tmp_path: Path) -> None:
+    answers, jobs = outcomes.everything()
+    broken = accuracy("resnet_nano", 11, 8, 14, n=10_000)
+    answers = [dataclasses.replace(one, measures=(*one.measures, broken)) for one in answers]
+    text = build_report(tmp_path, answers, jobs).read_text(encoding="utf-8")
+    assert text.count("resnet_nano does no better than guessing") == 1
+    assert "vit_nano does no better" not in text
+    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    top = [one for one in told["findings"] if one["anchor"] in told["main"]]
+    assert top
+    assert not [one for one in top if "resnet_nano" in (one["model"], *one["models"])]
+
+
 def test_models_without_measures_leave_the_table_out(tmp_path: Path) -> None:
     rows = samples.tables([samples.vit()])
     answers = [dataclasses.replace(one, measures=()) for one in answers_of(rows)]

@@ -32,7 +32,9 @@ def in_order(answers: Sequence[Answer]) -> list[Answer]:
 def main_findings(answers: Sequence[Answer], count: int | None = None) -> list[Finding]:
     """The sentences that say most: each model is heard first, then each theme, diagnostic and kind in turn.
 
-    What two models clearly differ in comes before all, the strongest of each question, for at most half of the places.
+    What two models clearly differ in is chosen before all, the strongest of each question, for at most half of the
+    places. Those chosen stand in the order of the page, as the table beside them does.
+
     Sentences that claim no direction come only where there are too few of the others, and those on branches that do
     nothing only where there is nothing else. Of a network whose accuracy is that of guessing nothing is said here.
 
@@ -55,7 +57,7 @@ def main_findings(answers: Sequence[Answer], count: int | None = None) -> list[F
         best = _next(left, ranked, themes, places)
         left.remove(best)
         ranked.append(best)
-    return ranked
+    return sorted(ranked, key=lambda one: places[one.diagnostic])
 
 
 def _next(
