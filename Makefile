@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## train three small networks, look inside them, write a report (minutes on two cores)
+demo: $(STAMP)  ## look inside three small trained networks, write a report (a minute or two)
 	$(BIN)/visionscope demo
 
 test: $(STAMP)  ## the fast tests, in two processes of one thread each

@@ -1,13 +1,13 @@
-"""The whole story in a few minutes: three small networks are trained, looked into, and put on one page."""
+"""The whole story in a minute or two: three small trained networks are looked into and put on one page."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import multiprocessing
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ import torch
 
 from visionscope.api import diagnose
 from visionscope.core.failures import Failure
+from visionscope.models.shipped import SHIPPED, card
 from visionscope.running.study import DEFAULT_DIAGNOSTICS
+from visionscope.training.evaluation import Scores
 from visionscope.training.train import Trained, train
 
-MINUTES: Mapping[str, float] = dict.fromkeys(("resnet_nano", "alternet_nano", "vit_nano"), 2.4)
+EPOCHS = 12.0
+"""Of a demo that trains: a few minutes on two cores, for networks nearly as good as those that ship."""
 
 _DATA = "embedded"
-_EPOCHS = 12.0
-_LEARNING_RATES = {"resnet_nano": 4e-3, "alternet_nano": 2e-3, "vit_nano": 1e-3}
 _SAY_EVERY = 30.0  # seconds
 _ASKED: Mapping[str, Mapping[str, int]] = {
     "lesion": {"sample_size": 512},
@@ -49,54 +50,63 @@ class Demo:
     failures: tuple[Failure, ...] = ()
 
 
-def demo(out: str, *, minutes: Mapping[str, float] = MINUTES, seed: int = 0, say: Callable[[str], None]) -> Demo:
-    """Trains three networks on `embedded`, diagnoses them on its test images and writes the report.
+def demo(out: str, *, epochs: float | None = None, seed: int = 0, say: Callable[[str], None]) -> Demo:
+    """Diagnoses three networks on `embedded`'s test images and writes the report.
 
     `resnet_nano` has convolutions alone, `vit_nano` attention alone but for its stem, `alternet_nano` attention at the
-    end of the later stages of a convolutional network.
+    end of the later stages of a convolutional network. Their weights come with the package, unless they are to be
+    trained: then by the recipes of those weights, for so many epochs, whatever the machine's speed.
 
     Called again with the same arguments, it goes on where it was stopped.
 
     Args:
         out: run folder.
-        minutes: time for the training of each network; the learning rate comes down by then.
-        seed: of the networks and of the sample.
+        epochs: passes over `embedded`'s train split in a training of each network; None takes the weights that ship.
+        seed: of the networks that are trained, and of the sample.
         say: takes lines about what is going on.
 
     Raises:
         VisionscopeError: when the run folder can't be written.
     """
-    say(f"training {', '.join(minutes)} on {_DATA}, {60 * max(minutes.values()):.0f} seconds at most")
-    trained = _train_side_by_side(out, minutes, seed, say)
-    for name, result in trained.items():
-        scores = result.scores
-        low, high = (100 * end for end in scores.top_1_interval)
-        share = f"{scores.top_1:.1%} of {scores.images} test images"
+    specs, scores = list(SHIPPED), {name: Scores(**json.loads(card(name)["scores"])) for name in SHIPPED}
+    if epochs is not None:
+        say(f"training {', '.join(SHIPPED)} on {_DATA}, {epochs:g} epochs each, in a process each")
+        trained = _train_side_by_side(out, epochs, seed, say)
+        specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
+        scores = {name: result.scores for name, result in trained.items()}
+    for name, score in scores.items():
+        low, high = (100 * end for end in score.top_1_interval)
+        share = f"{score.top_1:.1%} of {score.images} test images"
         say(f"{name} is right about {share} (95 % interval {low:.1f} to {high:.1f} %)")
     say("looking at their feature maps, at what breaks them, and at how far they can be trusted")
-    specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
-    run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], fields=_ASKED)
+    with _one_thread():
+        run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], fields=_ASKED)
     told = json.loads((Path(out) / "report.json").read_text(encoding="utf-8"))
     said = {one["anchor"]: f"{one['headline']} {one['detail']}".strip() for one in told["findings"]}
-    accuracies = {name: result.scores.top_1 for name, result in trained.items()}
     return Demo(
         page=run.page,
-        accuracies=accuracies,
+        accuracies={name: score.top_1 for name, score in scores.items()},
         findings=tuple(said[anchor] for anchor in told["main"]),
         failures=run.failures,
     )
 
 
-def _train_side_by_side(
-    out: str, minutes: Mapping[str, float], seed: int, say: Callable[[str], None]
-) -> dict[str, Trained]:
-    """One process per network: layers this small gain little from a second thread."""
-    threads = max(1, (os.cpu_count() or 1) // len(minutes))
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, sums are added in one order, however many cores there are; layers this small gain little from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_side_by_side(out: str, epochs: float, seed: int, say: Callable[[str], None]) -> dict[str, Trained]:
+    """One process of one thread per network: more threads gain little in layers this small, and change the sums."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(minutes), context, torch.set_num_threads, (threads,)) as pool:
-        running: dict[str, Future[Trained]] = {
-            name: pool.submit(_train, name, out, limit, seed) for name, limit in minutes.items()
-        }
+    with ProcessPoolExecutor(len(SHIPPED), context, torch.set_num_threads, (1,)) as pool:
+        running: dict[str, Future[Trained]] = {name: pool.submit(_train, name, out, epochs, seed) for name in SHIPPED}
         waited = 0.0
         while wait(running.values(), _SAY_EVERY).not_done:
             waited += _SAY_EVERY
@@ -104,9 +114,6 @@ def _train_side_by_side(
         return {name: future.result() for name, future in running.items()}
 
 
-def _train(name: str, out: str, minutes: float, seed: int) -> Trained:
-    rate = _LEARNING_RATES[name]
-    plain: dict[str, Any] = {"crop": "centre", "flip": 0.0}  # in so few passes, augmentation costs more than it gives
-    return train(
-        name, _DATA, Path(out), seed=seed, epochs=_EPOCHS, minutes=minutes, learning_rate=rate, batch_size=32, **plain
-    )
+def _train(name: str, out: str, epochs: float, seed: int) -> Trained:
+    recipe: dict[str, Any] = {**json.loads(card(name)["asked"])["recipe"], "epochs": epochs, "snapshots": ()}
+    return train(name, _DATA, Path(out), seed=seed, **recipe)

@@ -65,10 +65,6 @@ def test_the_file_that_it_writes_loads_under_the_originals_name(
             ["--msa", "0,1,1", "--out", "nowhere/x.safetensors"],
             "out: there is no folder nowhere; got 'nowhere/x.safetensors'",
         ),
-        (
-            ["--msa", "0,1,1", "--out", "x.safetensors"],
-            "resnet_nano: no pretrained weights are available.*--random-weights",
-        ),
         (["--msa", "0,1,1", "--batch", "1"], "batch: must be an integer from 2 to 65536; got 1"),
     ],
 )
@@ -77,6 +73,12 @@ def test_what_is_refused(arguments: list[str], message: str, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert re.search(message, said)
+
+
+def test_a_network_without_weights_of_its_own_needs_some(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["harmonize", "resnet_20_cifar", "--msa", "0,1,1", "--out", "x.safetensors"]) == 2
+    said = capsys.readouterr().err
+    assert re.search("resnet_20_cifar: no pretrained weights are available.*--random-weights", said)
 
 
 class Product(nn.Module):

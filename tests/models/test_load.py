@@ -148,12 +148,18 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.hub.download_url_to_file", _unreachable)
 
 
+def test_pretrained_weights_whose_head_would_be_random_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no pretrained weights are available \(they tell 10 classes apart, not 7\)"):
+        load_model("resnet_nano?num_classes=7")
+    assert load_model("resnet_nano?num_classes=0").num_classes == 0
+
+
 def _unreachable(*_: Any, **__: Any) -> None:
     raise OSError("the network is unreachable")
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("spec", ["resnet18.a1_in1k", "resnet_nano", "torchvision:resnet18"])
+@pytest.mark.parametrize("spec", ["resnet18.a1_in1k", "resnet_20_cifar", "torchvision:resnet18"])
 def test_pretrained_weights_that_cant_be_had_stop_at_once_and_name_the_ways_out(spec: str) -> None:
     start = time.perf_counter()
     name = spec if ":" in spec else f"timm:{spec}"

@@ -30,7 +30,9 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "demo": Command(
-        "Train small networks, look inside them, write a report: minutes.", training.demo_flags, training.demo
+        "Look inside three small trained networks and write a report: a minute or two.",
+        training.demo_flags,
+        training.demo,
     ),
     "models": Command("List and search the models that can be named.", listing.models_flags, listing.models),
     "points": Command("Show where the feature maps of a model can be looked at.", listing.points_flags, listing.points),

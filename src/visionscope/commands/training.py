@@ -77,7 +77,8 @@ def train(parsed: Namespace) -> int:
 def demo_flags(parser: Parser) -> None:
     """Adds the flags of demo."""
     parser.add_value("--out", _DEMO_OUT, "run folder; the same command resumes it")
-    parser.add_value("--seed", values_of(Study)["seed"], "of the networks and of the sample")
+    parser.add_value("--seed", values_of(Study)["seed"], "of the sample, and of networks that are trained")
+    parser.add_switch("--train", "train the three networks first, instead of taking those that ship")
 
 
 def demo(parsed: Namespace) -> int:
@@ -85,9 +86,9 @@ def demo(parsed: Namespace) -> int:
     out = user_path("out", parsed.out or _DEMO_OUT.default)
     check_can_be_written(out)
 
-    from visionscope.demo import demo
+    from visionscope.demo import EPOCHS, demo
 
-    shown = demo(str(out), seed=parsed.seed or 0, say=tell)
+    shown = demo(str(out), epochs=EPOCHS if parsed.train else None, seed=parsed.seed or 0, say=tell)
     for finding in shown.findings:
         say(f"* {finding}")
     say(f"The page: {shown.page}")

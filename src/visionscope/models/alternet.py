@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from visionscope.errors import ConfigError
 from visionscope.models.official import translate
 from visionscope.models.paper import CIFAR_100
+from visionscope.models.shipped import weights_file
 from visionscope.models.stages import AlterNetStage, Stage, alternate, build_stem
 
 __all__ = ["AlterNet", "Stage", "alternate"]
@@ -34,7 +35,14 @@ _IMAGENET = {
     "std": (0.229, 0.224, 0.225),
 }
 _CIFAR = {**_CFG, **CIFAR_100}
-_NANO = {**_CIFAR, "num_classes": 10, "first_conv": "stem.conv1", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_NANO = {
+    **_CIFAR,
+    "file": str(weights_file("alternet_nano")),
+    "num_classes": 10,
+    "first_conv": "stem.conv1",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+}
 
 default_cfgs = generate_default_cfgs(
     {

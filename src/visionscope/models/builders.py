@@ -149,6 +149,8 @@ def _build_timm(name: str, arguments: dict[str, Any], pretrained: bool, size: tu
     if pretrained:
         if not (config and config.has_weights):
             raise NoWeightsError(f"timm offers none for {name}")
+        if arguments.get("num_classes", 0) not in (0, config.num_classes):  # timm would leave the head random
+            raise NoWeightsError(f"they tell {config.num_classes} classes apart, not {arguments['num_classes']}")
         with cache_alone_when_offline():
             model = timm.create_model(name, pretrained=True, **arguments)
     else:
