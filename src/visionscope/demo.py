@@ -76,8 +76,8 @@ def demo(out: str, *, epochs: float | None = None, seed: int = 0, say: Callable[
         scores = {name: result.scores for name, result in trained.items()}
     for name, score in scores.items():
         low, high = (100 * end for end in score.top_1_interval)
-        share = f"{score.top_1:.1%} of {score.images} test images"
-        say(f"{name} is right about {share} (95 % interval {low:.1f} to {high:.1f} %)")
+        share = f"{100 * score.top_1:.1f} % of {score.images:,} test images"
+        say(f"{name}: {share} right (95 % interval {low:.1f} to {high:.1f} %)")
     say("looking at their feature maps, at what breaks them, and at how far they can be trusted")
     with _one_thread():
         run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], fields=_ASKED)
