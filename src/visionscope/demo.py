@@ -21,7 +21,7 @@ from visionscope.training.evaluation import Scores
 from visionscope.training.train import Trained, train
 
 EPOCHS = 12.0
-"""Of a demo that trains: a few minutes on two cores, for networks nearly as good as those that ship."""
+"""Of a demo that trains: about six minutes on two cores, for networks nearly as good as those that ship."""
 
 _DATA = "embedded"
 _SAY_EVERY = 30.0  # seconds
