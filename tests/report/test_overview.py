@@ -200,3 +200,13 @@ def test_noise_measures_tell_who_loses_more() -> None:
     (one,) = answers_of(outcomes.noise(models))
     highest = [measure for measure in one.measures if measure.name.startswith("noise at 0.9")]
     assert [measure.differs_from for measure in highest] == [("resnet_nano",), ("vit_nano",)]
+
+
+def test_the_picture_is_of_the_model_that_the_first_finding_speaks_of(tmp_path: Path) -> None:
+    models = [samples.resnet(), samples.vit()]
+    answers = answers_of(samples.tables(models))
+    (first, *_) = main_findings(answers)
+    text = build_report(tmp_path, answers, samples.jobs(models)).read_text(encoding="utf-8")
+    figure = text[text.index('class="panel leading"') :]
+    labels = [one.label for one in models]
+    assert figure.startswith(f'class="panel leading" data-models="{labels.index(first.model)}"')

@@ -113,7 +113,7 @@ def _render(
         facts=facts(_model_rows(jobs), _data_rows(jobs)),
         overview=lines,
         homes=homes,
-        leading=_leading(main, sections),
+        leading=_leading(main, sections, models),
         heading=_heading(answers),
         random=[row for row in _model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],
         models=_model_rows(jobs),
@@ -161,14 +161,18 @@ def _library() -> str:
     return packed(get_plotlyjs())
 
 
-def _leading(main: Sequence[Finding], sections: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The picture beside the main findings: of the first one's diagnostic, or of the first that has any."""
+def _leading(
+    main: Sequence[Finding], sections: Sequence[Mapping[str, Any]], models: Sequence[str]
+) -> dict[str, Any] | None:
+    """The picture beside the main findings: that of the first one's model, else the first that there is."""
+    wanted = {models.index(one.model) for one in main[:1] if one.model in models}
     order = [*(one.diagnostic for one in main), *(one["diagnostic"] for one in sections)]
     for name in dict.fromkeys(order):
         for one in (one for one in sections if one["diagnostic"] == name and one["groups"]):
-            first = next(iter(one["groups"][0]["views"].values()))[0]
-            if "index" in first:
-                return {**first, "name": one["name"], "section": one["title"], "group": one["groups"][0]}
+            cards = [card for card in next(iter(one["groups"][0]["views"].values())) if "index" in card]
+            ranked = sorted(cards, key=lambda card: not wanted & set(card["models"]))
+            if ranked:
+                return {**ranked[0], "name": one["name"], "section": one["title"], "group": one["groups"][0]}
     return None
 
 

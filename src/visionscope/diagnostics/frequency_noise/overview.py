@@ -19,4 +19,4 @@ def measures(asked: FrequencyNoise, tables: Tables) -> Sequence[Measure]:
         for row in rows
         if row["frequency"] == highest
     ]
-    return [*found, *with_differences(own, significant_pairs(tables, lambda number: " high frequencies" in number))]
+    return [*found, *with_differences(own, significant_pairs(tables, lambda number: "high-frequency" in number))]
