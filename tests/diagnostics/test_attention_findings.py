@@ -70,7 +70,7 @@ def test_the_sentence_has_the_numbers_of_the_table() -> None:
     expected = stats.spearmanr([0, 1, 2, 3, 4], [6, 12, 9, 14, 11]).statistic
     assert (trend["difference"], trend["images"]) == (pytest.approx(expected), 5)
     said = f"(rank correlation {number(trend['difference'], 2)}, p = {number(trend['p'], 2)}, over 5 points)"
-    assert f"No trend of distance with depth that can be told {said}." in one.detail
+    assert f"No significant trend of distance with depth {said}." in one.detail
 
 
 def test_entropy_and_diversity_are_told_where_they_clearly_move() -> None:

@@ -16,8 +16,8 @@ from visionscope.diagnostics.landscape.question import Landscape
 VIT, RESNET = curvature.vit_and_resnet()
 LARGER = "The positive eigenvalues of resnet_nano are larger than those of vit_nano."
 MORE = "More of the eigenvalues of vit_nano are negative than of those of resnet_nano."
-FLATTER = "vit_nano lies flatter than resnet_nano."
-UNTOLD = "It is unclear whether vit_nano or resnet_nano lies flatter: "
+FLATTER = "The loss around vit_nano is flatter than around resnet_nano."
+UNTOLD = "It is unclear whether the loss is flatter around vit_nano or resnet_nano: "
 LONGEST = 25  # words of a headline
 
 
@@ -109,7 +109,9 @@ def test_a_loss_that_is_infinite_along_a_direction_forbids_a_claim() -> None:
     answer = answers_for(VIT, RESNET, landscape=infinite)["landscape"]
     note = "beyond the line or not finite along 1 of 7"
     (one,) = between(answer)
-    assert one.headline == f"{UNTOLD}around vit_nano the loss is {note}."
+    # With the reason the headline would be of more than 25 words.
+    assert one.headline == f"{UNTOLD.removesuffix(': ')}."
+    assert one.detail == f"Around vit_nano the loss is {note}."
     assert f"unknown: {note}" in of_models(answer)[0].text
     (row,) = answer.tables["comparisons"].to_pylist()
     assert (row["difference"], row["low"], row["note"]) == (None, None, f"around vit_nano the loss is {note}")
@@ -149,7 +151,9 @@ def test_of_many_models_the_extremes_are_compared() -> None:
     assert between(found["hessian"])[0].headline == (
         "The positive eigenvalues of net_4 are larger than those of net_0."
     )
-    assert [one.headline for one in between(found["landscape"])] == ["net_0 lies flatter than net_4."]
+    assert [one.headline for one in between(found["landscape"])] == [
+        "The loss around net_0 is flatter than around net_4."
+    ]
     assert "widened as these are the extremes of 5" in between(found["landscape"])[0].detail
     (row,) = found["landscape"].tables["comparisons"].to_pylist()
     # Ten pairs of five.

@@ -19,7 +19,9 @@ def test_robustness_is_the_mean_over_types_and_the_origin_is_told() -> None:
     models = [Damaged(label="net", losses=kinds), Damaged(label="other", losses={kind: 1.0 for kind in kinds})]
     found = outcomes.told(outcomes.corruptions(models))
     (one,) = [one for one in found if one.model == "net"]
-    assert "robustness, the mean accuracy over 4 types in 2 severities, is 53.7 % (95 % interval" in one.headline
+    assert "robustness, the mean accuracy over 4 types in 2 severities, is 53.7 %." in one.headline
+    assert "Robustness 53.7 % (95 % interval" in one.detail
+    assert (one.measure, one.unit, one.n, one.low < one.value < one.high) == ("robustness", "%", outcomes.IMAGES, True)
     assert (
         "It does worst under glass blur (20.0 %), gaussian noise (40.0 %) and fog (75.0 %), best under contrast."
         in one.detail

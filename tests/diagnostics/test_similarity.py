@@ -169,4 +169,4 @@ def test_figure_is_a_heat_map_per_model_with_stage_ticks(maps):
     assert heat.values[0][2] == cells(rows)["p2", "p0"].cka
     assert heat.error[0][2] == cells(rows)["p2", "p0"].standard_error
     assert "4 groups of 16 images" in figure.caption
-    assert "6 images that fill no group" in figure.caption
+    assert "6 images in no whole group left out" in figure.caption

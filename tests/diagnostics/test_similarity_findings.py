@@ -66,21 +66,21 @@ def test_without_intervals_no_claim_is_made() -> None:
     one = told(asked(samples.resnet(), standard_error=lambda row: None, groups=lambda row: 3))
     assert one.verdict == UNKNOWN
     assert one.headline == (
-        "In resnet_nano, whether points of the same stage are more alike than others can't be said from 3 groups of 32 "
-        "images."
+        "In resnet_nano, 3 groups of 32 images are too few to say whether points of the same stage are more alike than "
+        "others."
     )
     assert one.detail.startswith("Mean CKA 0.")
     assert one.detail.endswith("Use at least 128 images.")
     assert "no clear" not in one.text
     one = told(asked(samples.resnet(), standard_error=lambda row: None))
-    assert one.headline.endswith("can't be said because no standard error is known.")
+    assert one.headline.endswith("no standard error says whether points of the same stage are more alike than others.")
     assert "Use at least" not in one.detail
 
 
 def test_one_stage_is_said_to_be_one() -> None:
     answer = asked(samples.vit())
     one = told(answer)
-    assert one.headline.startswith("In vit_nano, there is one stage, so there is no pattern of stages to see")
+    assert one.headline.startswith("In vit_nano, there is one stage, so no pattern of stages to see")
     assert one.headline.endswith("over 300 pairs of points.")
     assert len(one.rows) == 300
     (row,) = answer.tables["comparisons"].to_pylist()

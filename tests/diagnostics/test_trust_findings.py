@@ -10,7 +10,15 @@ from report import outcomes
 from report.outcomes import Damaged
 from report.telling import answer_of, answers_of
 from visionscope.core.diagnostic import Answer
-from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, interval
+from visionscope.core.finding import (
+    AGAINST_THE_PAPER,
+    AS_THE_PAPER,
+    MODELS_DIFFER,
+    NO_CLEAR_CHANGE,
+    UNKNOWN,
+    Finding,
+    interval,
+)
 from visionscope.core.registry import diagnostic_class
 from visionscope.diagnostics.fit.question import Fit
 from visionscope.numerics.paired import holm, paired_means, paired_shares
@@ -37,8 +45,8 @@ def of_model(found: list[Finding], label: str) -> Finding:
 @pytest.mark.parametrize(
     ("confidence", "said"),
     [
-        (0.95, "the network is over-confident: confidence exceeds accuracy by 15.0 percentage points (95 % interval"),
-        (0.6, "the network is under-confident: confidence falls short of accuracy by 20.0 percentage points (95 %"),
+        (0.95, "the network is over-confident: confidence exceeds accuracy by 15.0 percentage points."),
+        (0.6, "the network is under-confident: confidence falls short of accuracy by 20.0 percentage points."),
         (0.8, "it is unclear whether it is over- or under-confident: confidence exceeds accuracy by"),
     ],
 )
@@ -51,7 +59,7 @@ def test_a_temperature_that_helps_is_told_from_one_that_does_not() -> None:
     helped = of_model(findings(outcomes.calibrations(NETS[:1], confidence=[0.97], scaled=[0.8])), "net")
     assert "A temperature of 1.50, fitted on 100 other images, lowers NLL (−0." in helped.detail
     idle = of_model(findings(outcomes.calibrations(NETS[:1], confidence=[0.8], scaled=[0.8])), "net")
-    assert "changes NLL by no more than chance could" in idle.detail
+    assert "has no significant effect on NLL" in idle.detail
     assert [row[0] for row in helped.rows] == ["none", "temperature"]
 
 
@@ -90,6 +98,7 @@ def test_fit_goes_with_error_or_against_it() -> None:
     assert one.headline == "better fits its training images better than worse, and errs less on test images."
     assert "difference in accuracy 25.0 percentage points (95 % interval" in one.detail
     (over,) = [one for one in findings(outcomes.fits([better, worse], nll=(1.5, 1.0))) if not one.model]
+    assert (one.state, over.state) == (AS_THE_PAPER, AGAINST_THE_PAPER)
     assert over.headline == "worse fits its training images better than better, and yet errs more on test images."
     (same,) = [one for one in findings(outcomes.fits([better, worse], nll=(1.0, 1.001))) if not one.model]
     assert same.verdict == UNKNOWN
@@ -98,18 +107,22 @@ def test_fit_goes_with_error_or_against_it() -> None:
 def test_an_ordering_of_several_networks() -> None:
     nets = [Damaged(label=f"net_{index}", clean=80.0 - 5 * index) for index in range(6)]
     found = findings(outcomes.fits(nets, nll=[1.0 + 0.3 * index for index in range(6)]))
-    (one,) = [one for one in found if "rank correlation" in one.headline]
-    assert one.headline.startswith(
-        "The smaller NLL_train, the smaller the test error (rank correlation 1.0, p = 0.0028"
-    )
+    (one,) = [one for one in found if "Rank correlation" in one.detail]
+    assert one.headline == "The smaller NLL_train, the smaller the test error."
+    assert one.detail.startswith("Rank correlation 1.0, p = 0.0028, over 6 networks.")
+    assert (one.state, one.value, one.n) == (AS_THE_PAPER, pytest.approx(1.0), 6)
+    turned = findings(outcomes.fits(nets, nll=[3.0 - 0.3 * index for index in range(6)]))
+    (one,) = [one for one in turned if "Rank correlation" in one.detail]
+    assert one.state == AGAINST_THE_PAPER
 
 
 def test_four_networks_in_a_perfect_order_are_no_law() -> None:
     nets = [Damaged(label=f"net_{index}", clean=80.0 - 5 * index) for index in range(4)]
     found = findings(outcomes.fits(nets, nll=[1.0 + 0.3 * index for index in range(4)]))
-    (one,) = [one for one in found if "rank correlation" in one.headline]
-    said = "It is unclear whether a smaller NLL_train goes with a smaller test error "
-    assert f"{said}(rank correlation 1.0, p = 0.083, over 4 networks)" in one.headline
+    (one,) = [one for one in found if "Rank correlation" in one.detail]
+    assert one.headline == "It is unclear whether a smaller NLL_train goes with a smaller test error."
+    assert one.detail.startswith("Rank correlation 1.0, p = 0.083, over 4 networks.")
+    assert one.state == NO_CLEAR_CHANGE
 
 
 def test_many_pairs_of_test_errors_are_compared_by_holms_rule() -> None:
@@ -134,12 +147,12 @@ def test_a_fit_of_which_half_is_done_has_no_panels() -> None:
 @pytest.mark.parametrize(
     ("shape", "texture", "said", "verdict"),
     [
-        (150, 50, "shape decides more often than texture: shape bias 75.0 % (95 % interval 68", "described"),
-        (50, 150, "texture decides more often than shape: shape bias 25.0 % (95 % interval 19", "described"),
+        (150, 50, "shape decides more often than texture: shape bias 75.0 %.", "described"),
+        (50, 150, "texture decides more often than shape: shape bias 25.0 %.", "described"),
         (
             98,
             102,
-            "it is unclear whether shape or texture decides more often: shape bias 49.0 % (95 % interval 42",
+            "it is unclear whether shape or texture decides more often: shape bias 49.0 %.",
             UNKNOWN,
         ),
         (0, 0, "none of 400 images is decided for its shape or its texture", UNKNOWN),

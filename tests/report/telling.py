@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from reference.plain_words import check_words
 from report import samples
 from visionscope.core.diagnostic import Answer
 from visionscope.core.failures import Failures
@@ -13,10 +14,23 @@ from visionscope.core.registry import diagnostic_class
 from visionscope.running.reduce import answer_from
 
 
-def answer_of(asked: Any, rows: pa.Table, between: pa.Table | None = None, failures: Failures | None = None) -> Answer:
-    """What a diagnostic makes of its rows; without `failures`, whatever fails is an error."""
+def points_of(kinds: Mapping[str, Sequence[str]]) -> pa.Table:
+    """What networks are made of, from the kinds of their points."""
+    rows = [{"model": name, "job": "", "kind": kind} for name, own in kinds.items() for kind in own]
+    return pa.Table.from_pylist(rows)
+
+
+def answer_of(
+    asked: Any,
+    rows: pa.Table,
+    between: pa.Table | None = None,
+    failures: Failures | None = None,
+    points: pa.Table | None = None,
+) -> Answer:
+    """What a diagnostic makes of its rows, in plain words; without `failures`, whatever fails is an error."""
     taken = Failures() if failures is None else failures
-    answer = answer_from(rows, [(asked, rows)], taken, between)
+    answer = answer_from(rows, [(asked, rows)], taken, between, points)
+    check_words(answer)
     if failures is None:
         assert not taken.all, [failure.text for failure in taken.all]
     return answer

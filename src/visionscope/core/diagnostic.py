@@ -28,7 +28,7 @@ class Theme(enum.StrEnum):
 
 Tables = Mapping[str, "pa.Table"]
 """What one diagnostic found of all models of a run: `rows`, and where it says so `summary`, `comparisons`, `outcomes`
-and `between`, all with the leading columns."""
+and `between`, all with the leading columns; and for findings `points`, the `kind` of each point of each `model`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,9 @@ UNKNOWN = "can't be said"
 MODELS_DIFFER = "models differ"
 AS_THE_PAPER = "as the paper"
 AGAINST_THE_PAPER = "against the paper"
+MOST_WORDS = 25
+"""The longest headline; the name of the model counts as it stands."""
+
 _CONFIDENCE = 0.95
 
 
@@ -208,6 +211,17 @@ def joined(parts: Sequence[str]) -> str:
         parts: what to list.
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """'1 image' or '256 images'.
+
+    Args:
+        count: how many.
+        one: what they are, in the singular.
+        many: the plural; by default with an s.
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

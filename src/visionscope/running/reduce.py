@@ -15,6 +15,7 @@ from visionscope.core.diagnostic import Answer, MeasuringDiagnostic
 from visionscope.core.failures import Failures, models_of, of_models
 from visionscope.core.figure import Figure
 from visionscope.core.finding import Finding
+from visionscope.core.reference import POINTS
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.table import to_table
 from visionscope.errors import StoreError
@@ -71,7 +72,7 @@ def _answer(store: Store, name: str, rows: pa.Table, jobs: Sequence[Job], failur
     by_fields = [(diagnostic, own) for diagnostic, own in _by_fields(rows, jobs) if own.num_rows]
     asked = by_fields[0][0]
     between = _between(store, asked, jobs, failures) if hasattr(asked, "between") else None
-    return answer_from(rows, by_fields, failures, between)
+    return answer_from(rows, by_fields, failures, between, _points(jobs))
 
 
 def answer_from(
@@ -79,6 +80,7 @@ def answer_from(
     by_fields: Sequence[tuple[Any, pa.Table]],
     failures: Failures,
     between: pa.Table | None = None,
+    points: pa.Table | None = None,
 ) -> Answer:
     """What one diagnostic makes of its rows.
 
@@ -87,6 +89,7 @@ def answer_from(
         by_fields: the diagnostic with each set of its fields, and the rows that belong to it.
         failures: takes what could not be made.
         between: what its observers' sums say of each two models.
+        points: `model`, `job` and `kind` of each point, for sentences that depend on what networks are made of.
     """
     asked = by_fields[0][0]
     tables: dict[str, pa.Table] = {"rows": rows}
@@ -107,7 +110,8 @@ def answer_from(
     failed = failures.of(asked.name, steps)
     if hasattr(asked, "findings") and "" not in failed:
         # Sentences rest on these tables: what lacks in one says nothing.
-        told = of_models(tables, [name for name in models_of(rows) if name not in failed]) if failed else tables
+        known = tables if points is None else {**tables, POINTS: points}
+        told = of_models(known, [name for name in models_of(rows) if name not in failed]) if failed else known
         findings = failures.spared("sentences", asked.name, lambda own: list(asked.findings(own)), told) or ()
     measures = failures.spared("overview", asked.name, asked.measures, tables) if hasattr(asked, "measures") else ()
     if hasattr(asked, "limits"):
@@ -126,6 +130,16 @@ def answer_from(
         measures=tuple(measures or ()),
         limits=tuple(limits),
     )
+
+
+def _points(jobs: Sequence[Job]) -> pa.Table:
+    """What the networks are made of: a row per point."""
+    found = [
+        {"model": job["model"]["label"], "job": job["job"][:12], "kind": point["kind"]}
+        for job in jobs
+        for point in job["points"]
+    ]
+    return pa.Table.from_pylist(found, pa.schema([(name, pa.string()) for name in ("model", "job", "kind")]))
 
 
 def _logged(store: Store, line: str) -> None:

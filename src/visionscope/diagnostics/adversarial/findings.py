@@ -9,7 +9,15 @@ from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.adversarial.question import Adversarial
 from visionscope.diagnostics.adversarial.results import attack_name
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT, nothing_to_lose
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, Clear, between, change_text, is_clear, share_text
+from visionscope.diagnostics.outcomes.words import (
+    PAIRED_LIMIT,
+    Clear,
+    between,
+    change_text,
+    is_clear,
+    share_numbers,
+    share_text,
+)
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -52,13 +60,14 @@ def _of_attack(attack: str, rows: Sequence[Row]) -> Finding:
     clear = any(map(is_clear, rows))
     detail = [f"At the smallest eps: {share_text(first, 'accuracy')}, against clean images {change_text(first)}."]
     if not clear:
-        detail.append("That is no more than chance could do.")
+        detail.append("That is not significant.")
     return about(
         rows,
         f"{attack_name(attack)} leaves an accuracy of {joined(left)}",
         detail=detail,
         columns=_COLUMNS,
         strength=0.5 if clear else 0.0,
+        **share_numbers(first, "accuracy", f"accuracy under {attack_name(attack)} at eps {first['eps']:g}/255"),
     )
 
 

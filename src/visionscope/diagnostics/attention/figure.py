@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Heat, Line, Panel
+from visionscope.core.finding import counted
 from visionscope.core.grouping import depth_line, rows_by_model, stage_boundaries
 from visionscope.diagnostics.attention.question import AttentionHeads
 from visionscope.diagnostics.attention.results import summary
@@ -25,7 +26,8 @@ def figure(asked: AttentionHeads, table: pa.Table) -> Figure:
         panel for model, rows in rows_by_model(table).items() for panel in _map_panels(model, rows, asked.map_point)
     ]
     counts = sorted({row["images"] for rows in read.values() for row in rows}) or [0]
-    images = f"{counts[-1]} images" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} images"
+    images = counted(counts[-1], "image")
+    images = images if counts[0] == counts[-1] else f"{counts[0]} to {images}"
     said = [
         f"Attention of msa points, mean over the queries of the grid and {images}.",
         "Distance: a mark per head, the curve is their mean; from query to key in pixels of the input, weighted by the"

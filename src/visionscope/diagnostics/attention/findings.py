@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import NO_CLEAR_CHANGE, UNKNOWN, Finding, about, number, span, verdict_of
+from visionscope.core.finding import NO_CLEAR_CHANGE, UNKNOWN, Finding, about, counted, number, span, verdict_of
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.attention.question import AttentionHeads
 from visionscope.diagnostics.attention.results import BY_DEPTH, placed_points
@@ -79,6 +79,12 @@ def _of_ends(points: Sequence[Row], heads: Sequence[Row], compared: Mapping[str,
         strength=0.0 if verdict == NO_CLEAR_CHANGE else 0.3,
         verdict=UNKNOWN if verdict == NO_CLEAR_CHANGE else "described",
         shown=[*points, *heads],
+        measure="attention distance at the last point less that at the first",
+        value=distance["difference"],
+        low=distance["low"],
+        high=distance["high"],
+        unit="pixels",
+        n=distance["images"],
     )
 
 
@@ -97,9 +103,9 @@ def _even(first: Row, last: Row) -> str:
 
 def _trend(compared: Row) -> str:
     rho = compared["difference"]
-    numbers = f"rank correlation {number(rho, 2)}, {chance(compared['p'])}, over {compared['images']} points"
+    numbers = f"rank correlation {number(rho, 2)}, {chance(compared['p'])}, over {counted(compared['images'], 'point')}"
     if not compared["p"] < SIGNIFICANT:
-        return f"No trend of distance with depth that can be told ({numbers})."
+        return f"No significant trend of distance with depth ({numbers})."
     return f"Distance {'grows' if rho > 0 else 'falls'} with depth ({numbers})."
 
 

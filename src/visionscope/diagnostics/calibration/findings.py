@@ -6,11 +6,19 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, label_of, number
+from visionscope.core.finding import UNKNOWN, Finding, about, counted, label_of, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import COOLED, NLL
-from visionscope.diagnostics.outcomes.words import Clear, between, chance, difference_of, is_clear, share_text
+from visionscope.diagnostics.outcomes.words import (
+    Clear,
+    between,
+    chance,
+    difference_of,
+    is_clear,
+    share_numbers,
+    share_text,
+)
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -72,17 +80,17 @@ def _is_apart(row: Row) -> bool:
 
 def _confidence(rows: Mapping[str, Row], cooled: Row | None) -> Finding:
     row = rows["none"]
-    error = f"confidence exceeds accuracy by {_points(row, 'signed_ece')}"
+    size = number(100 * abs(row["signed_ece"]))
+    less = f"confidence falls short of accuracy by {size} percentage points"
+    error = less if row["signed_ece"] < 0 else f"confidence exceeds accuracy by {size} percentage points"
     verdict = "described"
-    if row["signed_ece_low"] > 0:
-        said = f"the network is over-confident: {error}"
-    elif row["signed_ece_high"] < 0:
-        less = f"confidence falls short of accuracy by {_points(row, 'signed_ece', -1)}"
-        said = f"the network is under-confident: {less}"
+    if _is_apart(row):
+        said = f"the network is {_way(row)}: {error}"
     else:
         said, verdict = f"it is unclear whether it is over- or under-confident: {error}", UNKNOWN
-    ece = f"ECE {share_text(row, 'ece')} over {row['images']} images; NLL {number(row['nll'])} nat"
-    detail = [f"{ece}, Brier score {number(row['brier'])}."]
+    ece = f"ECE {share_text(row, 'ece')} over {counted(row['images'], 'image')}; NLL {number(row['nll'])} nat"
+    signed = f"Signed ECE {_points(row, 'signed_ece')}."
+    detail = [f"{signed} {ece}, Brier score {number(row['brier'])}."]
     if cooled is not None:
         detail.append(_temperature(rows["temperature"], cooled))
     return about(
@@ -92,6 +100,7 @@ def _confidence(rows: Mapping[str, Row], cooled: Row | None) -> Finding:
         columns=_COLUMNS,
         verdict=verdict,
         strength=0.6 if verdict == "described" else 0.0,
+        **share_numbers(row, "signed_ece", "signed ECE"),
     )
 
 
@@ -100,13 +109,12 @@ def _temperature(row: Row, cooled: Row) -> str:
     if is_clear(cooled):
         effect = f"{'lowers' if cooled['difference'] < 0 else 'raises'} NLL ({numbers})"
     else:
-        effect = f"changes NLL by no more than chance could ({numbers})"
-    fitted = f"A temperature of {number(row['temperature'])}, fitted on {row['fit_images']} other images"
+        effect = f"has no significant effect on NLL ({numbers})"
+    fitted = f"A temperature of {number(row['temperature'])}, fitted on {counted(row['fit_images'], 'other image')}"
     return f"{fitted}, {effect}; ECE is then {share_text(row, 'ece')}."
 
 
-def _points(row: Row, name: str, sign: int = 1) -> str:
-    """A difference of shares with its interval, upside down where its sign is said in words."""
-    value, *ends = (100 * sign * row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    low, high = sorted(ends)
+def _points(row: Row, name: str) -> str:
+    """A difference of shares with its interval."""
+    value, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return f"{number(value)} percentage points (95 % interval {number(low)} to {number(high)})"

@@ -19,6 +19,7 @@ from visionscope.core.finding import (
     region_of,
 )
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.reference import state_of
 from visionscope.core.subject import KIND_WORDS, Kind
 from visionscope.diagnostics.changes.headline import BY_LESS, headline
 from visionscope.diagnostics.changes.results import BRANCHES, COUNTS, SLIGHTLY, Quantity
@@ -122,6 +123,8 @@ def _finding(told: Sequence[_Told], quantity: Quantity, more: Callable[[Row], st
         heads = [f"{capital(one.words)} ({one.name}): " for one in told]
         details = [f"{head}{text[0].lower()}{text[1:]}" for head, text in zip(heads, details, strict=True) if text]
     verdicts = {one.verdict for one in counted}
+    agreements = [_agrees(one.kind, quantity.reported[one.name]) for one in counted if one.name in quantity.reported]
+    first = counted[0]
     return about(
         rows,
         said,
@@ -130,7 +133,21 @@ def _finding(told: Sequence[_Told], quantity: Quantity, more: Callable[[Row], st
         kind="/".join(one.name for one in counted),
         verdict=verdicts.pop() if len(verdicts) == 1 else "mixed",
         strength=max(one.strength for one in counted),
+        state=state_of(agreements, rows),
+        measure=f"median change of {quantity.words.removeprefix('the ')} at {first.words} points",
+        value=first.kind["median"],
+        low=first.kind["low"],
+        high=first.kind["high"],
+        unit="%",
+        n=len(first.points),
     )
+
+
+def _agrees(kind: Row, reported: str) -> bool | None:
+    """Whether the median of a kind's changes goes where the paper says; None where its direction is not clear."""
+    if kind["median"] is None or kind["unchanged"] or not is_clear(kind):
+        return None
+    return bool(("raises" if kind["median"] > 0 else "lowers") == reported)
 
 
 def _detail(told: _Told, more: Callable[[Row], str], *, staged: bool, tallied: bool) -> str:

@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from visionscope.core.finding import NO_CLEAR_CHANGE, joined
+from visionscope.core.finding import MOST_WORDS, NO_CLEAR_CHANGE, joined
 from visionscope.diagnostics.changes.results import LEAST_PERCENT
-
-MOST_WORDS = 25
-"""The longest sentence; the name of the model counts as it stands."""
 
 Counted = tuple[str, Mapping[str, int], bool]
 """What a kind is called, its points by verdict, and whether none of them moves at all."""

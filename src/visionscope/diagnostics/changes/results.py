@@ -45,12 +45,14 @@ class Quantity:
         value: the column of the measure itself; `change` and `change_error` say how it moved.
         is_logarithm: whether it is a natural logarithm, whose changes are relative by themselves.
         remark: what the words leave out.
+        reported: what the paper says that blocks of a kind do to it, `lowers` or `raises`.
     """
 
     words: str
     value: str
     is_logarithm: bool = False
     remark: str = ""
+    reported: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Heat, Line, Panel, Picture
+from visionscope.core.finding import counted
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import Cells, cells_of, mean_of, words
 from visionscope.diagnostics.outcomes.statistics import accuracy_of
@@ -102,7 +103,7 @@ def _caption(jobs: Sequence[Cells], *, shown: bool) -> str:
         else " (ImageNet-C's parameters, some changed, at every size: not comparable with numbers on published sets)"
     )
     text = (
-        f"Share of {' or '.join(map(str, images))} images whose top class is right. "
+        f"Share of {' or '.join(counted(count, 'image') for count in images)} whose top class is right. "
         f"Images: {', '.join(origins)}{made}. Lines: mean over types with 95 % intervals (bootstrap over images, "
         "Wilson's for the clean ones). Robustness is the mean over all types and severities."
     )

@@ -4,12 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import Finding, about, joined, number
+from visionscope.core.finding import Finding, about, counted, joined, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import ALL, LOSS, ROBUSTNESS, words
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT, at_chance
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, Clear, between, change_text, is_clear, share_text
+from visionscope.diagnostics.outcomes.words import (
+    PAIRED_LIMIT,
+    Clear,
+    between,
+    change_text,
+    is_clear,
+    share_numbers,
+    share_text,
+)
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -47,8 +55,7 @@ def _robustness(rows: Sequence[Row]) -> Finding:
     types = [row for row in rows if row["severity"] is None and row["corruption"] != ALL]
     severities = {row["severity"] for row in rows if row["severity"]}
     ordered = sorted(types, key=lambda row: float(row["accuracy"]))
-    extent = f"{len(types)} type{'s' if len(types) != 1 else ''} in {len(severities)} severit"
-    extent += "ies" if len(severities) != 1 else "y"
+    extent = f"{counted(len(types), 'type')} in {counted(len(severities), 'severity', 'severities')}"
     detail = []
     if overall["change"] is not None:
         detail.append(f"Against clean images: {change_text(overall)}.")
@@ -57,17 +64,18 @@ def _robustness(rows: Sequence[Row]) -> Finding:
         detail.append(f"It does worst under {joined(worst)}, best under {words(ordered[-1]['corruption'])}.")
         quiet = [words(row["corruption"]) for row in types if row["p_holm"] is not None and not is_clear(row)]
         if quiet:
-            detail.append(f"No effect that can be told from chance: {joined(quiet)}.")
+            detail.append(f"No significant effect: {joined(quiet)}.")
     if overall["mce"] is not None:
         detail.append(f"Mean corruption error against AlexNet: {number(100 * overall['mce'])} %.")
     if overall["origin"] != "published":
         detail.append(f"The images were made on the fly ({overall['origin']}): not comparable with published numbers.")
     return about(
         [overall, *ordered],
-        f"robustness, the mean accuracy over {extent}, is {share_text(overall, 'accuracy')}",
-        detail=detail,
+        f"robustness, the mean accuracy over {extent}, is {number(100 * overall['accuracy'])} %",
+        detail=[f"Robustness {share_text(overall, 'accuracy')}.", *detail],
         columns=_COLUMNS,
         strength=0.6,
+        **share_numbers(overall, "accuracy", ROBUSTNESS),
     )
 
 

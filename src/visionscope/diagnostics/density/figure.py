@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from visionscope.core.figure import Figure, Line, Panel
+from visionscope.core.finding import counted
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.density.question import UNIT, Density
 from visionscope.diagnostics.density.results import masses
@@ -70,10 +71,10 @@ def _line(model: str, at: NDArray[np.float64], curves: NDArray[np.float64], floo
 def _caption(table: pa.Table, width: float) -> str:
     rows = table.to_pylist()
     probes = len({row["probe"] for row in rows if row["quantity"] == "ritz"})
-    images = " or ".join(sorted({str(row["images"]) for row in rows}))
+    images = " or ".join(counted(count, "image") for count in sorted({row["images"] for row in rows}))
     ways = ", ".join(sorted({row["augmentation"] for row in rows}))
     return (
-        f"Hessian of NLL + (weight decay / 2) |w|² over {images} images (augmentation: {ways}), by stochastic Lanczos "
+        f"Hessian of NLL + (weight decay / 2) |w|² over {images} (augmentation: {ways}), by stochastic Lanczos "
         f"quadrature with {probes} random vectors; masses widened to Gaussians of standard deviation {width:.3g}. "
         "Bands: one standard error over the vectors. "
         f"{parameters_text(rows)}"

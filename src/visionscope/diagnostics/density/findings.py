@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import Finding, about, joined, number
+from visionscope.core.finding import Finding, about, counted, joined, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.density.question import Density
 from visionscope.diagnostics.density.results import DISAGREEMENT, ENDS, MEAN, NEGATIVE, TRACE
@@ -34,7 +34,7 @@ def _of_model(rows: Sequence[Row]) -> Finding | None:
     said, detail = [], []
     if TRACE in known:
         said.append(f"the Hessian's trace is {_with_error(known[TRACE])} {known[TRACE]['unit']}")
-        detail.append(f"The mean eigenvalue is {_with_error(known[MEAN])}, over {rows[0]['images']} images.")
+        detail.append(f"The mean eigenvalue is {_with_error(known[MEAN])}, over {counted(rows[0]['images'], 'image')}.")
     if NEGATIVE in known:
         said.append(f"{_with_error(known[NEGATIVE], 100)} % of the spectrum is negative")
         low, high = (number(known[end]["value"]) for end in ENDS)
@@ -42,7 +42,20 @@ def _of_model(rows: Sequence[Row]) -> Finding | None:
     if DISAGREEMENT in known and abs(known[DISAGREEMENT]["value"]) > _APART * known[DISAGREEMENT]["standard_error"]:
         apart = _with_error(known[DISAGREEMENT])
         detail.append(f"The density's own random vectors disagree on the trace, by {apart}. Take more probes.")
-    return about(rows, joined(said), detail=detail, columns=_COLUMNS) if said else None
+    if not said:
+        return None
+    first = known[TRACE] if TRACE in known else known[NEGATIVE]
+    factor, unit = (1.0, first["unit"]) if TRACE in known else (100.0, "%")
+    return about(
+        rows,
+        joined(said),
+        detail=detail,
+        columns=_COLUMNS,
+        measure=first["quantity"],
+        value=factor * first["value"],
+        unit=unit,
+        n=first["images"],
+    )
 
 
 def _with_error(row: Row, factor: float = 1.0) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, label_of, number
+from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, counted, label_of, number
+from visionscope.core.reference import state_of
 from visionscope.diagnostics.fit.question import Fit
 from visionscope.diagnostics.fit.results import GAIN, LOSS, ORDER, alike
-from visionscope.diagnostics.outcomes.words import chance, difference_of, is_clear
+from visionscope.diagnostics.outcomes.words import chance, difference_of, is_clear, numbers_of
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -47,23 +48,37 @@ def findings(asked: Fit, tables: Tables) -> list[Finding]:
 
 def _alone(row: Row) -> Finding:
     said = f"NLL_train is {number(row['nll_train'])}{_plus_minus(row)} nat and the test error {_error(row)}"
-    images = f"{row['train_images']} training images ({row['augmentation']} augmentation, targets: {row['targets']})"
-    detail = [f"Over {images} and {row['test_images']} test images, where NLL is {number(row['nll_test'])} nat."]
-    return about([row], said, detail=detail, columns=_COLUMNS)
+    images = f"{counted(row['train_images'], 'training image')} "
+    images += f"({row['augmentation']} augmentation, targets: {row['targets']})"
+    detail = [
+        f"Over {images} and {counted(row['test_images'], 'test image')}, where NLL is {number(row['nll_test'])} nat."
+    ]
+    return about(
+        [row],
+        said,
+        detail=detail,
+        columns=_COLUMNS,
+        measure="test error",
+        value=row["error"],
+        low=row["error_low"],
+        high=row["error_high"],
+        unit="%",
+        n=row["test_images"],
+    )
 
 
 def _two(rows: tuple[Row, Row], loss: Row, gain: Row) -> Finding:
-    """Whether the network of smaller training loss, the first, has the smaller test error."""
+    """Whether the network of smaller training loss, the first, has the smaller test error: so it is in figure 5a."""
     labels = [label_of([row]) for row in rows]
     fits = f"{labels[0]} fits its training images better than {labels[1]}"
-    verdict = UNKNOWN
+    verdict, agrees = UNKNOWN, None
     if loss["high"] is None or loss["high"] >= 0:
         said = f"it is unclear whether {fits}"
     elif not is_clear(gain):
         said = f"{fits}, but it is unclear which errs less on test images"
     else:
         said = f"{fits}, {'and errs less' if gain['difference'] > 0 else 'and yet errs more'} on test images"
-        verdict = MODELS_DIFFER
+        verdict, agrees = MODELS_DIFFER, gain["difference"] > 0
     losses = " against ".join(f"{number(row['nll_train'])}{_plus_minus(row)}" for row in rows)
     return _several(
         rows,
@@ -71,24 +86,30 @@ def _two(rows: tuple[Row, Row], loss: Row, gain: Row) -> Finding:
         detail=f"NLL_train {losses} nat; difference in accuracy {difference_of(gain)}, {chance(gain['p_holm'])}.",
         verdict=verdict,
         strength=1.0 + abs(gain["difference"]) / 100 if verdict == MODELS_DIFFER else 0.0,
+        state=state_of([agrees], *([row] for row in rows)),
+        **numbers_of(gain),
     )
 
 
 def _ordering(rows: Sequence[Row], compared: Row) -> Finding:
-    """Whether networks in the order of their training loss are in the order of their error, too."""
+    """Whether networks in the order of their training loss are in the order of their error, too: so in figure 5a."""
     rho = compared["difference"]
-    numbers = f"rank correlation {number(rho, 2)}, {chance(compared['p'])}, over {compared['images']} networks"
+    numbers = (
+        f"rank correlation {number(rho, 2)}, {chance(compared['p'])}, over {counted(compared['images'], 'network')}"
+    )
     if is_clear(compared):
-        said = f"The {'smaller' if rho > 0 else 'larger'} NLL_train, the smaller the test error ({numbers})"
+        said = f"The {'smaller' if rho > 0 else 'larger'} NLL_train, the smaller the test error"
     else:
-        said = f"It is unclear whether a smaller NLL_train goes with a smaller test error ({numbers})"
+        said = "It is unclear whether a smaller NLL_train goes with a smaller test error"
     ordered = sorted(rows, key=lambda row: float(row["nll_train"]))
     return _several(
         ordered,
         said,
-        detail=f"By NLL_train: {', '.join(str(row['model']) for row in ordered)}.",
+        detail=f"{capital(numbers)}. By NLL_train: {', '.join(str(row['model']) for row in ordered)}.",
         verdict="described" if is_clear(compared) else UNKNOWN,
         strength=abs(rho) if is_clear(compared) else 0.0,
+        state=state_of([rho > 0 if is_clear(compared) else None], *([row] for row in ordered)),
+        **numbers_of(compared),
     )
 
 
@@ -96,7 +117,8 @@ def _several(rows: Sequence[Row], said: str, **more: Any) -> Finding:
     """A sentence on several networks, with the summary of each."""
     columns = ("model", *_COLUMNS)
     shown = tuple(tuple(row[key] for key in columns) for row in rows)
-    return Finding(model="", headline=f"{said}.", columns=columns, rows=shown, **more)
+    models = tuple(str(row["model"]) for row in rows)
+    return Finding(model="", models=models, headline=f"{said}.", columns=columns, rows=shown, **more)
 
 
 def _plus_minus(row: Row) -> str:

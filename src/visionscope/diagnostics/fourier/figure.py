@@ -23,7 +23,7 @@ def figure(asked: Fourier, table: pa.Table) -> Figure:
             f"mean over channels and {images_text(table)}; the logarithm is taken before the mean. "
             f"Frequencies are {axis}. Bands: one standard error over images. "
             "High frequency is the last bin below Nyquist; lines break where the grid or the number of channels "
-            "changes, because no change can be told across that."
+            "changes, across which no change is meaningful."
         ),
         panels=tuple(panels),
     )

@@ -10,15 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.subject import Kind
 from visionscope.core.table import column
 from visionscope.diagnostics.changes.results import KindChangeRow, Quantity, kind_changes, point_changes
 from visionscope.diagnostics.fourier.question import Fourier
 
+# Figures 2a, 8 and D.2: self-attention lowers high frequencies, MLPs and convolutions raise them.
+_REPORTED: Mapping[str, str] = {Kind.MSA: "lowers", Kind.MLP: "raises", Kind.CONV: "raises"}
 QUANTITY = Quantity(
     words="the relative high-frequency amplitude",
     value="delta_log_amplitude",
     is_logarithm=True,
     remark="It is relative to the map's mean.",
+    reported=_REPORTED,
 )
 
 Row = Mapping[str, Any]

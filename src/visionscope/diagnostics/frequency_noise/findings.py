@@ -1,15 +1,16 @@
 """Sentences on noise: which frequencies break a network, and which of two networks they break more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import Finding, number
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.reference import convolutional, state_of, transformers
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
-from visionscope.diagnostics.frequency_noise.results import EQUAL_ENERGY
+from visionscope.diagnostics.frequency_noise.results import EQUAL_ENERGY, HIGH
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT
-from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
+from visionscope.diagnostics.outcomes.frequencies import LOSS, Row, between_models, worst_and_ends
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, is_clear
 
 _RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")
 _LIMITS = (
@@ -45,7 +46,22 @@ def findings(asked: FrequencyNoise, tables: Tables) -> list[Finding]:
         )
         for rows in rows_by_model(tables["summary"]).values()
     ]
-    return [*own, *between_models(tables)]
+    return [*own, *between_models(tables, _reported(tables))]
+
+
+def _reported(tables: Tables) -> Callable[[Sequence[Row]], str]:
+    """How two networks stand to figure 2b: under high-frequency noise a transformer loses less than a CNN."""
+    attending, convolving = transformers(tables), convolutional(tables)
+
+    def state(rows: Sequence[Row]) -> str:
+        high = next(row for row in rows if row["number"].startswith(f"{LOSS}{HIGH}"))
+        first, second = high["model"], high["other"]
+        if not ((first in attending and second in convolving) or (first in convolving and second in attending)):
+            return ""
+        less = first if high["difference"] < 0 else second
+        return state_of([less in attending if is_clear(high) else None])
+
+    return state
 
 
 def _is_equal(row: Row) -> bool:

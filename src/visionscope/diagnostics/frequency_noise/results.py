@@ -11,7 +11,7 @@ from visionscope.diagnostics.outcomes import frequencies, statistics
 from visionscope.diagnostics.outcomes.frequencies import Ends, Key
 from visionscope.diagnostics.outcomes.statistics import measured_models
 
-EQUAL_ENERGY = "equal_energy"
+EQUAL_ENERGY, HIGH = "equal_energy", "high-frequency noise"
 _SETTINGS = ("noise", "eps_in_pixels", "energy", "space", "coverage")
 
 
@@ -36,7 +36,7 @@ def _thirds(keys: Sequence[Key], settings: Mapping[str, Any]) -> Ends | None:
     if not size:
         return None
     low, high = ordered[:size], ordered[-size:]
-    words = (f"high-frequency noise ({_range(high)})", f"low-frequency noise ({_range(low)})")
+    words = (f"{HIGH} ({_range(high)})", f"low-frequency noise ({_range(low)})")
     return Ends(high=high, low=low, words=words, equal_energy=settings["energy"] == EQUAL_ENERGY)
 
 

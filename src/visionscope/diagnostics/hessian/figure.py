@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from visionscope.core.figure import Figure, Line, Panel
+from visionscope.core.finding import counted
 from visionscope.core.grouping import rows_by_model
 from visionscope.curvature.eigenvalues import density_curve
 from visionscope.diagnostics.hessian.question import UNIT, Hessian
@@ -139,8 +140,9 @@ def _caption(table: pa.Table) -> str:
     ranks = max(row["rank"] for row in rows)
     batches = " or ".join(map(str, sorted(counts)))
     said = [
-        f"The {ranks} eigenvalues of largest magnitude of the Hessian of NLL + (weight decay / 2) |w|², with sign, of "
-        f"{batches} mini-batches of {max(row['images'] for row in rows)} images (augmentation: "
+        f"The {counted(ranks, 'eigenvalue')} of largest magnitude of the Hessian of NLL + (weight decay / 2) |w|², "
+        f"with sign, of {batches} mini-batch{'' if counts == {1} else 'es'} of {max(row['images'] for row in rows)} "
+        "images (augmentation: "
         f"{', '.join(sorted({row['augmentation'] for row in rows}))}; BatchNorm: "
         f"{', '.join(sorted({row['batch_norm'] for row in rows}))}; weight decay "
         f"{', '.join(f'{value:g}' for value in sorted({row['weight_decay'] for row in rows}))}).",

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, joined, label_of, number
+from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, counted, joined, label_of, number
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.reference import attending, convolutional, state_of
 from visionscope.diagnostics.hessian.question import UNIT, Hessian
 from visionscope.diagnostics.hessian.results import COLUMNS, NEGATIVE, POSITIVE
 
 Row = Mapping[str, Any]
 _EIGENVALUES = ("mini_batch", "rank", "eigenvalue", "residual", "converged")
+_ENDS = ("", "_low", "_high")
 _PARTS = ("scope", "parameters", "eigenvalues", "unconverged")
 _PAIR = ("number", "model", "value", "low", "high", "other", "other_value", "other_low", "other_high", "unit", "note")
 _CLAIMS = {
@@ -55,23 +57,40 @@ def findings(asked: Hessian, tables: Tables) -> list[Finding]:
             else:
                 pair = [row for row in compared if row["model"] == name and row["level"] == level and not row["other"]]
                 found.append(_of_parts(level, own, pair))
-    return [*found, *_between([row for row in compared if row["other"]], labels)]
+    return [*found, *_between([row for row in compared if row["other"]], labels, tables)]
 
 
 def _of_model(row: Row, eigenvalues: Sequence[Row]) -> Finding:
     if not row["eigenvalues"]:
         return about(eigenvalues, "no eigenvalue converged", columns=_EIGENVALUES)
-    share = f"{number(100 * row['negative_share'])} %" if row["negative_share"] else "none"
-    said = f"{share} of the {row['eigenvalues']} Hessian eigenvalues of largest magnitude "
-    said += "is negative" if share == "none" else "are negative"
+    negative = f"{number(100 * row['negative_share'])} %" if row["negative_share"] else "none"
+    are = "is" if negative == "none" or row["eigenvalues"] == 1 else "are"
+    said = f"{negative} of the {counted(row['eigenvalues'], 'Hessian eigenvalue')} of largest magnitude {are} negative"
     if row["positive_mean"] is not None:
         said += f"; the positive ones average {number(row['positive_mean'])} {UNIT}"
     quartiles = f"{number(row['lower_quartile'])} and {number(row['upper_quartile'])}"
     detail = [
-        f"NEP {_of_summary(row, NEGATIVE)}; APE {_of_summary(row, POSITIVE)}, over {row['mini_batches']} mini-batches.",
+        f"NEP {_of_summary(row, NEGATIVE)}; APE {_of_summary(row, POSITIVE)}, over {_mini_batches(row)}.",
         f"Median {number(row['median'])}, quartiles {quartiles}.",
     ]
-    return about(eigenvalues, said, detail=detail, columns=_EIGENVALUES, strength=0.1)
+    share, *ends = (None if row[f"negative_share{end}"] is None else 100 * row[f"negative_share{end}"] for end in _ENDS)
+    return about(
+        eigenvalues,
+        said,
+        detail=detail,
+        columns=_EIGENVALUES,
+        strength=0.1,
+        measure="NEP",
+        value=share,
+        low=ends[0],
+        high=ends[1],
+        unit="%",
+        n=row["mini_batches"],
+    )
+
+
+def _mini_batches(row: Row) -> str:
+    return counted(row["mini_batches"], "mini-batch", "mini-batches")
 
 
 def _of_parts(level: str, rows: Sequence[Row], compared: Sequence[Row]) -> Finding:
@@ -84,7 +103,7 @@ def _of_parts(level: str, rows: Sequence[Row], compared: Sequence[Row]) -> Findi
         said = f"the positive eigenvalues are largest in {high[0]} ({high[1]}) and smallest in {low[0]} ({low[1]})"
         detail = [f"Mean of the positive: {_sides(one, high[0], low[0])}."]
         if not one["apart"]:
-            said, verdict = f"which {level} has the largest positive eigenvalues can't be said", UNKNOWN
+            said, verdict = f"no {level} has significantly larger positive eigenvalues than another", UNKNOWN
             detail += [f"They don't compare: {one['note']}."] if one["note"] else []
     elif known:
         said = f"the positive eigenvalues of {known[0]['scope']} average {number(known[0][COLUMNS[POSITIVE]])} {UNIT}"
@@ -95,15 +114,25 @@ def _of_parts(level: str, rows: Sequence[Row], compared: Sequence[Row]) -> Findi
     return about(rows, f"by {level}, {said}", detail=detail, columns=columns, verdict=verdict)
 
 
-def _between(compared: Sequence[Row], labels: Mapping[str, str]) -> Iterator[Finding]:
+def _between(compared: Sequence[Row], labels: Mapping[str, str], tables: Tables) -> Iterator[Finding]:
+    networks = rows_by_model(tables["summary"])
     for row in compared:
-        names = [labels[row[key]] for key in ("model", "other")]
+        models = row["model"], row["other"]
+        names = [labels[name] for name in models]
         headline = f"{capital(_CLAIMS[row['number']].format(*names), names)}."
-        if not row["apart"]:
-            reason = row["note"] or "the intervals overlap"
-            headline = f"{joined(names)} can't be told apart in the {row['number']}: {reason}."
+        if row["note"]:
+            headline = f"{joined(names)} are not compared in the {row['number']}: {row['note']}."
+        elif not row["apart"]:
+            headline = f"No significant difference between {joined(names)} in the {row['number']}."
+        factor = 100.0 if row["number"] == NEGATIVE else 1.0
+        difference = None if row["note"] else factor * (row["value"] - row["other_value"])
         yield Finding(
             model="",
+            models=models,
+            measure=row["number"],
+            value=difference,
+            unit="percentage points" if row["number"] == NEGATIVE else row["unit"],
+            state=state_of(_agreements(row, tables), *(networks[name] for name in models)),
             headline=headline,
             detail=f"{capital(row['number'])}: {_sides(row, *names)}.",
             columns=_PAIR,
@@ -111,6 +140,20 @@ def _between(compared: Sequence[Row], labels: Mapping[str, str]) -> Iterator[Fin
             verdict=MODELS_DIFFER if row["apart"] else UNKNOWN,
             strength=1.0 if row["apart"] else 0.0,
         )
+
+
+def _agreements(row: Row, tables: Tables) -> list[bool | None]:
+    """Whether a network with self-attention has more negative eigenvalues, and smaller positive ones, than one without.
+
+    So it is in figures 1c, 4, C.4c and 12c.
+    """
+    with_attention = attending(tables)
+    sides = [row[key] in with_attention for key in ("model", "other")]
+    known = with_attention | convolutional(tables)
+    if sides[0] == sides[1] or row["note"] or not {row["model"], row["other"]} <= known:
+        return []
+    # The first is the one that has more.
+    return [sides[0] == (row["number"] == NEGATIVE) if row["apart"] else None]
 
 
 def _sides(row: Row, first: str, second: str) -> str:

@@ -200,7 +200,8 @@ def _too_little(first: Row, second: Row) -> str:
     """Why numbers of equal settings don't compare, or ""."""
     fewest = min(first["mini_batches"], second["mini_batches"])
     if fewest < LEAST_MINI_BATCHES:
-        return f"{fewest} mini-batches are too few (at least {LEAST_MINI_BATCHES})"
+        few = "1 mini-batch is" if fewest == 1 else f"{fewest} mini-batches are"
+        return f"{few} too few (at least {LEAST_MINI_BATCHES})"
     for one in (first, second):
         missing = one["unconverged"]
         if missing > _MOST_LEFT_OUT * (missing + one["eigenvalues"]):

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Line, Panel, Surface
+from visionscope.core.finding import counted
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.landscape.question import Landscape
 from visionscope.diagnostics.landscape.results import Cut, cuts_of
@@ -113,8 +114,9 @@ def _caption(models: dict[str, list[Row]], squared: bool) -> str:
     for model, rows in models.items():
         first = rows[0]
         text = (
-            f"{_PLANES[first['plane']]}, {_LENGTHS[first['normalization']]}; the same {first['images']} images at "
-            f"every place (augmentation: {first['augmentation']}; label smoothing {first['label_smoothing']:g}); "
+            f"{_PLANES[first['plane']]}, {_LENGTHS[first['normalization']]}; the same "
+            f"{counted(first['images'], 'image')} at every place (augmentation: {first['augmentation']}; "
+            f"label smoothing {first['label_smoothing']:g}); "
             f"{_NORMS[first['batch_norm']]}; weight decay {first['weight_decay']:g}"
         )
         described.setdefault(text, []).append(model)

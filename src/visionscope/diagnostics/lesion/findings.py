@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, capital, joined, number
+from visionscope.core.finding import UNKNOWN, Finding, about, capital, counted, joined, number
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.reference import state_of
 from visionscope.diagnostics.lesion.question import Lesion
@@ -109,7 +109,7 @@ def _by_depth(mode: str, rows: Sequence[Row], compared: Row) -> Finding:
         statement = f"removing {what} costs more the {'earlier' if rho > 0 else 'later'} it is"
     else:
         statement = f"the cost of removing {what} has no significant trend with depth"
-    numbers = f"{number(rho, 2)}, {chance(compared['p'])}, over {compared['images']} units"
+    numbers = f"{number(rho, 2)}, {chance(compared['p'])}, over {counted(compared['images'], 'unit')}"
     return about(
         sorted(rows, key=lambda row: float(row["depth"])),
         statement,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from visionscope.core.finding import UNKNOWN, Finding, about, number
+from visionscope.core.finding import UNKNOWN, Finding, about, counted, number
 from visionscope.diagnostics.outcomes.rows import CHANGES
 from visionscope.diagnostics.outcomes.statistics import Measured
 from visionscope.numerics.paired import Values, relative_losses, wilson
@@ -91,7 +91,7 @@ def at_chance(rows: Sequence[Row], right: int, images: int, chance: float) -> Fi
         rows,
         f"accuracy is {number(share)} %, not significantly above chance ({number(100 * chance)} %): there is nothing "
         "to lose",
-        detail=[f"95 % interval {number(low)} to {number(high)} %, over {images} images."],
+        detail=[f"95 % interval {number(low)} to {number(high)} %, over {counted(images, 'image')}."],
         columns=CHANGES,
         verdict=UNKNOWN,
         measure="accuracy",

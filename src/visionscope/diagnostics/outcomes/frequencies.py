@@ -16,6 +16,7 @@ from visionscope.diagnostics.outcomes.words import (
     Clear,
     between,
     chance,
+    change_numbers,
     change_text,
     compared_by_model,
     difference_of,
@@ -27,7 +28,8 @@ from visionscope.numerics.paired import Values, paired_means
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 QUESTION = "noise"
-_UNDER, _LESS, _LOSS = "accuracy under ", " less that under ", "loss under "
+_UNDER, _LESS = "accuracy under ", " less that under "
+LOSS = "loss under "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ def comparisons(
     if common and not both:
         return table
     pairs = zip(both.words, (both.high, both.low), strict=True) if both else ()
-    numbers = [Number(name=f"{_LOSS}{words}", value=_loss(keys), unit=ABOVE_CHANCE) for words, keys in pairs]
+    numbers = [Number(name=f"{LOSS}{words}", value=_loss(keys), unit=ABOVE_CHANCE) for words, keys in pairs]
     return pa.concat_tables([table, compared(models, numbers, unlike)])
 
 
@@ -120,10 +122,12 @@ def worst_and_ends(
         statement += "percentage points"
         detail.append(f"The most is under {named(worst)}: {change_text(worst)}.")
     elif clear:
-        statement = f"{named(worst)} costs most: {change_text(worst)}"
+        statement = f"{named(worst)} costs most: {number(-worst['change'])} percentage points of accuracy"
+        detail.insert(0, f"Change: {change_text(worst)}.")
         detail.append(no_difference(sum(not is_clear(row) for row in rows), len(rows), many))
     else:
-        statement = f"{none} changes accuracy by more than chance could; the most is {change_text(worst)}"
+        statement = f"{none} changes accuracy significantly"
+        detail.insert(0, f"The largest loss: {change_text(worst)}.")
     return about(
         rows,
         statement,
@@ -131,6 +135,7 @@ def worst_and_ends(
         columns=(*columns, *CHANGES),
         verdict="described" if clear else UNKNOWN,
         strength=0.0 if not clear else 0.7 if any(map(is_clear, compared)) else 0.3,
+        **change_numbers(worst),
     )
 
 
@@ -144,11 +149,12 @@ def _more_is_lost(one: Row) -> str:
     return f"More is lost under {worse} than under {better}: {numbers}."
 
 
-def between_models(tables: Tables) -> Iterator[Finding]:
+def between_models(tables: Tables, state: Callable[[Sequence[Row]], str] = lambda rows: "") -> Iterator[Finding]:
     """Which of two networks loses more under high, and under low frequencies.
 
     Args:
         tables: of one diagnostic.
+        state: from the comparisons of a pair of trained models, how they stand to the paper.
     """
 
     def say(clear: Sequence[Clear]) -> str:
@@ -159,4 +165,4 @@ def between_models(tables: Tables) -> Iterator[Finding]:
         return f"{first.more} loses more of its accuracy than {first.less} {joined(under)}"
 
     if "comparisons" in tables:
-        yield from between(tables["comparisons"], tables["rows"], say, question=QUESTION)
+        yield from between(tables["comparisons"], tables["rows"], say, question=QUESTION, state=state)

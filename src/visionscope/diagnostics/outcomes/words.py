@@ -20,8 +20,8 @@ MOST_PAIRS = 3
 
 PAIRED_LIMIT = (
     "Accuracy is compared image by image (McNemar's test), and where many conditions are tested at once p is raised "
-    "for it (Holm's rule): grey is what chance alone could do. It does not mean that there is nothing, only that these "
-    "images don't show it."
+    "for it (Holm's rule): grey is not significant. That does not mean that there is no effect, only that these images "
+    "don't show one."
 )
 _COLUMNS = ("number", "model", "other", "difference", "low", "high", "unit", "p_holm")
 _LEAST_P = 1e-3

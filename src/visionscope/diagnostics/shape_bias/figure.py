@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Line, Panel
+from visionscope.core.finding import counted
 from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.diagnostics.shape_bias.results import ALL, summary
@@ -16,22 +17,22 @@ _APART = 0.08  # between the models' points of one class
 
 def figure(asked: ShapeBias, table: pa.Table) -> Figure:
     """Shape bias over all images and per class, with intervals."""
-    counted = summary(asked, table).to_pylist()
+    rows = summary(asked, table).to_pylist()
     models = rows_by_model(summary(asked, table))
     lines = tuple(
         _line(name, rows, _APART * (index - (len(models) - 1) / 2)) for index, (name, rows) in enumerate(models.items())
     )
-    names = dict.fromkeys(row["shape_class"] for row in counted)
+    names = dict.fromkeys(row["shape_class"] for row in rows)
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-    images = sorted({row["images"] for row in counted if row["shape_class"] == ALL})
-    ways = ", ".join(sorted({row["decision"] for row in counted}))
+    images = sorted({row["images"] for row in rows if row["shape_class"] == ALL})
+    ways = ", ".join(sorted({row["decision"] for row in rows}))
     return Figure(
         name="shape_bias",
         title="Shape or texture",
         caption=(
-            f"Of the decisions for either cue, the share for the shape, on {' or '.join(map(str, images))} images "
-            f"whose texture is of another class; 95 % intervals (Wilson). By class of the shape: {numbered}. "
-            f"Decisions: {ways}."
+            f"Of the decisions for either cue, the share for the shape, on "
+            f"{' or '.join(counted(count, 'image') for count in images)} whose texture is of another class; 95 % "
+            f"intervals (Wilson). By class of the shape: {numbered}. Decisions: {ways}."
         ),
         panels=(
             Panel(

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, number
+from visionscope.core.finding import UNKNOWN, Finding, about, counted, number
 from visionscope.core.grouping import rows_by_model
-from visionscope.diagnostics.outcomes.words import Clear, between, share_text
+from visionscope.diagnostics.outcomes.words import Clear, between, share_numbers, share_text
 from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.diagnostics.shape_bias.results import ALL, MOST_APART, is_guessing
 
@@ -45,18 +45,26 @@ def _shape(rows: Sequence[Row]) -> Finding:
     verdict, strength = UNKNOWN, 0.0
     decided = row["shape"] + row["texture"]
     if row["shape_bias"] is None:
-        said = f"none of {row['images']} images is decided for its shape or its texture"
+        said = f"none of {counted(row['images'], 'image')} is decided for its shape or its texture"
     elif is_guessing(decided, row["images"], row["chance"]):
         share = number(100 * decided / row["images"])
         said = f"{share} % of images are decided for shape or texture, no more than by chance "
         said += f"({number(100 * row['chance'])} %): no bias to see"
     else:
-        ends = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
         said = "it is unclear whether shape or texture decides more often"
         if row["low"] > _EVEN or row["high"] < _EVEN:
             more, less = ("shape", "texture") if row["low"] > _EVEN else ("texture", "shape")
             said, verdict, strength = f"{more} decides more often than {less}", "described", 0.5
-        said += f": shape bias {share_text(ends, 'shape_bias')}"
-    detail = f"{row['shape']} of {row['images']} images are decided for their shape, {row['texture']} for their texture"
-    detail += f", {row['other']} for neither; {row['decision']}."
-    return about(rows, said, detail=[detail], strength=strength, verdict=verdict, columns=_COLUMNS)
+        said += f": shape bias {number(100 * row['shape_bias'])} %"
+    detail = f"{row['shape']} of {counted(row['images'], 'image')} are decided for their shape, "
+    detail += f"{row['texture']} for their texture, {row['other']} for neither; {row['decision']}."
+    ends = {"shape_bias": row["shape_bias"], "shape_bias_low": row["low"], "shape_bias_high": row["high"]}
+    return about(
+        rows,
+        said,
+        detail=[f"Shape bias {share_text(ends, 'shape_bias')}.", detail],
+        strength=strength,
+        verdict=verdict,
+        columns=_COLUMNS,
+        **share_numbers({**ends, "images": decided}, "shape_bias", "shape bias"),
+    )

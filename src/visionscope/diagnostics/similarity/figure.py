@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Heat, Panel
+from visionscope.core.finding import counted
 from visionscope.core.grouping import rows_by_model, stage_ticks
 from visionscope.diagnostics.similarity.question import Similarity
 from visionscope.diagnostics.similarity.results import by_pair
@@ -61,7 +62,7 @@ def _caption(table: pa.Table) -> str:
     dropped = max((row["dropped"] for row in rows), default=0)
     text = f"Linear CKA with the unbiased HSIC, summed over {images} before the ratio"
     if dropped:
-        text += f"; {dropped} images that fill no group are left out"
+        text += f"; {counted(dropped, 'image')} in no whole group left out"
     if any(row["cka"] is None for row in rows):
         text += "; holes: a point that does not vary between images, or no complete group"
     known = any(row["standard_error"] is not None for row in rows)

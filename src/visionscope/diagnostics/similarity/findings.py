@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import UNKNOWN, Finding, about, label_of, number, span, verdict_of
+from visionscope.core.finding import UNKNOWN, Finding, about, counted, label_of, number, span, verdict_of
 from visionscope.core.grouping import rows_by_model
+from visionscope.core.reference import state_of
 from visionscope.diagnostics.changes.words import INSIDE_ONE_NETWORK
 from visionscope.diagnostics.similarity.question import Similarity
 from visionscope.diagnostics.similarity.results import by_pair, most_alike, pairs_of
@@ -41,23 +42,24 @@ def findings(asked: Similarity, tables: Tables) -> Iterator[Finding]:
         for (x, y), rows in by_pair(tables["between"]).items():
             best = most_alike(rows)
             if best is not None:
-                yield _between(labels.get(x, x), labels.get(y, y), rows, best)
+                yield _between((x, y), labels, rows, best)
 
 
 def _staged(pairs: Sequence[Row], compared: Row) -> Finding:
     means = [number(compared[key]) for key in ("same_stage", "other_stage")]
-    counts = (
-        f"over {compared['same_pairs']} pairs of points of one stage and {compared['other_pairs']} of different ones"
-    )
+    pairs_of_one = counted(compared["same_pairs"], "pair")
+    counts = f"over {pairs_of_one} of points of one stage and {compared['other_pairs']} of different ones"
     if compared["low"] is None:
         groups, group = compared["groups"], compared["group"]
         few = groups < _LEAST_GROUPS
-        counted = f"from {groups} group{'' if groups == 1 else 's'} of {group} images"
-        why = counted if few else "because no standard error is known"
+        said = "no standard error says whether points of the same stage are more alike than others"
+        if few:
+            said = f"{counted(groups, 'group')} of {group} images {'is' if groups == 1 else 'are'} too few to say "
+            said += "whether points of the same stage are more alike than others"
         advice = f" Use at least {_LEAST_GROUPS * group} images." if few else ""
         return about(
             pairs,
-            f"whether points of the same stage are more alike than others can't be said {why}",
+            said,
             detail=[f"Mean CKA {means[0]} against {means[1]}, {counts}.{advice}"],
             columns=_SHOWN,
             verdict=UNKNOWN,
@@ -72,6 +74,13 @@ def _staged(pairs: Sequence[Row], compared: Row) -> Finding:
         columns=_SHOWN,
         verdict="stages differ" if relation else "stages don't differ",
         strength=abs(compared["difference"]) if relation else 0.0,
+        # Figures 10a and D.3: networks of several stages have a block of alike points per stage.
+        state=state_of([None if relation is None else compared["difference"] > 0], pairs),
+        measure="mean CKA of points of the same stage less that of different stages",
+        value=compared["difference"],
+        low=compared["low"],
+        high=compared["high"],
+        n=compared["pairs"],
     )
 
 
@@ -79,15 +88,19 @@ def _plain(pairs: Sequence[Row], compared: Row) -> Finding:
     far = max(pairs, key=lambda row: abs(row["depth_x"] - row["depth_y"]))
     return about(
         pairs,
-        f"there is {compared['note']}, so there is no pattern of stages to see: mean CKA {number(compared['cka'])} "
-        f"over {compared['pairs']} pairs of points",
+        f"there is {compared['note']}, so no pattern of stages to see: mean CKA {number(compared['cka'])} over "
+        f"{counted(compared['pairs'], 'pair')} of points",
         detail=[f"Its two ends, {far['point_x']} and {far['point_y']}, have CKA {number(far['cka'])}."],
         columns=_SHOWN,
+        measure="mean CKA over all pairs of points",
+        value=compared["cka"],
+        n=compared["pairs"],
     )
 
 
-def _between(first: str, second: str, rows: Sequence[Row], best: Row) -> Finding:
+def _between(models: tuple[str, str], labels: Mapping[str, str], rows: Sequence[Row], best: Row) -> Finding:
     error = best["standard_error"]
+    first, second = (labels.get(name, name) for name in models)
     spread = "" if error is None else f" Its standard error is {number(error, 2)}, a jackknife over groups of images."
     return Finding(
         model="",
@@ -96,4 +109,8 @@ def _between(first: str, second: str, rows: Sequence[Row], best: Row) -> Finding
         detail=spread.strip(),
         columns=_SHOWN,
         rows=tuple(tuple(row[name] for name in _SHOWN) for row in rows if row["cka"] is not None),
+        models=models,
+        measure="largest CKA of two points",
+        value=best["cka"],
+        n=best["groups"],
     )
