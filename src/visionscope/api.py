@@ -49,11 +49,13 @@ class Run:
         store: its tables: `run.store.table("fourier")`.
         failures: parts that could not be computed, and sections of the page that could not be made in full.
         page: the report.
+        findings: the sentences at its top.
     """
 
     store: Store
     failures: tuple[Failure, ...]
     page: Path
+    findings: tuple[str, ...] = ()
 
 
 def measure(
@@ -172,31 +174,31 @@ def diagnose(
 
     Args:
         models: model specs.
-        data: folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; with a
-            split after a colon, `SPEC[:split]`.
+        data: images: a folder of photos, of class folders or of Parquet files; torch/NAME; hfds/NAME; or embedded,
+            which are drawn shapes. A split follows a colon, `SPEC[:split]`.
         only: names of diagnostics, or `all`.
-        images: how many images of the data are looked at.
-        seed: draws the sample.
-        batch: images per forward pass; changes nothing but speed and memory.
-        device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...
-        precision: `fp32`, `fp64`, or `bf16` (autocast).
-        random_weights: seed of random weights instead of pretrained ones.
-        n_forward: forward passes with dropout, whose mean probabilities are the prediction, for what asks for
+        images: number of images that are looked at.
+        seed: seed of the choice of images.
+        batch: images per forward pass; changes speed and memory only.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
+        precision: of the networks' computations; `bf16` by autocast.
+        random_weights: seed of random weights, which replace the pretrained ones.
+        n_forward: forward passes with dropout whose mean probabilities are the prediction, in diagnostics that need
             predictions alone; 1 leaves dropout off.
-        size: height and width of the input in pixels instead of the model's own.
-        mean: per channel, of pixels in [0, 1], instead of the model's own.
-        std: per channel instead of the model's own.
-        output: which output of a network that returns several is the logits, by name or index; without it the number of
-            classes tells, or the name.
-        output_is: `probabilities` for networks that end in a softmax or sigmoid; `logits` for what is refused as such,
-            though it is logits; without it values are looked at.
-        points: names of points instead of those that tracing chooses; a model takes those that it has.
-        augmentation: of the training images, which curvature is measured on: `strong` (the paper's), `weak` (crop and
-            flip) or `none`.
-        label_smoothing: of the loss whose curvature is measured; without it the paper's 0.1 where the augmentation is
-            strong, else 0.
-        weight_decay: factor of that loss's L2 term.
-        decays: which parameters decay in that loss: `all`, or `matrices` (of two or more dimensions) alone.
+        size: height and width of the input in pixels; by default the model's own.
+        mean: mean of each channel, of pixels in [0, 1]; by default the model's own.
+        std: standard deviation of each channel, likewise.
+        output: name or index of the logits, for networks that return several outputs; by default the output with one
+            column per class, or the one that its name tells.
+        output_is: `probabilities` for networks that end in a softmax or sigmoid, `logits` for those that are wrongly
+            refused as such; by default the values tell.
+        points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
+            has.
+        augmentation: of the training images: `strong` (the paper's), `weak` (crop and flip) or `none`.
+        label_smoothing: share of each target that is spread over all classes; by default the paper's 0.1 where the
+            augmentation is strong, else 0.
+        weight_decay: factor of the L2 term.
+        decays: parameters in the L2 term: `all`, or `matrices` (those of two or more dimensions).
         out: run folder; the same command resumes it.
         fields: parameters of the diagnostics, by diagnostic: `{"hessian": {"k": 3}}`.
 
@@ -260,7 +262,7 @@ def run_planned(
     from visionscope.pages import write_report  # what draws is not imported before there is something to draw
 
     written = write_report(store.run)
-    return Run(store, (*failures, *written.failures), written.path)
+    return Run(store, (*failures, *written.failures), written.path, written.findings)
 
 
 def _specs(models: object) -> object:

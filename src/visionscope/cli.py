@@ -119,14 +119,14 @@ def _told(error: Exception, command: str) -> int:
         _tell(_more_memory(error, command))
         return 2
     if isinstance(error, RecursionError):
-        _tell("something that was given is nested too deeply")
+        _tell("the input is nested too deeply")
         return 2
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         _discard(sys.stdout)
         _tell(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")
         return 2
     hint = "" if os.environ.get(DEBUG) else f"; run it again with {DEBUG}=1 for the traceback"
-    _tell(f"this is a bug of visionscope's: {type(error).__name__}: {message_of(error)[: _LONGEST // 2]}{hint}")
+    _tell(f"this is a bug in visionscope: {type(error).__name__}: {message_of(error)[: _LONGEST // 2]}{hint}")
     return 1
 
 
@@ -144,7 +144,7 @@ def _more_memory(error: Exception, command: str) -> str:
     if limit != resource.RLIM_INFINITY:
         advice = f"a limit of {limit / 2**30:.1f} GiB is set on this process; raise it with ulimit -v"
     else:
-        advice = _NEEDS_LESS.get(command, "close what else takes memory")
+        advice = _NEEDS_LESS.get(command, "close other programs")
     lines = message_of(error).strip().splitlines()
     reason = next((line for line in lines if any(words in line for words in _OUT_OF_MEMORY)), "".join(lines[:1]))
     return f"not enough memory; {advice}{f' ({reason.strip()})' if reason else ''}"

@@ -123,7 +123,7 @@ def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool =
         if name not in names:
             field = f".{next(iter(of_it))}" if isinstance(of_it, Mapping) and of_it else ""
             dashes = "--" if from_flags else ""
-            raise ConfigError(f"{dashes}{name}{field}: {name} isn't asked for; add it to {dashes}only")
+            raise ConfigError(f"{dashes}{name}{field}: {name} is not selected; add it to {dashes}only")
     if isinstance(own.get("output"), int) and not isinstance(own["output"], bool):
         own["output"] = str(own["output"])  # an index, which flags have as text
     study = Study(diagnostics=tuple(map(_Named, names)), **own)

@@ -32,15 +32,16 @@ class NondeterminismError(VisionscopeError):
     """Two passes over the same sample disagree."""
 
 
-def nearest(value: str, choices: Iterable[str]) -> str:
+def nearest(value: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Returns ' Did you mean X?' for the closest choice, or the list of choices when none is close.
 
     Args:
         value: what was given.
         choices: what would have been valid.
+        cutoff: how alike they must be, from 0 to 1 (equal).
     """
     names = sorted(set(choices))
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(value, names, n=1, cutoff=cutoff)
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Choose from: {', '.join(names)}." if len(names) <= 30 else ""

@@ -21,9 +21,18 @@ from visionscope.errors import ConfigError, nearest
 from visionscope.models.spec import parse_spec
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study
 
-MODEL_HELP = "[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
-_ONLY_HELP = f"diagnostics by comma, or all; without it {','.join(DEFAULT_DIAGNOSTICS)}"
-_FIRST = ("data", "only", "images", "out", "device", "batch")  # what most commands need; the rest as a study has it
+MODEL_HELP = (
+    "a timm name, torchvision:NAME, hf:NAME or FILE.py:FUNCTION; @FILE loads weights. In full: "
+    "[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
+)
+_ONLY_HELP = f"diagnostics, comma-separated, or all; --only alone lists them (default {','.join(DEFAULT_DIAGNOSTICS)})"
+_GROUPS = {
+    "what is looked at": ("data", "only", "images", "seed", "points"),
+    "how it is computed": ("out", "device", "batch", "precision"),
+    "the networks": ("random_weights", "size", "mean", "std", "output", "output_is", "n_forward"),
+    "the loss of hessian, density, landscape and fit": ("augmentation", "label_smoothing", "weight_decay", "decays"),
+}
+_UNTOLD = 10_000  # a bound from here on keeps out what no machine could do
 _DOTTED = re.compile(r"--(\w+)\.(\w+)")
 _LONG_DASHES = "‐‑‒–—―−﹘﹣－"
 _WIDE = 32  # columns of flags in a help page
@@ -50,7 +59,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self._negative_number_matcher = re.compile(r"-(\.?[0-9]|inf|nan)")  # a value, not a flag
         self._of_diagnostics = False
+        self._into: Any = self
         self.values: dict[str, Value] = {}  # what each flag takes; --DIAGNOSTIC.FIELD once help is wanted
+
+    def begin_group(self, title: str, about: str = "") -> None:
+        """Puts the flags that follow under a heading of the help page.
+
+        Args:
+            title: the heading.
+            about: a sentence below it.
+        """
+        self._into = self.add_argument_group(title, about or None)
 
     def add_value(
         self, flag: str, value: Value, help: str, *, words: int | str | None = None, required: bool = False
@@ -70,12 +89,13 @@ class Parser(argparse.ArgumentParser):
         given: dict[str, Any] = {"required": required, "dest": name} if flag.startswith("--") else {}
         if flag.startswith("--"):
             given["metavar"] = _metavar(value, words)
-        self.add_argument(
+        into = self._into if flag.startswith("--") else self
+        into.add_argument(
             flag, type=functools.partial(read, name), nargs=words, action=_Once, help=_help(help, value), **given
         )
 
     def add_field(
-        self, described: type, name: str, *, help: str = "", words: int | str | None = None, has_default: bool = True
+        self, described: type, name: str, *, help: str = "", words: int | str | None = None, default: Any = ...
     ) -> None:
         """Adds the flag of a dataclass's field: its rule, and what its docstring says.
 
@@ -84,10 +104,10 @@ class Parser(argparse.ArgumentParser):
             name: of the field.
             help: what it is for, where that is not what the docstring says.
             words: as in `add_value`.
-            has_default: whether the field's default is that of the flag.
+            default: what the help page says of it, None for nothing; by default that of the field.
         """
         value = values_of(described)[name]
-        told = value if has_default else dataclasses.replace(value, default=None)
+        told = value if default is ... else dataclasses.replace(value, default=default)
         self.add_value(f"--{name.replace('_', '-')}", told, help or meanings(described)[name], words=words)
 
     def add_model(self, name: str = "model", words: str | None = None) -> None:
@@ -107,7 +127,7 @@ class Parser(argparse.ArgumentParser):
             flag: `--like-this`.
             help: what it is for.
         """
-        self.add_argument(flag, action="store_true", help=help)
+        self._into.add_argument(flag, action="store_true", help=help)
 
     def take_diagnostics_flags(self) -> None:
         """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted."""
@@ -140,6 +160,10 @@ class Parser(argparse.ArgumentParser):
         """
         given = list(args or ())
         words = given[: given.index("--")] if "--" in given else given
+        if self._of_diagnostics and words[-1:] == ["--only"]:
+            for line in _listed():
+                sys.stdout.write(f"{line}\n")
+            self.exit()
         named = _named_in_help(words) if self._of_diagnostics else None
         if named is not None:
             self._help_of(named)
@@ -147,7 +171,7 @@ class Parser(argparse.ArgumentParser):
             self._check_word(word)
         parsed, left = self.parse_known_args(given, namespace)
         if left:
-            raise ConfigError(f"{left[0]!r}: is one word too many")
+            raise ConfigError(f"{left[0]!r}: is an argument too many")
         return parsed
 
     def format_usage(self) -> str:
@@ -161,14 +185,8 @@ class Parser(argparse.ArgumentParser):
         page = super().format_help()
         if not self._of_diagnostics:
             return page
-        lines = ["", f"diagnostics; each has flags of its own, which {self.prog} --help NAME shows:"]
-        for name in diagnostic_names():
-            lines += textwrap.wrap(
-                f"  {name:<18}{summary_of(name).replace('`', '')}",
-                max(shutil.get_terminal_size().columns - 2, 40),
-                subsequent_indent=" " * 20,
-            )
-        return page + "\n".join(lines) + "\n"
+        head = f"diagnostics; each has flags of its own, which {self.prog} --help NAME shows:"
+        return "\n".join([page, head, *_listed()]) + "\n"
 
     def print_help(self, file: Any = None) -> None:
         """Writes the help page; a full disk is told, where argparse keeps quiet.
@@ -190,12 +208,12 @@ class Parser(argparse.ArgumentParser):
         few = re.search(r"argument (\S+): expected (one|\d+|at least one) argument", message)
         if few:
             words = self.values[few[1]].words if few[1] in self.values else "the field's"
-            raise ConfigError(f"{few[1]}: a value must follow: {words}")
+            raise ConfigError(f"{few[1]}: needs a value: {words}")
         extra = re.search(r"argument (\S+): ignored explicit argument (.*)$", message, re.DOTALL)
         raise ConfigError(f"{extra[1]}: takes no value; got {extra[2]}" if extra else message)
 
     def _help_of(self, named: str) -> NoReturn:
-        """Shows the flags of some diagnostics, named by comma or `all`, and ends."""
+        """Shows the flags of some diagnostics, comma-separated or `all`, and ends."""
         known = diagnostic_names()
         names = known if named == "all" else tuple(named.split(","))
         for name in names:
@@ -236,9 +254,11 @@ def add_study_flags(parser: Parser) -> None:
         parser: receives them.
     """
     parser.add_model("models", "+")
-    fields = ["only" if name == "diagnostics" else name for name in values_of(Study) if name != "models"]
-    for name in sorted(fields, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
-        add_study_flag(parser, name)
+    for title, names in _GROUPS.items():
+        parser.begin_group(title)
+        for name in names:
+            add_study_flag(parser, name)
+    parser.begin_group("before it starts")
     parser.take_diagnostics_flags()
 
 
@@ -287,15 +307,37 @@ def _metavar(value: Value, words: int | str | None) -> Any:
     return f"{one},..." if value.is_list and words is None else one
 
 
+def _listed() -> list[str]:
+    """The diagnostics, with a line on each."""
+    wide = max(shutil.get_terminal_size().columns - 2, 40)
+    lines = []
+    for name in diagnostic_names():
+        text = f"  {name:<18}{summary_of(name).replace('`', '')}"
+        lines += textwrap.wrap(text, wide, subsequent_indent=" " * 20)
+    return lines
+
+
+def _told_range(value: Value) -> str:
+    """The bounds of a number, without those that nobody comes near."""
+    rule = value.rule
+    if rule.most is None or rule.most < _UNTOLD:
+        return value.range
+    if rule.above is not None:
+        return f"above {rule.above:g}"
+    trivial = rule.least is None or rule.least <= 1 if value.kind is int else rule.least is None or rule.least < 0
+    return "" if trivial else f"at least {rule.least:g}"
+
+
 def _help(text: str, value: Value) -> str:
-    notes = [value.range]
-    if len(",".join(map(str, value.choices))) > _WIDE:
+    notes = [_told_range(value)]
+    if len(",".join(map(str, value.choices))) > _WIDE and str(value.choices[0]) not in text:
         notes.append(f"of {', '.join(map(str, value.choices))}")
     default = value.default
     if isinstance(default, tuple):
         default = "all of them" if default and default == value.choices else ",".join(map(str, default))
     if default not in (None, ""):
-        notes.append(f"default {str(default).lower() if isinstance(default, bool) else default}")
+        plain = str(default).lower() if isinstance(default, bool) else default
+        notes.append(f"default {plain:g}" if isinstance(default, float) else f"default {plain}")
     told = "; ".join(filter(None, notes))
     plain = re.sub(r"(?<!\.)\.$", "", text.replace("`", ""))
     return f"{plain}{f' ({told})' if told else ''}".replace("%", "%%")

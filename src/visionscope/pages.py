@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +20,12 @@ class Page:
     Attributes:
         path: of `report.html`.
         failures: the sections that could not be made in full; the page says so in each.
+        findings: the sentences at its top.
     """
 
     path: Path
     failures: tuple[Failure, ...]
+    findings: tuple[str, ...] = ()
 
 
 def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes: bool = False) -> Page:
@@ -50,4 +53,11 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
     if published and not any(job["diagnostic"] == "landscape" for job in reduced.jobs):
         raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
     page = build_report(Path(run), reduced.answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes)
-    return Page(page, tuple(reduced.failures.all))
+    return Page(page, tuple(reduced.failures.all), _findings(Path(run) / "report.json"))
+
+
+def _findings(path: Path) -> tuple[str, ...]:
+    """The sentences at the top of a page, as report.json beside it has them."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    headlines = {one["anchor"]: one["headline"] for one in told["findings"]}
+    return tuple(headlines[anchor] for anchor in told["main"])

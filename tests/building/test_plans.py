@@ -29,8 +29,8 @@ def _plan(**parts: Any) -> list[dict[str, Any]]:
 
 
 DAMAGED: dict[str, tuple[Any, str]] = {
-    "no JSON": ("[", "blocks is no JSON"),
-    "nested": ("[" * 100_000, "blocks is no JSON"),
+    "no JSON": ("[", "blocks is not valid JSON"),
+    "nested": ("[" * 100_000, "blocks is not valid JSON"),
     "no list": ({"path": "a"}, "blocks must be a list; got {'path': 'a'}"),
     "number": ([5], "each of blocks must hold path, like, msa, post_activation, norm; got 5"),
     "strange": (_plan(lke="a"), "blocks knows no 'lke'. Did you mean 'like'?"),

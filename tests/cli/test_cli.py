@@ -174,7 +174,7 @@ def test_status_of_a_stopped_run(finished, tmp_path, capsys):
     (row,) = (line for line in said.splitlines() if "fourier" in line)
     assert [cell.strip() for cell in row.split("│")][4:7] == ["1", "0", "1"]
     assert "checked: every job.json and every part file was read" in said
-    assert "no study.yaml here tells what was asked: start the same `visionscope diagnose` command again" in said
+    assert "no study.yaml here says what was asked for: start the same `visionscope diagnose` command again" in said
 
 
 def test_report_is_built_again_from_the_tables(tmp_path, capsys):

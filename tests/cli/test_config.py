@@ -219,7 +219,10 @@ def test_bad_values_name_parameter_rule_and_value(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("models: [", r"study: .*study.yaml is not YAML \(did not find expected node content, line 2, column 1\)"),
+        (
+            "models: [",
+            r"study: .*study.yaml is not valid YAML \(did not find expected node content, line 2, col",
+        ),
         ("- resnet18", r"study: .*study.yaml must hold keys and values such as"),
         ("models: [a]", r"data: must be given"),
     ],
@@ -233,7 +236,7 @@ def test_absent_and_binary_files(tmp_path):
     with pytest.raises(ConfigError, match=r"study: .*absent.yaml can't be read \(No such file or directory\)"):
         study_from_file(tmp_path / "absent.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(ConfigError, match=r"study: .*binary.yaml is not YAML .* at byte 0\); save it as UTF-8"):
+    with pytest.raises(ConfigError, match=r"study: .*binary.yaml is not valid YAML .* at byte 0\); save it as UTF-8"):
         study_from_file(tmp_path / "binary.yaml")
 
 
@@ -245,7 +248,7 @@ def test_absent_and_binary_files(tmp_path):
         ("resnet18 --data embedded --imgs 3", r"--imgs: there is no such flag. Did you mean '--images'\?"),
         ("resnet18 --data embedded --image 3", r"--image: there is no such flag. Did you mean '--images'\?"),
         ("resnet18 --data embedded --images x", r"images: must be an integer from 1 to 1000000000; got 'x'"),
-        ("resnet18 --data embedded --images", r"--images: a value must follow: an integer from 1 to"),
+        ("resnet18 --data embedded --images", r"--images: needs a value: an integer from 1 to"),
         ("resnet18 --data embedded --fourier.labelling papr", r"fourier.labelling.*'papr'. Did you mean 'paper'\?"),
         (
             "resnet18 --data embedded --fourier.label paper",
@@ -253,7 +256,7 @@ def test_absent_and_binary_files(tmp_path):
         ),
         ("resnet18 --data embedded --augmentation week", r"got 'week'. Did you mean 'weak'\?"),
         ("resnet18 --data embedded --label-smoothin 0", r"there is no such flag. Did you mean '--label-smoothing'\?"),
-        ("resnet18 --data embedded --size 3", r"--size: a value must follow: height and width in pixels"),
+        ("resnet18 --data embedded --size 3", r"--size: needs a value: height and width in pixels"),
     ],
 )
 def test_bad_flags(flags, message):

@@ -34,8 +34,8 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--hessian.k", "3", "--hessian.k=3", "--only", "hessian"], "--hessian.k: is given twice"),
         (["--images="], "images: must be an integer from 1 to 1000000000; got ''"),
         (["--images", ""], "images: must be an integer from 1 to 1000000000; got ''"),
-        (["--images"], "--images: a value must follow: an integer from 1"),
-        (["--images", "--seed", "3"], "--images: a value must follow"),
+        (["--images"], "--images: needs a value: an integer from 1"),
+        (["--images", "--seed", "3"], "--images: needs a value"),
         (["--imag", "3"], "--imag: there is no such flag. Did you mean '--images'?"),
         (["–images", "3"], "begins with a long dash; flags begin with two short ones. Did you mean '--images'?"),
         (["—seed=3"], "begins with a long dash"),
@@ -45,7 +45,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--print_config"], "--print_config: there is no such flag"),
         (["--config", "x.yaml"], "--config: there is no such flag"),
         (["--yes=3"], "--yes: takes no value; got '3'"),
-        (["--size", "224"], "--size: a value must follow: height and width in pixels"),
+        (["--size", "224"], "--size: needs a value: height and width in pixels"),
         (["--size", "0", "0"], "size: each must be an integer from 1 to 16384; got 0"),
         (["--size", "224", "1e3"], "size: each must be an integer from 1 to 16384; got '1e3'"),
         (["--mean", "-1", "nan", "1"], "mean: each must be a number from -10000 to 10000; got 'nan'"),
@@ -71,10 +71,10 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--points", "stem,,"], "points: each must be text that is not empty; got ''"),
         (["--only", ""], "only: must be a list of diagnostics, such as fourier,lesion; got []"),
         (["--only", "all,lesion"], "only: there is no diagnostic 'all'"),
-        (["--lesion.mode", "conv"], "--lesion.mode: lesion isn't asked for; add it to --only"),
+        (["--lesion.mode", "conv"], "--lesion.mode: lesion is not selected; add it to --only"),
         (["--lession.mode", "conv"], "--lession.mode: there is no diagnostic 'lession'. Did you mean 'lesion'?"),
         (["--only", "lesion", "--lesion.mod", "conv"], "lesion.mod: lesion has no such field. Did you mean 'mode'?"),
-        (["--only", "lesion", "--lesion.mode"], "--lesion.mode: a value must follow"),
+        (["--only", "lesion", "--lesion.mode"], "--lesion.mode: needs a value"),
         (["--fourier.radial", "yes"], "fourier.radial: must be true or false; got 'yes'"),
         (["--points", "caf\udce9"], r"points: each must be text in UTF-8; got 'caf\udce9'"),
         (["--output", "a\0b"], r"output: must be text without NUL characters; got 'a\x00b'"),
@@ -97,7 +97,7 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
         ([*DATA, "--size", "16384", "16384"], "size: must be 16,777,216 pixels at most, such as 4096 x 4096; got"),
         (["points", "resnet18", "--size", "4097", "4096"], "size: must be 16,777,216 pixels at most"),
         (["harmonize", "resnet18", "--msa", "1", "--size", "9999", "9999"], "size: must be 16,777,216 pixels at most"),
-        (["points", "resnet18", "resnet34"], "'resnet34': is one word too many"),
+        (["points", "resnet18", "resnet34"], "'resnet34': is an argument too many"),
         (["points", "resnet18", "--lesion.mode", "conv"], "--lesion.mode: there is no such flag"),
         (
             ["train", "resnet18", "--data", "embedded", "--dat", "x"],
@@ -107,7 +107,7 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
         (["train", "resnet18", "--data", "embedded", "--sam", "0.1", "--precision", "fp16"], "sam: does not work with"),
         (["train", "resnet18", "--data", "embedded", "--mixup", "1e-320"], "mixup: must be 0 or at least 1e-06"),
         (["train", "resnet18", "--data", "embedded", "--epochs", "nan"], "epochs: must be a number above 0"),
-        (["train", "resnet18", "--data", "embedded", "--track", "mlflow,mlflow"], "track: must hold each once"),
+        (["train", "resnet18", "--data", "embedded", "--track", "mlflow,mlflow"], "track: must not repeat an item"),
         (["train", "resnet18", "--data", "embedded", "--snapshots", "9999"], "snapshots: must be epochs from 1 to 20"),
         (["demo", "--seed", "-1"], "seed: must be an integer from 0 to 4294967295; got -1"),
         (
@@ -151,18 +151,18 @@ def test_values_that_begin_with_a_dash_are_values() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (MemoryError("too much"), 2, "visionscope: not enough memory; close what else takes memory (too much)\n"),
-        (MemoryError(), 2, "visionscope: not enough memory; close what else takes memory\n"),
+        (MemoryError("too much"), 2, "visionscope: not enough memory; close other programs (too much)\n"),
+        (MemoryError(), 2, "visionscope: not enough memory; close other programs\n"),
         (OSError(12, "Cannot allocate memory"), 2, "visionscope: not enough memory; close what else"),
         (ImportError("x.so: failed to map segment from shared object"), 2, "visionscope: not enough memory; close"),
-        (ImportError("no such thing"), 1, "visionscope: this is a bug of visionscope's: ImportError: no such thing"),
+        (ImportError("no such thing"), 1, "visionscope: this is a bug in visionscope: ImportError: no such thing"),
         (
             RecursionError("maximum recursion depth exceeded"),
             2,
             "visionscope: something that was given is nested too deep",
         ),
         (OSError(28, "No space left on device", "/x"), 2, "visionscope: No space left on device: /x"),
-        (KeyError("x\n\x1b[31my"), 1, r"visionscope: this is a bug of visionscope's: KeyError: 'x\n\x1b[31my'; run it"),
+        (KeyError("x\n\x1b[31my"), 1, r"visionscope: this is a bug in visionscope: KeyError: 'x\n\x1b[31my'; run it"),
         (ConfigError("a\nb\x1b[31m\u202e"), 2, r"visionscope: a b\x1b[31m\u202e"),
         (ConfigError("x" * 5000), 2, "visionscope: xxx"),
         (SystemExit(7), 2, "visionscope: a network's or a library's own code ended the program (exit 7)"),
@@ -221,7 +221,7 @@ def test_a_fault_of_our_own_shows_its_traceback_when_asked(
     assert main(["status"]) == 1
     said = capsys.readouterr().err
     assert "Traceback (most recent call last)" in said
-    assert said.endswith("visionscope: this is a bug of visionscope's: KeyError: 'inside'\n")
+    assert said.endswith("visionscope: this is a bug in visionscope: KeyError: 'inside'\n")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_much_odd_input_ends_in_one_line(kind: str) -> None:
         (2, "", "visionscope: left out: a\nvisionscope: b\n", ""),
         (2, "", "usage: python\n", "stderr"),
         (1, "", "Traceback (most recent call last):\n", "a fault of our own"),
-        (1, "", "visionscope: this is a bug of visionscope's: KeyError: 'x'\n", "a fault of our own"),
+        (1, "", "visionscope: this is a bug in visionscope: KeyError: 'x'\n", "a fault of our own"),
         (0, "\x1b[31mred\n", "", "control characters"),
         (2, "", f"visionscope: {'x' * 2000}\n", "an endless line"),
     ],

@@ -64,7 +64,7 @@ WITHOUT_TORCH = """
     [
         ([*DATA, "--images", "-5"], "images: must be an integer from 1"),
         ([*DATA, "--only", "forier"], "Did you mean 'fourier'?"),
-        ([*DATA, "--lesion.mode", "conv"], "lesion isn't asked for"),
+        ([*DATA, "--lesion.mode", "conv"], "lesion is not selected"),
         (["diagnose", "resnet18", "--data", "/nowhere"], "there is no /nowhere"),
         (["diagnose", "resnet18?x", "--data", "embedded"], "arguments are written"),
         (["train", "resnet18", "--data", "embedded", "--epochs", "-1"], "epochs: must be a number above 0"),

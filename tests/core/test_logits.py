@@ -237,7 +237,7 @@ class Ending(nn.Module):
 @pytest.mark.parametrize(
     ("columns", "end", "told"),
     [
-        (1, torch.sigmoid, r"its output went through a sigmoid, so it is no logit; .* --output-is probabilities"),
+        (1, torch.sigmoid, r"its output went through a sigmoid, so it is not a logit; .* --output-is probabilities"),
         (1, lambda z: z.sigmoid().squeeze(1), r"its output went through a sigmoid"),
         (1, nn.Sigmoid(), r"its output went through a sigmoid"),
         (3, torch.sigmoid, r"went through a sigmoid each, as for several labels per image, .* --output-is logits"),
@@ -278,7 +278,7 @@ def test_there_are_two_ways_to_say_what_an_output_is():
 @pytest.mark.parametrize("headless", ["its fc is nn.Identity", "its num_classes is 0"])
 def test_features_of_a_network_without_a_head_are_refused(headless):
     counts = ClassCounts(heads=(3,), headless=headless)
-    with pytest.raises(DataError, match=f"gives 5 features, no logits: {headless}; give it a head"):
+    with pytest.raises(DataError, match=f"gives 5 features, not logits: {headless}; give it a head"):
         found(FEATURES, counts)
     assert found(FEATURES, counts, output_is="logits").columns == 5
     assert found(LOGITS, counts).columns == 3  # a head of somebody else's

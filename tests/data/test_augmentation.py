@@ -126,7 +126,7 @@ def test_wrong_parameters(arguments: dict, reason: str) -> None:
 
 
 def test_an_unknown_recipe_is_named() -> None:
-    with pytest.raises(ConfigError, match="rand_augment 'rand-q9' is no recipe that timm knows"):
+    with pytest.raises(ConfigError, match="rand_augment 'rand-q9' is not a recipe that timm knows"):
         frozen_transform(CONFIG, Augmentation(rand_augment="rand-q9"), 0)
 
 

@@ -30,11 +30,11 @@ def _info(features: Any) -> str:
 @pytest.mark.parametrize(
     ("metadata", "told"),
     [
-        ("{", "its Hugging Face metadata are no JSON"),
-        ("", "are no JSON"),
-        ("[" * 100_000, "are no JSON"),
-        ('{"info": ' + "9" * 5000 + "}", "are no JSON"),
-        (b"\xff\xfe", "are no JSON"),
+        ("{", "its Hugging Face metadata are not valid JSON"),
+        ("", "are not valid JSON"),
+        ("[" * 100_000, "are not valid JSON"),
+        ('{"info": ' + "9" * 5000 + "}", "are not valid JSON"),
+        (b"\xff\xfe", "are not valid JSON"),
         ("[]", "must hold info, and that features"),
         ("3", "must hold info, and that features"),
         ('{"info": [1]}', "must hold info"),

@@ -67,7 +67,7 @@ def test_folders_of_another_layout_are_refused(tmp_path, names, message):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     for opened in (lambda place: ConflictFolder(place, 16), conflict.names_digest):
-        with pytest.raises(DataError, match=r"shape_bias\.folder: must be a folder that is there; got '.*nowhere'"):
+        with pytest.raises(DataError, match=r"shape_bias\.folder: must be an existing folder; got '.*nowhere'"):
             opened(str(tmp_path / "nowhere"))
 
 

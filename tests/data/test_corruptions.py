@@ -308,7 +308,7 @@ def test_folders_that_do_not_fit_are_refused_in_one_line(tmp_path, spoil, asked,
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"corruption\.folder: must be a folder that is there; got '.*nowhere'"):
+    with pytest.raises(DataError, match=r"corruption\.folder: must be an existing folder; got '.*nowhere'"):
         open_published(str(tmp_path / "nowhere"), ("fog",), (1,), 10)
 
 

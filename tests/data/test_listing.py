@@ -52,7 +52,7 @@ def test_an_unreadable_split_is_no_split_less(class_folder: Write, monkeypatch: 
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("pipe", r"image .*x\.jpg is a named pipe, not a file; take it away"),
+        ("pipe", r"image .*x\.jpg is a named pipe, not a file; remove it"),
         ("device", r"image .*x\.jpg is a device, not a file"),
         ("socket", r"image .*x\.jpg is a socket, not a file"),
         ("dangling", r"x\.jpg can't be read: No such file"),
@@ -81,7 +81,7 @@ def test_an_image_s_name_on_something_else_is_refused(kind: str, told: str, clas
 def test_links_between_folders_end(target: str, class_folder: Write) -> None:
     root = class_folder({"cat": 1, "dog": 0, "dog/inner": 1})
     (root / "dog" / "inner" / "deep").symlink_to(root / target)
-    with pytest.raises(DataError, match=r"is a link to .*, whose images would count twice; take the link away"):
+    with pytest.raises(DataError, match=r"is a link to .*, whose images would count twice; remove the link"):
         open_source(str(root))
 
 
@@ -169,5 +169,5 @@ def test_a_huge_file_is_not_read(class_folder: Write) -> None:
 
 
 def test_a_folder_that_went_away_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="can't be looked at: No such file"):
+    with pytest.raises(DataError, match="can't be accessed: No such file"):
         list_images("photos", tmp_path / "photos")

@@ -70,7 +70,7 @@ def _at(folder: Path, kind: str) -> Path:
         ("missing", "there is no"),
         ("pipe.parquet", "is neither a folder nor a file; give a folder"),
         ("device.parquet", "is neither a folder nor a file"),
-        ("loop", "can't be looked at: Too many levels of symbolic links"),
+        ("loop", "can't be accessed: Too many levels of symbolic links"),
         ("dangling", "there is no"),
         ("photo.png", "is a file; give a folder of class folders"),
         ("photo.png/inside", "there is no"),

@@ -160,7 +160,7 @@ def test_autoattack_needs_four_classes():
 )
 def test_a_missing_library_is_said_before_anything_is_computed(attack, said, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(NotApplicableError, match=f"{attack} needs a library that is not there; {said}"):
+    with pytest.raises(NotApplicableError, match=f"{attack} needs a library that is not installed; {said}"):
         Adversarial(attacks=(attack,)).parts(subject())
 
 
@@ -171,7 +171,7 @@ def test_a_missing_library_is_said_before_anything_is_computed(attack, said, mon
         ({"eps": (0.0,)}, r"adversarial\.eps: each must be a number above 0 and at most 255; got 0\.0"),
         (
             {"eps": ()},
-            r"adversarial\.eps: must be a list of one or more, each a number above 0.*, none twice; got \[\]",
+            r"adversarial\.eps: must be a list of one or more, each a number above 0.*, without repeats; got \[\]",
         ),
         (
             {"attacks": ("fgsn",)},
@@ -222,7 +222,7 @@ class Cut(nn.Module):
         ("inference_mode", "none reaches the images: a part"),
         ("detach", "none reaches the images: a part"),
         ("sign", "that of its logits is zero: a step"),
-        ("branch", r"none passes module 'body.body\.\d', which runs under torch\.no_grad or detaches"),
+        ("branch", r"none passes through module 'body.body\.\d', which runs under torch\.no_grad or detaches"),
     ],
 )
 def test_a_network_whose_gradient_does_not_reach_the_images_is_refused(how, said):

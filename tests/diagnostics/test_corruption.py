@@ -318,8 +318,8 @@ def test_the_identity_is_of_the_content(tmp_path):
     ("fields", "message"),
     [
         ({"types": ("fogg",)}, r"corruption.types: each must be one of 15 names; got 'fogg'. Did you mean 'fog'\?"),
-        ({"types": ()}, r"corruption.types: must be a list of one or more, .*, none twice; got \[\]"),
-        ({"types": ("fog", "fog")}, r"corruption\.types: must hold each once; got 'fog' twice"),
+        ({"types": ()}, r"corruption.types: must be a list of one or more, .*, without repeats; got \[\]"),
+        ({"types": ("fog", "fog")}, r"corruption\.types: must not repeat an item; got 'fog' twice"),
         ({"severities": (0,)}, r"corruption\.severities: each must be one of 1, 2, 3, 4, 5; got 0\. Did you mean 1\?"),
         ({"sample_size": 0}, r"corruption\.sample_size: must be an integer from 1 to 1000000000; got 0"),
         ({"seed": -1}, r"corruption\.seed: must be an integer from 0 to 4294967295; got -1"),

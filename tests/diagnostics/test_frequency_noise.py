@@ -121,9 +121,9 @@ def test_rms_is_pooled_over_spans_by_their_squares():
         ({"width": math.nan}, r"frequency_noise\.width: must be a number above 0 and at most 2; got nan"),
         (
             {"frequencies": ()},
-            r"frequency_noise\.frequencies: must be a list of one or more, each a number .*, none twice; got \[\]",
+            r"frequency_noise\.frequencies: must be a list of one or more, each a number .*, without repeats; got \[\]",
         ),
-        ({"frequencies": (0.1, 0.1)}, r"frequency_noise\.frequencies: must hold each once; got 0\.1 twice"),
+        ({"frequencies": (0.1, 0.1)}, r"frequency_noise\.frequencies: must not repeat an item; got 0\.1 twice"),
         ({"frequencies": (0.1, 1.5)}, r"frequency_noise\.frequencies: each must be a number from 0 to 1; got 1\.5"),
         ({"frequencies": (math.nan,)}, r"frequency_noise\.frequencies: each must be a number from 0 to 1; got nan"),
         (

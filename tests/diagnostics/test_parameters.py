@@ -243,7 +243,7 @@ class Aside(nn.Module):
 
 def test_a_branch_without_gradients_is_named_where_the_loss_depends_on_it():
     with pytest.raises(
-        VisionscopeError, match=r"Aside: no gradient passes module 'branch.0', on which the loss depends"
+        VisionscopeError, match=r"Aside: no gradient passes through module 'branch.0', on which the loss depends"
     ):
         measured(Hessian(k=1), with_scopes(Aside("yes").eval()))
     for used in ("no", "shape"):
@@ -326,7 +326,7 @@ def test_rounding_with_gradients_straight_through_is_refused(diagnostic):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.apply(torch.ao.quantization.disable_observer)
-    with pytest.raises(NotApplicableError, match="'rounded' rounds, and hands on gradients as if it did not"):
+    with pytest.raises(NotApplicableError, match="'rounded' rounds, and passes gradients on as if it did not"):
         diagnostic.parts(with_scopes(model, "fp32"))
 
 

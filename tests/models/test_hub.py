@@ -130,7 +130,7 @@ def test_models_that_classify_no_images_are_refused(tmp_path: Path) -> None:
 def test_a_name_that_cant_be_had_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "hub_answers", lambda: False)
     monkeypatch.setattr(hub.huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    message = r"hf:nobody/no-vit: its configuration can't be had \(.*\); name a folder or a config.json"
+    message = r"hf:nobody/no-vit: its configuration is not available \(.*\); name a folder or a config.json"
     with pytest.raises(ConfigError, match=message) as raised:
         load_model("hf:nobody/no-vit", random_weights=0)
     assert "\n" not in str(raised.value)

@@ -252,7 +252,10 @@ def test_a_class_is_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("return torch.zeros(10**15)", r"failed with RuntimeError: it needs more memory than there is \(net.py, line"),
+        (
+            "return torch.zeros(10**15)",
+            r"failed with RuntimeError: it needs more memory than is available \(net.py",
+        ),
         ("yield 3", "must return a torch.nn.Module; it returned generator"),
         ("return 3", "must return a torch.nn.Module; it returned int"),
         ("raise SystemExit", r"failed with SystemExit \(net.py, line"),

@@ -246,7 +246,7 @@ def test_a_job_of_another_program_costs_itself(folder, capsys, changed, said):
 def test_a_run_with_nothing_that_can_be_read_is_refused(folder):
     for path in folder.glob("*/*/job.json"):
         path.write_text("{")
-    with pytest.raises(StoreError, match=r"job.json of fourier: .*can't be read \(no JSON.*; run the study again"):
+    with pytest.raises(StoreError, match=r"job.json of fourier: .*can't be read \(not valid JSON.*; run the study"):
         write_report(folder)
 
 

@@ -126,7 +126,7 @@ def test_a_head_that_is_not_read_counts_as_flat() -> None:
 def test_one_logit_knows_no_third_class() -> None:
     with pytest.raises(vs.VisionscopeError, match=r"labels: must be 0 to 1 .* single logit .* class 0\); got 9"):
         asked("calibration", single(), LABELS)
-    with pytest.raises(vs.VisionscopeError, match=r"a label is 9, but the model tells 2 classes apart, 0 to 1"):
+    with pytest.raises(vs.VisionscopeError, match=r"a label is 9, but the model has 2 classes, 0 to 1"):
         asked("hessian", single(), LABELS)
     # In a study, before anything is computed.
     with pytest.raises(

@@ -187,7 +187,7 @@ def test_refused(values, message):
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
 def test_device_that_is_not_there(name):
-    with pytest.raises(ConfigError, match=rf"device: must be auto, cpu, cuda or cuda:N that is there; got '{name}'"):
+    with pytest.raises(ConfigError, match=rf"device: must be auto, cpu, cuda or cuda:N, if available; got '{name}'"):
         device_of(name)
 
 

@@ -280,7 +280,7 @@ def test_torn_job_file_is_refused_then_written_anew(finished, tmp_path):
     folder = copy_of(finished, tmp_path)
     (path,) = (folder / "fourier").glob("*/job.json")
     path.write_text('{"job": ')
-    with pytest.raises(StoreError, match=r"job.json: it can't be read \(no JSON: .*\); run the study again"):
+    with pytest.raises(StoreError, match=r"job.json: it can't be read \(not valid JSON: .*\); run the study again"):
         Store(folder).jobs()
     assert run(small_study(), folder) == []
     assert Store(folder).table("fourier").equals(Store(finished).table("fourier"))

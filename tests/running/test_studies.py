@@ -132,7 +132,7 @@ def test_jobs_that_are_others_than_before_are_told(tmp_path, capsys):
     assert main(arguments) == 0
     assert "visionscope: note: 2 of the 2 jobs of this study are new: its models," in capsys.readouterr().err
     said = asked(capsys, "status", run)[1]
-    assert re.search(r"left over: variance/[0-9a-f]{12}: no study here comes to it any more", said)
+    assert re.search(r"left over: variance/[0-9a-f]{12}: no study here needs it any more", said)
     assert said.splitlines()[-1] == "everything is done"
 
 

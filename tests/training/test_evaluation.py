@@ -132,7 +132,7 @@ def test_the_model_is_in_eval_mode_meanwhile_and_then_as_before() -> None:
     evaluate(model, batches(logits, labels), Objective())
     assert seen == [(False, False, False)]
     assert (model.training, model.frozen.training, model.free.training) == (True, False, True)
-    with pytest.raises(DataError, match="a label is 12, but the model tells 12 classes apart"):
+    with pytest.raises(DataError, match="a label is 12, but the model has 12 classes"):
         evaluate(model, batches(logits, labels * 0 + 12), Objective())
     assert (model.training, model.frozen.training, model.free.training) == (True, False, True)
 

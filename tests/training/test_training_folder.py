@@ -121,7 +121,9 @@ def test_other_weights_in_the_place_of_the_last_are_trained_anew(photos: Path, t
     notes: list[str] = []
     assert trained(photos, tmp_path, note=notes.append) == first
     assert same_bits(first.checkpoint, Path(kept))
-    assert notes == [f"{first.checkpoint}: its weights are not those that this training ended with; it is done anew"]
+    assert notes == [
+        f"{first.checkpoint}: its weights are not those that this training ended with; it is trained again"
+    ]
     assert trained(photos, tmp_path, note=notes.append) == first
     assert len(notes) == 1
 

@@ -38,15 +38,19 @@ def harmonize_flags(parser: Parser) -> None:
     placed = values_of(Placement)
     parser.add_value("--msa", placed["msa"], "attention blocks of each stage, such as 0,1,1,1", required=True)
     parser.add_value("--extend", placed["extend"], "blocks added to each stage, such as 0,0,0,1")
-    parser.add_value("--window", placed["window_size"], "edge of the attention's windows; without it the last stage's")
-    parser.add_value("--heads", placed["num_heads"], "of each stage; without it 3,6,12,24 and so on")
-    parser.add_value("--head-dim", placed["head_dim"], "channels per head; without it as the last stage has them")
-    add_study_flag(parser, "random_weights", "seed, instead of pretrained weights")
-    parser.add_value("--seed", _SEED, "of the new blocks' weights")
-    add_study_flag(parser, "size", "input in pixels instead of its own")
+    parser.add_value(
+        "--window",
+        placed["window_size"],
+        "edge of the windows in positions; by default that of the last stage's maps",
+    )
+    parser.add_value("--heads", placed["num_heads"], "attention heads of each stage; by default 3,6,12,24 and so on")
+    parser.add_value("--head-dim", placed["head_dim"], "channels per head; by default as the last stage has them")
+    add_study_flag(parser, "random_weights", "seed of random weights, which replace the pretrained ones")
+    parser.add_value("--seed", _SEED, "seed of the new blocks' weights")
+    add_study_flag(parser, "size", "height and width of the input in pixels; by default the model's own")
     parser.add_value("--batch", _BATCH, "images per pass in the measurement")
-    add_study_flag(parser, "device", "of the measurement: auto, cpu, cuda, ...")
-    parser.add_value("--out", _OUT, "file of weights, .safetensors; MODEL@FILE loads it")
+    add_study_flag(parser, "device", "device of the measurement: auto, cpu, cuda, ...")
+    parser.add_value("--out", _OUT, "file to write the weights to, .safetensors; MODEL@FILE loads it")
 
 
 def harmonize(parsed: Namespace) -> int:

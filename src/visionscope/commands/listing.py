@@ -26,8 +26,8 @@ _SOURCE = Value(str | None, Rule(choices=SOURCES))
 
 def models_flags(parser: Parser) -> None:
     """Adds the flags of models."""
-    parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or a glob")
-    parser.add_value("--source", _SOURCE, "where models come from; all sources without it")
+    parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or a pattern, vit_*")
+    parser.add_value("--source", _SOURCE, "source of the models; by default all")
 
 
 def models(parsed: Namespace) -> int:
@@ -48,12 +48,12 @@ def models(parsed: Namespace) -> int:
 def points_flags(parser: Parser) -> None:
     """Adds the flags of points."""
     parser.add_model()
-    add_study_flag(parser, "size", "input in pixels instead of its own")
+    add_study_flag(parser, "size", "height and width of the input in pixels; by default the model's own")
     add_study_flag(parser, "mean", "as in diagnose; points are the same with any")
     add_study_flag(parser, "std", "likewise")
     add_study_flag(parser, "random_weights", "as in diagnose; points are the same with any")
-    parser.add_switch("--all", "branches and every sum, too")
-    parser.add_switch("--json", "an object with points and unwatched")
+    parser.add_switch("--all", "list the branches and all sums, too")
+    parser.add_switch("--json", "print JSON: an object with points and unwatched")
 
 
 def points(parsed: Namespace) -> int:

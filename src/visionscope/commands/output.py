@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from visionscope.core.files import user_path
-from visionscope.core.terminal import tell
+from visionscope.core.terminal import say, tell
 from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,18 @@ def folder_of(parameter: str, text: str) -> Path:
     if not text.strip():
         raise ConfigError(f"{parameter}: name a folder; got {text!r}")
     return user_path(parameter, text)
+
+
+def say_page(findings: Sequence[str], page: Path) -> None:
+    """Writes what a page says at its top, and in the last line where it is.
+
+    Args:
+        findings: one sentence each.
+        page: its file.
+    """
+    for finding in findings:
+        say(f"* {finding}")
+    say(str(page))
 
 
 def tell_failures(failures: Sequence[Failure]) -> int:

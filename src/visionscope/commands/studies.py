@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from visionscope.commands.output import exit_code, folder_of, tell_failures
+from visionscope.commands.output import exit_code, folder_of, say_page, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
 from visionscope.core.files import user_path
@@ -38,7 +38,7 @@ ASK_SECONDS = 600.0
 
 
 def _how_flags(parser: Parser) -> None:
-    parser.add_switch("--dry-run", "list the jobs and what they will cost; compute nothing")
+    parser.add_switch("--dry-run", "list the jobs and what they will cost, and compute nothing")
     parser.add_switch("--yes", "start without asking, however long it takes")
 
 
@@ -57,7 +57,7 @@ def run_flags(parser: Parser) -> None:
     """Adds the flags of run."""
     parser.add_argument("study", metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
     for name, help in (("out", "run folder"), ("device", "device"), ("batch", "images per forward pass")):
-        parser.add_field(Study, name, help=f"{help} instead of the file's", has_default=False)
+        parser.add_field(Study, name, help=f"{help} instead of the file's", default=None)
     _how_flags(parser)
 
 
@@ -105,7 +105,7 @@ def _computed(study: Study, parsed: Namespace) -> int:
             return 0
         _ask(sum(outlook.seconds for outlook in outlooks))
     run = run_planned(study, planned, note=_note)
-    say(f"{run.page}")
+    say_page(run.findings, run.page)
     return tell_failures(run.failures)
 
 
@@ -254,7 +254,7 @@ def _outlook(states: Sequence[JobState], damaged: Sequence[Damage], studies: Seq
     finished = {state.name for state in states} - unfinished
     if not studies:
         yield (
-            "no study.yaml here tells what was asked: start the same `visionscope diagnose` command again"
+            "no study.yaml here says what was asked for: start the same `visionscope diagnose` command again"
             if unfinished or damaged
             else "everything is done"
         )
@@ -273,7 +273,7 @@ def _outlook(states: Sequence[JobState], damaged: Sequence[Damage], studies: Seq
     for state in states:
         if state.name in unfinished - asked and not told:
             yield (
-                f"left over: {state.record['diagnostic']}/{state.record['job'][:12]}: no study here comes to it any "
+                f"left over: {state.record['diagnostic']}/{state.record['job'][:12]}: no study here needs it any "
                 "more, because its model, images or formula changed; move its folder away to forget it"
             )
     if not any(left.values()):
@@ -289,8 +289,8 @@ def _left(study: StudyFile, finished: set[JobName], unfinished: set[JobName], da
 def report_flags(parser: Parser) -> None:
     """Adds the flags of report."""
     run_folder_flags(parser)
-    parser.add_value("--published", _PUBLISHED, "the authors' landscapes beside the run's")
-    parser.add_value("--outcomes", _OUTCOMES, "tables of a row per image: parquet alone, or csv as well")
+    parser.add_value("--published", _PUBLISHED, "the authors' landscapes to draw beside the run's, comma-separated")
+    parser.add_value("--outcomes", _OUTCOMES, "format of tables with a row per image: parquet alone, or csv as well")
 
 
 def report(parsed: Namespace) -> int:
@@ -301,5 +301,5 @@ def report(parsed: Namespace) -> int:
     from visionscope.pages import write_report
 
     written = write_report(folder, parsed.published or (), csv_outcomes=parsed.outcomes == "csv")
-    say(f"{written.path}")
+    say_page(written.findings, written.path)
     return tell_failures(written.failures)

@@ -19,7 +19,7 @@ from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
 from visionscope.running.study import Study
-from visionscope.training.recipe import Recipe, choose_recipe
+from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
 from visionscope.training.terms import Terms
 
 if TYPE_CHECKING:
@@ -28,17 +28,39 @@ if TYPE_CHECKING:
     from visionscope.training.clock import Progress
 
 _OUT = values_of(Study)["out"]
+_ASKED = ("recipe", "seed", "fraction", "same", "validation")
+_OF_RECIPES = "fields of the recipe; the defaults are those of laptop, other recipes have their own"
+_GROUPS = {
+    "steps": (
+        *("epochs", "minutes", "batch_size", "optimizer", "learning_rate", "warm_up", "momentum", "weight_decay"),
+        *("decays", "clip_norm", "sam", "ema", "snapshots"),
+    ),
+    "augmentation and regularisation": (
+        *("crop", "padding", "flip", "rand_augment", "erase", "mixup", "cutmix", "label_smoothing", "drop_path"),
+    ),
+}
+_MACHINE = ("precision", "compile", "devices", "nodes", "workers", "track")
 _DEMO_OUT = dataclasses.replace(_OUT, default="visionscope-demo")
 
 
 def train_flags(parser: Parser) -> None:
     """Adds the flags of train: its own and one for each field of a recipe."""
     parser.add_model()
-    parser.add_value("--data", values_of(Study)["data"], "data spec without split, such as embedded", required=True)
+    parser.begin_group("what is trained")
+    data = "data with a train and a test split, which are not named: a folder, embedded, torch/NAME or hfds/NAME"
+    parser.add_value("--data", values_of(Study)["data"], data, required=True)
     parser.add_value("--out", _OUT, "run folder; weights go below its train/, and the same command resumes it")
-    for described in (Terms, Recipe):
-        for name in values_of(described):
-            parser.add_field(described, name, has_default=described is Terms)  # each recipe has defaults of its own
+    for name in _ASKED:
+        parser.add_field(Terms, name)
+    usual = RECIPES[Terms().recipe]
+    for title, names in _GROUPS.items():
+        parser.begin_group(title, _OF_RECIPES)
+        for name in names:
+            parser.add_field(Recipe, name, default=getattr(usual, name))
+    parser.begin_group("the machine")
+    for name in _MACHINE:
+        described = Terms if name in values_of(Terms) else Recipe
+        parser.add_field(described, name, default=... if described is Terms else getattr(usual, name))
 
 
 def train(parsed: Namespace) -> int:

@@ -49,12 +49,12 @@ def read_document(parameter: str, path: Path) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{parameter}: {path} is not YAML (it is not UTF-8 at byte {error.start}); save it as UTF-8"
+            f"{parameter}: {path} is not valid YAML (it is not UTF-8 at byte {error.start}); save it as UTF-8"
         ) from None
     try:
         found = _values(iter(yaml.parse(text, Loader=_PARSER)))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{parameter}: {path} is not YAML ({_complaint(error)})") from None
+        raise ConfigError(f"{parameter}: {path} is not valid YAML ({_complaint(error)})") from None
     except RecursionError:
         raise ConfigError(f"{parameter}: {path} is nested too deeply") from None
     except _RefusalError as error:

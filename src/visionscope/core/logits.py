@@ -150,7 +150,7 @@ def find_readout(
         and values.shape[1] not in (*counts.stated, *counts.heads)
     ):
         raise DataError(
-            f"gives {values.shape[1]} features, no logits: {counts.headless}; give it a head, or say "
+            f"gives {values.shape[1]} features, not logits: {counts.headless}; give it a head, or say "
             "--output-is logits (output_is=) if these are logits"
         )
     if reason := not_logits(values, output_is, seen_sigmoid=sigmoids.made(values)):

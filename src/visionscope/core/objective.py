@@ -65,7 +65,7 @@ class Objective:
         largest, smallest = (int(pick(batch.labels)) for pick in (torch.max, torch.min))
         if largest >= classes or smallest < 0:
             wrong = largest if largest >= classes else smallest
-            raise DataError(f"a label is {wrong}, but the model tells {classes} classes apart, 0 to {classes - 1}")
+            raise DataError(f"a label is {wrong}, but the model has {classes} classes, 0 to {classes - 1}")
         own, other = (one_hot(labels, classes).double() for labels in (batch.labels, partners))
         mixed = shares[:, None] * own + (1 - shares[:, None]) * other
         return (1 - self.label_smoothing) * mixed + self.label_smoothing / classes

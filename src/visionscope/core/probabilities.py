@@ -57,9 +57,11 @@ def not_logits(values: Tensor, output_is: str, *, seen_sigmoid: bool) -> str:
         )
     remedy = "return the logits, or say --output-is probabilities (output_is=), which takes their logarithm"
     if summed:
-        return f"its outputs went through a softmax, so no logits: all lie in [0, 1] and each row sums to 1; {remedy}"
+        return (
+            f"its outputs went through a softmax and are not logits: all lie in [0, 1] and each row sums to 1; {remedy}"
+        )
     if within and seen_sigmoid and one:
-        return f"its output went through a sigmoid, so it is no logit; {remedy}"
+        return f"its output went through a sigmoid, so it is not a logit; {remedy}"
     if within and seen_sigmoid:
         return (
             "its outputs went through a sigmoid each, as for several labels per image, so no row is a distribution "

@@ -42,6 +42,7 @@ class Rule:
         distinct: whether the items of a list differ.
         commas: whether a text that stands for a list holds its items by comma; else it is the only item.
         ratio: whether a flag's text may be a ratio such as 1/16.
+        meant: pairs of another spelling, which is refused, and the choice that was meant by it.
     """
 
     least: float | None = None
@@ -57,6 +58,7 @@ class Rule:
     distinct: bool = False
     commas: bool = True
     ratio: bool = False
+    meant: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Value:
         many = f"each {one}"
         if fewest == most:
             return f"{fewest} values, {many}"
-        return f"{'a list' if fewest == 0 else 'a list of one or more'}, {many}{', none twice' * self.rule.distinct}"
+        return (
+            f"{'a list' if fewest == 0 else 'a list of one or more'}, {many}{', without repeats' * self.rule.distinct}"
+        )
 
     @functools.cached_property
     def range(self) -> str:
@@ -220,7 +224,7 @@ class Value:
         items = tuple(self._item(parameter, one, "each must be") for one in given)
         if self.rule.distinct and len(set(items)) < len(items):
             twice = next(item for item in items if items.count(item) > 1)
-            raise ConfigError(f"{parameter}: must hold each once; got {shown(twice)} twice")
+            raise ConfigError(f"{parameter}: must not repeat an item; got {shown(twice)} twice")
         return items
 
     def _item(self, parameter: str, given: Any, must_be: str) -> Any:
@@ -237,6 +241,9 @@ class Value:
             return ""
         if is_whole(given) and all(map(is_whole, self.choices)):
             return f". Did you mean {min(self.choices, key=lambda one: abs(one - given))}?"
+        meant = dict(self.rule.meant).get(str(given).lower())
+        if meant:
+            return f". Did you mean {meant!r}?"
         hint = nearest(str(given)[:80], map(str, self.choices)) if isinstance(given, str) else ""
         return f".{hint}" if "Did you mean" in hint or len(self.choices) > _FEW else ""
 

@@ -146,7 +146,7 @@ def explain(model: nn.Module, images: Tensor, error: RuntimeError) -> Visionscop
     reason = message_of(error).strip().partition("\n")[0] or type(error).__name__
     if "nference tensor" in message_of(error):
         return VisionscopeError(
-            f"{name}: a part of its forward runs under torch.inference_mode, which no gradient passes; take that out"
+            f"{name}: a part of its forward runs under torch.inference_mode, which blocks gradients; remove that"
         )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in message_of(error):
         return VisionscopeError(

@@ -93,6 +93,6 @@ def check_differentiable(subject: Subject, diagnostic: str, measured: MeasuredPa
     rounding = straight_through(subject.model)
     if rounding:
         raise NotApplicableError(
-            f"{label}: {rounding!r} rounds, and hands on gradients as if it did not, so that second derivatives are "
+            f"{label}: {rounding!r} rounds, and passes gradients on as if it did not, so that second derivatives are "
             "not those of the loss; turn that off: model.apply(torch.ao.quantization.disable_fake_quant)"
         )

@@ -172,8 +172,8 @@ def _check_gradients(model: nn.Module, images: Tensor) -> None:
         raise explain(model, images, error) from error
     if where:
         raise VisionscopeError(
-            f"{type(model).__name__}: no gradient passes module {where!r}, on which the loss depends: it runs under "
-            "torch.no_grad or detaches; let gradients through, or freeze the parameters in front of it "
+            f"{type(model).__name__}: no gradient passes through module {where!r}, on which the loss depends: it runs "
+            "under torch.no_grad or detaches; let gradients through, or freeze the parameters in front of it "
             "(requires_grad_(False)) to measure the others"
         )
 

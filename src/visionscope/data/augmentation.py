@@ -208,7 +208,7 @@ def _training_transform(config: InputConfig, augmentation: Augmentation) -> Tran
         )
     except (AssertionError, ValueError, KeyError, IndexError) as error:
         raise ConfigError(
-            f"rand_augment {augmentation.rand_augment!r} is no recipe that timm knows: {error}"
+            f"rand_augment {augmentation.rand_augment!r} is not a recipe that timm knows: {error}"
         ) from error
     if augmentation.crop != "resized":
         whole = config if augmentation.crop == "centre" else dataclasses.replace(config, crop=1.0)

@@ -161,7 +161,7 @@ def names_digest(folder: str) -> str:
 def _folder(text: str) -> Path:
     root = user_path("shape_bias.folder", text)
     if not root.is_dir():
-        raise DataError(f"shape_bias.folder: must be a folder that is there; got {text!r}")
+        raise DataError(f"shape_bias.folder: must be an existing folder; got {text!r}")
     return root
 
 

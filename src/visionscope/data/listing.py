@@ -68,7 +68,7 @@ def list_images(spec: str, root: Path) -> Listing:
             elif entry.name.lower().endswith(_UNREAD):
                 raise DataError(
                     f"data {spec!r}: {root / place} is of a kind of image that is not read ({', '.join(KINDS)} are); "
-                    "convert it or take it away"
+                    "convert it or remove it"
                 )
         if not folders:
             leaves.append(inside)
@@ -117,7 +117,7 @@ def _check_file(spec: str, entry: "os.DirEntry[str]") -> None:
     except OSError as error:
         raise DataError(f"data {spec!r}: image {entry.path} can't be read: {error.strerror}") from error
     kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
-    raise DataError(f"data {spec!r}: image {entry.path} is a {kind}, not a file; take it away")
+    raise DataError(f"data {spec!r}: image {entry.path} is a {kind}, not a file; remove it")
 
 
 def _refuse_again(spec: str, root: Path, inside: str, depth: int, seen: dict[tuple[int, int], str]) -> None:
@@ -125,7 +125,7 @@ def _refuse_again(spec: str, root: Path, inside: str, depth: int, seen: dict[tup
     try:
         found = (root / inside).stat()
     except OSError as error:
-        raise DataError(f"data {spec!r}: folder {root / inside} can't be looked at: {error.strerror}") from error
+        raise DataError(f"data {spec!r}: folder {root / inside} can't be accessed: {error.strerror}") from error
     key = (found.st_dev, found.st_ino)
     if key in seen:
         raise DataError(

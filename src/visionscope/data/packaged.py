@@ -242,9 +242,9 @@ def _refuse_pipes(spec: str, folder: Path) -> None:
             try:
                 mode = place.stat().st_mode
             except OSError as error:
-                raise DataError(f"data {spec!r}: {place} can't be looked at: {error.strerror}") from error
+                raise DataError(f"data {spec!r}: {place} can't be accessed: {error.strerror}") from error
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise DataError(f"data {spec!r}: {place} is neither a folder nor a file; take it away")
+                raise DataError(f"data {spec!r}: {place} is neither a folder nor a file; remove it")
 
 
 def _create_torch(name: str, root: Path, split: str, *, download: bool) -> Any:

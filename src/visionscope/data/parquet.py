@@ -118,7 +118,7 @@ class ParquetSource:
         try:
             value = self._column(group)[row].as_py()
         except ValueError as error:
-            raise DataError(f"image {self.name(index)} can't be read: its path is no UTF-8") from error
+            raise DataError(f"image {self.name(index)} can't be read: its path is not UTF-8") from error
         if isinstance(value, dict):
             path = value.get("path")
             value = value.get("bytes")
@@ -161,7 +161,7 @@ class ParquetSource:
             target = (beside / str(path)).resolve()
             inside = not Path(str(path)).is_absolute() and target.is_relative_to(self._root.resolve())
         except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"image {name} points to {str(path)[:80]!r}, which is no path: {error}") from error
+            raise DataError(f"image {name} points to {str(path)[:80]!r}, which is not a path: {error}") from error
         if not inside:
             raise DataError(
                 f"image {name} points to {str(path)[:80]!r}, which is outside of its folder; only paths inside, "

@@ -146,7 +146,9 @@ class ParquetFile:
                 raise ValueError(f"{len(text):,} bytes")
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.path}: its Hugging Face metadata are no JSON ({_line(error)}); {_ANEW}") from error
+            raise DataError(
+                f"{self.path}: its Hugging Face metadata are not valid JSON ({_line(error)}); {_ANEW}"
+            ) from error
         info = found.get("info", {}) if isinstance(found, dict) else None
         columns = info.get("features") if isinstance(info, dict) else None
         if not isinstance(info, dict) or not isinstance(columns, dict | None):

@@ -196,7 +196,7 @@ def open_published(
     """
     root = user_path("corruption.folder", folder)
     if not root.is_dir():
-        raise DataError(f"corruption.folder: must be a folder that is there; got {folder!r}")
+        raise DataError(f"corruption.folder: must be an existing folder; got {folder!r}")
     if any(root.glob("*.npy")):
         return ArraySet(root, types, num_classes)
     return FolderSet(root, types, severities, num_classes)

@@ -117,5 +117,5 @@ def _root(given: str | os.PathLike[str] | None) -> Path:
         return given_path("root", given)
     root = user_path("VISIONSCOPE_DATA", os.environ.get("VISIONSCOPE_DATA") or "~/.cache/visionscope")
     if root.exists() and not root.is_dir():
-        raise ConfigError(f"VISIONSCOPE_DATA: must be a folder; {root} is none")
+        raise ConfigError(f"VISIONSCOPE_DATA: must be a folder; {root} is not one")
     return root

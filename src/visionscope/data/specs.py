@@ -31,6 +31,7 @@ _STREAMS = ("hfids", "tfds", "wds")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _REPOSITORY = re.compile(r"(?!.*(?:\.\.|--))(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 _LOOKED_AT = 2000  # names in a folder among which the nearest is sought
+_ALIKE = 0.7  # how alike names of paths must be for one to stand for the other
 
 Kind = Literal["embedded", "torch", "hfds", "path"]
 
@@ -105,7 +106,7 @@ def find_data(text: str) -> DataSpec:
     elif spec.kind == "hfds" and not _REPOSITORY.fullmatch(spec.name) and not Path(spec.name).is_dir():
         raise DataError(
             f"data {text!r}: {spec.name!r} is neither a name on the Hugging Face hub, such as uoft-cs/cifar100, nor "
-            "a folder that is there"
+            "an existing folder"
         )
     return spec
 
@@ -196,7 +197,7 @@ def _check_path(spec: DataSpec) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise DataError(f"data {spec.text!r}: {path} can't be looked at: {error.strerror}") from error
+            raise DataError(f"data {spec.text!r}: {path} can't be accessed: {error.strerror}") from error
         raise DataError(f"data {spec.text!r}: there is no {path}.{_hint(spec, path)}") from None
     if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and path.suffix == ".parquet"):
         return
@@ -216,7 +217,9 @@ def _hint(spec: DataSpec, path: Path) -> str:
     siblings = _children(parent)
     names = {str(parent / name) if str(parent) != "." else name: name for name in siblings}
     known = ["embedded", *(f"torch/{name}" for name in TORCH_NAMES)] if str(parent) == "." else []
-    hint = nearest(path.name, [*siblings, *known])
+    hint = nearest(path.name, [*siblings, *known], cutoff=_ALIKE)
+    if "Did you mean" not in hint:  # whatever else lies there is no help
+        return "" if "/" in spec.name else " Data are a folder, or embedded, torch/NAME or hfds/NAME."
     for full, name in names.items():
         hint = hint.replace(f"mean {name!r}", f"mean {full!r}")
     return hint

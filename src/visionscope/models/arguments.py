@@ -149,7 +149,7 @@ def reason_of(error: BaseException) -> str:
     """
     line = printable(message_of(error).strip().partition("\n")[0])[:_LONGEST_REASON]
     if isinstance(error, MemoryError) or "can't allocate memory" in line:
-        line = "it needs more memory than there is"
+        line = "it needs more memory than is available"
     return f"{type(error).__name__}: {line}".rstrip(": ")
 
 

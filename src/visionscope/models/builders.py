@@ -133,7 +133,7 @@ def check_known(source: str, name: str) -> None:
         return
     if not timm.is_model(name):
         raise ConfigError(
-            f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} All: visionscope models"
+            f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} List: visionscope models"
         )
     tag = name.partition(".")[2]
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
@@ -302,7 +302,7 @@ def _hf_config(transformers: Any, name: str, place: str) -> Any:
         raise
     except Exception as error:  # hub clients raise errors of many libraries
         raise ConfigError(
-            f"hf:{name}: its configuration can't be had ({first_line(error)}); "
+            f"hf:{name}: its configuration is not available ({first_line(error)}); "
             "name a folder or a config.json that lies on this machine"
         ) from error
     config.architectures = config.architectures or []  # the library iterates over it where a family has several heads

@@ -40,7 +40,7 @@ def read_value(parameter: str, text: str) -> Any:
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if text.lstrip()[0] in "([{\"'":
-            raise ConfigError(f"{parameter}: begins as a Python literal and is none; got {quoted(text)}") from None
+            raise ConfigError(f"{parameter}: begins like a Python literal but is not one; got {quoted(text)}") from None
         return text
     check_value(parameter, value)
     return value

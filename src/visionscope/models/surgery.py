@@ -217,7 +217,7 @@ def read_changes(text: str) -> tuple[BlockChange, ...]:
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"blocks is no JSON: {error}") from error
+        raise ValueError(f"blocks is not valid JSON: {error}") from error
     fields = [field.name for field in dataclasses.fields(BlockChange)]
     if not isinstance(given, list):
         raise ValueError(f"blocks must be a list; got {given!r}")

@@ -35,7 +35,7 @@ _MOST_FOREIGN = 200
 _WANTED = "wanted is a state_dict() as safetensors, by torch.save, or as .npz"
 # By their first bytes, and where in the file these are.
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"version https://git-lfs", "it is a pointer of Git LFS in the place of the file; git lfs pull fetches that"),
+    (0, b"version https://git-lfs", "it is a Git LFS pointer instead of the file; git lfs pull fetches the file"),
     (0, b"<!doctype", "it is a web page; download the file itself"),
     (0, b"<html", "it is a web page; download the file itself"),
     (0, b"<?xml", "it is an XML document, such as a server's error; download the file itself"),

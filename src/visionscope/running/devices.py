@@ -31,5 +31,5 @@ def device_of(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N that is there; got {name!r} ({reason})") from None
+        raise ConfigError(f"device: must be auto, cpu, cuda or cuda:N, if available; got {name!r} ({reason})") from None
     return device

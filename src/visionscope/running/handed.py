@@ -148,7 +148,7 @@ def _described(tensor: Tensor) -> str:
 
 def _tensor_hint(images: Tensor) -> str:
     if images.ndim == 3 and images.is_floating_point() and images.numel():
-        return "; of one image pass images[None]"
+        return "; for a single image pass images[None]"
     if images.is_complex():
         return "; pass its .real"
     if images.ndim == 4 and not images.is_floating_point() and images.numel():

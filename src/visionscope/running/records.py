@@ -228,7 +228,7 @@ def _content(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise RecordError("it can't be read (its values are nested too deeply)") from None
     except ValueError as error:
-        raise RecordError(f"it can't be read (no JSON: {' '.join(str(error).split())})") from error
+        raise RecordError(f"it can't be read (not valid JSON: {' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise RecordError("it can't be read (it must hold names and values)")
     return content

@@ -194,7 +194,7 @@ def _between(store: Store, asked: Any, jobs: Sequence[Job], failures: Failures) 
         if x["data"]["image_digest"] != y["data"]["image_digest"]:
             store.log(f"left out {asked.name} between {names}: they saw different images")
         elif x["fields"] != y["fields"]:
-            store.log(f"left out {asked.name} between {names}: they were asked with different fields")
+            store.log(f"left out {asked.name} between {names}: they were measured with different parameters")
         else:
             with failures.caught("table", asked.name, names):
                 for job in (x, y):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.files import user_path
 from visionscope.core.objective import Objective
+from visionscope.core.precisions import BF16, FP32, FP64, meant
 from visionscope.core.printable import quoted
 from visionscope.core.rules import MOST_IMAGES, MOST_PIXELS, check_rules, rule, same_rule, seed_rule, values_of
 from visionscope.core.values import Rule, Value, shown
@@ -19,7 +20,7 @@ from visionscope.models.find import find_model
 from visionscope.models.spec import parse_spec
 
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
-PRECISIONS = ("fp32", "fp64", "bf16")
+PRECISIONS = (FP32, FP64, BF16)
 MOST_CHANNELS = 1024
 MOST_AREA = 2**24  # pixels of an image: a pass over one already takes gigabytes
 ONLY = Value(
@@ -36,31 +37,31 @@ class Study:
 
     Attributes:
         models: model specs, `[LABEL=]SPEC[?key=value&...][@FILE[#PART][,FILE...]]`; several files are an ensemble.
-        data: folder of photos, class folders or Parquet files; torch/NAME; hfds/NAME; embedded, drawn shapes; with a
-            split after a colon, `SPEC[:split]`.
+        data: images: a folder of photos, of class folders or of Parquet files; torch/NAME; hfds/NAME; or embedded,
+            which are drawn shapes. A split follows a colon, `SPEC[:split]`.
         diagnostics: instances of the diagnostics; their fields are their parameters.
-        images: how many images of the data are looked at.
-        seed: draws the sample.
-        batch: images per forward pass; changes nothing but speed and memory.
-        device: `auto` (an accelerator where there is one), `cpu`, `cuda`, `cuda:1`, ...
-        precision: `fp32`, `fp64`, or `bf16` (autocast).
-        random_weights: seed of random weights instead of pretrained ones.
-        n_forward: forward passes with dropout, whose mean probabilities are the prediction, for what asks for
+        images: number of images that are looked at.
+        seed: seed of the choice of images.
+        batch: images per forward pass; changes speed and memory only.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
+        precision: of the networks' computations; `bf16` by autocast.
+        random_weights: seed of random weights, which replace the pretrained ones.
+        n_forward: forward passes with dropout whose mean probabilities are the prediction, in diagnostics that need
             predictions alone; 1 leaves dropout off.
-        size: height and width of the input in pixels instead of the model's own.
-        mean: per channel, of pixels in [0, 1], instead of the model's own.
-        std: per channel instead of the model's own.
-        output: which output of a network that returns several is the logits, by name or index; without it the number of
-            classes tells, or the name.
-        output_is: `probabilities` for networks that end in a softmax or sigmoid; `logits` for what is refused as such,
-            though it is logits; without it values are looked at.
-        points: names of points instead of those that tracing chooses; a model takes those that it has.
-        augmentation: of the training images, which curvature is measured on: `strong` (the paper's), `weak` (crop and
-            flip) or `none`.
-        label_smoothing: of the loss whose curvature is measured; without it the paper's 0.1 where the augmentation is
-            strong, else 0.
-        weight_decay: factor of that loss's L2 term.
-        decays: which parameters decay in that loss: `all`, or `matrices` (of two or more dimensions) alone.
+        size: height and width of the input in pixels; by default the model's own.
+        mean: mean of each channel, of pixels in [0, 1]; by default the model's own.
+        std: standard deviation of each channel, likewise.
+        output: name or index of the logits, for networks that return several outputs; by default the output with one
+            column per class, or the one that its name tells.
+        output_is: `probabilities` for networks that end in a softmax or sigmoid, `logits` for those that are wrongly
+            refused as such; by default the values tell.
+        points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
+            has.
+        augmentation: of the training images: `strong` (the paper's), `weak` (crop and flip) or `none`.
+        label_smoothing: share of each target that is spread over all classes; by default the paper's 0.1 where
+            the augmentation is strong, else 0.
+        weight_decay: factor of the L2 term.
+        decays: parameters in the L2 term: `all`, or `matrices` (those of two or more dimensions).
         out: run folder; the same command resumes it.
 
     Raises:
@@ -76,7 +77,7 @@ class Study:
     seed: int = seed_rule()
     batch: int = rule(32, least=1, most=65536)
     device: str = rule("auto", pattern=r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?", words="auto, cpu, cuda or cuda:N")
-    precision: str = rule("fp32", choices=PRECISIONS)
+    precision: str = rule(FP32, choices=PRECISIONS, meant=meant(PRECISIONS))
     random_weights: int | None = seed_rule(None)
     n_forward: int = rule(1, least=1, most=100_000)
     size: tuple[int, int] | None = rule(

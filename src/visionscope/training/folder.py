@@ -53,7 +53,7 @@ def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores
         scores = Scores(**json.loads(told["scores"]))
         if is_as_written(path):
             return scores
-        note(f"{path}: its weights are not those that this training ended with; it is done anew")
+        note(f"{path}: its weights are not those that this training ended with; it is trained again")
         return None
     except (FileNotFoundError, NotADirectoryError):
         return None

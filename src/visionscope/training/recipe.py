@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionscope.core.objective import Objective
+from visionscope.core.precisions import AUTO, BF16, FP16, FP32, meant
 from visionscope.core.rules import check_rules, rule, same_rule
 from visionscope.core.values import shown
 from visionscope.data.draws import Augmentation
 from visionscope.errors import ConfigError, nearest
 
 OPTIMIZERS = ("adamw", "sgd")
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {FP32: "32-true", BF16: "bf16-mixed", FP16: "16-mixed"}
 """The precisions of a recipe, in Lightning Fabric's words."""
 
 
@@ -30,7 +31,7 @@ class Recipe:
         epochs: passes over the training images, the warm-up included.
         minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
             are not repeatable to the bit.
-        warm_up: share of the training, 0 to 1, over which the learning rate climbs.
+        warm_up: share of the training over which the learning rate climbs.
         batch_size: images per process and step.
         optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).
         learning_rate: highest learning rate, reached after the warm-up.
@@ -39,7 +40,7 @@ class Recipe:
         decays: which parameters decay: `all` (the paper) or `matrices`, those of two or more dimensions.
         sam: radius of sharpness-aware minimization (Foret et al. 2021), about 0.05; 0 for none; doubles the cost.
         clip_norm: largest norm of the whole gradient; 0 for no limit.
-        label_smoothing: share of each target, 0 to 1, that is spread evenly over the classes.
+        label_smoothing: share of each target that is spread evenly over the classes.
         crop: `pad` (black border, then a random crop), `resized` (a random share of the area) or `centre` (none).
         padding: width of the border of `pad`, in pixels.
         flip: probability of a horizontal flip.
@@ -79,7 +80,7 @@ class Recipe:
     cutmix: float = same_rule(Augmentation, "cutmix", 0.8)
     drop_path: float = rule(0.1, least=0, below=1)
     ema: float = rule(0.0, least=0, below=1)
-    precision: str = rule("auto", choices=("auto", *PRECISIONS))
+    precision: str = rule("auto", choices=(AUTO, *PRECISIONS), meant=meant((AUTO, *PRECISIONS)))
     compile: bool = False
     snapshots: tuple[int, ...] = rule((), least=1, most=1_000_000)
 

@@ -14,15 +14,16 @@ class Terms:
     """What a training is asked beside its recipe's fields.
 
     Attributes:
-        recipe: paper-cifar, paper-imagenet, weak, laptop or speed; its fields can be replaced.
-        seed: of weights, order, augmentation and dropout.
-        fraction: share of the training images of each class, such as 1/16.
-        same: what a fraction leaves the same: epochs (fewer steps) or steps.
-        validation: share of the training images held out; the best weights on them are kept as best.safetensors.
-        devices: processes on each machine, one GPU each where there are GPUs.
-        nodes: machines.
+        recipe: paper-cifar, paper-imagenet, weak, laptop or speed.
+        seed: seed of weights, order, augmentation and dropout.
+        fraction: share of the training images of each class that is used, such as 1/16.
+        same: what a smaller fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes).
+        validation: share of the training images that is held out; the weights that do best on them are kept as
+            best.safetensors.
+        devices: processes on each machine, with a GPU each where there are GPUs.
+        nodes: number of machines.
         workers: further processes that prepare batches.
-        track: trackers besides log.csv: tensorboard, wandb, mlflow.
+        track: trackers besides log.csv, comma-separated.
 
     Raises:
         ConfigError: for a value that breaks its rule.

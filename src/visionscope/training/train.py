@@ -50,7 +50,7 @@ class Trained:
         checkpoint: the weights at the end, a safetensors file that `MODEL@FILE` loads; beside it lie those of the
             beginning (`init`), of the chosen epochs, the average (`ema`), the best on the validation split (`best`),
             as far as the recipe has them, `train.json` with everything that was asked for, and `log.csv`.
-        warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
+        warm_up: share of the training over which the learning rate climbs.
         scores: of the last weights on the test images.
         chance: share of the test images, 0 to 1, that are of their most common class.
     """
@@ -151,7 +151,7 @@ def train(
         decays: which parameters decay: `all` (the paper) or `matrices`, those of two or more dimensions.
         sam: radius of sharpness-aware minimization (Foret et al. 2021), about 0.05; 0 for none; doubles the cost.
         clip_norm: largest norm of the whole gradient; 0 for no limit.
-        label_smoothing: share of each target, 0 to 1, that is spread evenly over the classes.
+        label_smoothing: share of each target that is spread evenly over the classes.
         crop: `pad` (black border, then a random crop), `resized` (a random share of the area) or `centre` (none).
         padding: width of the border of `pad`, in pixels.
         flip: probability of a horizontal flip.

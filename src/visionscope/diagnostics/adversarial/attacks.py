@@ -89,7 +89,7 @@ def check_gradient(subject: Subject, name: str) -> None:
         except RuntimeError as error:
             reason, where = str(error).strip().partition("\n")[0], ""
     if where:
-        reason = f"none passes module {where!r}, which runs under torch.no_grad or detaches"
+        reason = f"none passes through module {where!r}, which runs under torch.no_grad or detaches"
     if reason:
         raise NotApplicableError(f"{subject.label}: an attack follows gradients, and {reason}")
 

@@ -27,7 +27,7 @@ def check(asked: Adversarial, subject: Subject) -> None:
     input_of(subject)
     for attack in asked.attacks:
         if needed := missing(attack):
-            raise NotApplicableError(f"{subject.label}: {attack} needs a library that is not there; {needed}")
+            raise NotApplicableError(f"{subject.label}: {attack} needs a library that is not installed; {needed}")
     attacks.check_gradient(subject, asked.sample)
 
 

@@ -48,7 +48,9 @@ class AdversarialSummaryRow(Attack, ChangeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adversarial(Damage):
-    """Accuracy under attacks that change no pixel by more than eps; the normalisation is part of what they see.
+    """Accuracy under attacks: FGSM, PGD, AutoAttack.
+
+    Accuracy under attacks that change no pixel by more than eps; the normalisation is part of what they see.
 
     Pixels are in [0, 1] and stay there. FGSM takes one step of eps along the sign of the gradient of the NLL; PGD
     takes `steps` steps of 2.5 eps / steps (Madry et al. 2018) from a random place in the ball, drawn from the seed and

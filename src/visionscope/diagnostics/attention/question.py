@@ -54,7 +54,9 @@ class AttentionRow:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionHeads:
-    """Attention of msa points, head by head: mean attention distance, entropy and head diversity.
+    """How far, how evenly and how diversely heads attend.
+
+    Attention of msa points, head by head: mean attention distance, entropy and head diversity.
 
     Mean attention distance is `sum_k p_qk |x_q - x_k|` in pixels of the input, averaged over the grid's queries and
     over images (Dosovitskiy et al. 2021, Fig. 7 and 11; Raghu et al. 2021, Fig. 1). Prefix tokens lie nowhere: they ask

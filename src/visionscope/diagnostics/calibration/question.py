@@ -49,7 +49,9 @@ class CalibrationRow(OutcomeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """NLL, Brier score, accuracies and calibration errors on clean test images, and the reliability diagram.
+    """How far confidence can be trusted: NLL, Brier score, ECE.
+
+    NLL, Brier score, accuracies and calibration errors on clean test images, and the reliability diagram.
 
     As they come and at the temperature (Guo et al. 2017) of smallest NLL over `fit_size` images of the same split that
     are not among those measured. Bins are (low, high] with 0 in the first, so that an image of confidence 1.0 counts

@@ -61,7 +61,7 @@ def parts(asked: Corruption, subject: Subject) -> Sequence[str]:
     if asked.folder:
         found = open_published(asked.folder, asked.types, asked.severities, classes_of(subject, asked.sample))
         if asked.reference == "alexnet" and not found.is_tree:
-            raise ConfigError("corruption.reference: alexnet's errors are on ImageNet-C, which is no arrays; take none")
+            raise ConfigError("corruption.reference: alexnet's errors are on ImageNet-C, not on arrays; take none")
         return ["clean", *(f"{kind}-{severity}" for kind, severity in _conditions(asked))]
     maker()
     if min(input.size) < LEAST_SIZE:

@@ -42,7 +42,9 @@ class CorruptionRow(Corrupted, DamageRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corruption(Damage):
-    """Robustness: the mean accuracy over 15 types of corruption in 5 severities (Hendrycks & Dietterich 2019).
+    """Accuracy under 15 types of corruption in 5 severities.
+
+    Robustness: the mean accuracy over 15 types of corruption in 5 severities (Hendrycks & Dietterich 2019).
 
     As in Park & Kim (2022) it is the mean of 75 accuracies, no mCE and not normalised by AlexNet. Images are read from
     a published set, or made on the fly by torch-uncertainty from the pixels that the network would see, after resizing

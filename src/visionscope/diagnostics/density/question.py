@@ -46,7 +46,9 @@ class DensityRow:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Density:
-    """Spectral density and trace of the Hessian of `NLL + (weight_decay / 2) |w|²` over a whole sample.
+    """Spectral density and trace of the loss's Hessian.
+
+    Spectral density and trace of the Hessian of `NLL + (weight_decay / 2) |w|²` over a whole sample.
 
     Density: stochastic Lanczos quadrature. Trace: Hutch++. Both from Hessian-vector products that are summed over
     mini-batches of 16; the graph of a mini-batch serves all the vectors of a part, then goes.

@@ -35,7 +35,9 @@ class FitRow(OutcomeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """NLL on augmented training images against the error on clean test images: does a network over-fit?
+    """Training NLL against test error: does a network overfit?
+
+    NLL on augmented training images against the error on clean test images: does a network over-fit?
 
     The paper's Fig. 5: networks that fit their training images better have the smaller test error, so what is at fault
     with transformers on small data is not over-fitting. The training images are those of the frozen augmentation. Where

@@ -61,7 +61,9 @@ class FourierState:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fourier:
-    """Delta log-amplitude of every point: log|DFT| at a frequency minus log|DFT| at 0, mean over channels and images.
+    """Frequencies in the feature maps: relative log amplitude.
+
+    Delta log-amplitude of every point: log|DFT| at a frequency minus log|DFT| at 0, mean over channels and images.
 
     The logarithm comes before the mean, and amplitudes get 1e-6 first, as in the authors' notebook; the half-diagonal
     is theirs. Unlike the notebook: the mean is over a sample, not one image; prefix tokens are dropped by what the

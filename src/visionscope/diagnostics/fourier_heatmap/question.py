@@ -40,7 +40,9 @@ class FourierHeatmapSummaryRow(FourierVector, ChangeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FourierHeatmap(Damage):
-    """Fourier heat map: error on `clip(pixel + sign * norm * U_ij, 0, 1)` for real Fourier vectors U_ij of norm 1.
+    """Error under noise of single frequencies, as a map.
+
+    Fourier heat map: error on `clip(pixel + sign * norm * U_ij, 0, 1)` for real Fourier vectors U_ij of norm 1.
 
     As in Yin et al. the sign is drawn for each image and channel, and the noise is added to pixels of [0, 1], before
     the model's normalisation: `norm` means the same for every model. An image keeps its signs from vector to vector,

@@ -63,7 +63,9 @@ class FrequencyNoiseSummaryRow(Ring, ChangeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrequencyNoise(Damage):
-    """Robustness against noise of one frequency band: accuracy on `x + F^-1(F(noise) * ring)`, ring by ring.
+    """Accuracy under noise of one frequency band each.
+
+    Robustness against noise of one frequency band: accuracy on `x + F^-1(F(noise) * ring)`, ring by ring.
 
     A ring holds the frequencies whose larger component over both axes lies in [f - width / 2, f + width / 2); it is
     exact at any size. The rings 0.05, 0.15 ... 0.95 of width 0.1 hold each frequency once, the last the Nyquist

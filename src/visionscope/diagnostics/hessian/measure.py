@@ -18,7 +18,6 @@ from visionscope.curvature.second_order import check_passes, check_symmetry, exp
 from visionscope.diagnostics.hessian.question import Hessian, HessianRow
 from visionscope.errors import ConfigError, VisionscopeError
 
-PART = 8  # mini-batches
 _USUAL_PASSES = 200  # forward passes of an image that its share of a usual mini-batch costs, each scope
 
 
@@ -28,10 +27,10 @@ def identity_in(asked: Hessian, subject: Subject) -> list[str]:
 
 
 def parts(asked: Hessian, subject: Subject) -> Sequence[str]:
-    """Eight mini-batches each, named by the first and the one after the last."""
+    """One mini-batch each, so that a stop loses a minute or two of a large network; by its number and the next."""
     check_differentiable(subject, asked.name, _measured(asked, subject))
     count = len(subject.samples[asked.sample]) // MINI_BATCH
-    return [f"{first:04d}-{min(first + PART, count):04d}" for first in range(0, count, PART)]
+    return [f"{number:04d}-{number + 1:04d}" for number in range(count)]
 
 
 def cost(asked: Hessian, subject: Subject) -> Cost:
@@ -42,7 +41,7 @@ def cost(asked: Hessian, subject: Subject) -> Cost:
     needed = product_bytes(subject, asked.sample, objective, asked.batch_norm, measured.names)
     vectors = asked.max_products * vector_bytes(subject.model, measured.names)
     return Cost(
-        passes=_USUAL_PASSES * scopes * min(PART * MINI_BATCH, len(subject.samples[asked.sample])),
+        passes=_USUAL_PASSES * scopes * MINI_BATCH,
         memory=needed + vectors,
         advice=f"take fewer products (--hessian.max_products, now {asked.max_products}), smaller images, or a GPU",
     )

@@ -56,7 +56,9 @@ class HessianRow:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hessian:
-    """Hessian max-eigenvalue spectrum: per mini-batch of 16 the k eigenvalues of largest magnitude, with sign.
+    """The Hessian's eigenvalues of largest magnitude.
+
+    Hessian max-eigenvalue spectrum: per mini-batch of 16 the k eigenvalues of largest magnitude, with sign.
 
     Of `L(w) = NLL + (weight_decay / 2) |w|²`, on frozen augmented training images, dropout and drop path off. The paper
     took PyHessian's power iteration, which stops when two estimates agree and gets pairs of nearly equal magnitude and
@@ -68,7 +70,7 @@ class Hessian:
         k: eigenvalues per mini-batch.
         mini_batches: how many mini-batches of 16 images.
         fraction: share of the sample instead, 600 mini-batches at most; 0.1 is the paper's.
-        scopes: levels by comma: model, stage, block, kind; the Hessian's diagonal blocks of these parameters.
+        scopes: levels, comma-separated: model, stage, block, kind; the Hessian's diagonal blocks of these parameters.
         parameters: trainable or all; by default the trainable ones where some are frozen, else all. Scopes of which
             nothing is left are left out.
         tolerance: largest error of an eigenvalue, relative to its magnitude.

@@ -58,7 +58,9 @@ class LandscapeRow:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Landscape:
-    """Loss landscape: NLL, L2 and accuracy at w + x d1 + y d2, for the same images at every place.
+    """The loss along directions through the weights.
+
+    Loss landscape: NLL, L2 and accuracy at w + x d1 + y d2, for the same images at every place.
 
     Directions are Gaussian, drawn from the seed and each parameter's name, with the filter normalization of Li et al.
     2018 over parameters of two or more dimensions. The authors' code takes norms across filters, redraws augmentation

@@ -43,7 +43,9 @@ class LesionSummaryRow(Removal, ChangeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lesion(Damage):
-    """Accuracy lost when one unit is removed from the trained network, against depth.
+    """Accuracy lost when a branch or a block is removed.
+
+    Accuracy lost when one unit is removed from the trained network, against depth.
 
     `branch` removes what a residual sum adds: msa, mlp, conv and the like. The sum gives its skip operand, so that
     projection shortcuts stay and LayerScale goes with the branch. Stem and down-sampling are removed only where they

@@ -34,7 +34,9 @@ class ShapeBiasRow(OutcomeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShapeBias:
-    """Shape bias: the share of decisions for the shape among those for either cue, where shape and texture disagree.
+    """Whether a network decides by shape or by texture.
+
+    Shape bias: the share of decisions for the shape among those for either cue, where shape and texture disagree.
 
     `shape / (shape + texture)` over cue-conflict images (Geirhos et al. 2019); decisions for a third class are told
     apart and count for neither. A network with ImageNet's 1,000 classes decides between the paper's 16 entry-level

@@ -63,7 +63,9 @@ class SimilarityState:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Similarity:
-    """Linear CKA between all pairs of points, from mini-batches with the unbiased HSIC (Nguyen et al. 2021).
+    """Linear CKA between all pairs of points.
+
+    Linear CKA between all pairs of points, from mini-batches with the unbiased HSIC (Nguyen et al. 2021).
 
     A mini-batch is a group of `group` images, neighbours by position in the sample: the batches in which images are
     loaded, and their order, do not change it. Sums over groups come before the ratio. A remainder that fills no group

@@ -48,7 +48,9 @@ class VarianceState:
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Feature-map variance: over positions, per channel and image, unbiased; then the mean over channels and images.
+    """Variance of the feature maps over space.
+
+    Feature-map variance: over positions, per channel and image, unbiased; then the mean over channels and images.
 
     As in the authors' notebook (torch.var over height and width), over a sample instead of one batch. The change is
     measured image by image from the stream that the branch received, where a point of the same grid and channels holds
