@@ -53,7 +53,12 @@ def test_diagnose_writes_tables_and_page_and_says_where(tmp_path, capsys):
     arguments = ["diagnose", CNN, VIT, *SMALL, "--out", str(out)]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert said.out == f"{out}/report.html\n"
+    *findings, last = said.out.splitlines()
+    assert last == f"{out}/report.html"
+    told = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    headlines = {one["anchor"]: one["headline"] for one in told["findings"]}
+    assert findings == [f"* {headlines[anchor]}" for anchor in told["main"]]
+    assert len(findings) >= 2
     assert said.err == ""
     assert (out / "report.html").stat().st_size > 10_000
     assert set(Store(out).table("fourier")["model"].to_pylist()) == {"cnn", "vit"}
@@ -103,17 +108,18 @@ def test_curvature_from_the_command_line(tmp_path, capsys):
     said = capsys.readouterr()
     (row,) = (line for line in said.out.splitlines() if "hessian " in line and "│" in line)
     cells = [cell.strip() for cell in row.split("│")]
-    assert cells[1:3] + cells[4:8] == ["cnn", "hessian", "embedded:train, weak augmentation", "2", "0", "144"]
-    assert "cnn: hessian: 2 parts left, about " in said.out
+    assert cells[1:3] + cells[4:8] == ["cnn", "hessian", "embedded:train, weak augmentation", "9", "0", "144"]
+    assert "cnn: hessian: 9 parts left, about " in said.out
     assert "MiB beside the model" in said.out
     assert said.err == ""
     assert not out.exists()
     assert main(arguments) == 0
-    assert capsys.readouterr() == (f"{out}/report.html\n", "")
+    said = capsys.readouterr()
+    assert (said.out.splitlines()[-1], said.err) == (f"{out}/report.html", "")
     assert {path.name for path in (out / "tables").glob("*.csv")} == {"hessian.csv", "hessian_summary.csv"}
     assert main(["status", str(out)]) == 0
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "hessian" in line and "│" in line)
-    assert [cell.strip() for cell in row.split("│")][4:8] == ["2", "0", "0", "144"]
+    assert [cell.strip() for cell in row.split("│")][4:8] == ["9", "0", "0", "144"]
     assert main([*arguments, "--dry-run"]) == 0
     assert "cnn: hessian: 0 parts left, about 0 s" in capsys.readouterr().out
 
@@ -184,7 +190,7 @@ def test_report_is_built_again_from_the_tables(tmp_path, capsys):
     (out / "report.html").unlink()
     capsys.readouterr()
     assert main(["report", str(out)]) == 0
-    assert capsys.readouterr().out == f"{out}/report.html\n"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{out}/report.html"
     assert (out / "report.html").read_bytes() == page
 
 

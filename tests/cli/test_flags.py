@@ -153,13 +153,13 @@ def test_values_that_begin_with_a_dash_are_values() -> None:
     [
         (MemoryError("too much"), 2, "visionscope: not enough memory; close other programs (too much)\n"),
         (MemoryError(), 2, "visionscope: not enough memory; close other programs\n"),
-        (OSError(12, "Cannot allocate memory"), 2, "visionscope: not enough memory; close what else"),
+        (OSError(12, "Cannot allocate memory"), 2, "visionscope: not enough memory; close other programs"),
         (ImportError("x.so: failed to map segment from shared object"), 2, "visionscope: not enough memory; close"),
         (ImportError("no such thing"), 1, "visionscope: this is a bug in visionscope: ImportError: no such thing"),
         (
             RecursionError("maximum recursion depth exceeded"),
             2,
-            "visionscope: something that was given is nested too deep",
+            "visionscope: the input is nested too deep",
         ),
         (OSError(28, "No space left on device", "/x"), 2, "visionscope: No space left on device: /x"),
         (KeyError("x\n\x1b[31my"), 1, r"visionscope: this is a bug in visionscope: KeyError: 'x\n\x1b[31my'; run it"),

@@ -1,6 +1,8 @@
 """How help pages read."""
 
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +21,12 @@ def test_help_of_diagnose_reads_without_python(capsys: pytest.CaptureFixture[str
     assert [odd for odd in ("function", "class '", "typing", "None", "jsonargparse", "<") if odd in said] == []
     assert said.startswith("usage: visionscope diagnose MODEL [MODEL ...] [--FLAG VALUE ...]\n")
     words = " ".join(said.split())
-    assert (
-        "--size INT INT height and width of the input in pixels instead of the model's own (from 1 to 16384)" in words
-    )
+    assert "--size INT INT height and width of the input in pixels; by default the model's own --mean" in words
+    assert "--label-smoothing NUMBER share of each target that is spread over all classes; by default" in words
+    assert "(at least 0 and below 1)" in words
     assert "--out TEXT run folder; the same command resumes it (default visionscope-run)" in words
-    assert words.index("--data") < words.index("--only") < words.index("--images") < words.index("--seed")
+    places = [words.index(flag) for flag in ("--data", "--only", "--images", "--out ", "--random-weights", "--dry-run")]
+    assert places == sorted(places)
     assert "--diagnostics" not in words
     assert [name for name in values_of(Study) if f"--{name.replace('_', '-')} " not in words] == [
         "models",
@@ -55,7 +58,7 @@ def test_help_of_several_and_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", "--help", "frequency_noise,variance"]) == 0
     words = " ".join(capsys.readouterr().out.split())
     assert "--frequency_noise.noise {sign,gaussian}" in words
-    assert "variance: Feature-map variance" in words
+    assert "variance: Variance of the feature maps over space." in words
     assert "It has no flags." in words
     assert main(["diagnose", "--help", "all"]) == 0
     said = capsys.readouterr().out
@@ -92,3 +95,69 @@ def test_every_command_has_help(
     monkeypatch.setenv("COLUMNS", "20")
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: visionscope {command}")
+
+
+@pytest.mark.parametrize(
+    ("command", "most"), [("", 18), ("diagnose", 105), ("train", 125), ("points", 26), ("run", 20)]
+)
+def test_help_is_short(
+    command: str, most: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command.split(), "--help"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) <= most
+
+
+def test_only_without_a_value_lists_the_diagnostics_in_a_line_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in (["--only"], ["resnet18", "--data", "embedded", "--only"]):
+        assert main(["diagnose", *arguments]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == list(diagnostic_names())
+        assert [line for line in lines if not line.endswith(".")] == []
+
+
+def test_every_flag_says_what_it_does(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    for command in [*([name, "--help"] for name in COMMANDS), ["diagnose", "--help", "all"]]:
+        assert main(command) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for line, following in pairwise([*lines, ""]):
+            if line.startswith("  --"):
+                text = line.strip().partition("  ")[2] or following  # a long flag has its text below
+                assert len(text.split()) >= 2, line
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "meant"),
+    [
+        ("train", "32", "fp32"),
+        ("train", "bfloat16", "bf16"),
+        ("train", "fp64", "fp32"),
+        ("train", "16-mixed", "fp16"),
+        ("diagnose", "32", "fp32"),
+        ("diagnose", "float64", "fp64"),
+        ("diagnose", "fp16", "bf16"),
+        ("diagnose", "auto", "fp32"),
+        ("diagnose", "half", "bf16"),
+    ],
+)
+def test_one_vocabulary_for_precision(command: str, given: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = told(capsys, command, "resnet18", "--data", "embedded", "--precision", given)
+    assert "precision: must be one of " in line
+    assert f"; got {given!r}. Did you mean {meant!r}?" in line
+
+
+def test_a_path_that_is_not_close_is_no_suggestion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    line = told(capsys, "diagnose", "resnet18", "--data", "photoz")
+    assert line.endswith("there is no photoz. Did you mean 'photos'?\n")
+    line = told(capsys, "diagnose", "resnet18", "--data", "pictures")
+    assert line.endswith("there is no pictures. Data are a folder, or embedded, torch/NAME or hfds/NAME.\n")
+    line = told(capsys, "diagnose", "resnet18", "--data", f"{tmp_path}/pictures")
+    assert line.endswith(f"there is no {tmp_path}/pictures.\n")

@@ -165,7 +165,10 @@ def test_attention_of_a_network_and_a_tensor_needs_no_more() -> None:
 def test_points_of_images_or_of_a_size() -> None:
     with pytest.raises(ConfigError, match=r"^size: the images have one already; leave it out"):
         vs.points(convolutions(), IMAGES, size=16)
-    for wrong in ("embedded", 16, (16, 16), IMAGES[0]):
+    for wrong in (16, (16, 24)):
+        with pytest.raises(ConfigError, match=r"^images: must be images; got .*, pass size="):
+            vs.points(convolutions(), wrong)
+    for wrong in ("embedded", [], IMAGES[0]):
         with pytest.raises(ConfigError, match=r"^images: "):
             vs.points(convolutions(), wrong)
 

@@ -119,7 +119,7 @@ def test_python_refuses_these_copies(name: str) -> None:
 def test_feature_maps_are_those_of_the_plain_network(name: str) -> None:
     """The table is that of the same network with the weights that its passes compute."""
     model = _built(name)
-    assert [point.name for point in vs.points(model, (16, 16))] == ["stem", "+conv"]
+    assert [point.name for point in vs.points(model, size=(16, 16))] == ["stem", "+conv"]
     plain = Small().eval()
     made = dict(model.named_buffers())
     weights = {path: module.weight for path, module in model.named_modules() if isinstance(module, nn.Conv2d)}
@@ -143,7 +143,7 @@ def test_lesions_and_losses_are_measured(name: str) -> None:
     wanted = nn.functional.cross_entropy(model(IMAGES), LABELS).item()
     lesion = vs.measure("lesion", model, IMAGES, LABELS).table.to_pydict()
     assert lesion["nll"][0] == pytest.approx(wanted, rel=1e-5)
-    surface = vs.measure("landscape", model, IMAGES, LABELS, points=3).table.to_pylist()
+    surface = vs.landscape(model, IMAGES, LABELS, points=3).table.to_pylist()
     (centre,) = {row["nll"] for row in surface if row["x"] == row["y"] == 0}
     assert centre == pytest.approx(wanted, rel=1e-5)
 

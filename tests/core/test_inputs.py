@@ -149,7 +149,7 @@ MIXED = ["an integer first", "a float64 first", "a complex one first", "CLIP in 
 @pytest.mark.parametrize("name", MIXED)
 def test_networks_of_mixed_types_are_measured(name: str) -> None:
     model = TYPED[name][0]().eval()
-    names = [point.name for point in vs.points(model, SIZE)]
+    names = [point.name for point in vs.points(model, size=SIZE)]
     assert len(names) == 3
     table = vs.fourier(model, IMAGES).table.to_pydict()
     assert set(table["point"]) == set(names)
@@ -213,7 +213,7 @@ def test_a_declared_number_is_tried_first() -> None:
 @pytest.mark.parametrize("channels", [1, 4, 13])
 def test_points_and_maps_of_other_images_than_colour(channels: int) -> None:
     model = Small(channels).eval()
-    names = [point.name for point in vs.points(model, SIZE)]
+    names = [point.name for point in vs.points(model, size=SIZE)]
     assert len(names) == 3
     images = torch.randn(4, channels, *SIZE)
     assert set(vs.variance(model, images).table.to_pydict()["point"]) == set(names)

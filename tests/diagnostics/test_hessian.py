@@ -223,7 +223,7 @@ def test_parts_and_images() -> None:
     assert Hessian(fraction=0.1).images(50_000) == 312 * 16
     assert Hessian(fraction=0.5).images(50_000) == 600 * 16
     given = subject("transformer", images=20 * 16)
-    assert list(Hessian().parts(given)) == ["0000-0008", "0008-0016", "0016-0020"]
+    assert list(Hessian().parts(given)) == [f"{number:04d}-{number + 1:04d}" for number in range(20)]
     with pytest.raises(DataError, match="needs at least 16 images, one mini-batch; the data have 9"):
         Hessian().images(9)
 

@@ -46,7 +46,7 @@ def test_what_is_there_is_found(text, unimported):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a=resnt18", r"^timm has no model 'resnt18'. Did you mean 'resnet18'\? All: visionscope models$"),
+        ("a=resnt18", r"^timm has no model 'resnt18'. Did you mean 'resnet18'\? `visionscope models` lists all.$"),
         (
             "timm:vit_tiny_patch16_223.augreg",
             r"^timm has no model 'vit_tiny_patch16_223.augreg'. Did you mean 'vit_tiny",

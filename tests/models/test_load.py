@@ -126,7 +126,7 @@ def test_an_impossible_input_is_refused(arguments: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("resnet51", "timm has no model 'resnet51'. Did you mean 'resnet51q'[?] All: visionscope models"),
+        ("resnet51", "timm has no model 'resnet51'. Did you mean 'resnet51q'[?] `visionscope models` lists all."),
         ("resnet18.a9_in1k", "timm has no weights 'a9_in1k' for resnet18. Did you mean 'a3_in1k'[?]|Choose from"),
         ("vit_nano?num_heads=5", "vit_nano can't be built with num_heads=5: AssertionError"),
         ("torchvision:resnet51", "torchvision has no classification model 'resnet51'. Did you mean 'resnet50'[?]"),

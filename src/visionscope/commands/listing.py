@@ -49,9 +49,9 @@ def points_flags(parser: Parser) -> None:
     """Adds the flags of points."""
     parser.add_model()
     add_study_flag(parser, "size", "height and width of the input in pixels; by default the model's own")
-    add_study_flag(parser, "mean", "as in diagnose; points are the same with any")
-    add_study_flag(parser, "std", "likewise")
-    add_study_flag(parser, "random_weights", "as in diagnose; points are the same with any")
+    add_study_flag(parser, "mean", "mean per channel, as in diagnose; the points do not depend on it")
+    add_study_flag(parser, "std", "standard deviation per channel, as in diagnose; the points do not depend on it")
+    add_study_flag(parser, "random_weights", "seed of random weights, as in diagnose; the points do not depend on it")
     parser.add_switch("--all", "list the branches and all sums, too")
     parser.add_switch("--json", "print JSON: an object with points and unwatched")
 

@@ -243,7 +243,7 @@ def _troubles(states: Sequence[JobState], damaged: Sequence[Damage]) -> Iterator
             yield f"failed: {state.record['diagnostic']} of {label}, part {part}: {message}"
         for part, reason in state.unusable.items():
             where = f"{state.record['diagnostic']} of {label}, part {part}"
-            yield f"left: {where}: its file can't be used ({reason}); it is computed anew"
+            yield f"left: {where}: its file can't be used ({reason}); it is computed again"
     for damage in damaged:
         yield f"damaged: {damage.name}: job.json: {damage.message}"
 

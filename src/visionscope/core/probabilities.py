@@ -57,9 +57,8 @@ def not_logits(values: Tensor, output_is: str, *, seen_sigmoid: bool) -> str:
         )
     remedy = "return the logits, or say --output-is probabilities (output_is=), which takes their logarithm"
     if summed:
-        return (
-            f"its outputs went through a softmax and are not logits: all lie in [0, 1] and each row sums to 1; {remedy}"
-        )
+        what = "its outputs went through a softmax, so they are not logits"
+        return f"{what}: all lie in [0, 1] and each row sums to 1; {remedy}"
     if within and seen_sigmoid and one:
         return f"its output went through a sigmoid, so it is not a logit; {remedy}"
     if within and seen_sigmoid:

@@ -130,7 +130,7 @@ def _refuse_again(spec: str, root: Path, inside: str, depth: int, seen: dict[tup
     if key in seen:
         raise DataError(
             f"data {spec!r}: {root / inside} is a link to {root / seen[key]}, whose images would count twice; "
-            "take the link away"
+            "remove the link"
         )
     if depth > _DEEPEST:
         raise DataError(f"data {spec!r}: {root / inside} lies more than {_DEEPEST} folders deep")

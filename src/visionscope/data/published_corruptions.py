@@ -164,7 +164,7 @@ class FolderSet:
         if unknown:
             raise DataError(
                 f"corruption.folder: labels must be classes of this model's head of {num_classes}; "
-                f"{Path(unknown[0]).parent.name} is none"
+                f"{Path(unknown[0]).parent.name} is not one"
             )
 
     def source(self, kind: str, severity: int) -> Source:

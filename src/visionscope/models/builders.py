@@ -133,7 +133,7 @@ def check_known(source: str, name: str) -> None:
         return
     if not timm.is_model(name):
         raise ConfigError(
-            f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} List: visionscope models"
+            f"timm has no model {quoted(name)}.{nearest(name[:80], timm.list_models())} `visionscope models` lists all."
         )
     tag = name.partition(".")[2]
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]

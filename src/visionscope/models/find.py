@@ -143,7 +143,9 @@ def _check_name(source: str, name: str) -> None:
     if _IN_BOTH not in names or name.partition(".")[0] in names | others:
         return
     if source == "timm":
-        raise ConfigError(f"timm has no model {quoted(name)}.{nearest(name[:80], names)} List: visionscope models")
+        raise ConfigError(
+            f"timm has no model {quoted(name)}.{nearest(name[:80], names)} `visionscope models` lists all."
+        )
     raise ConfigError(f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], names)}")
 
 

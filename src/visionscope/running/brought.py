@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from visionscope.core.sample import InputConfig
-from visionscope.core.values import shown
+from visionscope.core.values import is_whole, shown
 from visionscope.data.augmentation import evaluation_transform
 from visionscope.data.decode import to_rgb
 from visionscope.errors import ConfigError
@@ -74,7 +74,10 @@ def shape_of(images: Any, wanted: Callable[[], InputConfig]) -> tuple[int, int, 
     Raises:
         ConfigError: for none of these, and for no image.
     """
-    if isinstance(images, (list, tuple)):
+    many = isinstance(images, (list, tuple))
+    if is_whole(images) or (many and images and all(map(is_whole, images))):
+        raise ConfigError(f"images: must be images; got {shown(images)}, pass size={shown(images)}")
+    if many:
         images = images[:1]
     if isinstance(images, torch.utils.data.DataLoader):
         with torch.random.fork_rng(devices=[]):

@@ -50,7 +50,7 @@ class Study:
             predictions alone; 1 leaves dropout off.
         size: height and width of the input in pixels; by default the model's own.
         mean: mean of each channel, of pixels in [0, 1]; by default the model's own.
-        std: standard deviation of each channel, likewise.
+        std: standard deviation of each channel; by default the model's own.
         output: name or index of the logits, for networks that return several outputs; by default the output with one
             column per class, or the one that its name tells.
         output_is: `probabilities` for networks that end in a softmax or sigmoid, `logits` for those that are wrongly

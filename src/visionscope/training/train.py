@@ -50,7 +50,7 @@ class Trained:
         checkpoint: the weights at the end, a safetensors file that `MODEL@FILE` loads; beside it lie those of the
             beginning (`init`), of the chosen epochs, the average (`ema`), the best on the validation split (`best`),
             as far as the recipe has them, `train.json` with everything that was asked for, and `log.csv`.
-        warm_up: share of the training over which the learning rate climbs.
+        warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
         scores: of the last weights on the test images.
         chance: share of the test images, 0 to 1, that are of their most common class.
     """
@@ -142,7 +142,7 @@ def train(
         epochs: passes over the training images; this and all that follow replace the recipe's own values.
         minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
             are not repeatable to the bit.
-        warm_up: share of the training, 0 to 1, over which the learning rate climbs.
+        warm_up: share of the training over which the learning rate climbs.
         batch_size: images per process and step.
         optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).
         learning_rate: highest learning rate, reached after the warm-up.

@@ -35,7 +35,7 @@ class FitRow(OutcomeRow):
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Training NLL against test error: does a network overfit?
+    """Training NLL against test error: whether it overfits.
 
     NLL on augmented training images against the error on clean test images: does a network over-fit?
 
