@@ -16,7 +16,7 @@ ODD = {
     r"can't be told": "say what is unknown; between numbers: no significant difference",
     r"\b[Ww]hat asks for\b": "name it",
     r"\bmend\b": "fix",
-    r"(?<!there )\b(is|are) no (YAML|JSON|UTF-8|path|recipe|logits?|arrays?|text|file|number)\b": "is not valid YAML, not a path",
+    r"(?<!there )\b(is|are) no (YAML|JSON|UTF-8|path|recipe|logits?|arrays?|text|file|number)\b": "is not valid YAML",
     r"\b(to be|can't be|can be) had\b": "available",
     r"\b[Bb]y comma\b": "comma-separated",
     r"\b1 mini-batches\b": "1 mini-batch",

@@ -31,6 +31,13 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, capsys.readouterr().out
 
 
+def page_of(ended: tuple[int, str]) -> str:
+    """The last line that a command said, which is where the page is."""
+    code, said = ended
+    assert code == 0
+    return said.splitlines()[-1]
+
+
 def advised(said: str) -> list[list[str]]:
     """The commands that status advises, as a shell would take them apart."""
     return [shlex.split(line.partition("go on with: visionscope ")[2]) for line in said.splitlines() if "go on" in line]
@@ -78,7 +85,7 @@ def test_a_moved_run_goes_on_where_it_is(tmp_path, capsys, monkeypatch):
     for path in new.glob("*/*/*.parquet"):
         path.unlink()
     for study in ("study.yaml", *(f"studies/{one.name}.yaml" for one in read_studies(new))):
-        assert asked(capsys, "run", new / study) == (0, f"{new}/report.html\n")
+        assert page_of(asked(capsys, "run", new / study)) == f"{new}/report.html"
     monkeypatch.chdir(new / "studies")
     assert asked(capsys, "run", read_studies(new)[0].path.name)[0] == 0
     assert not old.exists()
@@ -92,8 +99,9 @@ def test_a_copy_outside_of_a_run_folder_goes_where_it_says(tmp_path, capsys):
     shutil.copy(run / "study.yaml", tmp_path / "study.yaml")
     shutil.rmtree(run)
     assert run_folder_of(tmp_path / "study.yaml") is None
-    assert asked(capsys, "run", tmp_path / "study.yaml") == (0, f"{run}/report.html\n")
-    assert asked(capsys, "run", run / "study.yaml", "--out", tmp_path / "third")[1] == f"{tmp_path}/third/report.html\n"
+    assert page_of(asked(capsys, "run", tmp_path / "study.yaml")) == f"{run}/report.html"
+    other = asked(capsys, "run", run / "study.yaml", "--out", tmp_path / "third")
+    assert page_of(other) == f"{tmp_path}/third/report.html"
 
 
 def test_folders_of_ones_own_studies_are_no_run_folders(tmp_path):
@@ -192,7 +200,7 @@ def test_status_without_a_study_says_so(finished, tmp_path, capsys):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     assert asked(capsys, "status", run)[1].splitlines()[-1] == "everything is done"
     next(run.glob("variance/*/*.parquet")).unlink()
-    assert "no study.yaml here tells what was asked" in asked(capsys, "status", run)[1]
+    assert "no study.yaml here says what was asked for" in asked(capsys, "status", run)[1]
 
 
 def test_the_folder_is_written_as_a_string_that_any_name_fits_into(tmp_path, monkeypatch):

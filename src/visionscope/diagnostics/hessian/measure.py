@@ -27,7 +27,7 @@ def identity_in(asked: Hessian, subject: Subject) -> list[str]:
 
 
 def parts(asked: Hessian, subject: Subject) -> Sequence[str]:
-    """One mini-batch each, so that a stop loses a minute or two of a large network; by its number and the next."""
+    """One mini-batch each, so that a stop loses little; named by its number and the next one."""
     check_differentiable(subject, asked.name, _measured(asked, subject))
     count = len(subject.samples[asked.sample]) // MINI_BATCH
     return [f"{number:04d}-{number + 1:04d}" for number in range(count)]
