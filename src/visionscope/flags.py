@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from visionscope.core.docstrings import first_paragraph, meanings, summary_of
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
+from visionscope.core.terminal import say
 from visionscope.core.values import Value, shown
 from visionscope.errors import ConfigError, nearest
 from visionscope.models.spec import parse_spec
@@ -162,7 +163,7 @@ class Parser(argparse.ArgumentParser):
         words = given[: given.index("--")] if "--" in given else given
         if self._of_diagnostics and words[-1:] == ["--only"]:
             for line in _listed():
-                sys.stdout.write(f"{line}\n")
+                say(line)
             self.exit()
         named = _named_in_help(words) if self._of_diagnostics else None
         if named is not None:
