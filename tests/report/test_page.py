@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from markupsafe import escape
 
-from report import samples
+from report import outcomes, samples
 from report.telling import answers_of
 from report.unpacking import page_data
 from visionscope.errors import StoreError
@@ -40,16 +41,49 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_sentence_links_to_exactly_its_rows(run: Path) -> None:
+def test_each_sentence_has_exactly_its_rows_under_it(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     rows = page_data(page)["rows"]
-    links = re.findall(r'<a href="#([\w-]+)">(\d+) rows?</a>', page)
-    assert {anchor for anchor, _ in links} == set(rows)
-    assert len(rows) == 6
-    for anchor, count in links:
+    told = {one["anchor"]: one for one in json.loads((run / "report.json").read_text())["findings"]}
+    folds = re.findall(r'<details class="rows" id="([\w-]+)"><summary>(\d+) rows?</summary>', page)
+    assert len(folds) == len(rows) == 6
+    assert {anchor for anchor, _ in folds} == set(rows) == set(told)
+    for anchor, count in folds:
         columns, cells = rows[anchor]["columns"], rows[anchor]["cells"]
         assert [len(column) for column in cells] == [int(count)] * len(columns)
-        assert page.count(f'id="{anchor}"') == 1
+        assert columns == told[anchor]["columns"]
+        before = page[: page.index(f'<details class="rows" id="{anchor}"')].replace("\N{NO-BREAK SPACE}", " ")
+        said = [told[anchor][key] for key in ("headline", "brief")]
+        last = max(before.rfind(escape(text)) for text in said)
+        assert last > before.rfind('<details class="rows"')
+    assert set(re.findall(r'<a href="#(rows-[\w-]+)">', page)) <= set(rows)
+
+
+@pytest.mark.usefixtures("only_page")
+def test_no_sentence_is_told_more_than_twice(tmp_path: Path) -> None:
+    answers, jobs = outcomes.everything()
+    page = build_report(tmp_path, answers, jobs).read_text(encoding="utf-8")
+    text = visible(page)
+    found = [one for answer in answers for one in answer.findings]
+    assert len(found) > 20
+    # Once in its section, and once at the top if it is a main one.
+    assert page.count("<li data-verdict") + page.count('<p class="sum">') == len(found)
+    for one in found:
+        assert text.count(escape(one.headline)) <= 2
+        briefs = [other.brief for other in found].count(one.brief)
+        assert not one.brief or text.count(escape(one.brief)) <= briefs
+
+
+@pytest.mark.usefixtures("only_page")
+def test_a_section_is_its_figure_a_line_and_a_fold(tmp_path: Path) -> None:
+    page = build(tmp_path, [samples.vit(blocks=2), samples.resnet()])
+    for section in re.findall(r'<section class="figure".*?</section>', page, re.DOTALL):
+        order = [section.index(part) for part in ('<details class="fold" open>', 'class="plot"', 'class="more"')]
+        assert order == sorted(order)
+        folded = section[section.index('<details class="more">') :]
+        assert 'class="plot"' not in folded
+        assert 'class="caption"' in folded
+    assert page.count('<p class="sum">') == 3
 
 
 def test_first_line_says_random_weights(run: Path) -> None:

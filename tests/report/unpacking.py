@@ -24,5 +24,5 @@ def _whole(value: Any, lists: list[Any]) -> Any:
 
 
 def headers(page: str, table: str) -> list[str]:
-    """The headers of a section's table."""
-    return [name for name, _, _ in page_data(page)["tables"][table]["columns"]]
+    """The headers of a section's table, with plain spaces."""
+    return [name.replace("\N{NO-BREAK SPACE}", " ") for name, _, _ in page_data(page)["tables"][table]["columns"]]

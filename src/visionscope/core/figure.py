@@ -111,6 +111,7 @@ class Panel:
         boundaries: abscissae where a stage begins, drawn as thin vertical lines.
         surface: a quantity over a plane, instead of curves.
         pictures: rows of images, instead of curves: a contact sheet.
+        x_names: what stands at the abscissae 0, 1, 2, ... instead of numbers; empty where x is a quantity.
     """
 
     model: str
@@ -123,6 +124,7 @@ class Panel:
     boundaries: tuple[float, ...] = ()
     surface: Surface | None = None
     pictures: tuple[tuple[Picture, ...], ...] = ()
+    x_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from visionscope.report.spacing import unbroken
 from visionscope.report.style import TOKEN
 
 _DIGITS = 5
-_LABEL_WIDTH = 32
+_LABEL_WIDTHS = {"x": 44, "y": 36}
+"""Characters that find room along the axes of a small panel."""
 
 
 def font(colour: str, size: int) -> dict[str, Any]:
@@ -17,10 +19,12 @@ def font(colour: str, size: int) -> dict[str, Any]:
     return {"color": TOKEN + colour, "size": size}
 
 
-def axis(label: str, span: tuple[float, float] | None) -> dict[str, Any]:
-    """One axis with its label, over a span or, without one, wherever Plotly finds values."""
+def axis(
+    label: str, span: tuple[float, float] | None, *, along: str = "x", names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One axis with its label, over a span or, without one, wherever Plotly finds values; `names` are its ticks."""
     drawn: dict[str, Any] = {
-        "title": {"text": _wrapped(label), "font": font("muted", 12), "standoff": 8},
+        "title": {"text": _wrapped(label, _LABEL_WIDTHS[along]), "font": font("muted", 12), "standoff": 8},
         "tickfont": font("muted", 11),
         "gridcolor": TOKEN + "grid",
         "linecolor": TOKEN + "axis",
@@ -33,12 +37,14 @@ def axis(label: str, span: tuple[float, float] | None) -> dict[str, Any]:
     }
     if span is not None:
         drawn["range"] = list(span)
+    if names:
+        drawn.update(tickmode="array", tickvals=list(range(len(names))), ticktext=[html.escape(one) for one in names])
     return drawn
 
 
-def _wrapped(label: str) -> str:
+def _wrapped(label: str, width: int) -> str:
     """Plotly cuts off an axis title that is longer than its axis."""
-    return "<br>".join(html.escape(part) for part in textwrap.wrap(label, _LABEL_WIDTH))
+    return "<br>".join(html.escape(part) for part in textwrap.wrap(unbroken(label), width))
 
 
 def boundary(x: float) -> dict[str, Any]:

@@ -162,6 +162,11 @@ def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str], serie
         ax.set_xlim(*common.x)
     if common.y is not None:
         ax.set_ylim(*common.y)
+    if panel.x_names:
+        slanted: dict[str, Any] = (
+            {"rotation": 40, "ha": "right"} if len("  ".join(panel.x_names)) > _LABEL_WIDTH else {}
+        )
+        ax.set_xticks(range(len(panel.x_names)), [_safe(name) for name in panel.x_names], **slanted)
     if kinds_shaded([panel]):
         _shade_kinds(ax, panel.lines[0])
     for x in panel.boundaries:

@@ -112,8 +112,8 @@ def panel_spec(
         "showlegend": False,
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
-        "xaxis": axis(panel.x_label, common.x),
-        "yaxis": axis(panel.y_label, common.y),
+        "xaxis": axis(panel.x_label, common.x, names=panel.x_names),
+        "yaxis": axis(panel.y_label, common.y, along="y"),
         "shapes": [boundary(x) for x in panel.boundaries],
     }
     if panel.heat is not None:

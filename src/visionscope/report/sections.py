@@ -1,6 +1,5 @@
 """One figure of the page: its groups of panels, the ways to look at them, and their legends."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +41,7 @@ def section(figure: Figure, models: Sequence[str], panels: list[dict[str, Any]])
     """
     shown = []
     for group in groups(figure):
-        views = _views(group, figure.title)
+        views = _views(group)
         scopes = _scopes(group)
         depth = any(line.shade is not None for panel in group for line in panel.lines)
         shown.append(
@@ -93,7 +92,7 @@ def _colours(view: list[Panel], models: Sequence[str]) -> list[tuple[int, str]]:
     return [(models.index(name), name) for name in names if name in models]
 
 
-def _views(group: list[Panel], title: str) -> dict[str, list[Panel]]:
+def _views(group: list[Panel]) -> dict[str, list[Panel]]:
     """The ways to look at a group, the clearer one first; what can't be overlaid has one."""
     if group[0].surface is not None:
         return {"contour": group, TURNED: group}
@@ -105,7 +104,6 @@ def _views(group: list[Panel], title: str) -> dict[str, list[Panel]]:
     known = [panel for panel in overlays if panel is not None]
     if not any(map(is_overlay, known)) or max(len(measured(panel)) for panel in known) > OVERLAY_LIMIT:
         return {"side by side": beside}
-    known = [dataclasses.replace(panel, title=panel.title or title) for panel in known]
     views = {"overlaid": known, "side by side": beside}
     return views if all(map(reads_overlaid, known)) else dict(reversed(views.items()))
 
@@ -128,11 +126,7 @@ def _cards(
             continue
         is_map = panel.heat is not None or panel.surface is not None
         spec = panel_spec(panel, models, common, turned=turned, series=series)
-        measure = panel.surface.z_label if panel.surface is not None else "" if is_map else panel.y_label
-        if not is_map:
-            # Said above the axes, where it is not cut off on a phone.
-            del spec["layout"]["yaxis"]["title"]
-        card = {"index": len(panels), "title": title_of(panel), "measure": measure, "models": own, "map": is_map}
+        card = {"index": len(panels), "title": title_of(panel), "measure": "", "models": own, "map": is_map}
         cards.append(card)
         share = 1.0 if panel.heat is not None else aspect(common)
         panels.append({**spec, "turned": turned, "aspect": share if is_map else 0})

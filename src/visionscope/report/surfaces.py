@@ -165,12 +165,13 @@ def _values(panel: Panel, surface: Surface, models: Sequence[str], common: Limit
         "z": [plain(row) for row in surface.values],
         "colorscale": TOKEN + "surface",
         "hovertemplate": hover,
-        "colorbar": _bar(common),
+        "colorbar": _bar(surface, common),
     }
 
 
-def _bar(common: Limits) -> dict[str, Any]:
+def _bar(surface: Surface, common: Limits) -> dict[str, Any]:
     bar: dict[str, Any] = {"thickness": 10, "outlinewidth": 0, "tickfont": font("muted", 11), "xpad": 6}
+    bar["title"] = {"text": html.escape(surface.z_label), "side": "right", "font": font("muted", 12)}
     if len(common.levels) < 2:
         return bar
     shown = common.levels[:: max(1, len(common.levels) // 6)]

@@ -19,11 +19,11 @@ def figure(asked: ShapeBias, table: pa.Table) -> Figure:
     """Shape bias over all images and per class, with intervals."""
     rows = summary(asked, table).to_pylist()
     models = rows_by_model(summary(asked, table))
+    names = list(dict.fromkeys(row["shape_class"] for row in rows))
     lines = tuple(
-        _line(name, rows, _APART * (index - (len(models) - 1) / 2)) for index, (name, rows) in enumerate(models.items())
+        _line(name, own, names, _APART * (index - (len(models) - 1) / 2))
+        for index, (name, own) in enumerate(models.items())
     )
-    names = dict.fromkeys(row["shape_class"] for row in rows)
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(names))
     images = sorted({row["images"] for row in rows if row["shape_class"] == ALL})
     ways = ", ".join(sorted({row["decision"] for row in rows}))
     return Figure(
@@ -32,22 +32,23 @@ def figure(asked: ShapeBias, table: pa.Table) -> Figure:
         caption=(
             f"Of the decisions for either cue, the share for the shape, on "
             f"{' or '.join(counted(count, 'image') for count in images)} whose texture is of another class; 95 % "
-            f"intervals (Wilson). By class of the shape: {numbered}. Decisions: {ways}."
+            f"intervals (Wilson). Decisions: {ways}."
         ),
         panels=(
             Panel(
                 model="",
                 title="Shape bias",
-                x_label="class of the shape (0: all; numbers in the caption)",
+                x_label="class of the shape",
                 y_label="shape bias (1: shape alone, 0: texture alone)",
                 lines=lines,
+                x_names=tuple(names),
             ),
         ),
     )
 
 
-def _line(name: str, rows: Sequence[Row], aside: float) -> Line:
-    known = [(number, row) for number, row in enumerate(rows) if row["shape_bias"] is not None]
+def _line(name: str, rows: Sequence[Row], names: Sequence[str], aside: float) -> Line:
+    known = [(names.index(row["shape_class"]), row) for row in rows if row["shape_bias"] is not None]
     return Line(
         name=name,
         x=tuple(number + aside for number, _ in known),

@@ -9,7 +9,8 @@
   const numeric = new Set(["x", "y", "z", "customdata", "text"]);
   const plots = [...document.querySelectorAll(".plot")];
   const folds = [...document.querySelectorAll("details.fold")];
-  const tables = [...document.querySelectorAll("details.table")];
+  // On paper nothing unfolds; a table of many rows is beside the page.
+  const printed = [...document.querySelectorAll("details.fold, details.more, details.measured, details.table:not(.long)")];
   let queue = [];
   let busy = false;
 
@@ -237,9 +238,9 @@
     before = root.dataset.theme;
     root.dataset.theme = "light";
     document.body.classList.add("printing");
-    folded = [...folds, ...tables].filter((one) => !one.open);
+    folded = printed.filter((one) => !one.open);
     for (const one of folded) one.open = true;
-    for (const one of tables) fill(one);
+    for (const one of printed) if (one.matches(".table")) fill(one);
     turned = groupsTurned();
     for (const group of turned) show(group, "contour");
     for (const plot of page ? plots : []) if (plot.offsetParent !== null) draw(plot);
