@@ -52,7 +52,7 @@ def test_it_loads_alone_draws_everything_and_fits(
         ".map(plot => plot.querySelectorAll('.contourlayer .contourfill path, .js-fill, .js-line').length)"
     )
     # Two sides, one axis, two models by stage; the density; two by two contours; the lines.
-    assert len(marks) == 2 + 1 + 2 + 1 + 4 + 1
+    assert len(marks) == 1 + 2 + 1 + 2 + 1 + 4 + 1  # the first a second time, at the top
     assert min(marks) > 0
     assert page.run("return document.documentElement.scrollWidth") == width
     page.keep(f"curvature-{width}-{'dark' if dark else 'light'}")

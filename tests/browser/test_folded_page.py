@@ -30,7 +30,8 @@ def test_all_sections_are_open_draw_and_fold(
     assert page.run("return document.querySelectorAll('details.table tbody tr').length") > 30
     assert page.run("return document.documentElement.scrollWidth") == width
     page.click("[data-fold=close]")
-    assert page.run("return [...document.querySelectorAll('.plot')].every(one => one.closest('details:not([open])'))")
+    sections = "[...document.querySelectorAll('section.figure .plot')]"
+    assert page.run(f"return {sections}.every(one => one.closest('details:not([open])'))")
     assert page.run("return document.documentElement.scrollWidth") == width
     page.keep(f"folded-{width}-{'dark' if dark else 'light'}")
 

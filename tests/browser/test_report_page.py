@@ -23,7 +23,7 @@ def test_loads_alone_draws_everything_and_fits(
         f"return {VISIBLE}.map(plot => [plot.querySelectorAll('.scatterlayer .js-line, .heatmaplayer image').length,"
         "plot.querySelector('svg').clientWidth, plot.clientWidth])"
     )
-    assert len(plots) == 8
+    assert len(plots) == 9  # one of them a second time, at the top
     for marks, drawn, wide in plots:
         assert marks > 0
         assert drawn == wide > 200
@@ -111,6 +111,86 @@ def test_a_sentence_opens_its_rows(page: Page, reports: Callable[[str], Path], a
         time.sleep(0.05)
     assert page.run(f"return document.getElementById('{anchor}').open")
     assert page.run(f"return document.querySelector('#{anchor} summary').textContent") == f"{rows} rows"
+
+
+MARKED = (
+    "return [...document.querySelectorAll('#figure-{} .plot')].filter(plot => plot.offsetParent !== null).map(plot =>"
+    "[plot.querySelectorAll('.trace.pointed').length, plot.querySelectorAll('.trace.aside').length,"
+    "[...plot.querySelectorAll('path.point.pointed')].map(dot => dot.__data__.i)])"
+)
+SPOT = "[data-model='0'][data-point='layers.1.3+msa']"
+
+
+def test_a_point_of_the_map_lights_its_curve_and_its_steps(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    assert page.run(MARKED.format("fourier"))[:2] == [[0, 0, []], [0, 0, []]]
+    page.run(f"document.querySelector(\"{SPOT}\").dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}}))")
+    first, second, *steps = page.run(MARKED.format("fourier"))
+    assert first[0] == 1
+    assert first[1] >= 24  # all other curves, and their bands
+    assert second == [0, 0, []]  # of the other model
+    assert [0, 0, [3]] in steps
+    assert page.run(MARKED.format("variance"))[0] == [0, 0, [3]]
+    assert page.run("return document.getElementById('pointed').value") == "layers.1.3+msa: self-attention, stage 1"
+    page.run(f"document.querySelector(\"{SPOT}\").dispatchEvent(new PointerEvent('pointerout', {{bubbles: true}}))")
+    assert page.run(MARKED.format("fourier"))[0] == [0, 0, []]
+    page.click(SPOT)
+    page.click("#theme")
+    assert page.run(MARKED.format("variance"))[0] == [0, 0, [3]]  # what a click keeps stays
+    page.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
+    assert page.run(MARKED.format("variance"))[0] == [0, 0, []]
+    assert page.complaints() == []
+
+
+def test_the_map_works_with_the_keyboard(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    page.driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+    stops = (
+        "return [...document.querySelectorAll('.spot')].filter(one => one.tabIndex === 0).map(one => one.dataset.point)"
+    )
+    assert page.run(stops) == ["stem", "stem"]
+    page.run("document.querySelector('.spot').focus()")
+    press = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}))"
+    for key, place in (
+        ("ArrowRight", 1),
+        ("ArrowRight", 2),
+        ("ArrowLeft", 1),
+        ("End", 24),
+        ("ArrowRight", 24),
+        ("Home", 0),
+    ):
+        page.run(press, key)
+        assert page.run(MARKED.format("variance"))[0] == [0, 0, [place]]
+    assert page.run(stops) == ["stem", "stem"]
+
+
+def test_a_curve_lights_its_point_on_the_map(page: Page, reports: Callable[[str], Path]) -> None:
+    page.open(reports("two"), 1400)
+    lit = "return [...document.querySelectorAll('.spot.pointed')].map(one => [one.dataset.model, one.dataset.point])"
+    place = (
+        "const plot = document.querySelector(arguments[0]); plot.scrollIntoView();"
+        "const curve = plot.data.find(trace => trace.customdata), {xaxis, yaxis} = plot._fullLayout;"
+        "const box = plot.getBoundingClientRect();"
+        "return [box.left + xaxis._offset + xaxis.l2p(curve.x[arguments[1]]),"
+        "box.top + yaxis._offset + yaxis.l2p(curve.y[arguments[1]])]"
+    )
+    for plot in ("#figure-fourier .plot", "#figure-variance .plot"):
+        x, y = page.run(place, plot, 5)
+        for step in (3, 0):
+            page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + step, "y": y})
+        told = ""
+        for _ in range(100):
+            told = page.run(
+                "return document.querySelector(arguments[0]).querySelector('.hoverlayer').textContent", plot
+            )
+            if told:
+                break
+            time.sleep(0.05)
+        ((model, name),) = page.run(lit)
+        assert model == "0"
+        assert told.startswith(name)  # curves lie close to each other
+        if plot.startswith("#figure-variance"):
+            assert name == "layers.1.5+msa"
 
 
 def test_many_models_have_a_chooser(page: Page, reports: Callable[[str], Path]) -> None:

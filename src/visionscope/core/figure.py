@@ -25,6 +25,8 @@ class Line:
         role: `curve`; `points`, marks that no line joins; `reference`, a thin grey line that is no measurement.
         starts: per x, the abscissa of the point that holds what this one's branch received, NaN where none does; empty
             where the points are no steps.
+        points: per x, the name of the network's point that it shows, or one name for the whole curve; empty where the
+            line shows none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Line:
     faint: tuple[bool, ...] = ()
     role: str = "curve"
     starts: tuple[float, ...] = ()
+    points: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,7 @@ def depth_line(
     errors: list[float] = []
     kinds: list[str] = []
     hover: list[str] = []
+    points: list[str] = []
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and any(before[key] != row[key] for key in comparable):
             x.append((before["depth"] + row["depth"]) / 2)
@@ -95,12 +96,14 @@ def depth_line(
             errors.append(0.0)
             kinds.append(row["kind"])
             hover.append("")
+            points.append("")
         x.append(row["depth"])
         starts.append(depths.get(row.get("follows"), math.nan))
         y.append(row[value])
         errors.append(row["standard_error"] or 0.0)
         kinds.append(row["kind"])
         hover.append(said(row))
+        points.append(row["point"])
     known = any(row["standard_error"] is not None for row in rows)
     error = tuple(errors) if known else None
     return Line(
@@ -111,6 +114,7 @@ def depth_line(
         kinds=tuple(kinds),
         hover=tuple(hover),
         starts=tuple(starts),
+        points=tuple(points),
     )
 
 

@@ -107,6 +107,9 @@ def _line_trace(panel: Panel, line: Line, colour: str, model: int, series: int) 
         "connectgaps": False,
         "showlegend": False,
     }
+    if line.points:
+        # For the page alone, see `plotly.panel_spec`.
+        trace["points"] = list(line.points)
     if places:
         trace["mode"] = "markers" if line.role == "points" else "lines+markers"
         trace["marker"] = {

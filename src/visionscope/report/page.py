@@ -15,6 +15,7 @@ from visionscope.core.failures import Failures, models_of
 from visionscope.core.finding import Finding, joined, number
 from visionscope.report.about import data_rows, left_out, model_rows
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
+from visionscope.report.chain import chains
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
 from visionscope.report.limits import has_random_weights, limits_of
 from visionscope.report.overview import Line, facts, overview
@@ -101,6 +102,9 @@ def _render(
     lines: tuple[Line, ...] = ()
     with failures.caught("overview", ""):
         lines = overview(answers, models)
+    drawn_chains: list[dict[str, Any]] = []
+    with failures.caught("model map", ""):
+        drawn_chains = chains(jobs, models)
     homes = {one["diagnostic"]: one["name"] for one in reversed(sections)}
     return _template().render(
         title=", ".join(models) or "no finished job",
@@ -120,6 +124,7 @@ def _render(
         limits=limits,
         left_out=left_out(answers, jobs),
         sections=sections,
+        chains=drawn_chains,
         surroundings=surroundings,
         shown=[index < _FIRST_SHOWN for index in range(len(models))],
         data=Markup(

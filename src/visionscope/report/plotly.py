@@ -95,7 +95,8 @@ def panel_spec(
 ) -> dict[str, Any]:
     """One panel as Plotly's JSON, with named colours (see `style.resolve`) and every text escaped.
 
-    Each trace's `meta` holds the index of its model in `models`, or -1, by which the page shows and hides it.
+    Each trace's `meta` holds the index of its model in `models`, or -1, by which the page shows and hides it. Beside
+    `data` and `layout`, `points` has for each trace of curves the names of the network's points that it shows, or None.
 
     Args:
         panel: curves, a map or a surface.
@@ -131,7 +132,8 @@ def panel_spec(
         layout["shapes"] = kind_shading(panel.lines[0]) + layout["shapes"]
     if spans_zero(panel, common):
         layout["shapes"] = [*layout["shapes"], zero()]
-    return {"data": curve_traces(panel, models, series), "layout": layout}
+    data = curve_traces(panel, models, series)
+    return {"points": [trace.pop("points", None) for trace in data], "data": data, "layout": layout}
 
 
 def _box(row: int, rows: int, column: int, columns: int) -> tuple[float, float, float, float]:

@@ -65,6 +65,7 @@ def _distance_panel(model: str, rows: list[dict[str, Any]]) -> Panel:
         kinds=("msa",) * len(heads),
         hover=tuple(f"{row['point']}, head {row['head']}, {row['reach']}" for row in heads),
         role="points",
+        points=tuple(row["point"] for row in heads),
     )
     mean = depth_line("mean over heads", means, "distance", (), lambda row: f"{row['point']}, {row['reach']}")
     even = Line(

@@ -46,6 +46,7 @@ def _spectrum_panel(model: str, rows: list[dict[str, Any]]) -> Panel:
             error=_errors(own),
             shade=own[0]["depth"],
             kind=own[0]["kind"],
+            points=(point,),
         )
         for point, own in by_point.items()
     )

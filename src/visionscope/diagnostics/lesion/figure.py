@@ -53,6 +53,7 @@ def _panel(model: str, rows: Sequence[Row]) -> Panel:
         change_line(model, ordered, "depth"),
         kinds=tuple(row["kind"] for row in ordered),
         hover=tuple(_hover(row) for row in ordered),
+        points=tuple(row["unit"] for row in ordered),
     )
     return Panel(
         model=model,

@@ -44,7 +44,90 @@
       Plotly.relayout(plot, { height });
     }
     plot.dataset.drawn = "true";
+    if (spec.points?.some(Boolean)) listen(plot, spec);
+    mark(plot);
   }
+
+  // The point of a network that the reader looks at: { model, name }; a click keeps it.
+  let pointed = null;
+  let kept = null;
+
+  function listen(plot, spec) {
+    if (plot.dataset.listens) return;
+    plot.dataset.listens = "true";
+    plot.on("plotly_hover", ({ points: [at] }) => {
+      const names = spec.points[at.curveNumber] ?? [];
+      point({ model: spec.data[at.curveNumber].meta, name: names.length === 1 ? names[0] : names[at.pointNumber] });
+    });
+    plot.on("plotly_unhover", () => point(null));
+  }
+
+  function point(at) {
+    pointed = at?.name ? at : kept;
+    let said = "";
+    for (const button of document.querySelectorAll(".spot")) {
+      const own = Number(button.dataset.model) === pointed?.model && button.dataset.point === pointed.name;
+      button.classList.toggle("pointed", own);
+      if (own) said = `${button.dataset.point}: ${button.dataset.said}`;
+    }
+    document.getElementById("pointed").textContent = said;
+    for (const plot of document.querySelectorAll(".plot[data-drawn]")) mark(plot);
+  }
+
+  // Plotly keeps the trace of a curve, and the place of a mark, with the elements that it draws.
+  function mark(plot) {
+    const spec = page.panels[plot.dataset.panel];
+    if (!spec.points?.some(Boolean)) return;
+    const own = (index) => spec.data[index].meta === pointed?.model && Boolean(spec.points[index]?.includes(pointed.name));
+    const curves = spec.points.some((names, index) => names?.length === 1 && spec.data[index].x.length > 1 && own(index));
+    for (const trace of plot.querySelectorAll(".scatterlayer .trace")) {
+      const index = trace.__data__[0].trace.index;
+      const names = spec.points[index];
+      trace.classList.toggle("pointed", curves && own(index));
+      trace.classList.toggle("aside", curves && !own(index));
+      for (const dot of trace.querySelectorAll("path.point"))
+        dot.classList.toggle("pointed", !curves && own(index) && names[dot.__data__.i] === pointed.name);
+    }
+  }
+
+  // A figure may show what is done to a branch: the point after its sum stands for it.
+  function nameBranches() {
+    const named = new Map();
+    for (const { dataset } of document.querySelectorAll(".spot")) named.set(`${dataset.model} ${dataset.branch}`, dataset.point);
+    for (const { points, data } of page.panels)
+      points?.forEach((names, index) => {
+        if (names) points[index] = names.map((name) => named.get(`${data[index].meta} ${name}`) ?? name);
+      });
+  }
+
+  function keep(button) {
+    const again = button && button.getAttribute("aria-pressed") === "true";
+    for (const other of document.querySelectorAll(".spot")) other.setAttribute("aria-pressed", String(other === button && !again));
+    kept = button && !again ? pointOf(button) : null;
+    point(kept);
+  }
+
+  const pointOf = (button) => ({ model: Number(button.dataset.model), name: button.dataset.point });
+
+  // One stop of the Tab key for each chain; arrow keys move along it.
+  for (const chain of document.querySelectorAll(".stages")) {
+    const buttons = [...chain.querySelectorAll(".spot")];
+    if (buttons.length) buttons[0].tabIndex = 0;
+    const over = (event) => event.target.closest(".spot") && point(pointOf(event.target.closest(".spot")));
+    chain.addEventListener("pointerover", over);
+    chain.addEventListener("focusin", over);
+    for (const name of ["pointerout", "focusout"]) chain.addEventListener(name, () => point(null));
+    chain.addEventListener("keydown", (event) => {
+      const place = buttons.indexOf(document.activeElement);
+      const next = { ArrowRight: place + 1, ArrowDown: place + 1, ArrowLeft: place - 1, ArrowUp: place - 1, Home: 0, End: buttons.length - 1 }[event.key];
+      if (place < 0 || next === undefined || !buttons[next]) return;
+      event.preventDefault();
+      buttons[place].tabIndex = -1;
+      buttons[next].tabIndex = 0;
+      buttons[next].focus();
+    });
+  }
+  document.addEventListener("keydown", (event) => event.key === "Escape" && kept && keep(null));
 
   // One direction of view for all surfaces of a group: they are there to be compared.
   function turnTogether(plot) {
@@ -201,6 +284,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
+    if (button.matches(".spot")) keep(button);
     if (button.id === "theme") dress(root.dataset.theme === "dark" ? "light" : "dark");
     if (button.dataset.chip) shown[button.dataset.chip] = !shown[button.dataset.chip];
     if (button.dataset.all) shown.fill(button.dataset.all === "true");
@@ -275,6 +359,7 @@
     document.head.append(script);
     const { lists, ...values } = JSON.parse(numbers);
     page = whole(values, lists);
+    nameBranches();
     for (const details of document.querySelectorAll("details.table[open], details.rows[open]")) fill(details);
     drawAll();
     openTarget();
