@@ -87,7 +87,17 @@ def test_one_that_observes_goes_all_the_way(spec: str, tmp_path: Path) -> None:
     )
     assert "from stem to 2+conv" in ends["headline"]
     assert {finding["anchor"] for finding in told["findings"]} == {"rows-kurtosis-1", "rows-kurtosis-2"}
+    (cell,) = told["measures"]
+    assert (cell["diagnostic"], cell["model"], cell["name"]) == ("kurtosis", "mine", "kurtosis, last point")
+    low, high = scipy.stats.t.interval(0.95, 299, rows[2]["kurtosis"], rows[2]["standard_error"])
+    assert [cell[key] for key in ("value", "low", "high", "n")] == [
+        rows[2]["kurtosis"],
+        pytest.approx(low, rel=1e-6),
+        pytest.approx(high, rel=1e-6),
+        300,
+    ]
     page = run.page.read_text(encoding="utf-8")
+    assert "kurtosis, last point" in page
     for text in ("Tails of feature maps", heaviest["brief"], ends["brief"], "rests on the few positions"):
         assert text in page
     assert page.count("rests on the few positions") == 1

@@ -12,6 +12,7 @@ from visionscope.core.diagnostic import Tables, Theme
 from visionscope.core.figure import Figure, Panel
 from visionscope.core.finding import UNKNOWN, Finding, about, interval, number, span, verdict_of
 from visionscope.core.grouping import depth_line, images_text, rows_by_model
+from visionscope.core.measure import Measure
 from visionscope.core.subject import Point
 from visionscope.core.table import column
 
@@ -80,8 +81,28 @@ class Kurtosis:
                 found += [_heaviest(known), _from_first_to_last(known[0], known[-1])]
         return found
 
+    def measures(self, tables: Tables) -> list[Measure]:
+        found = []
+        for model, rows in rows_by_model(tables["rows"]).items():
+            known = [row for row in rows if row["kurtosis"] is not None]
+            found += [_at_the_end(model, known[-1])] if known else []
+        return found
+
     def limits(self, tables: Tables) -> list[str]:
         return ["Kurtosis rests on the few positions that stand out most: on small grids it is rough, and biased low."]
+
+
+def _at_the_end(model: str, row: dict) -> Measure:
+    ends = interval(row["kurtosis"], row["standard_error"], row["images"] - 1) or (None, None)
+    return Measure(
+        model=model,
+        name="kurtosis, last point",
+        meaning="excess kurtosis over the positions of the last point's maps, mean over channels and images",
+        value=row["kurtosis"],
+        low=ends[0],
+        high=ends[1],
+        n=row["images"],
+    )
 
 
 def _heaviest(rows: Sequence[dict]) -> Finding:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Theme(enum.StrEnum):
-    """What diagnostics are about, in the order and the words of the page; another text is a theme of its own."""
+    """The topics of the page, in their order; a diagnostic may bring another one, as text."""
 
     FEATURE_MAPS = "what each block does to the feature maps"
     CURVATURE = "how the loss curves"
@@ -27,22 +27,23 @@ class Theme(enum.StrEnum):
 
 
 Tables = Mapping[str, "pa.Table"]
-"""What one diagnostic found of all models of a run: `rows`, and where it says so `summary`, `comparisons`, `outcomes`
-and `between`, all with the leading columns; and for findings `points`, the `kind` of each point of each `model`."""
+"""The tables of one diagnostic over all models of a run: `rows` and, if it has them, `summary`, `comparisons`,
+`outcomes` and `between`, all with the leading columns; for findings also `points`, the `kind` of each point of each
+`model`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one diagnostic found of all models of a run, and what it says of that.
+    """The results of one diagnostic over all models of a run, with figures and findings.
 
     Attributes:
         diagnostic: its name.
         theme: what it is about.
-        place: where it stands among those of its theme.
+        place: its position within the theme.
         tables: its tables.
         figures: one for each set of its fields, and the one between models.
         findings: its sentences.
-        measures: its few numbers of each model that the overview shows.
+        measures: its numbers in the table at the top of the page.
         limits: what its numbers can't tell.
     """
 
@@ -58,12 +59,12 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a diagnostic will need, told before it starts.
+    """The estimated cost of a diagnostic.
 
     Attributes:
         passes: forward passes of one image, or what takes as long, in each part.
         memory: bytes beside the model and its images at the worst moment.
-        advice: what makes it need less.
+        advice: what would reduce it.
     """
 
     passes: float
@@ -88,23 +89,23 @@ class Observer(Protocol):
 
 
 class Saying(Protocol):
-    """What a diagnostic may say of its answers; each of these is looked for, and may be missing.
+    """What a diagnostic may have beside its numbers; each of these is optional.
 
     Attributes:
-        theme: what it is about; without one it stands at the end of the page.
-        place: where it stands among those of its theme; 100 by default.
+        theme: its topic; without one it comes at the end of the page.
+        place: its position within the theme; 100 by default.
     """
 
     theme: ClassVar[str]
     place: ClassVar[int]
 
     def summary(self, table: pa.Table) -> pa.Table:
-        """What the rows come to, per model (leading columns kept): shown and stored beside the table."""
+        """The main numbers per model (leading columns kept), shown and stored beside the table."""
 
     def comparisons(self, table: pa.Table) -> pa.Table:
-        """Differences between models, or between conditions of one, with intervals and, where a test is made, p.
+        """Differences between models, or between conditions of one, with intervals and, if a test is made, p.
 
-        Leading columns are those of the model that a difference is counted from.
+        Leading columns are those of the first model, from which the other is subtracted.
         """
 
     def outcomes(self, table: pa.Table) -> pa.Table:
@@ -117,15 +118,15 @@ class Saying(Protocol):
         """The few numbers of each model that the table at the top of the page shows."""
 
     def limits(self, tables: Tables) -> Sequence[str]:
-        """What these very numbers can't tell, in whole sentences."""
+        """What its numbers can't tell, in whole sentences."""
 
 
 @runtime_checkable
 class ObservingDiagnostic(Protocol):
-    """A diagnostic fed from the forward pass that it shares with the others.
+    """A diagnostic that gets feature maps from a forward pass shared with the others.
 
-    It may have `is_whole`, as below, and what `Saying` lists. What parts store may be compared between two models of
-    equal sample and fields: by `between(states_x, states_y, points_x, points_y, model_x, model_y)`, which gives rows of
+    It may have `is_whole`, as below, and what `Saying` lists. Stored parts of two models with equal sample and fields
+    may be compared: by `between(states_x, states_y, points_x, points_y, model_x, model_y)`, which gives rows of
     `between_row`, drawn by `between_figure(table)`.
     """
 
@@ -135,7 +136,7 @@ class ObservingDiagnostic(Protocol):
     state_row: ClassVar[type]
 
     def observer(self, points: Sequence[Point]) -> Observer:
-        """A fresh observer; it needs the points alone, so that stored parts are reduced without the model."""
+        """A fresh observer; it needs only the points, so that stored parts are reduced without the model."""
 
     def figure(self, table: pa.Table) -> Figure:
         """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
@@ -145,16 +146,16 @@ class ObservingDiagnostic(Protocol):
 class MeasuringDiagnostic(Protocol):
     """A diagnostic that works on its own, part by part.
 
-    It may have what `Saying` lists. More are looked for, and may be missing:
-    `is_whole(part, rows, points)`, whether rows are all of a part's;
+    It may have what `Saying` lists. Also optional:
+    `is_whole(part, rows, points)`, whether rows are exactly those of a part;
     `identity()`, what of its fields a job's digest depends on, `identity_in(subject)`, what of the model beside its
-    weights; `needs_logits`, false where no predictions are asked; `beside`, further samples (`calibration`: images that
+    weights; `needs_logits`, false if it uses no predictions; `beside`, further samples (`calibration`: images that
     `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
-    images instead of the study's; `ensembles`, true for predictions alone, of whatever network.
+    images instead of the study's; `ensembles`, true if it needs only predictions, of any network.
 
     Attributes:
         sample: which of the subject's samples it reads.
-        precisions: those that its numbers can be trusted in.
+        precisions: those in which its numbers can be trusted.
         row: the result; a part's file holds its rows.
     """
 
@@ -165,19 +166,19 @@ class MeasuringDiagnostic(Protocol):
     precisions: ClassVar[tuple[str, ...]]
 
     def images(self, available: int) -> int:
-        """How many of the sample's first images it reads, of those that there are."""
+        """How many of the sample's first images it reads, of those available."""
 
     def parts(self, subject: Subject) -> Sequence[str]:
         """The names of its parts, in the order of the table; a part is stored, resumed and shared out as one.
 
-        Raises NotApplicableError where it has nothing to ask of this subject: no attention, say, or no labels.
+        Raises NotApplicableError if it does not apply to this subject: without attention or labels, for example.
         """
 
     def measure(self, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-        """Hands over each part, with its rows, once it is computed; where one fails the others are asked for again."""
+        """Yields each part with its rows as soon as it is computed; if one fails, it is called again for the rest."""
 
     def cost(self, subject: Subject) -> Cost:
-        """What it will need."""
+        """Its estimated cost."""
 
     def figure(self, table: pa.Table) -> Figure:
         """Describes the diagnostic's figure, drawn from rows of one or more models (column `model`)."""
