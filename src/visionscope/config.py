@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from visionscope.core.documents import document_text, read_document
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
-from visionscope.core.values import shown
+from visionscope.core.values import Value, shown
 from visionscope.errors import ConfigError, nearest
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study, check_named
 
@@ -112,6 +113,46 @@ def study_text(study: Study) -> str:
     """The study as YAML, every value written out; `study_from_file` reads it back as an equal study."""
     head = "# What was asked; `visionscope run` with this file goes on where it stopped.\n"
     return head + document_text(study.plain())
+
+
+def command_of(path: Path) -> str:
+    """The `visionscope diagnose` command that asks what a study's file does; flags for what is not the default.
+
+    Neither the models nor the images need be there any more.
+
+    Args:
+        path: of a file that `study_text` wrote.
+
+    Raises:
+        ConfigError: when the file can't be read, or holds what no flag can say.
+    """
+    values = read_document("study", path)
+    only = ONLY.checked("only", values.get("only", DEFAULT_DIAGNOSTICS))
+    words = ["visionscope", "diagnose", *values_of(Study)["models"].checked("models", values.get("models"))]
+    described = [("", values_of(Study), {name: values[name] for name in _OWN[1:] if name in values})]
+    described += [(f"{name}.", values_of(diagnostic_class(name)), values.get(name) or {}) for name in only]
+    for prefix, known, given in described:
+        for name, value in given.items():
+            if not prefix and name == "only":
+                words += [] if only == DEFAULT_DIAGNOSTICS else ["--only", ",".join(only)]
+            elif name not in known:
+                raise ConfigError(f"{prefix}{name}: there is no such flag")
+            else:
+                flag = f"--{prefix}{name}" if prefix else f"--{name.replace('_', '-')}"
+                words += _flag_words(flag, known[name], known[name].checked(flag, value), many=not prefix)
+    return shlex.join(words)
+
+
+def _flag_words(flag: str, value: Value, given: Any, *, many: bool) -> list[str]:
+    """A flag and what follows it, one word or a word for each number of a study's list; nothing for the default."""
+    if given == value.default:
+        return []
+    items = [str(one).lower() if isinstance(one, bool) else str(one) for one in (given if value.is_list else [given])]
+    if given is None or (value.is_list and value.kind is str and any("," in one for one in items)):
+        raise ConfigError(f"{flag}: no flag says {shown(given)}")
+    if value.is_list and many and value.kind is not str:
+        return [flag, *items]
+    return [f"{flag}={','.join(items)}"] if items[:1] and items[0].startswith("-") else [flag, ",".join(items)]
 
 
 def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool = False) -> Study:

@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from visionscope.config import command_of
 from visionscope.core.failures import Failure
 from visionscope.errors import ConfigError
 from visionscope.running.reduce import reduce
 from visionscope.running.store import Store
+from visionscope.running.studies import StudyFile, read_studies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +54,19 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
     reduced = reduce(Store(run), beside)
     if published and not any(job["diagnostic"] == "landscape" for job in reduced.jobs):
         raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
-    page = build_report(Path(run), reduced.answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes)
+    commands = tuple(_command(study) for study in read_studies(Path(run)))
+    page = build_report(
+        Path(run), reduced.answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes, commands=commands
+    )
     return Page(page, tuple(reduced.failures.all), _findings(Path(run) / "report.json"))
+
+
+def _command(study: StudyFile) -> str:
+    """What asks for a study; where flags can't say it, what goes on with its file."""
+    try:
+        return command_of(study.path)
+    except ConfigError:
+        return study.command
 
 
 def _findings(path: Path) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionscope.config import (
+    command_of,
     diagnostic_of,
     study_from,
     study_from_file,
@@ -290,3 +292,54 @@ def test_an_item_of_a_list_is_checked_as_the_field_is() -> None:
 def test_a_field_that_may_be_left_out_says_its_rule_like_any_other(name, fields, message):
     with pytest.raises(ConfigError, match=message):
         diagnostic_of(name, fields)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("resnet18", "--data", "embedded"),
+        ("a=resnet18?num_classes=7", "vit_tiny_patch16_224", "--data", "embedded:conflict", "--out", "a folder/run's"),
+        ("resnet18", "--data", "embedded", "--size", "64", "32", "--mean", "0.1", "0.2", "-0.3", "--seed", "7"),
+        ("resnet18", "--data", "embedded", "--points", "stem,layer1.0", "--weight-decay", "0", "--decays", "matrices"),
+        ("resnet18", "--data", "embedded", "--only", "fourier", "--fourier.radial", "true", "--random-weights", "0"),
+        ("resnet18", "--data", "embedded", "--only", "hessian,adversarial", "--hessian.fraction", "0.1"),
+        (
+            "resnet18",
+            "--data",
+            "embedded",
+            "--only",
+            "adversarial",
+            "--adversarial.eps",
+            "1,2",
+            "--output-is",
+            "logits",
+        ),
+    ],
+)
+def test_a_study_becomes_the_command_that_asked_for_it(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    study = from_flags(*flags)
+    path = tmp_path / "study.yaml"
+    path.write_text(study_text(study))
+    program, command, *words = shlex.split(command_of(path))
+    assert (program, command) == ("visionscope", "diagnose")
+    assert from_flags(*words) == study
+    assert len(words) <= len(flags) + 2  # no flag says what is the default anyway
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "models: [a]\ndata: embedded\nonly: [hessian]\nhessian: {no_such: 1}\n",
+            r"hessian\.no_such: there is no such",
+        ),
+        ("models: [a]\ndata: embedded\npoints: ['a,b']\n", "--points: no flag says"),
+        ("data: embedded\n", "models: must be"),
+        ("models: [a]\ndata: embedded\nonly: [nothing]\n", "nothing"),
+    ],
+)
+def test_what_no_flag_can_say_has_no_command(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        command_of(path)

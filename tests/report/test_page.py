@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import socket
@@ -226,3 +227,17 @@ def test_a_failing_writer_leaves_the_old_page(tmp_path: Path, monkeypatch: pytes
         build(tmp_path, [samples.vit(blocks=2)])
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == old
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("only_page")
+def test_the_commands_stand_at_the_end_as_they_were_typed(tmp_path: Path) -> None:
+    models = [samples.vit(blocks=1)]
+    given = ("visionscope diagnose 'a b' --size 32 32 --images 5 --out 'x & y <z>'", "visionscope run other.yaml")
+    path = build_report(tmp_path, answers_of(samples.tables(models)), samples.jobs(models), commands=given)
+    page = path.read_text(encoding="utf-8")
+    shown = re.findall(r"<pre><code>(.*?)</code></pre><button type=\"button\" class=\"plain\" data-copy>", page)
+    assert [html.unescape(one) for one in shown] == list(given)
+    assert page.index('id="command"') > page.rindex('<section class="figure"')
+    assert "The commands that made this page" in visible(page)
+    bare = build_report(tmp_path / "bare", [], [])
+    assert 'id="command"' not in bare.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from visionscope.core.diagnostic import Answer
@@ -36,6 +36,7 @@ def build_report(
     failures: Failures | None = None,
     *,
     csv_outcomes: bool = False,
+    commands: Sequence[str] = (),
 ) -> Path:
     """Writes `report.html` and, beside it, `report.json`, `figures/`, `tables/` and `environment.json`.
 
@@ -45,6 +46,7 @@ def build_report(
         jobs: the runs' `job.json` dicts; `errors`, a list of part and message, is shown as a notice.
         failures: of the steps before this one; those of this one are added. Each is told in its section.
         csv_outcomes: whether tables of a row per image are written as CSV, too.
+        commands: which asked for what the page shows.
 
     Returns:
         The path of the page.
@@ -62,7 +64,7 @@ def build_report(
     with failures.caught("main findings", ""):
         main = main_findings(answers)
     page = run / "report.html"
-    text = _render(answers, main, jobs, surroundings, failures)
+    text = _render(answers, main, jobs, surroundings, failures, commands)
     write_whole(page, text.encode("utf-8", "backslashreplace"))
     spoken = told(answers, main, model_rows(jobs), left_out(answers, jobs), failures)
     write_whole(run / "report.json", (json.dumps(spoken, indent=1) + "\n").encode())
@@ -90,6 +92,7 @@ def _render(
     jobs: Sequence[Mapping[str, Any]],
     surroundings: Mapping[str, Any],
     failures: Failures,
+    commands: Sequence[str],
 ) -> str:
     labels = [job["model"]["label"] for job in jobs]
     models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in models_of(one.tables["rows"]))]))
@@ -125,6 +128,8 @@ def _render(
         left_out=left_out(answers, jobs),
         sections=sections,
         chains=drawn_chains,
+        # Typed again, it must be what it was: no space of it is kept together.
+        commands=[Markup(escape(command)) for command in commands],
         surroundings=surroundings,
         shown=[index < _FIRST_SHOWN for index in range(len(models))],
         data=Markup(

@@ -281,9 +281,23 @@
     target.scrollIntoView();
   }
 
+  // Without the right to the clipboard the text is selected, so that the keyboard can copy it.
+  async function copy(button) {
+    const text = button.parentElement.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      button.textContent = "selected";
+    }
+    setTimeout(() => { button.textContent = "copy"; }, 2000);
+  }
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
+    if ("copy" in button.dataset) copy(button);
     if (button.matches(".spot")) keep(button);
     if (button.id === "theme") dress(root.dataset.theme === "dark" ? "light" : "dark");
     if (button.dataset.chip) shown[button.dataset.chip] = !shown[button.dataset.chip];
