@@ -1,6 +1,7 @@
 """The documentation's commands parse, and its tables are those of their results."""
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -87,3 +88,41 @@ def test_tables_of_trained_networks_are_those_of_their_results() -> None:
     assert script.written(page.replace("-0.971", "-0.972")) == page
     with pytest.raises(ValueError, match="no markers of 'claims'"):
         script.written(page.replace("<!-- claims -->", ""))
+
+
+def test_every_page_is_listed_once() -> None:
+    """Sphinx warns of a page that no table of contents has, and not of one that two have."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = [line for block in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for line in block.split()]
+    pages = {path.stem for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".rst", ".ipynb")} - {"index"}
+    assert sorted(one for one in listed if one in pages) == sorted(pages)
+    assert [line.split(": ")[1] for line in index.splitlines() if line.startswith(":caption:")] == [
+        "Start",
+        "How to",
+        "Concepts",
+        "Reference",
+    ]
+
+
+def _kinds(notebook: dict[str, Any]) -> list[list[list[str]]]:
+    """Of each cell the outputs, each by the forms that it has."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [[sorted(one.get("data", {"printed": 1})) for one in cell["outputs"]] for cell in cells]
+
+
+def test_the_notebook_becomes_a_page() -> None:
+    notebook = json.loads((ROOT / "docs" / "first_look.ipynb").read_text(encoding="utf-8"))
+    forms = [form for cell in _kinds(notebook) for output in cell for form in output]
+    assert forms.count("image/png") == 2
+    assert {"text/html", "text/plain", "printed"} <= set(forms)
+    text = _script("_ext/notebooks.py").markdown_of(notebook)
+    assert text.startswith("# A first look")
+    assert text.count('src="data:image/png;base64,') == 2
+    assert text.count("vs.lesion(") == 1
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "docs" / "first_look.ipynb").read_text(encoding="utf-8"))
+    assert _kinds(_script("make_first_look.py").executed(notebook)) == _kinds(notebook)
