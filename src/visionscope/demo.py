@@ -82,7 +82,7 @@ def demo(out: str, *, epochs: float | None = None, seed: int = 0, say: Callable[
     with _one_thread():
         run = diagnose(specs, _DATA, out=out, seed=seed, only=[*DEFAULT_DIAGNOSTICS, *_ASKED], fields=_ASKED)
     told = json.loads((Path(out) / "report.json").read_text(encoding="utf-8"))
-    said = {one["anchor"]: f"{one['headline']} {one['detail']}".strip() for one in told["findings"]}
+    said = {one["anchor"]: one["headline"] for one in told["findings"]}
     return Demo(
         page=run.page,
         accuracies={name: score.top_1 for name, score in scores.items()},

@@ -47,16 +47,16 @@ def test_the_demo_finds_the_same_on_every_machine_in_a_minute_and_a_half(tmp_pat
 @pytest.mark.slow
 def test_a_demo_that_trains_prints_findings_that_stand_on_its_page(tmp_path: Path) -> None:
     lines: list[str] = []
-    shown = demo(str(tmp_path), epochs=0.2, say=lines.append)
+    shown = demo(str(tmp_path), epochs=0.05, say=lines.append)
     page = html.unescape(shown.page.read_text(encoding="utf-8"))
     assert shown.page == tmp_path / "report.html"
     assert shown.findings
-    assert all(finding.split(". ")[0] in page for finding in shown.findings)
+    assert all(finding in page for finding in shown.findings)
     assert all(0 < accuracy < 1 for accuracy in shown.accuracies.values())
     assert any(re.match(r"vit_nano: \d+\.\d % of 2,000 test images right", line) for line in lines)
     weights = sorted(tmp_path.glob("train/*/last.safetensors"))
     times = [path.stat().st_mtime_ns for path in weights]
-    again = demo(str(tmp_path), epochs=0.2, say=lines.append)
+    again = demo(str(tmp_path), epochs=0.05, say=lines.append)
     assert again == shown
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert sorted(tmp_path.glob("train/*/last.safetensors")) == weights
