@@ -53,7 +53,7 @@ def test_measures_are_the_numbers_of_the_tables() -> None:
         for row in by_name["fourier"].tables["summary"].to_pylist()
         if row["model"] == "vit_nano" and row["kind"] == "msa"
     ]
-    shown = [one for one in by_name["fourier"].measures if one.name == "high frequencies: msa"]
+    shown = [one for one in by_name["fourier"].measures if one.name == "high frequencies after msa"]
     assert [(one.model, one.value) for one in shown] == [("vit_nano", median)]
     calibration = by_name["calibration"]
     row = next(row for row in calibration.tables["summary"].to_pylist() if row["scaling"] == "none")
@@ -70,7 +70,7 @@ def test_accuracy_comes_first_once_and_from_the_most_images() -> None:
     lines = overview([answer(diagnostic="fourier"), *answers], MODELS)
     assert [line.name for line in lines] == [ACCURACY]
     assert lines[0].remark == "chance 10\u00a0%"
-    assert [cell.value for cell in lines[0].cells] == ["78.0", "–"]
+    assert [cell.value for cell in lines[0].cells] == ["78.0", ""]
     whole = overview(everything(), MODELS)
     assert whole[0].name == ACCURACY
     assert [line.name for line in whole].count(ACCURACY) == 1
@@ -78,7 +78,7 @@ def test_accuracy_comes_first_once_and_from_the_most_images() -> None:
 
 def test_an_accuracy_that_nobody_measured_says_so() -> None:
     lines = overview(answers_of(samples.tables([samples.vit()])), ["vit_nano"])
-    assert (lines[0].name, lines[0].remark, lines[0].cells[0].value) == (ACCURACY, "not measured", "–")
+    assert (lines[0].name, lines[0].remark, lines[0].cells[0].value) == (ACCURACY, "not measured", "")
 
 
 def test_what_differs_from_all_others_stands_out() -> None:
@@ -121,9 +121,23 @@ def test_no_main_finding_speaks_of_a_network_that_guesses() -> None:
     assert [one.headline for one in told_first] == ["good differs from fair.", "In good, something."]
 
 
+def test_intervals_count_where_the_diagnostic_does_not_forbid_it() -> None:
+    def lines(**more: object) -> list[bool]:
+        both = [
+            Measure(model=name, name="CKA", value=value, low=value - 1, high=value + 1, **more)  # type: ignore[arg-type]
+            for name, value in {"a": 1.0, "b": 5.0}.items()
+        ]
+        (_, line) = overview([answer(*both)], ("a", "b"))
+        return [cell.stands_out for cell in line.cells]
+
+    assert lines() == [True, True]
+    assert lines(by_interval=False) == [False, False]
+    assert lines(interval="range over directions") == [False, False]
+
+
 def test_directions_have_marks() -> None:
     lines = {line.name: line for line in overview(everything(), MODELS)}
-    assert lines["high frequencies: msa"].cells[0].value[0] in "▼▲◆–"
+    assert lines["high frequencies after msa"].cells[0].value[0] in "▼▲◆○"
     assert lines["ECE"].cells[0].value[0].isdigit()
 
 

@@ -7,6 +7,8 @@ from typing import Any
 ACCURACY = "accuracy"
 """The measure that every other one is read against; of several diagnostics that have it, the most images count."""
 
+INTERVAL = "95 % interval"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -25,7 +27,8 @@ class Measure:
         of: what was counted: images, points, mini-batches.
         direction: `lowers`, `raises`, `mixed` or `no clear change`, of a measure that is a change; else "".
         chance: the value that guessing would have.
-        differs_from: labels of the models whose value is significantly another.
+        differs_from: labels of the models whose value is significantly another, by the diagnostic's own test.
+        by_interval: whether two models differ, too, where their 95 % intervals don't touch.
         note: what the number leaves out, or why there is none.
     """
 
@@ -34,13 +37,14 @@ class Measure:
     value: float | None
     low: float | None = None
     high: float | None = None
-    interval: str = "95 % interval"
+    interval: str = INTERVAL
     unit: str = ""
     n: int | None = None
     of: str = "images"
     direction: str = ""
     chance: float | None = None
     differs_from: tuple[str, ...] = ()
+    by_interval: bool = True
     note: str = ""
     meaning: str = ""
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from visionscope.core.diagnostic import Answer
 from visionscope.core.finding import number
-from visionscope.core.measure import ACCURACY, Measure
+from visionscope.core.measure import ACCURACY, INTERVAL, Measure
 
-MARKS = {"lowers": "▼", "raises": "▲", "mixed": "◆", "no clear change": "–"}
+MARKS = {"lowers": "▼", "raises": "▲", "mixed": "◆", "no clear change": "○"}
 """What stands before a change, by its direction."""
 
 _SHORT = {"percentage points": "points"}
@@ -19,14 +19,14 @@ class Cell:
     """What one model has of one measure.
 
     Attributes:
-        value: with its mark of direction; a dash where there is none.
+        value: with its mark of direction; a dash where there is no number, "" where the model was not asked.
         interval: its ends, or "".
         stands_out: whether it differs significantly from all others of the row.
         near_chance: whether guessing could do as well.
         told: further words, shown on hover.
     """
 
-    value: str = "–"
+    value: str = ""
     interval: str = ""
     stands_out: bool = False
     near_chance: bool = False
@@ -57,8 +57,6 @@ class Line:
 def accuracies(answers: Sequence[Answer]) -> dict[str, Measure]:
     """The accuracy of each model, from the diagnostic that measured it over most images.
 
-    Two models differ where their intervals don't touch.
-
     Args:
         answers: of a run.
     """
@@ -66,10 +64,7 @@ def accuracies(answers: Sequence[Answer]) -> dict[str, Measure]:
     for one in (one for answer in answers for one in answer.measures if one.name == ACCURACY):
         if one.value is not None and (one.model not in best or (one.n or 0) > (best[one.model].n or 0)):
             best[one.model] = one
-    return {
-        name: dataclasses.replace(one, differs_from=tuple(other for other in best if _apart(one, best[other])))
-        for name, one in best.items()
-    }
+    return best
 
 
 def overview(answers: Sequence[Answer], models: Sequence[str]) -> tuple[Line, ...]:
@@ -103,23 +98,25 @@ def _line(diagnostic: str, row: Mapping[str, Measure], models: Sequence[str]) ->
         meaning=first.meaning,
         diagnostic=diagnostic,
         remark=f"chance {', '.join(levels)}\u00a0{first.unit}" if levels else "",
-        cells=tuple(_cell(row[name], len(row)) if name in row else Cell() for name in models),
+        cells=tuple(_cell(row[name], row) if name in row else Cell() for name in models),
     )
 
 
-def _cell(one: Measure, measured: int) -> Cell:
+def _cell(one: Measure, row: Mapping[str, Measure]) -> Cell:
+    measured = sum(other.value is not None for other in row.values())
+    differing = [name for name, other in row.items() if name in one.differs_from or _apart(one, other)]
     mark = MARKS.get(one.direction, "")
     told = [one.note, f"{one.interval} {_ends(one)}" if _ends(one) else "", f"{one.n} {one.of}" if one.n else ""]
     if one.direction:
         told.append(one.direction)
-    if one.differs_from:
-        told.append(f"differs significantly from {', '.join(one.differs_from)}")
+    if differing:
+        told.append(f"differs significantly from {', '.join(differing)}")
     if one.near_chance:
         told.append("no better than chance")
     return Cell(
         value=f"{mark}\u00a0{number(one.value)}".strip(),
         interval=_ends(one),
-        stands_out=len(one.differs_from) >= measured - 1 > 0,
+        stands_out=len(differing) == measured - 1 > 0,
         near_chance=one.near_chance,
         told="; ".join(filter(None, told)),
     )
@@ -131,6 +128,8 @@ def _ends(one: Measure) -> str:
 
 def _apart(first: Measure, second: Measure) -> bool:
     if first.low is None or first.high is None or second.low is None or second.high is None:
+        return False
+    if not first.by_interval or first.interval != INTERVAL:
         return False
     return first.low > second.high or second.low > first.high
 

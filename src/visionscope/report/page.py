@@ -171,12 +171,20 @@ def _leading(
     wanted = {models.index(one.model) for one in main[:1] if one.model in models}
     order = [*(one.diagnostic for one in main), *(one["diagnostic"] for one in sections)]
     for name in dict.fromkeys(order):
-        for one in (one for one in sections if one["diagnostic"] == name and one["groups"]):
-            cards = [card for card in next(iter(one["groups"][0]["views"].values())) if "index" in card]
-            ranked = sorted(cards, key=lambda card: not wanted & set(card["models"]))
-            if ranked:
-                return {**ranked[0], "name": one["name"], "section": one["title"], "group": one["groups"][0]}
+        cards = [card for one in sections if one["diagnostic"] == name for card in _pictures(one)]
+        if cards:
+            # Steps along the network, where there are any, show what blocks do better than whole spectra.
+            return min(cards, key=lambda card: (not card["shaded"], bool(wanted) and not wanted & set(card["models"])))
     return None
+
+
+def _pictures(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The plots of a section with what their legends need."""
+    for group in one["groups"]:
+        for view, cards in group["views"].items():
+            more = {"name": one["name"], "section": one["title"], "shaded": group["shaded"][view]}
+            more["depth"] = group["depth"] and not group["shaded"][view]
+            yield from ({**card, **more} for card in cards if "index" in card)
 
 
 def _heading(answers: Sequence[Answer]) -> str:

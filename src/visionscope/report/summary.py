@@ -64,7 +64,7 @@ def _next(
     left: Sequence[Finding], ranked: Sequence[Finding], themes: Mapping[str, str], places: Mapping[str, int]
 ) -> Finding:
     """The sentence that adds most to those that were chosen."""
-    heard = {one.model for one in ranked}
+    heard = {name for one in ranked for name in (one.model, *one.models)}
     pool = [one for one in left if one.model and one.model not in heard] or list(left)
     pool = [one for one in pool if one.strength > 0] or [one for one in pool if one.verdict != UNKNOWN] or pool
     uses = Counter(one.diagnostic for one in ranked)

@@ -22,6 +22,7 @@ def measures(asked: Adversarial, tables: Tables) -> Sequence[Measure]:
             factor=100,
             unit="%",
             meaning="accuracy under it",
+            by_interval=False,
         )
         for row in rows
         if row["eps"] == least

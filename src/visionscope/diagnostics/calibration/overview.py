@@ -9,7 +9,7 @@ from visionscope.diagnostics.calibration.results import NLL
 from visionscope.diagnostics.outcomes.overview import accuracy, significant_pairs
 from visionscope.diagnostics.outcomes.rows import POINTS
 
-_SIGNED = "over-confidence"
+_SIGNED = "confidence − accuracy"
 
 
 def measures(asked: Calibration, tables: Tables) -> Sequence[Measure]:

@@ -18,7 +18,7 @@ def change_measures(tables: Tables, words: str) -> list[Measure]:
     return [
         measure(
             row,
-            f"{words}: {kind}",
+            f"{words} after {kind}",
             "median",
             ends=("low", "high"),
             unit="%",

@@ -13,7 +13,15 @@ def measures(asked: Corruption, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, and its mean accuracy over all corruptions and severities."""
     rows = tables["summary"].to_pylist() if "summary" in tables else []
     own = [
-        measure(row, "robustness", "accuracy", factor=100, unit="%", meaning="mean accuracy over all corruptions")
+        measure(
+            row,
+            "robustness",
+            "accuracy",
+            factor=100,
+            unit="%",
+            meaning="mean accuracy over all corruptions",
+            by_interval=False,
+        )
         for row in rows
         if row["corruption"] == ALL
     ]

@@ -19,7 +19,7 @@ def measures(asked: FourierHeatmap, tables: Tables) -> Sequence[Measure]:
     return [
         *found,
         *(
-            measure(row, name, "difference", ends=("low", "high"), unit=POINTS, meaning=_MEANING)
+            measure(row, name, "difference", ends=("low", "high"), unit=POINTS, meaning=_MEANING, by_interval=False)
             for row in rows
             if not row["other"]
         ),

@@ -15,7 +15,14 @@ def measures(asked: FrequencyNoise, tables: Tables) -> Sequence[Measure]:
     rows = tables["summary"].to_pylist() if "summary" in tables else []
     highest = max((row["frequency"] for row in rows), default=0.0)
     own = [
-        measure(row, f"noise at {highest:.2g} π", "change", unit=POINTS, meaning="change of accuracy under it")
+        measure(
+            row,
+            f"noise at {highest:.2g} π",
+            "change",
+            unit=POINTS,
+            meaning="change of accuracy under it",
+            by_interval=False,
+        )
         for row in rows
         if row["frequency"] == highest
     ]

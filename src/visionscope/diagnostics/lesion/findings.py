@@ -96,7 +96,7 @@ def _worst_units(mode: str, rows: Sequence[Row]) -> Finding:
         statement,
         detail=detail,
         columns=(*_UNITS, *CHANGES),
-        strength=0.5 if clear else 0.0,
+        strength=0.5 - clear[0]["change"] / 200 if clear else 0.0,
         **change_numbers(ordered[0]),
     )
 

@@ -21,6 +21,7 @@ def measures(asked: ShapeBias, tables: Tables) -> Sequence[Measure]:
             factor=100,
             unit="%",
             meaning="share of decisions for the shape, of those for shape or texture",
+            by_interval=False,
         )
         for row in rows
         if row["shape_class"] == ALL
