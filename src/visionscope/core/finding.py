@@ -7,7 +7,7 @@ from typing import Any
 
 NO_CLEAR_CHANGE = "no clear change"
 UNCHANGED = "unchanged"
-UNKNOWN = "can't be said"
+UNKNOWN = "unclear"
 MODELS_DIFFER = "models differ"
 AS_THE_PAPER = "as the paper"
 AGAINST_THE_PAPER = "against the paper"
@@ -30,7 +30,7 @@ class Finding:
         rows: exactly the rows counted.
         strength: from 0; the more points agree on a direction, the larger.
         verdict: `lowers`, `raises` (each also `slightly`), `mixed` (some do otherwise than others), `no clear change`
-            or `unchanged`; for similarities `stages differ`, `stages don't differ`, `can't be said` or `described`;
+            or `unchanged`; for similarities `stages differ`, `stages don't differ`, `unclear` or `described`;
             between models also `models differ`.
         kind: the kinds of the points that it speaks of, joined by `/`, or "".
         question: what it answers, where several diagnostics ask the same; by default its diagnostic.
