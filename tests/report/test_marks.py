@@ -76,8 +76,8 @@ def test_faint_points_are_grey_and_hollow_with_their_whiskers() -> None:
     assert coloured["x"] == [0, 0, None, 2, 2, None]
     assert curve["marker"]["color"] == ["@@model:0", "@@paper", "@@model:0"]
     assert curve["marker"]["line"]["color"] == ["@@model:0", "@@faint", "@@model:0"]
-    assert "95 % interval 0.500 to 2.00)<br>not distinguishable from no change" in curve["customdata"][1]
-    assert "distinguishable" not in curve["customdata"][0]
+    assert "95 % interval 0.500 to 2.00)<br>no significant change" in curve["customdata"][1]
+    assert "significant" not in curve["customdata"][0]
     for theme in ("light", "dark"):
         assert "@@" not in json.dumps(resolve([grey, coloured, curve], palette(theme)))
 

@@ -12,7 +12,7 @@ from visionscope.report.axes import font, plain, rounded
 from visionscope.report.lines import edges, has_whiskers, is_scatter, measured
 from visionscope.report.style import SERIES_DASHES, TOKEN, KindMark, mark_of, model_token, series_mark, shade_token
 
-FAINT = "not distinguishable from no change"
+FAINT = "no significant change"
 """What grey points are."""
 
 
