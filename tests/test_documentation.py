@@ -104,6 +104,14 @@ def test_every_page_is_listed_once() -> None:
     ]
 
 
+def test_the_gallery_has_every_diagnostic() -> None:
+    gallery = _script("make_gallery.py")
+    assert set(gallery.commands()) == set(diagnostic_names())
+    shown = re.findall(r"\(images/gallery/(\w+)\.png\)", gallery.PAGE.read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(path.stem for path in gallery.PICTURES.iterdir())
+    assert all((gallery.PICTURES / f"{name}.png").stat().st_size < gallery.MOST_BYTES for name in shown)
+
+
 def _kinds(notebook: dict[str, Any]) -> list[list[list[str]]]:
     """Of each cell the outputs, each by the forms that it has."""
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
