@@ -50,9 +50,9 @@ def test_a_vits_scopes() -> None:
     scopes = scopes_of(model)
     assert_complete(model, scopes)
     levels = by_level(scopes)
-    stem, head = under(model, "cls_token", "pos_embed", "patch_embed."), under(model, "norm.", "head.")
-    assert len(stem) == 10
-    assert head == ("norm.weight", "norm.bias", "head.weight", "head.bias")
+    stem, head = under(model, "pos_embed", "patch_embed."), under(model, "fc_norm.", "head.")
+    assert len(stem) == 12  # pos_embed, three convolutions with their norms, and a projection with its bias
+    assert head == ("fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias")
     assert levels["stage"] == {"stage 0": stem, "stage 1": under(model, "blocks."), "head": head}
     blocks = [f"blocks.{index}" for index in range(6)]
     assert levels["block"] == {"stem": stem, **{name: under(model, f"{name}.") for name in blocks}, "head": head}

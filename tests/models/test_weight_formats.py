@@ -41,7 +41,10 @@ def refused(path: Path, message: str) -> None:
 
 OTHERS = {
     "pointer.safetensors": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git lfs pull"),
-    "pointer.pth": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a pointer of Git LFS"),
+    "pointer.pth": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+        "it is a Git LFS pointer instead of the file",
+    ),
     "page.pth": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "it is a web page; download the file itself"),
     "page.safetensors": (b"\n  <html lang='en'>", "it is a web page"),
     "denied.pth": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is an XML document"),

@@ -256,8 +256,8 @@ SIMILARITY = "visionscope.diagnostics.similarity"
 @pytest.mark.parametrize(
     ("step", "where", "told"),
     [
-        ("visionscope.report.page.section", "variance", "figure of variance: KeyError"),
-        ("visionscope.report.page.shown_table", "variance", "table of variance: KeyError"),
+        ("visionscope.report.results.section", "variance", "figure of variance: KeyError"),
+        ("visionscope.report.results.shown_table", "variance", "table of variance: KeyError"),
         ("visionscope.report.page.limits_of", "", "limits: KeyError"),
         ("visionscope.report.page.main_findings", "", "main findings: KeyError"),
         (f"{SIMILARITY}.measure.between", "similarity", "table of similarity of cnn and vit: KeyError"),

@@ -26,7 +26,7 @@ def limits_of(answers: Sequence[Answer], jobs: Sequence[Mapping[str, Any]]) -> l
     """
     said = [
         "An interval says how far a number would move with other images of the same kind. It knows nothing of other "
-        "training runs: one network is one sample. Of 20 intervals that truly hold zero, one misses it by chance.",
+        "training runs: one network is one sample. Of 20 such intervals, one misses the true value by chance.",
     ]
     if has_random_weights(jobs):
         said.append("Models with random weights show what the architecture does before it has learned anything.")

@@ -25,6 +25,7 @@ def change_measures(tables: Tables, words: str) -> list[Measure]:
             count="points",
             of="points",
             direction=_direction(row),
+            by_interval=_direction(row) != "mixed",  # whose median is of blocks that do opposite things
             meaning=f"median change of {words} from before to after {KIND_WORDS[kind]} branches",
         )
         for kind in BRANCHES
