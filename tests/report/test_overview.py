@@ -60,6 +60,10 @@ def test_measures_are_the_numbers_of_the_tables() -> None:
     own = {one.name: one for one in calibration.measures if one.model == row["model"]}
     assert own["ECE"].value == pytest.approx(100 * row["ece"])
     assert own[ACCURACY].value == pytest.approx(100 * row["accuracy"])
+    # Of every diagnostic that has an accuracy: guessing among ten classes.
+    levels = [one.chance for answered in by_name.values() for one in answered.measures if one.name == ACCURACY]
+    assert len(levels) >= 2 * 4
+    assert set(levels) == {10.0}
     assert (own["ECE"].low, own["ECE"].unit) == (pytest.approx(100 * row["ece_low"]), "%")
 
 
@@ -72,7 +76,7 @@ def test_accuracy_comes_first_once_and_from_the_most_images() -> None:
     assert lines[0].remark == "chance 10\u00a0%"
     assert [cell.value for cell in lines[0].cells] == ["78.0", ""]
     whole = overview(everything(), MODELS)
-    assert whole[0].name == ACCURACY
+    assert (whole[0].name, whole[0].remark) == (ACCURACY, "chance 10\u00a0%")
     assert [line.name for line in whole].count(ACCURACY) == 1
 
 
@@ -132,6 +136,9 @@ def test_intervals_count_where_the_diagnostic_does_not_forbid_it() -> None:
 
     assert lines() == [True, True]
     assert lines(by_interval=False) == [False, False]
+    mixed = dataclasses.replace(accuracy("b", 60, 58, 62), by_interval=False)
+    (line,) = overview([answer(accuracy("a", 80, 78, 82), mixed)], ("a", "b"))
+    assert [cell.stands_out for cell in line.cells] == [False, False]
     assert lines(interval="range over directions") == [False, False]
 
 

@@ -129,7 +129,7 @@ def _ends(one: Measure) -> str:
 def _apart(first: Measure, second: Measure) -> bool:
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return False
-    if not first.by_interval or first.interval != INTERVAL:
+    if not (first.by_interval and second.by_interval) or first.interval != INTERVAL:
         return False
     return first.low > second.high or second.low > first.high
 

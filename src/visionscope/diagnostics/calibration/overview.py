@@ -16,9 +16,11 @@ def measures(asked: Calibration, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, NLL and ECE, as its probabilities come."""
     rows = tables["summary"].to_pylist() if "summary" in tables else []
     own = [row for row in rows if row["scaling"] == "none"]
+    known = tables["rows"].select(["model", "classes"]).to_pylist()
+    classes = {row["model"]: row["classes"] for row in known}
     pairs = list(significant_pairs(tables, lambda number: number == NLL))
     return [
-        *map(accuracy, own),
+        *(accuracy({**row, "classes": classes[row["model"]]}) for row in own),
         *with_differences(
             [measure(row, "NLL", "nll", unit="nat", meaning="on the images measured") for row in own], pairs
         ),
