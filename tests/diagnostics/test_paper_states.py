@@ -45,6 +45,19 @@ def test_changes_that_are_not_clear_are_no_clear_change() -> None:
     assert one.state == NO_CLEAR_CHANGE
 
 
+def test_blocks_that_go_either_way_agree_with_nobody() -> None:
+    table = samples.tables([samples.resnet(blocks=(3, 4))])["variance"]
+    count = sum(row["kind"] == "conv" and row["change"] is not None for row in table.to_pylist())
+    half = count // 2
+    for rising, state in ((count, AS_THE_PAPER), (half + 1, AS_THE_PAPER), (half, NO_CLEAR_CHANGE)):
+        moved = [0.3] * rising + [-0.02] * (count - rising)
+        answer = answer_of(diagnostic_class("variance")(), changed(table, {"conv": moved}))
+        (one,) = [finding for finding in answer.findings if "conv" in finding.kind]
+        assert count % 2 == 0
+        assert one.low > 0
+        assert one.state == state
+
+
 @pytest.mark.parametrize(("turned", "state"), [(False, AS_THE_PAPER), (True, AGAINST_THE_PAPER)])
 def test_stages_are_blocks_of_alike_points(turned: bool, state: str) -> None:
     table = samples.tables([samples.resnet()])["similarity"]

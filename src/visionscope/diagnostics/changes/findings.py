@@ -144,8 +144,10 @@ def _finding(told: Sequence[_Told], quantity: Quantity, more: Callable[[Row], st
 
 
 def _agrees(kind: Row, reported: str) -> bool | None:
-    """Whether the median of a kind's changes goes where the paper says; None where its direction is not clear."""
-    if kind["median"] is None or kind["unchanged"] or not is_clear(kind):
+    """Whether most points of a kind, and their median, go where the paper says; None where they go either way."""
+    falls, rises = kind["falls"] + kind["falls_slightly"], kind["rises"] + kind["rises_slightly"]
+    most = 2 * max(falls, rises) > kind["points"]
+    if kind["median"] is None or kind["unchanged"] or not most or not is_clear(kind):
         return None
     return bool(("raises" if kind["median"] > 0 else "lowers") == reported)
 
