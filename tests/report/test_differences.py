@@ -15,7 +15,7 @@ from visionscope.report.page import build_report
 
 def measured(value: float | None, low: float | None = None, high: float | None = None, **more: Any) -> dict[str, Any]:
     one = {"model": "a", "diagnostic": "noise", "name": "ECE", "unit": "%", "value": value, "low": low, "high": high}
-    return {**one, **more}
+    return {**one, "interval": "95 % interval", "by_interval": True, **more}
 
 
 def run(*measures: dict[str, Any], labels: tuple[str, ...] = ("a",), headlines: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -38,6 +38,12 @@ def test_intervals_that_lie_apart_are_told_first() -> None:
     lines = list(lines_of(found))
     assert lines[0] == "significantly different (intervals apart):"
     assert lines[1] == "  a  NLL (nat): 1.00 [0.500, 1.50] -> 2.00 [1.60, 2.40]  (+1.00)"
+
+
+def test_other_intervals_make_no_difference_significant() -> None:
+    for more in ({"by_interval": False}, {"interval": "range over directions"}):
+        found = differences(run(measured(1.0, 0.5, 1.5, **more)), run(measured(2.0, 1.6, 2.4, **more)))
+        assert [(one.clear, one.change) for one in found.moved] == [(False, pytest.approx(1.0))]
 
 
 def test_what_one_run_lacks_is_told() -> None:

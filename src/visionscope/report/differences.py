@@ -8,6 +8,7 @@ from typing import Any
 
 from visionscope.core.files import read_regular
 from visionscope.core.finding import number
+from visionscope.core.measure import INTERVAL
 from visionscope.errors import ConfigError
 from visionscope.report.told import FORMAT
 
@@ -168,5 +169,9 @@ def _text(one: Told | None) -> str:
 
 
 def _apart(first: Told | None, second: Told | None) -> bool:
-    ends = [one[name] for one in (first, second) if one is not None for name in ("low", "high")]
-    return len(ends) == 4 and None not in ends and (ends[1] < ends[2] or ends[3] < ends[0])
+    """Whether two 95 % intervals don't touch, of measures that their diagnostic lets be compared so."""
+    pair = [one for one in (first, second) if one is not None]
+    ends = [one[name] for one in pair for name in ("low", "high")]
+    if len(pair) < 2 or None in ends or not all(one["by_interval"] and one["interval"] == INTERVAL for one in pair):
+        return False
+    return bool(ends[1] < ends[2] or ends[3] < ends[0])
