@@ -224,6 +224,15 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
+def grouped(count: float) -> str:
+    """A whole number for people, with a narrow space between its thousands.
+
+    Args:
+        count: what to print.
+    """
+    return f"{count:,.0f}".replace(",", "\u202f")
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for people: significant digits, a real minus sign, a dash for a missing or non-finite one.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from visionscope.core.diagnostic import Tables
 from visionscope.core.figure import Line
 
 Row = dict[str, Any]
@@ -25,6 +26,16 @@ def rows_by_model(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
         jobs.setdefault((row["model"], row.get("job") or ""), []).append(row)
     counts = Counter(model for model, _ in jobs)
     return {model if counts[model] == 1 else f"{model} ({job})": rows for (model, job), rows in jobs.items()}
+
+
+def rows_of(tables: Tables, name: str) -> list[Row]:
+    """The rows of one table of a diagnostic; none where it has no such table.
+
+    Args:
+        tables: of one diagnostic.
+        name: `summary`, `comparisons`, ...
+    """
+    return tables[name].to_pylist() if name in tables else []
 
 
 def stage_starts(stages: list[int]) -> list[int]:

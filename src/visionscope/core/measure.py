@@ -82,31 +82,15 @@ def measure(
     )
 
 
-def differing(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
-    """By model, those that it differs from.
+def with_differences(measures: Sequence[Measure], pairs: Iterable[tuple[str, str]]) -> list[Measure]:
+    """One measure of several models, with what each significantly differs from.
 
     Args:
+        measures: a cell per model.
         pairs: of models that differ significantly, each in one order.
     """
-    found: dict[str, list[str]] = {}
+    others: dict[str, dict[str, None]] = {}
     for first, second in pairs:
-        found.setdefault(first, []).append(second)
-        found.setdefault(second, []).append(first)
-    return {name: tuple(dict.fromkeys(others)) for name, others in found.items()}
-
-
-def with_differences(
-    measures: Sequence[Measure], pairs: Iterable[tuple[str, str]], name: str | None = None
-) -> list[Measure]:
-    """The measures with what they significantly differ from.
-
-    Args:
-        measures: of several models.
-        pairs: of models that differ significantly.
-        name: of the measure that they differ in; by default the only one.
-    """
-    known = differing(pairs)
-    return [
-        dataclasses.replace(one, differs_from=known.get(one.model, ())) if name in (None, one.name) else one
-        for one in measures
-    ]
+        others.setdefault(first, {})[second] = None
+        others.setdefault(second, {})[first] = None
+    return [dataclasses.replace(one, differs_from=tuple(others.get(one.model, ()))) for one in measures]

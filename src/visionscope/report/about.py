@@ -5,6 +5,7 @@ from typing import Any
 
 from visionscope.core.diagnostic import Answer
 from visionscope.core.failures import models_of
+from visionscope.core.finding import grouped
 
 Job = Mapping[str, Any]
 
@@ -25,7 +26,7 @@ def model_rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "spec": model["spec"],
                 "weights": model["weights"],
                 "random": str(model["weights"]).startswith("random"),
-                "parameters": f"{model['parameters']:,}".replace(",", "\u202f"),
+                "parameters": grouped(model["parameters"]),
                 "points": len(job["points"]),
                 "unwatched": job.get("unwatched", []),
             },

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionscope.core.diagnostic import Answer
-from visionscope.core.finding import number
+from visionscope.core.finding import grouped, number
 from visionscope.core.measure import ACCURACY, INTERVAL, Measure
 
 MARKS = {"lowers": "▼", "raises": "▲", "mixed": "◆", "no clear change": "○"}
@@ -145,11 +145,7 @@ def facts(model_rows: Sequence[Mapping[str, Any]], data_rows: Sequence[Mapping[s
         return []
     named = list(dict.fromkeys(str(row["data"]) for row in data_rows))
     counts = sorted({int(row["images"]) for row in data_rows})
-    images = _grouped(counts[-1]) if counts[0] == counts[-1] else f"{_grouped(counts[0])} to {_grouped(counts[-1])}"
+    images = grouped(counts[-1]) if counts[0] == counts[-1] else f"{grouped(counts[0])} to {grouped(counts[-1])}"
     weights = list(dict.fromkeys(str(row["weights"]) for row in model_rows))
     models = f"{len(model_rows)} model{'s' if len(model_rows) != 1 else ''}"
     return [models, f"{images} images of {', '.join(named)}", f"weights: {', '.join(weights)}"]
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", "\u202f")

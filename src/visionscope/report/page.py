@@ -17,7 +17,7 @@ from visionscope.report.about import data_rows, left_out, model_rows
 from visionscope.report.arrange import OVERLAY_LIMIT, SHADED_KINDS
 from visionscope.report.chain import chains
 from visionscope.report.files import environment, write_figures, write_tables, write_whole
-from visionscope.report.limits import has_random_weights, limits_of
+from visionscope.report.limits import limits_of
 from visionscope.report.overview import Line, facts, overview
 from visionscope.report.packing import packed, packed_values
 from visionscope.report.results import packed_rows, packed_table, sections_of
@@ -64,9 +64,10 @@ def build_report(
     with failures.caught("main findings", ""):
         main = main_findings(answers)
     page = run / "report.html"
-    text = _render(answers, main, jobs, surroundings, failures, commands)
+    models, missing = model_rows(jobs), left_out(answers, jobs)
+    text = _render(answers, main, jobs, models, missing, surroundings, failures, commands)
     write_whole(page, text.encode("utf-8", "backslashreplace"))
-    spoken = told(answers, main, model_rows(jobs), left_out(answers, jobs), failures)
+    spoken = told(answers, main, models, missing, failures)
     write_whole(run / "report.json", (json.dumps(spoken, indent=1) + "\n").encode())
     return page
 
@@ -90,6 +91,8 @@ def _render(
     answers: Sequence[Answer],
     main: Sequence[Finding],
     jobs: Sequence[Mapping[str, Any]],
+    about: Sequence[Mapping[str, Any]],
+    missing: Sequence[Mapping[str, str]],
     surroundings: Mapping[str, Any],
     failures: Failures,
     commands: Sequence[str],
@@ -101,48 +104,59 @@ def _render(
     limits = []
     with failures.caught("limits", ""):
         limits = limits_of(answers, jobs)
-    found = [finding for answer in answers for finding in answer.findings]
     lines: tuple[Line, ...] = ()
     with failures.caught("overview", ""):
         lines = overview(answers, models)
     drawn_chains: list[dict[str, Any]] = []
     with failures.caught("model map", ""):
         drawn_chains = chains(jobs, models)
+    samples = data_rows(jobs)
     homes = {one["diagnostic"]: one["name"] for one in reversed(sections)}
     return _template().render(
         title=", ".join(models) or "no finished job",
-        facts=facts(model_rows(jobs), data_rows(jobs)),
+        facts=facts(about, samples),
         overview=lines,
         homes=homes,
         leading=_leading(main, sections, models),
         heading=_heading(answers),
-        random=[row for row in model_rows(jobs) if row["random"]] if has_random_weights(jobs) else [],
-        models=model_rows(jobs),
+        random=[row for row in about if row["random"]],
+        models=about,
         labels=models,
         crowded=len(models) > OVERLAY_LIMIT,
-        data_rows=data_rows(jobs),
+        data_rows=samples,
         errors=_errors(jobs),
         main=main,
         failed=[failure.text for failure in failures.all if not failure.diagnostic],
         limits=limits,
-        left_out=left_out(answers, jobs),
+        left_out=missing,
         sections=sections,
         chains=drawn_chains,
         # Typed again, it must be what it was: no space of it is kept together.
         commands=[Markup(escape(command)) for command in commands],
         surroundings=surroundings,
         shown=[index < _FIRST_SHOWN for index in range(len(models))],
-        data=Markup(
-            packed_values(
-                {
-                    "panels": panels,
-                    "palette": {theme: palette(theme) for theme in ("light", "dark")},
-                    "rows": {one.anchor: packed_rows(one) for one in found},
-                    "tables": {one["name"]: packed_table(one["table"], models) for one in sections if one["table"]},
-                }
-            )
-        ),
+        data=_data(panels, answers, sections, models),
         **_looks(),
+    )
+
+
+def _data(
+    panels: Sequence[Mapping[str, Any]],
+    answers: Sequence[Answer],
+    sections: Sequence[Mapping[str, Any]],
+    models: Sequence[str],
+) -> Markup:
+    """What the script draws, and the rows and tables that it writes."""
+    found = [finding for answer in answers for finding in answer.findings]
+    return Markup(
+        packed_values(
+            {
+                "panels": panels,
+                "palette": {theme: palette(theme) for theme in ("light", "dark")},
+                "rows": {one.anchor: packed_rows(one) for one in found},
+                "tables": {one["name"]: packed_table(one["table"], models) for one in sections if one["table"]},
+            }
+        )
     )
 
 

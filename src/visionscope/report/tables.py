@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
-from visionscope.core.finding import number
+from visionscope.core.finding import grouped, number
 from visionscope.core.table import LEADING, is_packed, told_of
 
 _CHANCE = 0.05
@@ -105,11 +105,11 @@ def _cell(row: Mapping[str, Any], key: str, told: Mapping[str, str]) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, float):
-        return "\u2013" if value is None else f"{value:,}".replace(",", "\u202f") if type(value) is int else str(value)
+        return "\u2013" if value is None else grouped(value) if type(value) is int else str(value)
     factor = 100.0 if "percent" in told else 1.0
     # A whole number counts something.
     whole = factor == 1.0 and value.is_integer()
-    text = f"{value:,.0f}".replace(",", "\u202f") if whole else number(factor * value)
+    text = grouped(value) if whole else number(factor * value)
     spread = row.get(told.get("spread", ""))
     if spread is not None:
         text += f" ± {number(spread, 2)}"

@@ -45,7 +45,7 @@ def missing_of(job: Job, store: PartStore) -> list[str]:
 
 
 def cost_of(job: Job, device: torch.device) -> Cost | None:
-    """What the diagnostic says that it will need, or None where that can't be told; its parts will say why.
+    """What the diagnostic says that it will need, or None where that is unknown; its parts will say why.
 
     Args:
         job: a measuring one.
@@ -98,7 +98,7 @@ def memory_warning(job: Job, cost: Cost, device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that a device can still give, or None where that can't be told."""
+    """Bytes that a device can still give, or None where that is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

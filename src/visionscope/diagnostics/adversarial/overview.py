@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure
 from visionscope.diagnostics.adversarial.question import Adversarial
 from visionscope.diagnostics.adversarial.results import attack_name
@@ -12,7 +13,7 @@ from visionscope.diagnostics.outcomes.overview import clean_accuracies
 def measures(asked: Adversarial, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, and what each attack leaves of it at its smallest eps."""
     found = clean_accuracies(asked, tables["rows"])
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     least = min((row["eps"] for row in rows), default=0.0)
     own = [
         measure(

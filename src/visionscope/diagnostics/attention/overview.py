@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import verdict_of
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure
 from visionscope.diagnostics.attention.question import AttentionHeads
 
 
 def measures(asked: AttentionHeads, tables: Tables) -> Sequence[Measure]:
     """Of each model how much farther its last attention looks than its first."""
-    rows = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    rows = rows_of(tables, "comparisons")
     return [
         measure(
             row,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import NLL
@@ -14,7 +15,7 @@ _SIGNED = "confidence − accuracy"
 
 def measures(asked: Calibration, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, NLL and ECE, as its probabilities come."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     own = [row for row in rows if row["scaling"] == "none"]
     known = tables["rows"].select(["model", "classes"]).to_pylist()
     classes = {row["model"]: row["classes"] for row in known}

@@ -2,6 +2,7 @@
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import NO_CLEAR_CHANGE
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure
 from visionscope.core.subject import KIND_WORDS
 from visionscope.diagnostics.changes.results import BRANCHES
@@ -14,7 +15,7 @@ def change_measures(tables: Tables, words: str) -> list[Measure]:
         tables: with `kind_changes` as the summary.
         words: what changes.
     """
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     return [
         measure(
             row,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import ALL, ROBUSTNESS
@@ -11,7 +12,7 @@ from visionscope.diagnostics.outcomes.overview import clean_accuracies, signific
 
 def measures(asked: Corruption, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, and its mean accuracy over all corruptions and severities."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     own = [
         measure(
             row,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure
 from visionscope.diagnostics.density.question import UNIT, Density
 from visionscope.diagnostics.density.results import TRACE
@@ -10,7 +11,7 @@ from visionscope.diagnostics.density.results import TRACE
 
 def measures(asked: Density, tables: Tables) -> Sequence[Measure]:
     """Of each model the trace of the Hessian, with its spread over random vectors."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     return [
         Measure(
             model=row["model"],

@@ -5,6 +5,7 @@ from typing import Any
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, counted, label_of, number
+from visionscope.core.grouping import rows_of
 from visionscope.core.reference import state_of
 from visionscope.diagnostics.fit.question import Fit
 from visionscope.diagnostics.fit.results import GAIN, LOSS, ORDER, alike
@@ -34,7 +35,7 @@ def findings(asked: Fit, tables: Tables) -> list[Finding]:
     models = {str(row["model"]): row for row in tables["summary"].to_pylist()}
     pairs: dict[tuple[str, str], dict[str, Row]] = {}
     told = [_alone(row) for row in models.values()]
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    compared = rows_of(tables, "comparisons")
     for row in compared:
         if row["number"] in (LOSS, GAIN):
             pairs.setdefault((row["model"], row["other"]), {})[row["number"]] = row

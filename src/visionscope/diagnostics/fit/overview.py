@@ -5,6 +5,7 @@ from typing import Any
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import interval
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure
 from visionscope.core.sample import MINI_BATCH
 from visionscope.diagnostics.fit.question import Fit
@@ -14,7 +15,7 @@ _MEANING = "cross-entropy on augmented training images, in eval mode"
 
 def measures(asked: Fit, tables: Tables) -> Sequence[Measure]:
     """Of each model its loss on augmented training images."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     return [Measure(**_loss(row)) for row in rows]
 
 

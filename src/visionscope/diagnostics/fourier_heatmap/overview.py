@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure
 from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
 from visionscope.diagnostics.outcomes.overview import clean_accuracies
@@ -14,7 +15,7 @@ _MEANING = "accuracy under Fourier vectors of high frequency less that under tho
 def measures(asked: FourierHeatmap, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, and that under vectors of high frequency less that under vectors of low."""
     found = clean_accuracies(asked, tables["rows"])
-    rows = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    rows = rows_of(tables, "comparisons")
     name = "Fourier vectors, high − low"
     return [
         *found,

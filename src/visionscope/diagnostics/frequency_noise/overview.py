@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.diagnostics.outcomes.overview import clean_accuracies, significant_pairs
@@ -12,7 +13,7 @@ from visionscope.diagnostics.outcomes.rows import POINTS
 def measures(asked: FrequencyNoise, tables: Tables) -> Sequence[Measure]:
     """Of each model its accuracy, and what noise in the ring of the highest frequency changes in it."""
     found = clean_accuracies(asked, tables["rows"])
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     highest = max((row["frequency"] for row in rows), default=0.0)
     own = [
         measure(

@@ -5,7 +5,7 @@ from typing import Any
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.finding import MODELS_DIFFER, UNKNOWN, Finding, about, capital, counted, joined, label_of, number
-from visionscope.core.grouping import rows_by_model
+from visionscope.core.grouping import rows_by_model, rows_of
 from visionscope.core.reference import attending, convolutional, state_of
 from visionscope.diagnostics.hessian.question import UNIT, Hessian
 from visionscope.diagnostics.hessian.results import COLUMNS, NEGATIVE, POSITIVE
@@ -45,7 +45,7 @@ def limits(asked: Hessian, tables: Tables) -> Sequence[str]:
 
 def findings(asked: Hessian, tables: Tables) -> list[Finding]:
     """For each model NEP and APE of the whole, then of its parts; for pairs of models which has more."""
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    compared = rows_of(tables, "comparisons")
     eigenvalues = rows_by_model(tables["rows"])
     found, labels = [], {}
     for name, rows in rows_by_model(tables["summary"]).items():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.hessian.question import UNIT, Hessian
 from visionscope.diagnostics.hessian.results import COLUMNS, NEGATIVE, POSITIVE
@@ -16,7 +17,7 @@ _NAMES = {
 def measures(asked: Hessian, tables: Tables) -> Sequence[Measure]:
     """Of each model the share of negative eigenvalues and the mean of the positive ones, over all its parameters."""
     rows = [row for row in tables["summary"].to_pylist() if row["level"] == "model"] if "summary" in tables else []
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    compared = rows_of(tables, "comparisons")
     found: list[Measure] = []
     for number, (name, factor, unit, meaning) in _NAMES.items():
         own = [

@@ -16,7 +16,7 @@ from visionscope.core.finding import (
     label_of,
     number,
 )
-from visionscope.core.grouping import rows_by_model
+from visionscope.core.grouping import rows_by_model, rows_of
 from visionscope.core.reference import attending, convolutional, state_of
 from visionscope.diagnostics.landscape.question import Landscape
 from visionscope.diagnostics.landscape.results import HOLES, RADIUS, SHARE_OF_L2, SHARPNESS
@@ -60,7 +60,7 @@ def findings(asked: Landscape, tables: Tables) -> list[Finding]:
     planes = {name: rows[0] for name, rows in rows_by_model(tables["rows"]).items()}
     numbers = rows_by_model(tables["summary"]) if "summary" in tables else {}
     labels = {name: label_of(rows) for name, rows in numbers.items()}
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    compared = rows_of(tables, "comparisons")
     return [*(_of_model(rows, planes[name]) for name, rows in numbers.items()), *_between(compared, labels, tables)]
 
 

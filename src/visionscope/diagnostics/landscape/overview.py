@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.landscape.question import Landscape
 from visionscope.diagnostics.landscape.results import SHARPNESS
@@ -10,8 +11,8 @@ from visionscope.diagnostics.landscape.results import SHARPNESS
 
 def measures(asked: Landscape, tables: Tables) -> Sequence[Measure]:
     """Of each model by how much the loss rises at the step of `radius`, in the mean over directions."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    rows = rows_of(tables, "summary")
+    compared = rows_of(tables, "comparisons")
     own = [
         measure(
             row,

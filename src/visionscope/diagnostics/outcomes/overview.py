@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import ACCURACY, Measure, measure
 from visionscope.diagnostics.outcomes.damage import Damage
 from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of, pooled
@@ -46,7 +47,7 @@ def significant_pairs(tables: Tables, wanted: Callable[[str], bool]) -> Iterator
         tables: of one diagnostic.
         wanted: from the name of a number, whether it counts.
     """
-    compared = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    compared = rows_of(tables, "comparisons")
     for row in compared:
         known = row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT
         if row["other"] and wanted(row["number"]) and known:

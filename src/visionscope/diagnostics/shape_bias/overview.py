@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.outcomes.overview import significant_pairs
 from visionscope.diagnostics.shape_bias.question import ShapeBias
@@ -11,7 +12,7 @@ from visionscope.diagnostics.shape_bias.results import ALL
 
 def measures(asked: ShapeBias, tables: Tables) -> Sequence[Measure]:
     """Of each model the share of decisions for the shape, of those for shape or texture."""
-    rows = tables["summary"].to_pylist() if "summary" in tables else []
+    rows = rows_of(tables, "summary")
     own = [
         measure(
             row,

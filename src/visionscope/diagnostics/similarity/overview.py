@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from visionscope.core.diagnostic import Tables
+from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure
 from visionscope.diagnostics.similarity.question import Similarity
 
@@ -11,7 +12,7 @@ _MEANING = "mean CKA of two points of one stage less that of two points of diffe
 
 def measures(asked: Similarity, tables: Tables) -> Sequence[Measure]:
     """Of each model the mean CKA within stages less that across stages."""
-    rows = tables["comparisons"].to_pylist() if "comparisons" in tables else []
+    rows = rows_of(tables, "comparisons")
     return [
         measure(
             row,
