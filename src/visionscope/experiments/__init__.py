@@ -1,0 +1,1 @@
+"""Studies that train: variants and seeds become tasks, tasks become tables, tables become verdicts."""
