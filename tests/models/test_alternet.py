@@ -112,7 +112,8 @@ def test_the_papers_numbers_of_operations(name: str, arguments: dict[str, Any], 
 
 def test_every_depth_and_size_is_registered_with_timm() -> None:
     names = {
-        f"alternet_{size}" for size in ("18", "34", "50", "101", "152", "nano", "18_cifar", "34_cifar", "50_cifar")
+        f"alternet_{size}"
+        for size in ("18", "34", "50", "101", "152", "nano", "pico", "18_cifar", "34_cifar", "50_cifar")
     }
     assert set(timm.list_models("alternet*")) == names
     with torch.device("meta"):

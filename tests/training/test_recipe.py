@@ -43,6 +43,14 @@ def test_the_papers_recipe_on_cifar() -> None:
     assert recipe.epochs == 300 + 5
 
 
+def test_the_recipe_of_the_laptop_study_is_the_papers_but_for_what_makes_it_short_and_plain() -> None:
+    pico = dataclasses.asdict(RECIPES["pico"])
+    others = {name for name, value in dataclasses.asdict(RECIPES["weak"]).items() if value != pico[name]}
+    short = {"epochs", "warm_up", "batch_size", "learning_rate", "drop_path", "clip_norm"}
+    assert others == short | {"precision"}
+    assert RECIPES["pico"].precision == "fp32"  # auto would depend on the processor
+
+
 def test_the_papers_recipe_on_imagenet_differs_where_its_configuration_does() -> None:
     changed = {
         name: value

@@ -49,6 +49,7 @@ default_cfgs = generate_default_cfgs(
         **{f"alternet_{depth}": _IMAGENET for depth in (18, 34, 50, 101, 152)},
         **{f"alternet_{depth}_cifar": _CIFAR for depth in (18, 34, 50)},
         "alternet_nano": _NANO,
+        **{name: {**_NANO, "file": None} for name in ("alternet_pico", "preresnet_pico")},
     }
 )
 
@@ -323,3 +324,32 @@ def alternet_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         "bottleneck": False,
     }
     return _alternet("alternet_nano", pretrained, **{**arguments, **kwargs})
+
+
+_PICO: dict[str, Any] = {
+    "blocks": (2, 3, 3),
+    "channels": (48, 96, 192),
+    "num_heads": (3, 6, 12),
+    "head_dim": 12,
+    "window_size": 4,
+    "stem": "deep",
+    "stem_chs": 16,
+}
+
+
+@register_model
+def alternet_pico(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """For studies that train many: bottlenecks 2-3-3 of 48, 96 and 192 channels, attention 0-1-1; 0.20 M parameters.
+
+    Channels, heads and their channels are in the proportions of `alternet_50_cifar`.
+    """
+    return _alternet("alternet_pico", pretrained, **{**_PICO, "msa": (0, 1, 1), **kwargs})
+
+
+@register_model
+def preresnet_pico(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """The pre-activation ResNet that `alternet_pico` is built from, without attention; 0.18 M parameters.
+
+    `channels` widens it: `preresnet_pico?channels=(50,104,208)`.
+    """
+    return _alternet("preresnet_pico", pretrained, **{**_PICO, "msa": (0, 0, 0), **kwargs})

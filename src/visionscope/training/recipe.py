@@ -138,6 +138,17 @@ RECIPES: Mapping[str, Recipe] = {
     "weak": Recipe(**_PLAIN, label_smoothing=0.0, clip_norm=0.0),
     # Small networks in minutes on two cores.
     "laptop": Recipe(**_LAPTOP),
+    # Studies that train many small networks: crop and flip alone, and in float32, whatever the processor.
+    "pico": Recipe(
+        **_PLAIN,
+        epochs=12.0,
+        warm_up=0.1,
+        batch_size=64,
+        learning_rate=2e-3,
+        label_smoothing=0.0,
+        drop_path=0.0,
+        precision="fp32",
+    ),
     # Much accuracy per GPU-minute: large batches, a high learning rate, few epochs, an average of the weights.
     "speed": Recipe(
         **_PLAIN,

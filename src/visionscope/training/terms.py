@@ -14,7 +14,7 @@ class Terms:
     """What a training is asked beside its recipe's fields.
 
     Attributes:
-        recipe: paper-cifar, paper-imagenet, weak, laptop or speed.
+        recipe: paper-cifar, paper-imagenet, weak, laptop, pico or speed.
         seed: seed of weights, order, augmentation and dropout.
         fraction: share of the training images of each class that is used, such as 1/16.
         same: what a smaller fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes).
