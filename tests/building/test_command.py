@@ -30,6 +30,7 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
     assert [row[0] for row in rows[3:]] == [
         "parameters, million",
         "GMACs of an image",
+        "memory traffic of an image, MB",
         "forward, images/s",
         "training step, images/s",
     ]

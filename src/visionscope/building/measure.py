@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, images per second."""
+"""What a network costs: parameters, multiply-accumulates, memory traffic, images per second."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from visionscope.building.counting import count
 from visionscope.core.classes import class_counts
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like
@@ -28,12 +28,19 @@ class Costs:
 
     Attributes:
         parameters: how many numbers are trained.
-        gmacs: 1e9 multiply-accumulates of a forward pass of one image, in convolutions and matrix products (attention's
-            as well); half of what torch's `FlopCounterMode` counts.
+        macs: multiply-accumulates of a forward pass of one image, by the formulas of `visionscope.building.formulas`:
+            convolutions, matrix products and attention, Fourier transforms, average pooling, resampling.
+        traffic: bytes that its operations read and write, each its own: nothing is fused, nothing stays in a cache.
     """
 
     parameters: int
-    gmacs: float
+    macs: int
+    traffic: int
+
+    @property
+    def gmacs(self) -> float:
+        """The multiply-accumulates in units of 1e9."""
+        return self.macs / 1e9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,20 +65,25 @@ class Throughput:
 
 
 def costs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Costs:
-    """Parameters and multiply-accumulates; computed on the meta device, where the model allows it.
+    """Parameters, multiply-accumulates and memory traffic in eval mode; on the meta device, where the model allows it.
 
     Args:
         model: is left as it was.
         size: height and width of the images in pixels.
         channels: of the images.
+
+    Raises:
+        ConfigError: for an operation of which it isn't known what it costs.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     images = torch.zeros(1, channels, *size).to(image_like(model, (channels, *size)))
     try:
-        operations = _operations(shadow(model, "meta").eval(), images.to("meta"))
+        counted = count(shadow(model, "meta").eval(), images.to("meta"))
+    except ConfigError:
+        raise
     except Exception:  # as in tracing: some code runs on real tensors only
-        operations = _operations(shadow(model).eval(), images)
-    return Costs(parameters=parameters, gmacs=operations / 2e9)
+        counted = count(shadow(model).eval(), images)
+    return Costs(parameters=parameters, macs=counted.macs, traffic=counted.traffic)
 
 
 def throughput(
@@ -155,9 +167,3 @@ def _seconds(runs: Mapping[str, Callable[[], None]], repeats: int, device: torch
                 torch.cuda.synchronize(device)
             taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
-
-
-def _operations(model: nn.Module, images: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
-    return int(counter.get_total_flops())
