@@ -24,7 +24,7 @@ from visionscope.numerics.calibration import reliability
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "trained_networks"
 PAGE = DOCS / "trained_networks.md"
-PAPER = DOCS.parent / "tests" / "golden" / "paper_figures.json"
+PAPER = DOCS.parent / "src" / "visionscope" / "claims" / "published" / "paper_figures.json"
 STAGES = (4, 4, 6, 3)  # points of the paper's ResNet-50: values compare inside a stage alone
 DRAWS = 20_000
 SIGNIFICANT = 0.05

@@ -2,7 +2,7 @@
 
 import json
 import math
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from reference.observing import feed, make_points
 from visionscope.diagnostics.fourier.question import Fourier
 from visionscope.diagnostics.variance.question import Variance
 
-PAPER = json.loads((Path(__file__).parent.parent / "golden" / "paper_figures.json").read_text())
+PAPER = json.loads((files("visionscope.claims") / "published" / "paper_figures.json").read_text(encoding="utf-8"))
 VIT_KINDS = ["stem", *["msa", "mlp"] * 12]
 
 

@@ -1,0 +1,173 @@
+"""What claims measure: one number of one variant, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visionscope.claims.one_seed import LAST, WARMUP, MissingError, OneSeed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+POINTS = "percentage points"
+LOG_RATIO = "natural log of a ratio"
+
+
+def accuracy(one: OneSeed, variant: str) -> float:
+    """Share of test images that are right, in percent.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    return 100 * one.number("training", "top_1", variant)
+
+
+def negative_share(one: OneSeed, variant: str) -> float:
+    """NEP at warm-up: share of the largest eigenvalues of each mini-batch's Hessian that are negative, in percent.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    return 100 * one.number("hessian_summary", "negative_share", variant, WARMUP, level="model")
+
+
+def positive_mean(one: OneSeed, variant: str) -> float:
+    """APE at warm-up: mean of the positive ones among the largest eigenvalues, in nat per squared weight.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    return one.number("hessian_summary", "positive_mean", variant, WARMUP, level="model")
+
+
+def eigenvalues(one: OneSeed, variant: str) -> Numbers:
+    """All eigenvalues that were collected at warm-up, with sign.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    return one.numbers(one.rows("hessian", variant, WARMUP, level="model"), "eigenvalue", variant)
+
+
+def flatness(one: OneSeed, variant: str) -> float:
+    """Natural log of the median magnitude of the largest eigenvalues at warm-up; smaller is flatter.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    return log(float(np.median(np.abs(eigenvalues(one, variant)))), f"{variant}: the median eigenvalue")
+
+
+def log(value: float, what: str) -> float:
+    """The natural logarithm, of a positive number alone.
+
+    Args:
+        value: the number.
+        what: it is, for the message.
+
+    Raises:
+        MissingError: where it is not positive.
+    """
+    if value <= 0:
+        raise MissingError(f"{what} is not positive")
+    return math.log(value)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation; 0 where either does not vary.
+
+    Args:
+        first: numbers.
+        second: as many.
+    """
+    from visionscope.numerics.ranks import rank_correlation as both  # with its p, which says nothing of seeds
+
+    return both(first, second)[0]
+
+
+def later_changes(one: OneSeed, table: str, variant: str, kind: str, change: str) -> Numbers:
+    """The changes by all branches of a kind in the second and third thirds of depth.
+
+    Args:
+        one: tables of one seed.
+        table: `fourier` or `variance`.
+        variant: name of a training.
+        kind: of the branches.
+        change: `change`, or `log`, which is log(value / (value - change)) of the variance.
+
+    Raises:
+        MissingError: where there are none.
+    """
+    where = {"high_frequency": True} if table == "fourier" else {}
+    rows = one.rows(table, variant, LAST, kind=kind, **where)
+    rows = rows[
+        (rows["depth"] > 1 / 3 + 1e-9) & rows["follows"].fillna("").ne("") & rows["change_note"].fillna("").eq("")
+    ]
+    if rows.empty:
+        raise MissingError(f"{variant}: {table} has no change at {kind} points past the first third")
+    changes = one.numbers(rows, "change", variant)
+    if change == "change":
+        return changes
+    after = one.numbers(rows, "variance", variant)
+    if (after <= 0).any() or (after - changes <= 0).any():
+        raise MissingError(f"{variant}: a variance is not positive")
+    return np.log(after / (after - changes))
+
+
+def removals(one: OneSeed, variant: str) -> pd.DataFrame:
+    """What the removal of each single branch costs, by depth, with the column `loss` in percentage points.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+    """
+    rows = one.rows("lesion_summary", variant, LAST, mode="branch", other_unit="")
+    return rows.assign(loss=-one.numbers(rows, "change", variant)).sort_values("depth", kind="stable")
+
+
+def early_less_late(losses: Sequence[float]) -> float | None:
+    """Mean over the first half less mean over the last half; of an odd number the middle one is left out.
+
+    Args:
+        losses: of one stage, in the order of depth.
+
+    Returns:
+        None of fewer than two.
+    """
+    half = len(losses) // 2
+    return float(np.mean(losses[:half]) - np.mean(losses[-half:])) if half else None
+
+
+def block_structure(rows: pd.DataFrame, values: Numbers, *, thirds: bool) -> float:
+    """Mean similarity of two points in one stage less that of two points in different stages; the stem is left out.
+
+    Args:
+        rows: of the table `similarity`, of one network.
+        values: their similarity.
+        thirds: whether thirds of depth stand for stages, of networks that have none.
+
+    Raises:
+        MissingError: where there are no such pairs.
+    """
+    if thirds:
+        first, second = (np.ceil(3 * rows[f"depth_{axis}"].to_numpy() - 1e-9) for axis in "xy")
+    else:
+        first, second = (rows[f"stage_{axis}"].to_numpy(dtype=np.float64) for axis in "xy")
+    distinct = (rows["point_x"] != rows["point_y"]).to_numpy() & (
+        (rows["stage_x"] > 0) & (rows["stage_y"] > 0)
+    ).to_numpy()
+    inside, across = distinct & (first == second), distinct & (first != second)
+    if not inside.any() or not across.any():
+        raise MissingError("similarity: no pairs within stages, or none across them")
+    return float(values[inside].mean() - values[across].mean())

@@ -1,0 +1,121 @@
+"""The tables of an experiment, seen from one seed: whatever a claim compares was trained with that seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visionscope.errors import DataError, StoreError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Tables = Mapping[str, pd.DataFrame]
+else:
+    Tables = Mapping[str, Any]
+
+LAST, WARMUP = "last", "warmup"
+
+
+class MissingError(DataError):
+    """One seed lacks a number that a claim needs; the message says of which variant, and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OneSeed:
+    """What was measured with one seed.
+
+    Attributes:
+        tables: of the experiment, by name.
+        seed: that all rows share.
+    """
+
+    tables: Tables
+    seed: int
+
+    def rows(self, table: str, variant: str, snapshot: str = LAST, **where: Any) -> pd.DataFrame:
+        """The rows of one variant, in the table's order.
+
+        Args:
+            table: its name, such as `hessian_summary`.
+            variant: name of the training in the study.
+            snapshot: of the training.
+            **where: further columns and their values.
+
+        Raises:
+            MissingError: when there are none.
+            StoreError: when the table lacks a column.
+        """
+        if table not in self.tables:
+            raise MissingError(self._why(variant, snapshot, f"no table {table!r}"))
+        frame = self.tables[table]
+        for name, value in {"variant": variant, "seed": self.seed, "snapshot": snapshot, **where}.items():
+            if name not in frame:
+                raise StoreError(f"the table {table!r} lacks the column {name!r}.{nearest(name, map(str, frame))}")
+            frame = frame[frame[name] == value]
+        if frame.empty:
+            raise MissingError(self._why(variant, snapshot, f"no {table} at {snapshot}"))
+        return frame
+
+    def numbers(self, rows: pd.DataFrame, column: str, variant: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """A column of rows, all of them finite.
+
+        Args:
+            rows: some of one variant's.
+            column: its name.
+            variant: whose they are, for the message.
+
+        Raises:
+            MissingError: for a number that is none, or not finite.
+            StoreError: when there is no such column.
+        """
+        if column not in rows:
+            raise StoreError(f"a table lacks the column {column!r}.{nearest(column, map(str, rows))}")
+        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(values).all():
+            raise MissingError(f"{variant}: {column} is not finite")
+        return values
+
+    def number(self, table: str, column: str, variant: str, snapshot: str = LAST, **where: Any) -> float:
+        """The one number of a variant.
+
+        Args:
+            table: its name.
+            column: that holds the number.
+            variant: name of the training in the study.
+            snapshot: of the training.
+            **where: further columns and their values, such that one row is left.
+
+        Raises:
+            MissingError: when there is no such row, or its number is not finite.
+            StoreError: when several rows are left.
+        """
+        values = self.numbers(self.rows(table, variant, snapshot, **where), column, variant)
+        if len(values) > 1:
+            raise StoreError(f"the table {table!r} must have one row of {variant}, seed {self.seed}; got {len(values)}")
+        return float(values[0])
+
+    def _why(self, variant: str, snapshot: str, otherwise: str) -> str:
+        failed = failures(self.tables, [variant], self.seed)
+        told = [reason for where, reason in failed if where in ("", snapshot)]
+        return f"{variant}: {told[0] if told else otherwise}"
+
+
+def failures(tables: Tables, variants: Iterable[str], seed: int) -> list[tuple[str, str]]:
+    """What went wrong with a seed of some variants: the snapshot, empty for the training itself, and the reason.
+
+    Args:
+        tables: of the experiment.
+        variants: names of trainings.
+        seed: one.
+    """
+    if "failures" not in tables:
+        return []
+    frame = tables["failures"]
+    rows = frame[frame["variant"].isin(list(variants)) & (frame["seed"] == seed)]
+    # A failed training explains all that is missing; so it comes first.
+    found = sorted(zip(rows["diagnostic"], rows["snapshot"], rows["reason"], strict=True), key=lambda row: row[0] != "")
+    return [(snapshot if diagnostic else "", str(reason)) for diagnostic, snapshot, reason in found]

@@ -1,0 +1,107 @@
+"""A claim of one's own, from a study's YAML: one measure of two variants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from visionscope.claims.claim import EXPLORATORY, Claim
+from visionscope.claims.one_seed import LAST, MissingError, OneSeed
+from visionscope.claims.registry import paper_claims
+from visionscope.core.registry import diagnostic_names
+from visionscope.core.rules import check_rules, rule
+from visionscope.core.values import shown
+from visionscope.errors import ConfigError, nearest
+
+HIGHER, LOWER = "higher", "lower"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What the YAML of a claim may say."""
+
+    text: str = rule(empty=False)
+    compare: tuple[str, str]
+    measure: str = rule(pattern=r"[^:]+:.*\S.*", words="DIAGNOSTIC: MEASURE, such as 'hessian: NEP'")
+    snapshot: str = LAST
+    direction: Literal["higher", "lower"]
+    smallest: float = rule(above=0)
+
+
+def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] = ()) -> Claim:
+    """A claim that one measure of a variant is higher, or lower, than that of another.
+
+    Its number is the measure of the first less that of the second, per seed, from the table of measures. It belongs to
+    the exploratory family, with number 0.
+
+    Args:
+        name: of the claim in the study.
+        mapping: `text`, `compare` (two variants), `measure` (`DIAGNOSTIC: MEASURE`, as the page shows it), `snapshot`
+            (default last), `direction` (higher or lower) and `smallest`, the smallest effect of interest.
+        variants: of the study; if given, both must be among them.
+
+    Raises:
+        ConfigError: for a key or a value that breaks its rule, naming the nearest choice.
+    """
+    if name in {one.name for one in paper_claims()}:
+        raise ConfigError(f"claims: {name!r} is the name of one of the paper's claims; choose another")
+    owner = f"claims.{name}"
+    written = _read(owner, mapping)
+    for variant in written.compare:
+        if variants and variant not in variants:
+            raise ConfigError(f"{owner}.compare: there is no variant {variant!r}.{nearest(variant, variants)}")
+    if written.compare[0] == written.compare[1]:
+        raise ConfigError(f"{owner}.compare: must be two different variants; got {written.compare[0]!r} twice")
+    diagnostic, _, measure = (part.strip() for part in written.measure.partition(":"))
+    if diagnostic not in diagnostic_names():
+        hint = nearest(diagnostic, diagnostic_names())
+        raise ConfigError(f"{owner}.measure: there is no diagnostic {diagnostic!r}.{hint}")
+    first, second = written.compare
+
+    def number(one: OneSeed) -> float:
+        return _value(one, first, written.snapshot, diagnostic, measure) - _value(
+            one, second, written.snapshot, diagnostic, measure
+        )
+
+    return Claim(
+        name=name,
+        number=0,
+        family=EXPLORATORY,
+        text=written.text,
+        source="",
+        figure="",
+        variants=written.compare,
+        diagnostics=(diagnostic,),
+        snapshot=written.snapshot,
+        number_of=number,
+        meaning=f"{measure} ({diagnostic}) of {first} less that of {second}",
+        unit="",
+        direction=1 if written.direction == HIGHER else -1,
+        smallest=written.smallest,
+        reason="",
+        measure=f"{diagnostic}: {measure}",
+    )
+
+
+def _read(owner: str, mapping: Any) -> _Written:
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{owner}: must have the keys text, compare, measure, direction; got {shown(mapping)}")
+    names = {field.name: field for field in dataclasses.fields(_Written)}
+    for key in mapping:
+        if key not in names:
+            raise ConfigError(f"{owner}: there is no key {shown(key)}.{nearest(str(key), names)}")
+    for key, field in names.items():
+        if field.default is dataclasses.MISSING and key not in mapping:
+            raise ConfigError(f"{owner}.{key}: is missing")
+    written = _Written(**mapping)
+    check_rules(written, owner)
+    return written
+
+
+def _value(one: OneSeed, variant: str, snapshot: str, diagnostic: str, measure: str) -> float:
+    rows = one.rows("measures", variant, snapshot, diagnostic=diagnostic)
+    known = rows["measure"].astype(str).unique().tolist()
+    if measure not in known:
+        raise MissingError(f"{variant}: {diagnostic} has no measure {measure!r}.{nearest(measure, known)}")
+    return one.number("measures", "value", variant, snapshot, diagnostic=diagnostic, measure=measure)

@@ -1,0 +1,90 @@
+import re
+
+import pandas as pd
+import pytest
+
+from visionscope.claims.own import claim_from
+from visionscope.claims.verdict import CONTRADICTED, NOT_ASSESSABLE, REPLICATED, judge
+from visionscope.errors import ConfigError
+
+GELU = {
+    "text": "GELU makes the loss more convex than ReLU",
+    "compare": ["gelu", "relu"],
+    "measure": "hessian: NEP",
+    "snapshot": "warmup",
+    "direction": "lower",
+    "smallest": 2,
+}
+
+
+def measures(gelu, relu, name="NEP"):
+    rows = [
+        {"variant": variant, "seed": seed, "snapshot": "warmup", "diagnostic": "hessian", "measure": name,
+         "value": value, "unit": "%"}
+        for variant, values in (("gelu", gelu), ("relu", relu))
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    return {"measures": pd.DataFrame(rows)}
+
+
+def test_the_number_is_the_first_variants_measure_less_the_seconds():
+    one = claim_from("gelu", GELU, ["gelu", "relu"])
+    assert one.estimand(measures([10.0, 12.0], [15.0, 20.0])) == {0: -5.0, 1: -8.0}
+    assert (one.direction, one.smallest, one.snapshot, one.family, one.number) == (-1, 2.0, "warmup", "exploratory", 0)
+    assert (one.variants, one.diagnostics) == (("gelu", "relu"), ("hessian",))
+
+
+def test_its_verdict_has_the_unit_of_the_measure():
+    one, values = claim_from("gelu", GELU), [10.0, 12.0, 11.0, 9.0, 10.0]
+    (found,) = judge([one], measures(values, [value + 6 for value in values]))
+    assert (found.verdict, found.unit, found.effect) == (REPLICATED, "percentage points", pytest.approx(-6.0))
+    (found,) = judge([one], measures(values, [value - 6 for value in values]))
+    assert found.verdict == CONTRADICTED
+    (found,) = judge([claim_from("gelu", {**GELU, "direction": "higher"})], measures(values, [3.0] * 5))
+    assert found.verdict == REPLICATED
+
+
+def test_a_measure_that_the_diagnostic_does_not_have_is_named_with_the_nearest_one():
+    one = claim_from("gelu", {**GELU, "measure": "hessian: NEPP"})
+    (found,) = judge([one], measures([1.0] * 5, [2.0] * 5))
+    assert found.verdict == NOT_ASSESSABLE
+    assert found.missing.startswith("seed 0: gelu: hessian has no measure 'NEPP'. Did you mean 'NEP'?; seed 1: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"compare": ["gelu", "relo"]}, "claims.mine.compare: there is no variant 'relo'. Did you mean 'relu'?"),
+        ({"compare": ["gelu", "gelu"]}, "claims.mine.compare: must be two different variants; got 'gelu' twice"),
+        ({"compare": ["gelu"]}, "claims.mine.compare: must be"),
+        ({"measure": "hesian: NEP"}, "claims.mine.measure: there is no diagnostic 'hesian'. Did you mean 'hessian'?"),
+        ({"measure": "NEP"}, "claims.mine.measure: must be DIAGNOSTIC: MEASURE, such as 'hessian: NEP'; got 'NEP'"),
+        (
+            {"direction": "lowr"},
+            "claims.mine.direction: must be one of higher, lower; got 'lowr'. Did you mean 'lower'?",
+        ),
+        ({"smallest": 0}, "claims.mine.smallest: must be a number above 0; got 0"),
+        ({"smallest": "two"}, "claims.mine.smallest: must be a number above 0; got 'two'"),
+        ({"text": ""}, "claims.mine.text: must be text that is not empty; got ''"),
+        ({"snapshots": "last"}, "claims.mine: there is no key 'snapshots'. Did you mean 'snapshot'?"),
+    ],
+)
+def test_what_breaks_its_rule_is_refused_in_one_line(change, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}") as raised:
+        claim_from("mine", {**GELU, **change}, ["gelu", "relu"])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_key_that_is_missing_is_named():
+    with pytest.raises(ConfigError, match=r"^claims\.mine\.smallest: is missing$"):
+        claim_from("mine", {key: value for key, value in GELU.items() if key != "smallest"})
+
+
+def test_what_is_no_mapping_is_refused():
+    with pytest.raises(ConfigError, match=r"^claims\.mine: must have the keys text, compare, .*; got 'GELU is best'$"):
+        claim_from("mine", "GELU is best")
+
+
+def test_names_of_the_papers_claims_are_taken():
+    with pytest.raises(ConfigError, match="claims: 'noise' is the name of one of the paper's claims; choose another"):
+        claim_from("noise", GELU)
