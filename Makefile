@@ -8,7 +8,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check bench docs
+.PHONY: help install demo test test-slow test-ray check bench docs
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: $(STAMP)  ## the fast tests, in two processes of one thread each
 
 test-slow: $(STAMP)  ## every model family, kill tests, real data: an hour or so
 	$(BIN)/python -m pytest -m slow --durations=20
+
+test-ray: $(STAMP)  ## a Ray cluster of two nodes on this machine: minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray --durations=20
 
 check: $(STAMP)  ## format, lint, types, import layers, doctests
 	$(BIN)/ruff format --check .
