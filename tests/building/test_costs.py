@@ -74,6 +74,22 @@ BY_HAND: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...], int]] = {
         MAPS,
         1920,
     ),
+    # 2 x 4 x 12 outputs from 2 neighbours
+    "linear resampling": (lambda x: F.interpolate(x, scale_factor=2, mode="linear"), (2, 4, 6), 192),
+    # 1 x 2 x 4 x 4 x 4 outputs from 8 neighbours
+    "trilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="trilinear"), (1, 2, 2, 2, 2), 1024),
+    # 1 x 2 channels at 3 places from 8 neighbours
+    "sampling in three axes": (
+        lambda x: F.grid_sample(x, torch.zeros(1, 1, 1, 3, 3, device=x.device), align_corners=False),
+        (1, 2, 2, 2, 2),
+        48,
+    ),
+    # 1 x 2 outputs of 2 x 2 x 2 inputs
+    "average pooling in three axes": (nn.AvgPool3d(2), (1, 2, 2, 2, 2), 16),
+    # 2 products of 5 x 3 by 3 x 5, added up: each of 2 x 25 outputs sums over 3
+    "added products": (lambda x: torch.addbmm(x.new_zeros(5, 5), x, x.mT), (2, 5, 3), 150),
+    # a sum over 7
+    "product of vectors": (lambda x: x @ x, (7,), 7),
     # 2 x 5 tokens of width 4: in 4 x 12, out 4 x 4, feed-forward 4 x 8 and 8 x 4 weights: 10 x 128 = 1280;
     # attention 2 images x 5 x 5 x 4, twice: 400. Heads share the width, so their number doesn't matter
     "encoder layer": (nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), (2, 5, 4), 1680),
