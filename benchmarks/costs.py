@@ -40,8 +40,12 @@ FVCORE = {
 OURS = {
     "convolution": "convolution",
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "mv", "dot", "addbmm"), "products"),
-    **dict.fromkeys(("avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum", "cumsum", "col2im"), "pooling and sums"),
-    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler_2d"), "resampling"),
+    **dict.fromkeys(
+        ("avg_pool2d", "_adaptive_avg_pool2d", "mean", "sum", "nansum", "cumsum", "col2im"), "pooling and sums"
+    ),
+    **dict.fromkeys(
+        ("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler_2d"), "resampling"
+    ),
     **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), "resampling"),
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), "Fourier"),
 }

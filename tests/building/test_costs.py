@@ -85,7 +85,7 @@ BY_HAND: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...], int]] = {
         48,
     ),
     # 1 x 2 outputs of 2 x 2 x 2 inputs
-    "average pooling in three axes": (nn.AvgPool3d(2), (1, 2, 2, 2, 2), 16),
+    "average pooling in three axes": (lambda x: F.avg_pool3d(x, (2,)), (1, 2, 2, 2, 2), 16),
     # 2 products of 5 x 3 by 3 x 5, added up: each of 2 x 25 outputs sums over 3
     "added products": (lambda x: torch.addbmm(x.new_zeros(5, 5), x, x.mT), (2, 5, 3), 150),
     # a sum over 7
