@@ -1,5 +1,8 @@
 """The networks of studies that train many: sizes, what timm asks of them, and what differs between them."""
 
+import csv
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -10,6 +13,7 @@ from visionscope.errors import ConfigError
 from visionscope.models.load import load_model
 
 NAMES = ("resnet_pico", "preresnet_pico", "alternet_pico", "vit_pico", "convvit_pico", "swin_pico", "mixer_pico")
+PILOT = Path(__file__).parents[2] / "docs" / "replication" / "pilot.csv"
 TRANSFORMERS = ("vit_pico", "convvit_pico", "swin_pico", "mixer_pico")
 
 
@@ -143,3 +147,12 @@ def test_large_forms_have_about_four_times_the_parameters() -> None:
     ):
         sizes = [_parameters(load_model(spec, random_weights=0).model) for spec in (large, small)]
         assert 3.5 <= sizes[0] / sizes[1] <= 4.5
+
+
+def test_the_pilots_table_tells_the_networks_sizes() -> None:
+    rows = [row for row in csv.DictReader(PILOT.read_text(encoding="utf-8").splitlines()) if row["model"] != "linear"]
+    assert {"resnet", "vit", "alternet", "swin"} <= {row["variant"] for row in rows}
+    for row in rows:
+        found = costs(load_model(row["model"], random_weights=0).model, (32, 32))
+        assert found.parameters == int(row["parameters"])
+        assert found.gmacs * 1e3 == pytest.approx(float(row["mmacs"]), abs=1e-3)

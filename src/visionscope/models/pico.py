@@ -43,10 +43,10 @@ default_cfgs = generate_default_cfgs(
 
 
 class PicoStem(PatchEmbed):
-    """Patches of 2 or 4 px that overlap, out of two 3x3 convolutions and a linear layer (Xiao et al. 2021, section 4).
+    """Patches of 2 or 4 px that overlap, out of 3x3 convolutions and a linear layer (Xiao et al. 2021, section 4).
 
-    The first convolution halves the grid, and for 4 px so does the second. The paper's ViT has one linear projection of
-    patches that do not overlap; a transformer this small would learn little from them in minutes.
+    For 4 px, two convolutions that halve the grid; for 2 px, one that does and two that don't. The paper's ViT has one
+    linear projection of patches that do not overlap; a transformer this small would learn little from them in minutes.
 
     Args:
         in_chans: channels of the images.
@@ -57,9 +57,9 @@ class PicoStem(PatchEmbed):
 
     def __init__(self, *, in_chans: int, embed_dim: int, patch_size: int = 4, **kwargs: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, patch_size=patch_size, **kwargs)
-        half = embed_dim // 2
+        widths, strides = ((embed_dim // 2, embed_dim), (2, 2)) if patch_size == 4 else ((embed_dim,) * 3, (2, 1, 1))
         layers: list[nn.Module] = []
-        for before, after, stride in ((in_chans, half, 2), (half, embed_dim, patch_size // 2)):
+        for before, after, stride in zip((in_chans, *widths), widths, strides, strict=False):
             convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
         self.add_module("proj", nn.Sequential(*layers, nn.Conv2d(embed_dim, embed_dim, 1)))
