@@ -73,7 +73,7 @@ def demo(out: str, *, epochs: float | None = None, seed: int = 0, say: Callable[
         say(f"training {', '.join(SHIPPED)} on {_DATA}, {epochs:g} epochs each, in a process each")
         trained = _train_side_by_side(out, epochs, seed, say)
         specs = [f"{name}={name}@{result.checkpoint}" for name, result in trained.items()]
-        scores = {name: result.scores for name, result in trained.items()}
+        scores = {name: result.scores for name, result in trained.items() if result.scores}
     for name, score in scores.items():
         low, high = (100 * end for end in score.top_1_interval)
         share = f"{100 * score.top_1:.1f} % of {score.images:,} test images"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from visionscope.training.clock import Progress
 
 _OUT = values_of(Study)["out"]
-_ASKED = ("recipe", "seed", "fraction", "same", "validation")
+_ASKED = ("recipe", "seed", "fraction", "same", "validation", "scored")
 _OF_RECIPES = "fields of the recipe; the defaults are those of laptop, other recipes have their own"
 _GROUPS = {
     "steps": (
@@ -86,6 +86,7 @@ def train(parsed: Namespace) -> int:
     if _rank():  # of several processes the first one speaks
         return 0
     scores = trained.scores
+    assert scores is not None  # it went on to its end
     low, high = (100 * end for end in scores.top_1_interval)
     say(
         f"{scores.top_1:.1%} of {scores.images} test images right (95 % interval {low:.1f} to {high:.1f} %), "

@@ -63,6 +63,21 @@ def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores
         return None
 
 
+def is_kept(path: Path, training: str) -> bool:
+    """Whether a file holds weights of a moment of a training, as they were written.
+
+    Args:
+        path: of the file.
+        training: its identity.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            told = own_metadata(file.metadata() or {})
+        return told.get("training") == training and is_as_written(path)
+    except (OSError, SafetensorError, RecursionError):
+        return False
+
+
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Writes train.json and makes the folder.
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
@@ -91,6 +92,22 @@ def put_back(model: str | nn.Module) -> Iterator[None]:
         model.to(device)
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def threads_of(count: int | None) -> Iterator[None]:
+    """Lets torch compute with so many threads, and with as many as before afterwards.
+
+    Args:
+        count: how many; None changes nothing.
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -41,6 +41,8 @@ def fit(training: Training) -> nn.Module | None:
     if at is None:
         at = Position()
         keeper.keep("init", network)
+    if training.until == "init":
+        return None
     clock = Clock(
         fabric,
         steps=training.steps,
@@ -59,10 +61,12 @@ def fit(training: Training) -> nn.Module | None:
         if average:
             average.update_parameters(network)
         before, done = done, clock.done(at.step)
-        if before < recipe.warm_up <= done:
+        warm = before < recipe.warm_up <= done
+        if warm:
             keeper.keep("warmup", network, step=str(at.step))
         epoch = _epoch_ended(training, at.step)
-        if epoch or done >= 1 or len(losses) == CHECK_EVERY:
+        stops = _stops(training, warm, epoch)
+        if epoch or done >= 1 or stops or len(losses) == CHECK_EVERY:
             values = _finite(training, losses, at.step)
             now = at.step / training.steps_per_epoch
             at.loss, at.losses, at.seconds = at.loss + math.fsum(values), at.losses + len(values), clock.seconds()
@@ -70,11 +74,13 @@ def fit(training: Training) -> nn.Module | None:
             training.report(progress)
             losses.clear()
             if epoch or done >= 1:
-                _score(training, at, average, progress)
+                _score(training, at, average, progress, scored=training.each_epoch or done >= 1)
             if (number := epoch or (round(now) if done >= 1 else 0)) in recipe.snapshots:
                 keeper.keep(f"epoch-{number:04d}", network, step=str(at.step))
-            if done >= 1 or clock.due(training.save_seconds):
+            if done >= 1 or stops or clock.due(training.save_seconds):
                 keeper.save(at, parts)
+            if stops:
+                return None
             clock.go_on()
     return average.module if average else None
 
@@ -109,6 +115,11 @@ def _epoch_ended(training: Training, step: int) -> int:
     return after if after > before else 0
 
 
+def _stops(training: Training, warm: bool, epoch: int) -> bool:
+    """Whether the loop ends with the snapshot that was taken, if any, to be gone on from another time."""
+    return (warm and training.until == "warmup") or bool(epoch and training.until == f"epoch-{epoch:04d}")
+
+
 def _finite(training: Training, losses: list[Tensor], step: int) -> list[float]:
     """The losses of the last steps, when they and the weights after them are finite, in every process."""
     fabric, values = training.fabric, torch.stack(losses).tolist()
@@ -129,17 +140,19 @@ def _finite(training: Training, losses: list[Tensor], step: int) -> list[float]:
     )
 
 
-def _score(training: Training, at: Position, average: Any, progress: Progress) -> None:
-    """Measures the network, and its average, and writes the log's row; keeps the best on a validation split."""
+def _score(training: Training, at: Position, average: Any, progress: Progress, *, scored: bool) -> None:
+    """Writes the log's row, measures the network, and its average, first; keeps the best on a validation split."""
     for buffer in (*training.network.buffers(), *(average.module.buffers() if average else ())):
         if training.fabric.world_size > 1:  # batch normalisation's, which processes on CPUs keep each for itself
             torch.distributed.broadcast(buffer, 0)
-    scores = dict(training.score(training.network))
+    scores = dict(training.score(training.network)) if scored else dict.fromkeys(training.columns)
     if average:
-        scores |= {f"ema_{name}": value for name, value in training.score(average.module).items()}
+        of_average = training.score(average.module) if scored else dict.fromkeys(training.columns)
+        scores |= {f"ema_{name}": value for name, value in of_average.items()}
     row = {name: value for name, value in dataclasses.asdict(progress).items() if name != "done"}
     training.record(at.step, {**row, "loss": at.loss / at.losses, **scores})
     at.loss, at.losses = 0.0, 0
-    if training.selects and scores["top_1"] > at.best:
-        at.best = scores["top_1"]
+    best = scores["top_1"]
+    if training.selects and best is not None and best > at.best:
+        at.best = best
         training.keeper.keep("best", training.network, step=str(at.step))

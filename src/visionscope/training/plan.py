@@ -29,10 +29,13 @@ class Training:
         seed: of dropout and the like.
         keeper: writes snapshots and states.
         score: measures a network after an epoch; called in every process.
+        columns: names of what it gives.
         record: takes step and values after an epoch.
         report: takes the progress every 20 steps.
         selects: whether the scores are of a validation split, so that `best` can be kept.
         save_seconds: between two states.
+        each_epoch: whether the network is scored after every epoch; else at the end alone.
+        until: the snapshot after which the loop ends, to be gone on from; "" for the end.
     """
 
     fabric: Fabric
@@ -45,7 +48,10 @@ class Training:
     seed: int
     keeper: Keeper
     score: Callable[[nn.Module], Mapping[str, float]]
-    record: Callable[[int, Mapping[str, float]], None]
+    columns: tuple[str, ...]
+    record: Callable[[int, Mapping[str, float | None]], None]
     report: Callable[[Progress], None]
     selects: bool = False
     save_seconds: float = 60.0
+    each_epoch: bool = True
+    until: str = ""

@@ -25,8 +25,8 @@ _MOST_BYTES = 2**28
 class Tracker(Protocol):
     """Takes the values of a training."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Keeps the values of a step; the names are the same each time."""
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Keeps the values of a step; the names are the same each time, for log.csv None where one was not measured."""
 
     def close(self) -> None:
         """Writes what is still held."""
@@ -67,7 +67,7 @@ def open_trackers(
     """
     check_trackers(names)
     opened: list[Tracker] = []
-    for name, make in {"log.csv": _Csv, **{name: TRACKERS[name] for name in names}}.items():
+    for name, make in {_LOG: _Csv, **{name: TRACKERS[name] for name in names}}.items():
         try:
             opened.append(_Guarded(name, make(folder, settings, resumed_at)))
         # Each of these libraries has errors of its own; whatever it is, better now than hours later.
@@ -87,8 +87,11 @@ class _Guarded:
     def __init__(self, name: str, tracker: Tracker) -> None:
         self._name, self._tracker, self._warned = name, tracker, False
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._try(f"the values of step {step}", lambda: self._tracker.log(step, values))
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        known: Any = values  # the log keeps a column for what is measured later; the others know numbers alone
+        if self._name != _LOG:
+            known = {name: value for name, value in values.items() if value is not None}
+        self._try(f"the values of step {step}", lambda: self._tracker.log(step, known))
 
     def close(self) -> None:
         self._try("its last values", self._tracker.close)

@@ -23,12 +23,13 @@ from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
+from visionscope.training.asked import settings_of
 from visionscope.training.clock import Progress
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
 from visionscope.training.feed import Feed, load_images, split_by_class
-from visionscope.training.folder import alone_in, finished, identity, write_settings
+from visionscope.training.folder import alone_in, finished, identity, is_kept, write_settings
 from visionscope.training.images import Images, labels_of
-from visionscope.training.launching import launched, open_splits, put_back, reported
+from visionscope.training.launching import launched, open_splits, put_back, reported, threads_of
 from visionscope.training.loop import fit
 from visionscope.training.networks import check_head, check_network, handed_network, network_for
 from visionscope.training.optimizers import generators_put_back
@@ -40,6 +41,7 @@ from visionscope.training.trackers import Tracker, open_trackers
 
 _TRAIN_IMAGES = 2048  # that NLL_train is taken over
 _SCORE_BATCH = 256  # the paper's
+_COLUMNS = ("top_1", "top_5", "nll", "nll_train")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,13 @@ class Trained:
             beginning (`init`), of the chosen epochs, the average (`ema`), the best on the validation split (`best`),
             as far as the recipe has them, `train.json` with everything that was asked for, and `log.csv`.
         warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
-        scores: of the last weights on the test images.
+        scores: of the last weights on the test images; None where `until` ended the training before.
         chance: share of the test images, 0 to 1, that are of their most common class.
     """
 
     checkpoint: Path
     warm_up: Path | None
-    scores: Scores
+    scores: Scores | None
     chance: float
 
 
@@ -71,6 +73,7 @@ def train(
     fraction: float = 1.0,
     same: str = "epochs",
     validation: float = 0.0,
+    scored: str = "epochs",
     devices: int = 1,
     nodes: int = 1,
     workers: int = 0,
@@ -78,6 +81,8 @@ def train(
     report: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] = lambda line: None,
     save_seconds: float = 60.0,
+    until: str = "",
+    threads: int | None = None,
     input: InputConfig | None = None,
     epochs: float | None = None,
     minutes: float | None = None,
@@ -131,6 +136,7 @@ def train(
             of the log has then as many steps as with all images).
         validation: share of the training images, of each class alike, that is held out, measured after each epoch and
             used to keep `best`; the test split is then read once, at the end.
+        scored: whether the log's rows have scores after each of the `epochs`, or at the `end` alone, which saves time.
         devices: processes per machine, one GPU each where there are GPUs.
         nodes: machines; Lightning Fabric reads the rest from SLURM's or torchrun's environment.
         workers: further processes that prepare batches.
@@ -138,6 +144,10 @@ def train(
         report: is called every 20 steps; by default a training of more than 5 s writes a line to stderr now and then.
         note: takes a line that the user should see.
         save_seconds: between two states that a stopped training goes on from.
+        until: `init`, `warmup` or a snapshot such as `epoch-0005`: the training ends once its weights are kept, and the
+            same call without it goes on from there.
+        threads: of torch while it trains, which then are a part of what tells one training from another; by default as
+            many as torch has, which are not.
         input: size and normalisation of the images of a network given as such; by default as its `pretrained_cfg` says.
         epochs: passes over the training images; this and all that follow replace the recipe's own values.
         minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
@@ -177,11 +187,12 @@ def train(
     terms = Terms(**{name: given[name] for name in values_of(Terms)})
     data, folder = os.fspath(data), user_path("out", os.fspath(out))
     sources = open_splits(data)
-    with generators_put_back(), reported(report) as told, put_back(model):
+    with generators_put_back(), reported(report) as told, put_back(model), threads_of(threads):
         fabric = launched(chosen, devices, nodes)
         note = note if fabric.global_rank == 0 else lambda line: None
         loaded = _network(model, input, sources[0], terms.seed, chosen.drop_path, note)
-        settings = _settings(chosen, terms, loaded, sources, fabric.world_size)
+        digests = [source_digest(source) for source in sources]
+        settings = settings_of(chosen, terms, loaded, digests, processes=fabric.world_size, threads=threads)
         training = identity(settings)
         folder = folder / "train" / training[:12]
         scores = finished(folder, training, note)
@@ -190,6 +201,8 @@ def train(
             if isinstance(model, nn.Module):
                 model.load_state_dict(load_file(folder / "last.safetensors"))
             return _trained(folder, scores, sources[1])
+        if until and is_kept(folder / f"{until}.safetensors", training):
+            return _trained(folder, None, sources[1])
         name = loaded.spec.text if isinstance(model, nn.Module) else model
         asked = {"model": name, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
         asked |= {**settings, "training": training, "precision": fabric.strategy.precision.precision}
@@ -197,7 +210,7 @@ def train(
             if fabric.global_rank == 0:
                 write_settings(folder, asked)
             job = _Job(fabric, chosen, loaded, sources, asked, folder, terms.workers)
-            return job.run(terms.track, told, note, save_seconds)
+            return job.run(terms, told, note, save_seconds, until)
 
 
 def _network(
@@ -213,23 +226,6 @@ def _network(
     if input is not None:
         raise ConfigError("input: is for a network given as such; a model spec has its own, leave it out")
     return network_for(model, len(source.classes), seed=seed, drop_path=drop_path, note=note)
-
-
-def _settings(
-    recipe: Recipe, terms: Terms, loaded: LoadedModel, sources: Sequence[Source], processes: int
-) -> dict[str, Any]:
-    """All that the weights depend on."""
-    return {
-        "weights": loaded.digest,
-        "input": dataclasses.asdict(loaded.input),
-        "data digests": [source_digest(source) for source in sources],
-        "recipe": dataclasses.asdict(recipe),
-        "seed": terms.seed,
-        "fraction": terms.fraction,
-        "same": terms.same,
-        "validation": terms.validation,
-        "processes": processes,
-    }
 
 
 class _Job:
@@ -288,10 +284,11 @@ class _Job:
 
     def run(
         self,
-        track: Sequence[str],
+        terms: Terms,
         report: Callable[[Progress], None],
         note: Callable[[str], None],
         save_seconds: float,
+        until: str,
     ) -> Trained:
         fabric, recipe = self._fabric, self._recipe
         first = fabric.global_rank == 0
@@ -313,9 +310,9 @@ class _Job:
             network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         trackers: list[Tracker] = []
         if first:
-            trackers = open_trackers(track, self._folder, self._asked, keeper.step())
+            trackers = open_trackers(terms.track, self._folder, self._asked, keeper.step())
 
-        def record(step: int, values: Mapping[str, float]) -> None:
+        def record(step: int, values: Mapping[str, float | None]) -> None:
             for tracker in trackers:
                 tracker.log(step, values)
 
@@ -330,6 +327,9 @@ class _Job:
             seed=self._asked["seed"],
             keeper=keeper,
             score=self._score,
+            columns=_COLUMNS,
+            each_epoch=terms.scored == "epochs",
+            until=until,
             record=record,
             report=report if first else lambda progress: None,
             selects=bool(len(self._held)),
@@ -340,6 +340,8 @@ class _Job:
         finally:
             for tracker in trackers:
                 tracker.close()
+        if until and is_kept(keeper.path(until), self._asked["training"]):
+            return _trained(self._folder, None, self._test_source)
         if average is not None:
             keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._final(average))))
         scores = self._final(network)
@@ -357,12 +359,7 @@ class _Job:
             scores = self._tested[network] = self._clean(network, self._test)
         batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / _SCORE_BATCH))
         augmented = self._evaluated(network, batches)
-        return {
-            "top_1": scores.top_1,
-            "top_5": scores.top_5,
-            "nll": scores.nll,
-            "nll_train": augmented.nll,
-        }
+        return dict(zip(_COLUMNS, (scores.top_1, scores.top_5, scores.nll, augmented.nll), strict=True))
 
     def _final(self, network: nn.Module) -> Scores:
         """On the test images; the last row of the log has measured that already, unless it was held-out images."""
@@ -390,9 +387,7 @@ class _Job:
         )
 
 
-def _trained(folder: Path, scores: Scores, tested: Source) -> Trained:
+def _trained(folder: Path, scores: Scores | None, tested: Source) -> Trained:
     chance = float(labels_of(tested).bincount().max()) / len(tested)
-    warm = folder / "warmup.safetensors"
-    return Trained(
-        checkpoint=folder / "last.safetensors", warm_up=warm if warm.exists() else None, scores=scores, chance=chance
-    )
+    warm, last = folder / "warmup.safetensors", folder / "last.safetensors"
+    return Trained(checkpoint=last, warm_up=warm if warm.exists() else None, scores=scores, chance=chance)
