@@ -164,6 +164,8 @@ def diagnose(
     output_is: str | None = None,
     points: tuple[str, ...] = (),
     augmentation: str = "strong",
+    fraction: float = 1.0,
+    fraction_seed: int = 0,
     label_smoothing: float | None = None,
     weight_decay: float = 0.05,
     decays: str = "all",
@@ -195,6 +197,9 @@ def diagnose(
         points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
             has.
         augmentation: of the training images: `strong` (the paper's), `weak` (crop and flip) or `none`.
+        fraction: share of the training images of each class that the networks were trained on, as `train` drew it;
+            diagnostics of training images take theirs among these.
+        fraction_seed: the seed that drew it.
         label_smoothing: share of each target that is spread over all classes; by default the paper's 0.1 where the
             augmentation is strong, else 0.
         weight_decay: factor of the L2 term.

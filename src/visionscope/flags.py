@@ -31,7 +31,9 @@ _GROUPS = {
     "what is looked at": ("data", "only", "images", "seed", "points"),
     "how it is computed": ("out", "device", "batch", "precision"),
     "the networks": ("random_weights", "size", "mean", "std", "output", "output_is", "n_forward"),
-    "the loss of hessian, density, landscape and fit": ("augmentation", "label_smoothing", "weight_decay", "decays"),
+    "the loss of hessian, density, landscape and fit": (
+        *("augmentation", "fraction", "fraction_seed", "label_smoothing", "weight_decay", "decays"),
+    ),
 }
 _UNTOLD = 10_000  # a bound from here on keeps out what no machine could do
 _DOTTED = re.compile(r"--(\w+)\.(\w+)")

@@ -18,10 +18,11 @@ from torchvision.transforms import functional
 
 from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.augmentation import Augmentation, frozen_transform, paper_augmentation
+from visionscope.data.share import split_by_class
 from visionscope.data.sources import Source, open_source
 from visionscope.errors import ConfigError, DataError
 from visionscope.training import feed as module
-from visionscope.training.feed import Feed, load_images, split_by_class
+from visionscope.training.feed import Feed, load_images
 from visionscope.training.images import Images, normalise
 
 SIDE = 12

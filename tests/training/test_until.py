@@ -12,6 +12,7 @@ from visionscope.data.digest import source_digest
 from visionscope.errors import ConfigError
 from visionscope.training.asked import training_digest
 from visionscope.training.launching import open_splits
+from visionscope.training.networks import network_for
 from visionscope.training.recipe import choose_recipe
 from visionscope.training.terms import Terms
 from visionscope.training.train import train
@@ -77,7 +78,9 @@ def test_the_digest_is_known_before_the_training_and_tells_threads_and_data_apar
     recipe = choose_recipe("laptop", ASKED)
 
     def digest(threads: int | None = 1, digests: list[str] = digests, **changes: int) -> str:
-        return training_digest(SMALL, recipe, Terms(**changes), sources[0], digests, threads=threads)
+        terms = Terms(**changes)
+        loaded = network_for(SMALL, 3, seed=terms.seed, drop_path=recipe.drop_path, note=lambda line: None)
+        return training_digest(loaded, recipe, terms, digests, threads=threads)
 
     assert digest()[:12] == whole.name
     assert len({digest(), digest(None), digest(2), digest(seed=1), digest(digests=digests[::-1])}) == 5

@@ -48,6 +48,7 @@ def _list_of(*names: str) -> Callable[[Any], bool]:
     )
 
 
+_OF_EXPERIMENTS = ("training", "snapshot", "question")
 _TEXT: _Rule = ("be text", _is_text)
 _WHOLE: _Rule = ("be a whole number", _is_whole)
 _MAPPING: _Rule = ("hold names and values", _is_mapping)
@@ -79,6 +80,12 @@ _OPTIONAL: Mapping[str, _Rule] = {
     "data.augmentation": ("be text or null", lambda value: value is None or _is_text(value)),
     "device": _TEXT,
     **dict.fromkeys(("objective", "readout"), _MAPPING_OR_NULL),
+    "experiment": (
+        "hold the texts training, snapshot and question",
+        lambda value: (
+            isinstance(value, dict) and all(map(_is_text, map(value.get, ("training", "snapshot", "question"))))
+        ),
+    ),
     **dict.fromkeys(("times", "versions"), _MAPPING),
     "unwatched": ("be a list of names and reasons", _list_of("name", "reason")),
     "not_applicable": ("be a list of diagnostics and reasons", _list_of("diagnostic", "reason")),

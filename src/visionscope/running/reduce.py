@@ -72,7 +72,7 @@ def _answer(store: Store, name: str, rows: pa.Table, jobs: Sequence[Job], failur
     by_fields = [(diagnostic, own) for diagnostic, own in _by_fields(rows, jobs) if own.num_rows]
     asked = by_fields[0][0]
     between = _between(store, asked, jobs, failures) if hasattr(asked, "between") else None
-    return answer_from(rows, by_fields, failures, between, _points(jobs))
+    return answer_from(rows, by_fields, failures, between, points_table(jobs))
 
 
 def answer_from(
@@ -132,7 +132,7 @@ def answer_from(
     )
 
 
-def _points(jobs: Sequence[Job]) -> pa.Table:
+def points_table(jobs: Sequence[Job]) -> pa.Table:
     """What the networks are made of: a row per point."""
     found = [
         {"model": job["model"]["label"], "job": job["job"][:12], "kind": point["kind"]}

@@ -13,6 +13,7 @@ from visionscope.core.sample import Batch, InputConfig, SampleLike
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.draws import STRENGTHS
 from visionscope.data.sample import Sample
+from visionscope.data.share import share_of
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError
 from visionscope.running.study import Study
@@ -78,6 +79,8 @@ class SpecImages:
             source = diagnostic.source(self._spec, num_classes)
         else:
             source = self.open(default_split="train" if training else "test", num_classes=num_classes)
+            if training and self._study.fraction < 1:
+                source = share_of(source, self._study.fraction, self._study.fraction_seed)
         drawn = paper_augmentation(self.augmentation, wanted) if training else None
         first = Sample(source, wanted, diagnostic.images(len(source)), seed, drawn)
         samples = {diagnostic.sample: first}

@@ -18,6 +18,7 @@ from visionscope.data.specs import check_apart, check_data_spec, find_data
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.find import find_model
 from visionscope.models.spec import parse_spec
+from visionscope.training.terms import Terms
 
 DEFAULT_DIAGNOSTICS = ("fourier", "variance", "similarity")
 PRECISIONS = (FP32, FP64, BF16)
@@ -58,6 +59,9 @@ class Study:
         points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
             has.
         augmentation: of the training images: `strong` (the paper's), `weak` (crop and flip) or `none`.
+        fraction: share of the training images of each class that the networks were trained on, as `train` drew it;
+            diagnostics of training images take theirs among these.
+        fraction_seed: the seed that drew it.
         label_smoothing: share of each target that is spread over all classes; by default the paper's 0.1 where
             the augmentation is strong, else 0.
         weight_decay: factor of the L2 term.
@@ -89,6 +93,8 @@ class Study:
     output_is: Literal["logits", "probabilities"] | None = None
     points: tuple[str, ...] = rule((), empty=False, longest=1000, count=(0, 100_000))
     augmentation: str = rule("strong", choices=STRENGTHS)
+    fraction: float = same_rule(Terms, "fraction", 1.0)
+    fraction_seed: int = seed_rule()
     label_smoothing: float | None = same_rule(Objective, "label_smoothing", None)
     weight_decay: float = same_rule(Objective, "weight_decay", 0.05)
     decays: str = same_rule(Objective, "decays", "all")

@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from visionscope.data.sources import Source
 from visionscope.models.load import LoadedModel
 from visionscope.training.folder import identity
-from visionscope.training.networks import network_for
 from visionscope.training.recipe import Recipe
 from visionscope.training.terms import Terms
 
@@ -42,22 +40,15 @@ def settings_of(
 
 
 def training_digest(
-    model: str, recipe: Recipe, terms: Terms, source: Source, digests: Sequence[str], *, threads: int | None
+    loaded: LoadedModel, recipe: Recipe, terms: Terms, digests: Sequence[str], *, threads: int | None
 ) -> str:
-    """The identity of a training in one process, which `train` gives to its folder.
+    """The identity of a training in one process; its first 12 digits name the folder that `train` writes to.
 
     Args:
-        model: a model spec.
+        loaded: from `network_for`, with the seed and the drop path of the training.
         recipe: how it is trained.
         terms: what is asked beside that.
-        source: the train split.
         digests: of both splits, `source_digest` of each.
         threads: of torch, where they are fixed.
-
-    Raises:
-        ConfigError: for a spec that is refused.
     """
-    loaded = network_for(
-        model, len(source.classes), seed=terms.seed, drop_path=recipe.drop_path, note=lambda line: None
-    )
     return identity(settings_of(recipe, terms, loaded, digests, processes=1, threads=threads))

@@ -43,30 +43,6 @@ def load_images(source: Source, config: InputConfig, augmentation: Augmentation 
     return decode(source, dataclasses.replace(config, crop=1.0) if crop == "pad" else config)
 
 
-def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws a share of each class, rounded, and at least one image of each.
-
-    Args:
-        labels: (image,) class indices.
-        share: above 0, at most 1.
-        seed: of the draw.
-
-    Returns:
-        The chosen and the other indices, each in ascending order.
-
-    Raises:
-        ConfigError: for a share outside its range.
-    """
-    if not 0 < share <= 1:
-        raise ConfigError(f"share must be above 0 and at most 1; got {share}")
-    order = torch.from_numpy(sample_order(len(labels), seed))
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in set(labels.tolist()):
-        places = order[labels[order] == label]
-        chosen[places[: max(1, round(share * len(places)))]] = True
-    return chosen.nonzero()[:, 0], (~chosen).nonzero()[:, 0]
-
-
 class Feed:
     """Augmented training batches of one process.
 

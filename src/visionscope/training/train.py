@@ -20,13 +20,14 @@ from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.digest import source_digest
+from visionscope.data.share import split_by_class
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import settings_of
 from visionscope.training.clock import Progress
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
-from visionscope.training.feed import Feed, load_images, split_by_class
+from visionscope.training.feed import Feed, load_images
 from visionscope.training.folder import alone_in, finished, identity, is_kept, write_settings
 from visionscope.training.images import Images, labels_of
 from visionscope.training.launching import launched, open_splits, put_back, reported, threads_of

@@ -1,0 +1,245 @@
+"""From an experiment to its tasks: trainings and diagnoses, each named by a digest, and which of them are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from visionscope.building.measure import Costs, costs
+from visionscope.data.digest import source_digest
+from visionscope.data.sources import Source
+from visionscope.experiments.experiment import LAST, THREADS, Asked, Experiment, Variant
+from visionscope.models.load import LoadedModel
+from visionscope.running.records import RecordError, read_record
+from visionscope.training.asked import training_digest
+from visionscope.training.folder import is_kept
+from visionscope.training.launching import open_splits
+from visionscope.training.networks import network_for
+
+DIGITS = 12
+"""Of a training's digest, which name its folder."""
+
+_FORMULA = 1
+"""Of the identity of a question; raised where what an experiment asks beside the settings changes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TrainTask:
+    """One training.
+
+    Attributes:
+        variant: that is trained.
+        seed: of everything.
+        digest: its identity.
+        until: the snapshot that it may end with; "" for its end.
+        parameters: of the network.
+        gmacs: 1e9 multiply-accumulates of a forward pass of one image.
+        images: that are trained on, each epoch.
+    """
+
+    variant: Variant
+    seed: int
+    digest: str
+    until: str
+    parameters: int
+    gmacs: float
+    images: int
+
+    @property
+    def training(self) -> str:
+        """The first digits of its identity."""
+        return self.digest[:DIGITS]
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return f"{self.variant.name}, seed {self.seed}"
+
+    def folder(self, run: Path) -> Path:
+        """Where its files lie.
+
+        Args:
+            run: the run folder.
+        """
+        return run / "train" / self.training
+
+    def weights(self, run: Path, snapshot: str) -> Path:
+        """The file of a moment's weights.
+
+        Args:
+            run: the run folder.
+            snapshot: the moment.
+        """
+        return self.folder(run) / f"{snapshot}.safetensors"
+
+    def is_done(self, run: Path) -> bool:
+        """Whether the weights that it was to end with are there, whole.
+
+        Args:
+            run: the run folder.
+        """
+        ends = (LAST, self.until) if self.until else (LAST,)
+        return any(is_kept(self.weights(run, name), self.digest) for name in ends)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DiagnoseTask:
+    """Everything that is asked of one training's weights at one moment.
+
+    Attributes:
+        train: the training.
+        asked: what is asked.
+        keys: of each diagnostic, the identity of the question that it is asked.
+    """
+
+    train: TrainTask
+    asked: Asked
+    keys: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return f"{self.train.text}, {self.asked.snapshot}: {', '.join(self.keys)}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The tasks of an experiment.
+
+    Attributes:
+        experiment: what is asked.
+        trainings: seed by seed, so that the first results are of all variants.
+        diagnoses: in the order of the trainings.
+    """
+
+    experiment: Experiment
+    trainings: tuple[TrainTask, ...]
+    diagnoses: tuple[DiagnoseTask, ...]
+
+
+def plan_of(experiment: Experiment) -> Plan:
+    """Names every task; builds every network for that, and trains none.
+
+    Args:
+        experiment: what is asked.
+
+    Raises:
+        ConfigError: for a model that can't be had.
+        DataError: for images that can't be read.
+    """
+    data = {spec: _opened(spec) for spec in dict.fromkeys(variant.data for variant in experiment.variants)}
+    trainings = tuple(
+        _training(experiment, variant, seed, *data[variant.data])
+        for seed in experiment.seeds
+        for variant in experiment.variants
+        if seed in variant.seeds
+    )
+    diagnoses = tuple(
+        DiagnoseTask(train=train, asked=asked, keys={one.name: question_key(one, asked) for one in asked.diagnostics})
+        for train in trainings
+        for asked in experiment.asked
+    )
+    return Plan(experiment=experiment, trainings=trainings, diagnoses=diagnoses)
+
+
+def question_key(diagnostic: Any, asked: Asked) -> str:
+    """The identity of a question, 12 hexadecimal digits; with a training and a moment it names a result.
+
+    Args:
+        diagnostic: with its parameters.
+        asked: the settings beside them; a batch size changes nothing.
+    """
+    fields = diagnostic.identity() if hasattr(diagnostic, "identity") else dataclasses.asdict(diagnostic)
+    settings = {name: value for name, value in asked.settings.items() if name != "batch"}
+    told = [_FORMULA, diagnostic.name, diagnostic.version, fields, settings]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+@dataclasses.dataclass(frozen=True)
+class DoneJob:
+    """A job of a run folder that an experiment asked for.
+
+    Attributes:
+        record: what its job.json says.
+        whole: whether all its parts are there.
+    """
+
+    record: Mapping[str, Any]
+    whole: bool
+
+
+def done_jobs(run: Path) -> dict[tuple[str, str, str], DoneJob]:
+    """The jobs of a run folder that experiments asked for, by training, snapshot and key of the question.
+
+    Args:
+        run: the run folder, which need not be there.
+    """
+    found = {}
+    for path in run.glob("*/*/job.json"):
+        try:
+            record = read_record(path)
+        except RecordError:
+            continue  # as if it were not there: it is computed again
+        told = (record or {}).get("experiment")
+        if record is not None and told:
+            whole = all((path.parent / f"{part}.parquet").is_file() for part in record["parts"])
+            found[told["training"], told["snapshot"], told["question"]] = DoneJob(record, whole)
+    return found
+
+
+def left_of(
+    task: DiagnoseTask, done: Mapping[tuple[str, str, str], DoneJob], known: Collection[tuple[str, str, str]] = ()
+) -> list[str]:
+    """The names of a task's diagnostics that have no result yet.
+
+    One that has nothing to ask of the network, as another job of the same weights tells, is not waited for.
+
+    Args:
+        task: the task.
+        done: from `done_jobs`.
+        known: results that are there without their jobs.
+    """
+    training, snapshot = task.train.training, task.asked.snapshot
+    own = [done[training, snapshot, key] for key in task.keys.values() if (training, snapshot, key) in done]
+    skipped = {one["diagnostic"] for job in own for one in job.record.get("not_applicable", ())}
+    there = {place for place, job in done.items() if job.whole} | set(known)
+    return [name for name, key in task.keys.items() if name not in skipped and (training, snapshot, key) not in there]
+
+
+def _opened(spec: str) -> tuple[Source, tuple[str, str]]:
+    train, test = open_splits(spec)
+    return train, (source_digest(train), source_digest(test))
+
+
+def _training(
+    experiment: Experiment, variant: Variant, seed: int, source: Source, digests: tuple[str, str]
+) -> TrainTask:
+    recipe, terms = variant.trained_by, variant.terms(seed)
+    loaded = network_for(
+        variant.model, len(source.classes), seed=seed, drop_path=recipe.drop_path, note=lambda line: None
+    )
+    cost = _cost(variant.model, loaded)
+    return TrainTask(
+        variant=variant,
+        seed=seed,
+        digest=training_digest(loaded, recipe, terms, digests, threads=THREADS),
+        until=experiment.until(variant),
+        parameters=cost.parameters,
+        gmacs=cost.gmacs,
+        images=round(variant.fraction * len(source)),
+    )
+
+
+_COSTS: dict[tuple[str, int | None], Costs] = {}
+
+
+def _cost(spec: str, loaded: LoadedModel) -> Costs:
+    """What a network costs, which all seeds of a spec share."""
+    key = (spec, loaded.num_classes)
+    if key not in _COSTS:
+        _COSTS[key] = costs(loaded.model, loaded.input.size, len(loaded.input.mean))
+    return _COSTS[key]

@@ -1,0 +1,221 @@
+"""The tables of an experiment: what trainings and diagnoses came to, by variant, seed and moment, in RUN/tables.
+
+A row stays when what it was made of is removed: weights and parts may go, or stay on another machine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from visionscope.core.diagnostic import Answer
+from visionscope.core.failures import Failures
+from visionscope.core.files import write_whole
+from visionscope.core.refusals import refusals
+from visionscope.core.table import LEADING, tidy
+from visionscope.errors import StoreError
+from visionscope.experiments.experiment import LAST
+from visionscope.experiments.plan import DiagnoseTask, DoneJob, Plan, TrainTask, done_jobs
+from visionscope.running.records import diagnostic_from
+from visionscope.running.reduce import answer_from, points_table
+from visionscope.running.store import Store
+
+FOLDER = "tables"
+TRAINING, CURVES, POINTS, MEASURES, FAILURES = "training", "curves", "points", "measures", "failures"
+KEYS = ("variant", "seed", "snapshot", "training", "question")
+"""The leading columns of every table."""
+
+Tables = dict[str, pd.DataFrame]
+_NOT_STORED = (FAILURES,)
+_OF_ONE = ("rows", "summary")
+
+
+def stored_tables(run: Path) -> Tables:
+    """The tables that a run folder has.
+
+    Args:
+        run: the run folder, which need not be there.
+
+    Raises:
+        StoreError: when a table can't be read.
+    """
+    found = {}
+    for path in sorted((run / FOLDER).glob("*.parquet")):
+        try:
+            found[path.stem] = pq.read_table(path).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{path}: can't be read ({error}); move it away to make it anew") from error
+    return {name: table for name, table in found.items() if set(KEYS) <= set(table.columns)}
+
+
+def known_results(tables: Mapping[str, pd.DataFrame]) -> set[tuple[str, str, str]]:
+    """The training, the moment and the question of every result that tables hold.
+
+    Args:
+        tables: by name.
+    """
+    columns = list(KEYS[2:])
+    found: set[tuple[str, str, str]] = set()
+    for table in tables.values():
+        found |= {(row[1], row[0], row[2]) for row in table[columns].drop_duplicates().itertuples(index=False)}
+    return found
+
+
+def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: None) -> Tables:
+    """Adds what is new in a run folder to its tables, writes them, and gives those of the plan's trainings.
+
+    Args:
+        plan: the tasks.
+        run: the run folder.
+        note: takes a line about a result that can't be made.
+
+    Returns:
+        By name, the rows of the plan's variants and seeds alone, and the table `failures`.
+
+    Raises:
+        StoreError: when the disk refuses.
+    """
+    tables = stored_tables(run)
+    known, done = known_results(tables), done_jobs(run)
+    new: dict[str, list[pd.DataFrame]] = {}
+    failures: list[dict[str, Any]] = []
+    for train in plan.trainings:
+        for name, rows in _of_training(train, run):
+            if (train.training, LAST, name) not in known:
+                new.setdefault(name, []).append(_with_keys(rows, train, LAST, name))
+        failures += _training_failures(train, run)
+    for task in plan.diagnoses:
+        for name, key in task.keys.items():
+            place = (task.train.training, task.asked.snapshot, key)
+            job = done.get(place)
+            if job is not None and job.whole and place not in known:
+                for table, rows in _of_job(job, run, failures_of := Failures(note)):
+                    new.setdefault(table, []).append(_with_keys(rows, task.train, task.asked.snapshot, key))
+                failures += [_failure(task.train, task.asked.snapshot, name, one.text) for one in failures_of.all]
+            failures += _diagnosis_failures(task, name, job, run)
+    for name, pieces in new.items():
+        tables[name] = pd.concat([*([tables[name]] if name in tables else []), *pieces], ignore_index=True)
+        _write(run / FOLDER / f"{name}.parquet", tables[name])
+    own = _own(plan, tables)
+    own[FAILURES] = pd.DataFrame(failures, columns=["variant", "seed", "snapshot", "diagnostic", "reason"])
+    return own
+
+
+def _own(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
+    """The rows of a plan's results, under its variants' names, in its order."""
+    trainings = pd.DataFrame(
+        [(train.training, train.variant.name, train.seed) for train in plan.trainings],
+        columns=["training", "variant", "seed"],
+    )
+    asked = {(task.asked.snapshot, key) for task in plan.diagnoses for key in task.keys.values()}
+    asked |= {(LAST, TRAINING), (LAST, CURVES)}
+    found = {}
+    for name, table in tables.items():
+        rows = trainings.merge(table.drop(columns=["variant", "seed"]), on="training", how="inner")
+        kept = [place in asked for place in zip(rows["snapshot"], rows["question"], strict=True)]
+        if any(kept):
+            found[name] = rows[kept].reset_index(drop=True)[[*KEYS, *(c for c in rows.columns if c not in KEYS)]]
+    return found
+
+
+def _of_training(train: TrainTask, run: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The row of a training that went to its end, and the rows of its log."""
+    if not train.weights(run, LAST).is_file():
+        return
+    path = train.folder(run) / "log.csv"
+    try:
+        log = pd.read_csv(path)
+        last = log.iloc[-1]
+        told = json.loads((train.folder(run) / "train.json").read_bytes())
+    except (OSError, ValueError, IndexError):
+        return
+    yield CURVES, log
+    scores = {name: float(last[name]) for name in ("epoch", "loss", "top_1", "top_5", "nll", "nll_train", "seconds")}
+    row = {
+        "model": train.variant.model,
+        "recipe": told["recipe name"],
+        "fraction": train.variant.fraction,
+        "images": train.images,
+        "parameters": train.parameters,
+        "gmacs": train.gmacs,
+        "error": 1 - scores["top_1"],
+    }
+    yield TRAINING, pd.DataFrame([{**row, **scores}])
+
+
+def _of_job(job: DoneJob, run: Path, failures: Failures) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of one job."""
+    store, record = Store(run), dict(job.record)
+    name = record["diagnostic"]
+    with failures.caught("table", name):
+        rows = store.job_table(record)
+        if not rows.num_rows:
+            return
+        answer = answer_from(rows, [(diagnostic_from(record), rows)], failures, None, points_table([record]))
+        yield from _tables_of(name, answer)
+        points = [{"diagnostic": name, **point} for point in record["points"]]
+        if points:
+            columns = ["diagnostic", "name", "kind", "stage", "depth", "channels", "follows"]
+            yield POINTS, pd.DataFrame(points)[columns]
+
+
+def _tables_of(name: str, answer: Answer) -> Iterator[tuple[str, pd.DataFrame]]:
+    for step in _OF_ONE:
+        if step in answer.tables:
+            table = tidy(answer.tables[step])
+            shown = table.drop_columns([column for column in LEADING if column in table.column_names])
+            yield name if step == "rows" else f"{name}_{step}", shown.to_pandas()
+    measures = [
+        {"diagnostic": name, "measure": one.name, "value": one.value, "unit": one.unit}
+        for one in answer.measures
+        if one.value is not None
+    ]
+    if measures:
+        yield MEASURES, pd.DataFrame(measures)
+
+
+def _with_keys(rows: pd.DataFrame, train: TrainTask, snapshot: str, question: str) -> pd.DataFrame:
+    values: dict[str, Any] = dict(
+        zip(KEYS, (train.variant.name, train.seed, snapshot, train.training, question), strict=True)
+    )
+    clashing = {name: f"{name}_" for name in KEYS if name in rows.columns}
+    rows = rows.rename(columns=clashing)
+    rows = rows.assign(**values)
+    return rows[[*KEYS, *(name for name in rows.columns if name not in KEYS)]]
+
+
+def _failure(train: TrainTask, snapshot: str, diagnostic: str, reason: str) -> dict[str, Any]:
+    named = {"variant": train.variant.name, "seed": train.seed, "snapshot": snapshot}
+    return {**named, "diagnostic": diagnostic, "reason": reason}
+
+
+def _training_failures(train: TrainTask, run: Path) -> Iterator[dict[str, Any]]:
+    path = train.folder(run) / "error.json"
+    if path.is_file():
+        yield _failure(train, "", "", str(json.loads(path.read_bytes())["message"]))
+
+
+def _diagnosis_failures(task: DiagnoseTask, name: str, job: DoneJob | None, run: Path) -> Iterator[dict[str, Any]]:
+    if job is None:
+        return
+    folder = Store(run).folder(job.record)
+    for path in sorted(folder.glob("*.error.json")):
+        reason = f"part {path.name.removesuffix('.error.json')}: {json.loads(path.read_bytes())['message']}"
+        yield _failure(task.train, task.asked.snapshot, name, reason)
+    for one in job.record.get("not_applicable", ()):
+        yield _failure(task.train, task.asked.snapshot, one["diagnostic"], one["reason"])
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), content, compression="zstd")
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())
