@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from visionscope.commands.experiments import check_trains_nothing, run_experiment, sitting_flags
 from visionscope.commands.output import exit_code, folder_of, say_page, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
+from visionscope.core.documents import read_document
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
 from visionscope.core.registry import diagnostic_names
@@ -59,6 +61,7 @@ def run_flags(parser: Parser) -> None:
     for name, help in (("out", "run folder"), ("device", "device"), ("batch", "images per forward pass")):
         parser.add_field(Study, name, help=f"{help} instead of the file's", default=None)
     _how_flags(parser)
+    sitting_flags(parser)
 
 
 def run(parsed: Namespace) -> int:
@@ -66,6 +69,9 @@ def run(parsed: Namespace) -> int:
     path = user_path("study", parsed.study)
     folder = run_folder_of(path)
     out = parsed.out if parsed.out is not None or folder is None else str(folder)
+    if path.is_file() and "train" in read_document("study", path):
+        return run_experiment(path, out, parsed)
+    check_trains_nothing(parsed)
     return _carry_out(study_from_file(path, out=out, device=parsed.device, batch=parsed.batch), parsed)
 
 

@@ -22,12 +22,23 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         columns: their heads.
         rows: one text for each column.
     """
+    console_of(sys.stdout).print(table_of(title, columns, rows))
+
+
+def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table as it is shown.
+
+    Args:
+        title: above it; "" for none.
+        columns: their heads.
+        rows: one text for each column.
+    """
     table = Table(title=_text(title) if title else None)
     for head in columns:
         table.add_column(_text(head))
     for row in rows:
         table.add_row(*map(_text, row))
-    _console(sys.stdout).print(table)
+    return table
 
 
 def bars(*columns: ProgressColumn, shown: bool = True) -> Progress:
@@ -37,7 +48,7 @@ def bars(*columns: ProgressColumn, shown: bool = True) -> Progress:
         columns: of each bar; texts by `TaskText`.
         shown: False for none at all.
     """
-    return Progress(*columns, console=_console(sys.stderr), disable=not shown or not sys.stderr.isatty())
+    return Progress(*columns, console=console_of(sys.stderr), disable=not shown or not sys.stderr.isatty())
 
 
 def above(shown: Progress, line: str) -> None:
@@ -67,7 +78,12 @@ class TaskText(ProgressColumn):
         return _text(self._form.format(task=task))
 
 
-def _console(stream: TextIO) -> Console:
+def console_of(stream: TextIO) -> Console:
+    """What writes to a stream, without markup.
+
+    Args:
+        stream: stdout or stderr.
+    """
     options: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     return Console(file=stream, width=None if stream.isatty() else _WIDE, **options)
 

@@ -103,13 +103,18 @@ def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: Non
     for name, pieces in new.items():
         tables[name] = pd.concat([*([tables[name]] if name in tables else []), *pieces], ignore_index=True)
         _write(run / FOLDER / f"{name}.parquet", tables[name])
-    own = _own(plan, tables)
+    own = own_tables(plan, tables)
     own[FAILURES] = pd.DataFrame(failures, columns=["variant", "seed", "snapshot", "diagnostic", "reason"])
     return own
 
 
-def _own(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
-    """The rows of a plan's results, under its variants' names, in its order."""
+def own_tables(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
+    """The rows of a plan's results, under its variants' names, in its order.
+
+    Args:
+        plan: the tasks.
+        tables: of the run folder, of other studies, too.
+    """
     trainings = pd.DataFrame(
         [(train.training, train.variant.name, train.seed) for train in plan.trainings],
         columns=["training", "variant", "seed"],

@@ -1,0 +1,132 @@
+"""Experiments: what `run` and `status` do with a study that trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from visionscope.commands.output import exit_code
+from visionscope.core.files import user_path
+from visionscope.core.refusals import check_can_be_written
+from visionscope.core.rules import values_of
+from visionscope.core.terminal import interrupted, say, tell
+from visionscope.errors import ConfigError
+from visionscope.experiments.sitting import Sitting
+from visionscope.flags import Parser
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from pathlib import Path
+
+    from visionscope.experiments.experiment import Experiment
+    from visionscope.experiments.session import Outcome
+
+_OF_STUDIES = ("device", "batch", "yes")
+
+
+def sitting_flags(parser: Parser) -> None:
+    """Adds the flags that a study with `train:` takes beside the others of run.
+
+    Args:
+        parser: receives them.
+    """
+    parser.begin_group("a study that trains")
+    for name, value in values_of(Sitting).items():
+        if value.kind is bool:
+            parser.add_switch(f"--{name.replace('_', '-')}", "train, and diagnose another time")
+        else:
+            parser.add_field(Sitting, name)
+
+
+def check_trains_nothing(parsed: Namespace) -> None:
+    """Refuses flags of experiments where a study trains nothing.
+
+    Args:
+        parsed: of run.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for name in values_of(Sitting):
+        if getattr(parsed, name) not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag}: is for studies that train, which have the key train; leave it out")
+
+
+def sitting_of(parsed: Namespace) -> Sitting:
+    """What the flags of `sitting_flags` say.
+
+    Args:
+        parsed: of run.
+    """
+    given: dict[str, Any] = {name: getattr(parsed, name) for name in values_of(Sitting)}
+    return Sitting(**{name: value for name, value in given.items() if value is not None})
+
+
+def run_experiment(path: Path, out: str | None, parsed: Namespace) -> int:
+    """Carries out the study in a file, which trains.
+
+    Args:
+        path: the file.
+        out: run folder instead of the file's, or None.
+        parsed: the other flags of run.
+    """
+    for name in _OF_STUDIES:
+        if getattr(parsed, name) not in (None, False):
+            raise ConfigError(f"--{name}: is for studies that train nothing; leave it out")
+    sitting = sitting_of(parsed)
+
+    from visionscope.experiments.reading import experiment_from_file
+
+    experiment = experiment_from_file(path, out=out, data=sitting.data)
+    return carry_out_experiment(experiment, sitting, dry=parsed.dry_run, command=f"visionscope run {path}")
+
+
+def carry_out_experiment(experiment: Experiment, sitting: Sitting, *, dry: bool, command: str) -> int:
+    """Shows the plan of an experiment and, unless that is all, carries it out.
+
+    Args:
+        experiment: what is asked.
+        sitting: how it goes.
+        dry: whether the plan is all.
+        command: that goes on with it, for who stops it.
+    """
+    if not dry:
+        check_can_be_written(user_path("out", experiment.out))
+
+    from visionscope.experiments.outlook import tell_outlook
+    from visionscope.experiments.reading import with_seeds
+    from visionscope.experiments.session import carry_out, planned, promises
+
+    if sitting.seeds is not None:
+        experiment = with_seeds(experiment, sitting.seeds)
+    plan, outlook = planned(experiment, only_training=sitting.only_training)
+    for line in (*tell_outlook(plan, outlook, sitting.workers), *promises(plan)):
+        say(line)
+    if dry:
+        return 0
+    try:
+        ended = carry_out(plan, outlook, sitting, note=lambda line: tell(f"visionscope: {line}"))
+    except KeyboardInterrupt as stop:
+        interrupted(f"Stopped; what is finished is kept. Go on with: {command}")
+        return exit_code(stop)
+    return tell_outcome(ended, command)
+
+
+def tell_outcome(ended: Outcome, command: str) -> int:
+    """Writes the verdicts, what failed and what is left; the exit code is 1 where something failed.
+
+    Args:
+        ended: what the experiment came to.
+        command: that goes on with it.
+    """
+    for verdict in ended.verdicts:
+        say(f"* {verdict.sentence}")
+        if verdict.missing:
+            say(f"  without {verdict.missing}")
+    for line in ended.failed:
+        tell(f"visionscope: failed: {line}")
+    if ended.left:
+        say(f"{ended.left} tasks are left; go on with: {command}")
+    if ended.page is not None:
+        say(str(ended.page))
+    return 1 if ended.failed else 0

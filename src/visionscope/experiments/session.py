@@ -1,0 +1,171 @@
+"""One sitting at an experiment: what is left is done, or as much as there is time for, and what is there is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from visionscope.claims.claim import Claim
+from visionscope.claims.foreseen import foreseen
+from visionscope.claims.own import claim_from
+from visionscope.claims.registry import claim
+from visionscope.claims.verdict import Verdict, judge
+from visionscope.core.files import user_path
+from visionscope.core.ticking import duration
+from visionscope.errors import ConfigError
+from visionscope.experiments.driver import Driver, Standing, alone, standing
+from visionscope.experiments.executors.choosing import executor_for
+from visionscope.experiments.experiment import Experiment
+from visionscope.experiments.outlook import Outlook, outlook_of
+from visionscope.experiments.plan import Plan, plan_of
+from visionscope.experiments.showing import Showing
+from visionscope.experiments.sitting import Sitting
+from visionscope.experiments.tables import gather, own_tables, stored_tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an experiment has come to.
+
+    Attributes:
+        tables: by name, of the experiment's own variants and seeds.
+        verdicts: on its claims.
+        failed: tasks that failed in this sitting, a line each.
+        left: tasks that are still to be done.
+        page: the report; None where there is nothing to show yet.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    verdicts: tuple[Verdict, ...]
+    failed: tuple[str, ...]
+    left: int
+    page: Path | None = None
+
+
+def planned(experiment: Experiment, *, only_training: bool = False) -> tuple[Plan, Outlook]:
+    """The tasks of an experiment, which of them are left, and what they will cost.
+
+    Args:
+        experiment: what is asked.
+        only_training: whether diagnoses wait for another time.
+
+    Raises:
+        ConfigError: for a model that can't be had, or a claim that the experiment can't answer.
+        DataError: for images that can't be read.
+        StoreError: when a table of the run folder can't be read.
+    """
+    claims_of(experiment)  # what is wrong with them is told first
+    plan, run = plan_of(experiment), user_path("out", experiment.out)
+    left = standing(plan, run, only_training=only_training)
+    return plan, outlook_of(plan, left, stored_tables(run))
+
+
+def claims_of(experiment: Experiment) -> tuple[Claim, ...]:
+    """The claims that an experiment tests: the paper's by name, and its own.
+
+    Args:
+        experiment: any.
+
+    Raises:
+        ConfigError: for a claim that there is not, and for one that the experiment has not all variants of.
+    """
+    names = [variant.name for variant in experiment.variants]
+    found = []
+    for name, own in experiment.claims.items():
+        one = claim(name) if own is None else claim_from(name, own, names)
+        lacking = [variant for variant in one.variants if variant not in names]
+        if lacking:
+            raise ConfigError(f"claims: {name} needs the variant {lacking[0]}, which the study does not train; add it")
+        asked = {
+            diagnostic.name
+            for part in experiment.asked
+            for diagnostic in part.diagnostics
+            if part.snapshot == one.snapshot
+        }
+        unasked = [diagnostic for diagnostic in one.diagnostics if diagnostic not in asked]
+        if unasked:
+            raise ConfigError(f"claims: {name} needs {unasked[0]} at {one.snapshot}; add it to diagnose.{one.snapshot}")
+        found.append(one)
+    return tuple(found)
+
+
+def promises(plan: Plan) -> tuple[str, ...]:
+    """What each claim could show with its seeds, a line each; told before anything runs.
+
+    Args:
+        plan: from `planned`.
+    """
+    run = user_path("out", plan.experiment.out)
+    seeds = {variant.name: variant.seeds for variant in plan.experiment.variants}
+    tables = own_tables(plan, stored_tables(run))
+    lines = []
+    for one in foreseen(claims_of(plan.experiment), seeds, tables):
+        if one.note or one.deviations is None:
+            lines.append(f"{one.claim}: {one.note}")
+            continue
+        told = f" = {one.effect:.3g} {one.unit}" if one.effect is not None else ""
+        lines.append(
+            f"{one.claim}: {one.n} seeds can show an effect of {one.deviations:.2f} standard deviations between seeds"
+            f"{told}; the smallest of interest is {one.smallest:g} {one.unit}"
+        )
+    return tuple(lines)
+
+
+def carry_out(plan: Plan, outlook: Outlook, sitting: Sitting, note: Callable[[str], None]) -> Outcome:
+    """Does what is left of an experiment, or as much as there is time for; the same call goes on.
+
+    Args:
+        plan: from `planned`.
+        outlook: from `planned`.
+        sitting: where, how many at a time, how long.
+        note: takes a line that the user should see.
+
+    Raises:
+        ConfigError: when another process is at it, the workers can't be had, or the time is too short for any task.
+        StoreError: when the disk refuses; what was written before is kept.
+    """
+    experiment, run = plan.experiment, user_path("out", plan.experiment.out)
+    seconds = None if sitting.until is None else 3600 * sitting.until
+    if seconds is not None and outlook.standing.trainings and seconds < outlook.shortest:
+        raise ConfigError(
+            f"until: the shortest training that is left takes about {duration(outlook.shortest)}, and would never end "
+            f"in {duration(seconds)}; take more"
+        )
+    failed: tuple[str, ...] = ()
+    with alone(run):
+        if outlook.standing.trainings or outlook.standing.diagnoses:
+            options = experiment.slurm if sitting.on == "slurm" else None
+            with (
+                executor_for(sitting.on, workers=sitting.workers, folder=run, options=options) as executor,
+                Showing(outlook, sitting.workers) as showing,
+            ):
+                driver = Driver(run, executor, outlook.standing, showing.show)
+                driver.carry_out(seconds)
+                failed = tuple(f"{task.text}: {reason}" for task, reason in driver.failed)
+        return outcome(plan, note, failed)
+
+
+def outcome(plan: Plan, note: Callable[[str], None], failed: tuple[str, ...] = ()) -> Outcome:
+    """What the files of an experiment come to, as they are.
+
+    Args:
+        plan: from `planned`.
+        note: takes a line about a result that can't be made.
+        failed: tasks that failed in this sitting.
+
+    Raises:
+        StoreError: when the disk refuses.
+    """
+    experiment, run = plan.experiment, user_path("out", plan.experiment.out)
+    tables = gather(plan, run, note)
+    claims = claims_of(experiment)
+    left: Standing = standing(plan, run)
+    return Outcome(
+        tables=tables,
+        verdicts=judge(claims, tables) if claims else (),
+        failed=failed,
+        left=len(left.trainings) + len(left.diagnoses),
+    )
