@@ -125,7 +125,10 @@ def train_files(work: TrainWork, brought: Sequence[File]) -> Iterator[File]:
     Raises:
         VisionscopeError: when the training fails, or the data or the versions here make another training of it.
     """
+    from visionscope.training.feed import keep_images
     from visionscope.training.train import train
+
+    keep_images()
 
     def begin(run: Path) -> None:
         train(**work.asked, out=run, threads=THREADS, save_seconds=SAVE_SECONDS, report=lambda progress: None)

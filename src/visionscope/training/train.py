@@ -246,8 +246,10 @@ class _Job:
         self._test_source = sources[1]
         self._ranks = {"rank": fabric.global_rank, "processes": fabric.world_size}
         images, self._test = (
-            load_images(source, loaded.input, augmentation)
-            for source, augmentation in zip(sources, (recipe.augmentation, None), strict=True)
+            load_images(source, loaded.input, augmentation, digest=digest)
+            for source, augmentation, digest in zip(
+                sources, (recipe.augmentation, None), asked["data digests"], strict=True
+            )
         )
         labels = labels_of(images)
         everything = torch.arange(len(labels))
