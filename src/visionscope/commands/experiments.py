@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from visionscope.commands.output import exit_code
+from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
 from visionscope.core.rules import values_of
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
+    from visionscope.experiments.done import Place
     from visionscope.experiments.experiment import Experiment
+    from visionscope.experiments.folder import Kept
     from visionscope.experiments.session import Outcome
 
 _OF_STUDIES = ("device", "batch", "yes")
@@ -93,6 +96,7 @@ def carry_out_experiment(experiment: Experiment, sitting: Sitting, *, dry: bool,
     if not dry:
         check_can_be_written(user_path("out", experiment.out))
 
+    from visionscope.experiments.folder import write_experiment
     from visionscope.experiments.outlook import tell_outlook
     from visionscope.experiments.reading import with_seeds
     from visionscope.experiments.session import carry_out, planned, promises
@@ -105,11 +109,50 @@ def carry_out_experiment(experiment: Experiment, sitting: Sitting, *, dry: bool,
     if dry:
         return 0
     try:
+        write_experiment(user_path("out", experiment.out), plan, command)
         ended = carry_out(plan, outlook, sitting, note=lambda line: tell(f"visionscope: {line}"))
     except KeyboardInterrupt as stop:
         interrupted(f"Stopped; what is finished is kept. Go on with: {command}")
         return exit_code(stop)
     return tell_outcome(ended, command)
+
+
+def tell_experiments(run: Path) -> int:
+    """Writes how far each experiment of a run folder is, variant by variant, and what goes on with it.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        How many experiments it has.
+    """
+    from visionscope.experiments.done import done_jobs, known_results, stored_tables
+    from visionscope.experiments.folder import read_experiments
+
+    listed = list(read_experiments(run))
+    if not listed:
+        return 0
+    known = known_results(stored_tables(run)) | {place for place, job in done_jobs(run).items() if job.whole}
+    for one in listed:
+        rows, left = [], 0
+        for variant in dict.fromkeys(task.variant for task in one.tasks):
+            own = [task for task in one.tasks if task.variant == variant]
+            trained = sum(_is_trained(run, task, known) for task in own)
+            asked = [(task.training, snapshot, key) for task in own for snapshot, _, key in task.questions]
+            answered = sum(place in known for place in asked)
+            left += len(own) - trained + len(asked) - answered
+            rows.append((variant, f"{trained} of {len(own)}", f"{answered} of {len(asked)}"))
+        show_table(one.title or one.path.name, ("variant", "trained", "diagnosed"), rows)
+        say(f"go on with: {one.command}" if left else "everything is done")
+    return len(listed)
+
+
+def _is_trained(run: Path, task: Kept, known: set[Place]) -> bool:
+    folder = run / "train" / task.training
+    ends = ("last", task.until) if task.until else ("last",)
+    asked = [(task.training, snapshot, key) for snapshot, _, key in task.questions]
+    scored = (task.training, "last", "training") in known or bool(task.until)
+    return any((folder / f"{name}.safetensors").is_file() for name in ends) or (scored and set(asked) <= known)
 
 
 def tell_outcome(ended: Outcome, command: str) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from visionscope.commands.experiments import check_trains_nothing, run_experiment, sitting_flags
+from visionscope.commands.experiments import check_trains_nothing, run_experiment, sitting_flags, tell_experiments
 from visionscope.commands.output import exit_code, folder_of, say_page, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
@@ -212,6 +212,8 @@ def run_folder_flags(parser: Parser) -> None:
 def status(parsed: Namespace) -> int:
     """Lists the jobs of a run, after reading every file of theirs."""
     store = Store(folder_of("run", parsed.run))
+    if tell_experiments(store.run):
+        return 0
     studies = read_studies(store.run) if store.run.is_dir() else []
     try:
         records, damaged = store.readable_jobs()

@@ -17,11 +17,12 @@ from visionscope.core.failures import one_line
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.errors import ConfigError, StoreError
+from visionscope.experiments.done import done_jobs, known_results, stored_tables
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.work import File, WorkerDied
 from visionscope.experiments.experiment import LAST
-from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask, done_jobs, left_of
-from visionscope.experiments.tables import TRAINING, known_results, stored_tables
+from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask, left_of
+from visionscope.experiments.tables import TRAINING
 from visionscope.experiments.work import diagnose_files, diagnose_work, train_files, train_work
 from visionscope.running.store import Store, now
 from visionscope.training.snapshots import forget

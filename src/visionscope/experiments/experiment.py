@@ -82,6 +82,7 @@ class Experiment:
         claims: by name, in order; what each says is not looked into here.
         out: run folder.
         slurm: options for a SLURM cluster.
+        values: the keys and values that say all this, as a YAML file has them.
     """
 
     title: str
@@ -89,7 +90,8 @@ class Experiment:
     asked: tuple[Asked, ...]
     claims: Mapping[str, Any]
     out: str
-    slurm: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    slurm: Mapping[str, Any]
+    values: Mapping[str, Any]
 
     @property
     def seeds(self) -> tuple[int, ...]:

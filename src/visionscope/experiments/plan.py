@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from visionscope.building.measure import Costs, costs
+from visionscope.building.measure import costs
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source
+from visionscope.errors import ConfigError
+from visionscope.experiments.done import DoneJob
 from visionscope.experiments.experiment import LAST, THREADS, Asked, Experiment, Variant
 from visionscope.models.load import LoadedModel
-from visionscope.running.records import RecordError, read_record
 from visionscope.training.asked import training_digest
 from visionscope.training.folder import is_kept
 from visionscope.training.launching import open_splits
@@ -37,7 +38,7 @@ class TrainTask:
         digest: its identity.
         until: the snapshot that it may end with; "" for its end.
         parameters: of the network.
-        gmacs: 1e9 multiply-accumulates of a forward pass of one image.
+        gmacs: 1e9 multiply-accumulates of a forward pass of one image; None where it has an operation of unknown cost.
         images: that are trained on, each epoch.
     """
 
@@ -46,7 +47,7 @@ class TrainTask:
     digest: str
     until: str
     parameters: int
-    gmacs: float
+    gmacs: float | None
     images: int
 
     @property
@@ -159,38 +160,6 @@ def question_key(diagnostic: Any, asked: Asked) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-@dataclasses.dataclass(frozen=True)
-class DoneJob:
-    """A job of a run folder that an experiment asked for.
-
-    Attributes:
-        record: what its job.json says.
-        whole: whether all its parts are there.
-    """
-
-    record: Mapping[str, Any]
-    whole: bool
-
-
-def done_jobs(run: Path) -> dict[tuple[str, str, str], DoneJob]:
-    """The jobs of a run folder that experiments asked for, by training, snapshot and key of the question.
-
-    Args:
-        run: the run folder, which need not be there.
-    """
-    found = {}
-    for path in run.glob("*/*/job.json"):
-        try:
-            record = read_record(path)
-        except RecordError:
-            continue  # as if it were not there: it is computed again
-        told = (record or {}).get("experiment")
-        if record is not None and told:
-            whole = all((path.parent / f"{part}.parquet").is_file() for part in record["parts"])
-            found[told["training"], told["snapshot"], told["question"]] = DoneJob(record, whole)
-    return found
-
-
 def left_of(
     task: DiagnoseTask, done: Mapping[tuple[str, str, str], DoneJob], known: Collection[tuple[str, str, str]] = ()
 ) -> list[str]:
@@ -222,24 +191,26 @@ def _training(
     loaded = network_for(
         variant.model, len(source.classes), seed=seed, drop_path=recipe.drop_path, note=lambda line: None
     )
-    cost = _cost(variant.model, loaded)
     return TrainTask(
         variant=variant,
         seed=seed,
         digest=training_digest(loaded, recipe, terms, digests, threads=THREADS),
         until=experiment.until(variant),
-        parameters=cost.parameters,
-        gmacs=cost.gmacs,
+        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        gmacs=_gmacs(variant.model, loaded),
         images=round(variant.fraction * len(source)),
     )
 
 
-_COSTS: dict[tuple[str, int | None], Costs] = {}
+_GMACS: dict[tuple[str, int | None], float | None] = {}
 
 
-def _cost(spec: str, loaded: LoadedModel) -> Costs:
+def _gmacs(spec: str, loaded: LoadedModel) -> float | None:
     """What a network costs, which all seeds of a spec share."""
     key = (spec, loaded.num_classes)
-    if key not in _COSTS:
-        _COSTS[key] = costs(loaded.model, loaded.input.size, len(loaded.input.mean))
-    return _COSTS[key]
+    if key not in _GMACS:
+        try:
+            _GMACS[key] = costs(loaded.model, loaded.input.size, len(loaded.input.mean)).gmacs
+        except ConfigError:  # an operation that the table of costs doesn't know keeps nobody from training
+            _GMACS[key] = None
+    return _GMACS[key]

@@ -89,6 +89,7 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         claims=_claims(values.get("claims")),
         out=out,
         slurm=_mapping("slurm", values.get("slurm", {}), "timeout_min: 60"),
+        values={name: value for name, value in values.items() if name != "out"},
     )
 
 

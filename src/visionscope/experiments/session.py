@@ -16,6 +16,7 @@ from visionscope.claims.verdict import Verdict, judge
 from visionscope.core.files import user_path
 from visionscope.core.ticking import duration
 from visionscope.errors import ConfigError
+from visionscope.experiments.done import stored_tables
 from visionscope.experiments.driver import Driver, Standing, alone, standing
 from visionscope.experiments.executors.choosing import executor_for
 from visionscope.experiments.experiment import Experiment
@@ -23,7 +24,7 @@ from visionscope.experiments.outlook import Outlook, outlook_of
 from visionscope.experiments.plan import Plan, plan_of
 from visionscope.experiments.showing import Showing
 from visionscope.experiments.sitting import Sitting
-from visionscope.experiments.tables import gather, own_tables, stored_tables
+from visionscope.experiments.tables import gather, own_tables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,52 +20,16 @@ from visionscope.core.failures import Failures
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, tidy
-from visionscope.errors import StoreError
+from visionscope.experiments.done import FOLDER, KEYS, DoneJob, Tables, done_jobs, known_results, stored_tables
 from visionscope.experiments.experiment import LAST
-from visionscope.experiments.plan import DiagnoseTask, DoneJob, Plan, TrainTask, done_jobs
+from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask
 from visionscope.running.records import diagnostic_from
 from visionscope.running.reduce import answer_from, points_table
 from visionscope.running.store import Store
 
-FOLDER = "tables"
 TRAINING, CURVES, POINTS, MEASURES, FAILURES = "training", "curves", "points", "measures", "failures"
-KEYS = ("variant", "seed", "snapshot", "training", "question")
-"""The leading columns of every table."""
-
-Tables = dict[str, pd.DataFrame]
 _NOT_STORED = (FAILURES,)
 _OF_ONE = ("rows", "summary")
-
-
-def stored_tables(run: Path) -> Tables:
-    """The tables that a run folder has.
-
-    Args:
-        run: the run folder, which need not be there.
-
-    Raises:
-        StoreError: when a table can't be read.
-    """
-    found = {}
-    for path in sorted((run / FOLDER).glob("*.parquet")):
-        try:
-            found[path.stem] = pq.read_table(path).to_pandas()
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{path}: can't be read ({error}); move it away to make it anew") from error
-    return {name: table for name, table in found.items() if set(KEYS) <= set(table.columns)}
-
-
-def known_results(tables: Mapping[str, pd.DataFrame]) -> set[tuple[str, str, str]]:
-    """The training, the moment and the question of every result that tables hold.
-
-    Args:
-        tables: by name.
-    """
-    columns = list(KEYS[2:])
-    found: set[tuple[str, str, str]] = set()
-    for table in tables.values():
-        found |= {(row[1], row[0], row[2]) for row in table[columns].drop_duplicates().itertuples(index=False)}
-    return found
 
 
 def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: None) -> Tables:

@@ -196,10 +196,13 @@ def _streamed(begin: Callable[[Path], None], brought: Sequence[File]) -> Iterato
 
         thread = threading.Thread(target=work, name="work", daemon=True)
         thread.start()
-        while thread.is_alive():
-            thread.join(_LOOK_SECONDS)
+        try:
+            while thread.is_alive():
+                thread.join(_LOOK_SECONDS)
+                yield from _changed(run, known)
             yield from _changed(run, known)
-        yield from _changed(run, known)
+        finally:
+            thread.join()  # who stops reading waits for the end: the folder is still written to
         if failed:
             raise failed[0]
 

@@ -1,0 +1,98 @@
+"""What the tests of experiments share: data that cost nothing, a toy experiment, an executor without processes."""
+
+import copy
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.conftest import SMALL, data  # noqa: F401  # the fixture
+from visionscope.experiments.done import Tables
+from visionscope.experiments.driver import Driver, standing
+from visionscope.experiments.executors.work import File, WorkerDied
+from visionscope.experiments.experiment import Experiment
+from visionscope.experiments.plan import Plan, plan_of
+from visionscope.experiments.reading import experiment_from
+from visionscope.experiments.tables import gather
+
+WIDE = SMALL.replace("(8,8,8)", "(12,12,12)")
+
+
+class Inline:
+    """Does a task when it is submitted, and dies where it is told to.
+
+    Attributes:
+        submitted: the works, in order.
+    """
+
+    workers = 1
+
+    def __init__(self, dies_after: Callable[[str], bool] = lambda path: False) -> None:
+        self.submitted: list[Any] = []
+        self._dies_after = dies_after
+
+    def submit(self, work: Callable[..., Iterator[File]], *args: Any, receive: Callable[[File], None]) -> Future[None]:
+        self.submitted.append(args[0])
+        future: Future[None] = Future()
+        try:
+            for file in work(*args):
+                receive(file)
+                if self._dies_after(file.path):
+                    raise WorkerDied("killed")
+            future.set_result(None)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def values(data: str, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
+    """Keys and values of an experiment of two small networks, as YAML has them."""
+    return {
+        "title": "Narrow or wide",
+        "data": data,
+        "out": str(tmp_path / "run"),
+        "train": {
+            "seeds": 2,
+            "epochs": 2,
+            "batch_size": 32,
+            "warm_up": 0.4,
+            "variants": {"small": SMALL, "wide": {"model": WIDE, "seeds": [1]}},
+        },
+        "diagnose": {
+            "warmup": {"only": "hessian", "hessian": {"mini_batches": 2, "k": 2}},
+            "last": {"only": ["fourier", "lesion"], "images": 32, "lesion": {"sample_size": 32}},
+        },
+    }
+
+
+def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The values with one replaced, named as in `train/variants/small`; None removes it."""
+    copied = copy.deepcopy(values)
+    *path, last = key.split("/")
+    inner = copied
+    for name in path:
+        if isinstance(inner[name], str):
+            inner[name] = {"model": inner[name]}
+        inner = inner[name]
+    if value is None:
+        inner.pop(last, None)
+    else:
+        inner[last] = value
+    return copied
+
+
+def carried_out(experiment: Experiment, executor: Inline | None = None) -> tuple[Plan, Driver, Tables]:
+    """An experiment after one sitting without processes."""
+    plan, run = plan_of(experiment), Path(experiment.out)
+    driver = Driver(run, executor or Inline(), standing(plan, run), lambda driver: None)  # type: ignore[arg-type]
+    driver.carry_out()
+    return plan, driver, gather(plan, run)
+
+
+@pytest.fixture
+def experiment(values: dict[str, Any]) -> Experiment:
+    """The same as an experiment."""
+    return experiment_from(values)
