@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from visionscope.experiments.executors.work import File
 
 from experiments.conftest import WIDE, Inline, carried_out, changed
 from training.conftest import SMALL
@@ -18,6 +17,7 @@ from training.test_loop import same_bits
 from visionscope.errors import ConfigError, StoreError
 from visionscope.experiments.done import known_results, stored_tables
 from visionscope.experiments.driver import ATTEMPTS, Driver, alone, standing
+from visionscope.experiments.executors.work import File
 from visionscope.experiments.experiment import Experiment
 from visionscope.experiments.plan import plan_of, question_key
 from visionscope.experiments.reading import experiment_from
