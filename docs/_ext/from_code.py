@@ -8,6 +8,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from visionscope.claims.claim import Claim
+from visionscope.claims.registry import paper_claims
+from visionscope.claims.verdict import Verdict
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
 from visionscope.core.table import LEADING, schema_of, tidy, told_of, with_leading_of
@@ -51,6 +54,47 @@ class Exceptions(SphinxDirective):
         """Writes the table."""
         rows = [(name, str(row.kind), row.reason) for name, row in EXCEPTIONS.items()]
         return [_table(("class", "kind", "why its operations don't tell"), rows, code=(0, 1))]
+
+
+class Claims(SphinxDirective):
+    """The paper's claims, as their files state them."""
+
+    def run(self) -> list[nodes.Node]:
+        """Writes a table of what is claimed and where, and one of how it is measured."""
+        claims = paper_claims()
+        stated = [(str(one.number), one.name, f"{one.text}.", one.family, one.source) for one in claims]
+        measured = [(one.name, measure_of(one), _bound(one), one.reason, _published(one)) for one in claims]
+        return [
+            _table(("", "name", "claim", "family", "where"), stated, code=(1,)),
+            _table(("name", "one number per seed", "holds", "why that bound", "published"), measured, code=(0,)),
+        ]
+
+
+class Verdicts(SphinxDirective):
+    """The columns of the table of verdicts."""
+
+    def run(self) -> list[nodes.Node]:
+        """Writes the table."""
+        return [_table(("column", "type", "unit", "meaning"), _columns(schema_of(Verdict)), code=(0, 1))]
+
+
+def measure_of(claim: Claim) -> str:
+    """What a claim's number is, and of which trainings.
+
+    Args:
+        claim: one of the paper's.
+    """
+    variants = ", ".join(f"`{name}`" for name in claim.variants)
+    return f"{claim.meaning[0].upper()}{claim.meaning[1:]} ({variants})."
+
+
+def _bound(claim: Claim) -> str:
+    side, sign = ("above", "") if claim.direction > 0 else ("below", "-")
+    return f"{side} 0; matters from {sign}{claim.smallest:g} {claim.unit}"
+
+
+def _published(claim: Claim) -> str:
+    return f"{claim.published.value:.3g} ({claim.published.data}: {claim.published.of})" if claim.published else ""
 
 
 def _parameters(chosen: type) -> Iterable[Sequence[str]]:
@@ -110,5 +154,7 @@ def _row(cells: Sequence[str], code: Sequence[int]) -> nodes.row:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directives."""
     app.add_directive("diagnostics", Diagnostics)
+    app.add_directive("claims", Claims)
+    app.add_directive("verdicts", Verdicts)
     app.add_directive("kind-exceptions", Exceptions)
     return {"parallel_read_safe": True}

@@ -52,10 +52,12 @@ class OneSeed:
         if table not in self.tables:
             raise MissingError(self._why(variant, snapshot, f"no table {table!r}"))
         frame = self.tables[table]
+        kept = np.ones(len(frame), dtype=bool)
         for name, value in {"variant": variant, "seed": self.seed, "snapshot": snapshot, **where}.items():
             if name not in frame:
                 raise StoreError(f"the table {table!r} lacks the column {name!r}.{nearest(name, map(str, frame))}")
-            frame = frame[frame[name] == value]
+            kept &= (frame[name] == value).to_numpy(dtype=bool, na_value=False)
+        frame = frame[kept]
         if frame.empty:
             raise MissingError(self._why(variant, snapshot, f"no {table} at {snapshot}"))
         return frame

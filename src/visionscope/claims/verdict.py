@@ -61,8 +61,9 @@ class Verdict:
         """The verdict with its effect, in at most 25 words."""
         if self.effect is None or self.low is None or self.high is None or self.verdict == NOT_ASSESSABLE:
             return f"{self.text}: {self.verdict}, {self.n} seed{'' if self.n == 1 else 's'}."
-        low, high = f"{self.low:+.3g}", f"{self.high:+.3g}"
-        return f"{self.text}: {self.verdict} ({self.effect:+.3g}, interval {low} to {high}, {self.n} seeds)."
+        unit = " points" if self.unit.endswith("points") else ""  # longer ones stand in the table alone
+        told = f"{self.effect:+.3g}{unit}, interval {self.low:+.3g} to {self.high:+.3g}, {self.n} seeds"
+        return f"{self.text}: {self.verdict} ({told})."
 
 
 def judge(claims: Iterable[Claim], tables: Tables, *, paper_data: str = "") -> tuple[Verdict, ...]:
@@ -79,7 +80,9 @@ def judge(claims: Iterable[Claim], tables: Tables, *, paper_data: str = "") -> t
     """
     listed = list(claims)
     family = {claim.name: claim for claim in (*primary_claims(), *(one for one in listed if one.family == PRIMARY))}
-    measured = {claim.name: _measured(claim, tables) for claim in (*family.values(), *listed)}
+    measured = {
+        name: _measured(claim, tables) for name, claim in {**family, **{one.name: one for one in listed}}.items()
+    }
     chances = {name: _chance(measured[name].values) for name in family}
     raised = dict(zip(chances, holm([1.0 if p is None else p for p in chances.values()]), strict=True))
     return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -93,6 +94,7 @@ def sign_flip(values: Sequence[float]) -> float:
     return float(found.pvalue)
 
 
+@functools.cache  # of one study's claims there are few counts of seeds
 def detectable(n: int, *, comparisons: int = 1) -> float:
     """The smallest true effect that n seeds show in four of five such experiments, in standard deviations of a seed.
 
