@@ -243,7 +243,10 @@ def _fields(given: object) -> Mapping[str, Any]:
 
 
 def run_planned(
-    study: Study, planned: Sequence[PlannedSubject], note: Callable[[str], None] = lambda line: None
+    study: Study,
+    planned: Sequence[PlannedSubject],
+    note: Callable[[str], None] = lambda line: None,
+    compute: Callable[[Study, Sequence[PlannedSubject], Store], list[Failure]] | None = None,
 ) -> Run:
     """Computes what is missing of a planned study and writes its page.
 
@@ -251,6 +254,7 @@ def run_planned(
         study: what was asked.
         planned: what `plan(study)` made of it.
         note: takes a line that the user should see.
+        compute: computes what is missing and gives the parts that failed; by default this process does.
 
     Raises:
         ConfigError: when `out` can be no folder.
@@ -262,7 +266,10 @@ def run_planned(
     if line:
         store.log(f"note {line}")
         note(line)
-    failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
+    if compute is None:
+        failures = execute(planned, store, batch=study.batch, device=device_of(study.device))
+    else:
+        failures = compute(study, planned, store)
 
     from visionscope.pages import write_report  # what draws is not imported before there is something to draw
 

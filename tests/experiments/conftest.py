@@ -11,7 +11,7 @@ import pytest
 from training.conftest import SMALL, data  # noqa: F401  # the fixture
 from visionscope.experiments.done import Tables
 from visionscope.experiments.driver import Driver, standing
-from visionscope.experiments.executors.work import File, WorkerDied
+from visionscope.experiments.executors.work import File, Held, WorkerDied
 from visionscope.experiments.experiment import Experiment
 from visionscope.experiments.plan import Plan, plan_of
 from visionscope.experiments.reading import experiment_from
@@ -33,11 +33,17 @@ class Inline:
         self.submitted: list[Any] = []
         self._dies_after = dies_after
 
-    def submit(self, work: Callable[..., Iterator[File]], *args: Any, receive: Callable[[File], None]) -> Future[None]:
+    def submit(
+        self,
+        work: Callable[..., Iterator[File]],
+        *args: Any,
+        receive: Callable[[File], None],
+        held: Held | None = None,
+    ) -> Future[None]:
         self.submitted.append(args[0])
         future: Future[None] = Future()
         try:
-            for file in work(*args):
+            for file in work(*([held.make(*held.args)] if held else []), *args):
                 receive(file)
                 if self._dies_after(file.path):
                     raise WorkerDied("killed")

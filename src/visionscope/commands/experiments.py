@@ -49,7 +49,7 @@ def check_trains_nothing(parsed: Namespace) -> None:
     Raises:
         ConfigError: naming the first.
     """
-    for name in values_of(Sitting):
+    for name in ("only_training", "until", "seeds", "data"):
         if getattr(parsed, name) not in (None, False):
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag}: is for studies that train, which have the key train; leave it out")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from visionscope.commands.experiments import check_trains_nothing, run_experiment, sitting_flags, tell_experiments
+from visionscope.commands.experiments import (
+    check_trains_nothing,
+    run_experiment,
+    sitting_flags,
+    sitting_of,
+    tell_experiments,
+)
 from visionscope.commands.output import exit_code, folder_of, say_page, tell_failures
 from visionscope.config import study_from_file, study_from_flags
 from visionscope.core.display import show_table
@@ -29,6 +35,8 @@ from visionscope.running.study import Study, check_asked
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from visionscope.core.failures import Failure
+    from visionscope.experiments.sitting import Sitting
     from visionscope.running.execute import Estimate
     from visionscope.running.measuring import Prospect
     from visionscope.running.plan import Job, PlannedSubject
@@ -72,12 +80,13 @@ def run(parsed: Namespace) -> int:
     if path.is_file() and "train" in read_document("study", path):
         return run_experiment(path, out, parsed)
     check_trains_nothing(parsed)
-    return _carry_out(study_from_file(path, out=out, device=parsed.device, batch=parsed.batch), parsed)
+    study = study_from_file(path, out=out, device=parsed.device, batch=parsed.batch)
+    return _carry_out(study, parsed, sitting_of(parsed))
 
 
-def _carry_out(study: Study, parsed: Namespace) -> int:
+def _carry_out(study: Study, parsed: Namespace, sitting: Sitting | None = None) -> int:
     try:
-        return _computed(study, parsed)
+        return _computed(study, parsed, sitting)
     except KeyboardInterrupt as stop:
         studies = read_studies(user_path("out", study.out))
         on = f"Go on with: {studies[0].command}" if studies else "The same command starts again."
@@ -85,7 +94,7 @@ def _carry_out(study: Study, parsed: Namespace) -> int:
         return exit_code(stop)
 
 
-def _computed(study: Study, parsed: Namespace) -> int:
+def _computed(study: Study, parsed: Namespace, sitting: Sitting | None) -> int:
     check_asked(study)
     if not parsed.dry_run:
         check_can_be_written(user_path("out", study.out))
@@ -110,9 +119,24 @@ def _computed(study: Study, parsed: Namespace) -> int:
             _list_jobs(study, outlooks)
             return 0
         _ask(sum(outlook.seconds for outlook in outlooks))
-    run = run_planned(study, planned, note=_note)
+    run = run_planned(study, planned, note=_note, compute=_sharing(sitting))
     say_page(run.findings, run.page)
     return tell_failures(run.failures)
+
+
+def _sharing(sitting: Sitting | None) -> Any:
+    """What shares the parts out among workers; None where this process computes them."""
+    if sitting is None or (sitting.on, sitting.workers) == ("local", 1):
+        return None
+
+    from visionscope.experiments.executors.choosing import executor_for
+    from visionscope.experiments.sharing import shared_out
+
+    def compute(study: Study, planned: Sequence[PlannedSubject], store: Store) -> list[Failure]:
+        with executor_for(sitting.on, workers=sitting.workers, folder=store.run) as executor:
+            return shared_out(study, planned, store, executor)
+
+    return compute
 
 
 def _note(line: str) -> None:

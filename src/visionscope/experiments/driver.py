@@ -64,7 +64,13 @@ def standing(plan: Plan, run: Path, *, only_training: bool = False) -> Standing:
         StoreError: when a table can't be read.
     """
     known, done = known_results(stored_tables(run)), done_jobs(run)
-    diagnoses = [(task, tuple(left_of(task, done, known))) for task in plan.diagnoses]
+    there = {place for place, job in done.items() if job.whole} | known
+    skipped = {
+        (training, snapshot, one["diagnostic"])
+        for (training, snapshot, _), job in done.items()
+        for one in job.record.get("not_applicable", ())
+    }
+    diagnoses = [(task, left_of(task, there, skipped)) for task in plan.diagnoses]
     left = [(task, names) for task, names in diagnoses if names]
     wanted = {task.train.training for task, _ in left}
     trainings: dict[str, TrainTask] = {}
@@ -185,13 +191,7 @@ class Driver:
 
     def _receive(self, file: File) -> None:
         """Writes a file of a task."""
-        place = PurePosixPath(file.path)
-        if place.is_absolute() or ".." in place.parts:
-            raise StoreError(f"a worker sent a file that lies outside of the run folder: {file.path}")
-        path = self._run / place
-        with refusals(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, file.content)
+        path = written(self._run, file)
         if path.name == f"{LAST}.safetensors":  # the training is over
             forget(path.parent)
             (path.parent / ERROR).unlink(missing_ok=True)
@@ -226,6 +226,29 @@ class Driver:
             self._lost[task.training] = f"its training failed: {reason}"
             said = json.dumps({"message": reason, "time": now()}, indent=1) + "\n"
             self._receive(File(f"train/{task.training}/{ERROR}", said.encode()))
+
+
+def written(run: Path, file: File) -> Path:
+    """Writes a file that a worker sent, whole or not at all.
+
+    Args:
+        run: the run folder.
+        file: from a worker.
+
+    Returns:
+        Its path.
+
+    Raises:
+        StoreError: for a file that lies elsewhere, and when the disk refuses.
+    """
+    place = PurePosixPath(file.path)
+    if place.is_absolute() or ".." in place.parts:
+        raise StoreError(f"a worker sent a file that lies outside of the run folder: {file.path}")
+    path = run / place
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, file.content)
+    return path
 
 
 def kind_of(task: Task) -> tuple[str, str]:

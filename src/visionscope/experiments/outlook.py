@@ -81,7 +81,7 @@ def tell_outlook(plan: Plan, outlook: Outlook, workers: int) -> Sequence[str]:
         workers: that share the work.
     """
     left, rows = outlook.standing, []
-    waiting = {train.training for train in left.trainings}
+    waiting, first = {train.training for train in left.trainings}, set(left.trainings)
     for variant in plan.experiment.variants:
         own = [train for train in plan.trainings if train.variant is variant]
         diagnoses = [task for task in plan.diagnoses if task.train.variant is variant]
@@ -95,7 +95,8 @@ def tell_outlook(plan: Plan, outlook: Outlook, workers: int) -> Sequence[str]:
                 str(len(own)),
                 f"{len(own) - len(missing)} of {len(own)}",
                 f"{len(diagnoses) - undone} of {len(diagnoses)}",
-                duration(sum(map(outlook.of, missing))) if missing else "",
+                # What another variant shares is counted there.
+                duration(seconds) if (seconds := sum(outlook.of(train) for train in own if train in first)) else "",
             )
         )
     columns = ("variant", "model", "parameters", "seeds", "trained", "diagnosed", "trainings left, one core")

@@ -13,7 +13,7 @@ from visionscope.building.measure import costs
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError
-from visionscope.experiments.done import DoneJob
+from visionscope.experiments.done import Place
 from visionscope.experiments.experiment import LAST, THREADS, Asked, Experiment, Variant
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import training_digest
@@ -160,23 +160,20 @@ def question_key(diagnostic: Any, asked: Asked) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def left_of(
-    task: DiagnoseTask, done: Mapping[tuple[str, str, str], DoneJob], known: Collection[tuple[str, str, str]] = ()
-) -> list[str]:
+def left_of(task: DiagnoseTask, there: Collection[Place], skipped: Collection[tuple[str, str, str]]) -> tuple[str, ...]:
     """The names of a task's diagnostics that have no result yet.
-
-    One that has nothing to ask of the network, as another job of the same weights tells, is not waited for.
 
     Args:
         task: the task.
-        done: from `done_jobs`.
-        known: results that are there without their jobs.
+        there: where results belong that are there.
+        skipped: training, snapshot and name of each diagnostic that has nothing to ask of those weights.
     """
     training, snapshot = task.train.training, task.asked.snapshot
-    own = [done[training, snapshot, key] for key in task.keys.values() if (training, snapshot, key) in done]
-    skipped = {one["diagnostic"] for job in own for one in job.record.get("not_applicable", ())}
-    there = {place for place, job in done.items() if job.whole} | set(known)
-    return [name for name, key in task.keys.items() if name not in skipped and (training, snapshot, key) not in there]
+    return tuple(
+        name
+        for name, key in task.keys.items()
+        if (training, snapshot, key) not in there and (training, snapshot, name) not in skipped
+    )
 
 
 def _opened(spec: str) -> tuple[Source, tuple[str, str]]:

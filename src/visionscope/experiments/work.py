@@ -63,7 +63,7 @@ def train_work(task: TrainTask) -> TrainWork:
         task: of a plan.
     """
     variant = task.variant
-    asked = {"model": variant.model, "data": _absolute(variant.data), "recipe": variant.recipe, **variant.changes}
+    asked = {"model": variant.model, "data": absolute(variant.data), "recipe": variant.recipe, **variant.changes}
     asked |= dataclasses.asdict(variant.terms(task.seed))
     return TrainWork(asked={**asked, "until": task.until}, training=task.training)
 
@@ -78,7 +78,7 @@ def diagnose_work(task: DiagnoseTask, names: Sequence[str]) -> DiagnoseWork:
     variant, recipe = task.train.variant, task.train.variant.trained_by
     chosen = [one for one in task.asked.diagnostics if one.name in names]
     study: dict[str, Any] = {
-        "data": _absolute(variant.data),
+        "data": absolute(variant.data),
         "only": list(names),
         "augmentation": strength_of(recipe),
         "label_smoothing": recipe.label_smoothing,
@@ -110,8 +110,12 @@ def strength_of(recipe: Recipe) -> str:
     return "none" if recipe.crop == "centre" and not recipe.flip else "weak"
 
 
-def _absolute(data: str) -> str:
-    """A data spec for a worker whose working directory is another."""
+def absolute(data: str) -> str:
+    """A data spec for a worker whose working directory is another.
+
+    Args:
+        data: the spec.
+    """
     return str(Path(data).resolve()) if find_data(data).kind == "path" else data
 
 
