@@ -188,16 +188,18 @@ def test_a_training_that_failed_is_named_and_the_others_go_on():
 def test_a_diagnostic_that_failed_at_the_snapshot_is_told_and_one_at_another_is_not():
     failed = pd.DataFrame(
         [
-            {"variant": "one", "seed": 0, "snapshot": "init", "diagnostic": "hessian", "reason": "of the start"},
-            {"variant": "one", "seed": 1, "snapshot": "last", "diagnostic": "hessian", "reason": "no memory"},
+            {"variant": "one", "seed": 0, "snapshot": "init", "diagnostic": "variance", "reason": "of the start"},
+            {"variant": "one", "seed": 1, "snapshot": "last", "diagnostic": "lesion", "reason": "of another question"},
+            {"variant": "one", "seed": 1, "snapshot": "last", "diagnostic": "variance", "reason": "no memory"},
             {"variant": "one", "seed": 2, "snapshot": "last", "diagnostic": "", "reason": "killed"},
-            {"variant": "one", "seed": 2, "snapshot": "last", "diagnostic": "hessian", "reason": "follows from it"},
+            {"variant": "one", "seed": 2, "snapshot": "last", "diagnostic": "variance", "reason": "follows from it"},
             {"variant": "two", "seed": 3, "snapshot": "last", "diagnostic": "", "reason": "another one's"},
         ]
     )
-    tables = {"training": table(CLEAR, seeds=range(4, 9)), "failures": failed}
-    assert judge([stated()], tables)[0].missing == (
-        "seed 0: one: no training at last; seed 1: one: no memory; seed 2: one: killed"
+    one = stated(number_of=lambda one: one.number("variance", "x", "one"))
+    tables = {"variance": table(CLEAR, seeds=range(4, 9)), "failures": failed}
+    assert judge([one], tables)[0].missing == (
+        "seed 0: one: no variance at last; seed 1: one: no memory; seed 2: one: killed"
     )
 
 

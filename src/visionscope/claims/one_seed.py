@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class OneSeed:
             StoreError: when the table lacks a column.
         """
         if table not in self.tables:
-            raise MissingError(self._why(variant, snapshot, f"no table {table!r}"))
+            raise MissingError(self._why(variant, snapshot, where.get("diagnostic", table), f"no table {table!r}"))
         frame = self.tables[table]
         kept = np.ones(len(frame), dtype=bool)
         for name, value in {"variant": variant, "seed": self.seed, "snapshot": snapshot, **where}.items():
@@ -59,7 +59,9 @@ class OneSeed:
             kept &= (frame[name] == value).to_numpy(dtype=bool, na_value=False)
         frame = frame[kept]
         if frame.empty:
-            raise MissingError(self._why(variant, snapshot, f"no {table} at {snapshot}"))
+            raise MissingError(
+                self._why(variant, snapshot, where.get("diagnostic", table), f"no {table} at {snapshot}")
+            )
         return frame
 
     def numbers(self, rows: pd.DataFrame, column: str, variant: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -100,24 +102,13 @@ class OneSeed:
             raise StoreError(f"the table {table!r} must have one row of {variant}, seed {self.seed}; got {len(values)}")
         return float(values[0])
 
-    def _why(self, variant: str, snapshot: str, otherwise: str) -> str:
-        failed = failures(self.tables, [variant], self.seed)
-        told = [reason for where, reason in failed if where in ("", snapshot)]
-        return f"{variant}: {told[0] if told else otherwise}"
-
-
-def failures(tables: Tables, variants: Iterable[str], seed: int) -> list[tuple[str, str]]:
-    """What went wrong with a seed of some variants: the snapshot, empty for the training itself, and the reason.
-
-    Args:
-        tables: of the experiment.
-        variants: names of trainings.
-        seed: one.
-    """
-    if "failures" not in tables:
-        return []
-    frame = tables["failures"]
-    rows = frame[frame["variant"].isin(list(variants)) & (frame["seed"] == seed)]
-    # A failed training explains all that is missing; so it comes first.
-    found = sorted(zip(rows["diagnostic"], rows["snapshot"], rows["reason"], strict=True), key=lambda row: row[0] != "")
-    return [(snapshot if diagnostic else "", str(reason)) for diagnostic, snapshot, reason in found]
+    def _why(self, variant: str, snapshot: str, table: str, otherwise: str) -> str:
+        """Why a variant has no rows: its training failed, or the diagnostic whose table it is."""
+        if "failures" in self.tables:
+            frame = self.tables["failures"]
+            rows = frame[(frame["variant"] == variant) & (frame["seed"] == self.seed)]
+            told = dict(zip(zip(rows["diagnostic"], rows["snapshot"], strict=True), rows["reason"], strict=True))
+            for (diagnostic, where), reason in sorted(told.items()):  # a failed training, "", explains all the rest
+                if not diagnostic or (where == snapshot and table in (diagnostic, f"{diagnostic}_summary")):
+                    return f"{variant}: {reason}"
+        return f"{variant}: {otherwise}"
