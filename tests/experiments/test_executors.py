@@ -322,6 +322,7 @@ def test_a_worker_that_is_never_ready_takes_no_task() -> None:
 
         def run(self, task: bytes) -> Iterator[File | Exception]:
             self.tasks += 1
+            time.sleep(0.005)  # long enough for the others to take one, if they would
             yield from ()
 
         def end(self) -> None:

@@ -179,6 +179,30 @@ def test_a_client_reaches_the_cluster_from_outside(cluster: Any, tmp_path: Path)
     assert done.stdout.splitlines()[-1:] == ["epochs: must be at least 1"], done.stderr
 
 
+DRIVER = """
+import time
+from pathlib import Path
+from reference import executor_tasks as tasks
+from visionscope.experiments.executors.choosing import executor_for
+
+executor = executor_for("ray", workers=1, folder=Path())
+executor.submit(tasks.endless, receive=lambda file: print(int(file.content), flush=True))
+time.sleep(600)
+"""
+
+
+def test_no_actor_outlives_its_driver(cluster: Any, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", DRIVER], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        pid = int(driver.stdout.readline())
+        assert _runs(pid)
+        driver.kill()
+    until = time.monotonic() + LONG
+    while _runs(pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _runs(pid)
+
+
 def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:
     program = """
 from pathlib import Path
