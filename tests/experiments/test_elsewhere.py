@@ -36,7 +36,7 @@ def carry_out_on(on: str, values: dict[str, Any], tmp_path: Path, options: dict[
     carried_out(whole)
     experiment = experiment_from(values)
     plan, run = plan_of(experiment), Path(experiment.out)
-    with executor_for(on, workers=2, folder=run, options=options) as executor:
+    with executor_for(on, workers=2, folder=run / "slurm", options=options) as executor:
         driver = Driver(run, executor, standing(plan, run), lambda driver: None)
         driver.carry_out()
     assert driver.failed == []

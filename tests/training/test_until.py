@@ -68,7 +68,7 @@ def test_scored_at_the_end_alone_has_the_weights_and_the_last_row_of_one_scored_
 
 
 def test_the_best_on_a_validation_split_needs_every_epoch() -> None:
-    with pytest.raises(ConfigError, match=r"scored: the best epoch .* got end, take epochs"):
+    with pytest.raises(ConfigError, match=r"scored: must be epochs where the best one .*; got end"):
         Terms(validation=0.1, scored="end")
 
 

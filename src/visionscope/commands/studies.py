@@ -133,7 +133,7 @@ def _sharing(sitting: Sitting | None) -> Any:
     from visionscope.experiments.sharing import shared_out
 
     def compute(study: Study, planned: Sequence[PlannedSubject], store: Store) -> list[Failure]:
-        with executor_for(sitting.on, workers=sitting.workers, folder=store.run) as executor:
+        with executor_for(sitting.on, workers=sitting.workers, folder=store.run / "slurm") as executor:
             return shared_out(study, planned, store, executor)
 
     return compute

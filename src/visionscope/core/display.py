@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
 from rich.text import Text
@@ -22,17 +23,10 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         columns: their heads.
         rows: one text for each column.
     """
-    console_of(sys.stdout).print(table_of(title, columns, rows))
+    _console(sys.stdout).print(_table(title, columns, rows))
 
 
-def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table as it is shown.
-
-    Args:
-        title: above it; "" for none.
-        columns: their heads.
-        rows: one text for each column.
-    """
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(title=_text(title) if title else None)
     for head in columns:
         table.add_column(_text(head))
@@ -48,7 +42,38 @@ def bars(*columns: ProgressColumn, shown: bool = True) -> Progress:
         columns: of each bar; texts by `TaskText`.
         shown: False for none at all.
     """
-    return Progress(*columns, console=console_of(sys.stderr), disable=not shown or not sys.stderr.isatty())
+    return Progress(*columns, console=_console(sys.stderr), disable=not shown or not sys.stderr.isatty())
+
+
+class LiveTable:
+    """A table on stderr that changes in place; silent where that is no terminal.
+
+    Attributes:
+        shown: whether there is a terminal.
+    """
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self._live = Live(console=_console(sys.stderr), auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._live.stop()
+
+    def update(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Shows another state of it.
+
+        Args:
+            title: above it.
+            columns: their heads.
+            rows: one text for each column.
+        """
+        if self.shown:
+            self._live.update(_table(title, columns, rows), refresh=True)
 
 
 def above(shown: Progress, line: str) -> None:
@@ -78,12 +103,7 @@ class TaskText(ProgressColumn):
         return _text(self._form.format(task=task))
 
 
-def console_of(stream: TextIO) -> Console:
-    """What writes to a stream, without markup.
-
-    Args:
-        stream: stdout or stderr.
-    """
+def _console(stream: TextIO) -> Console:
     options: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     return Console(file=stream, width=None if stream.isatty() else _WIDE, **options)
 

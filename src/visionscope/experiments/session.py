@@ -140,7 +140,7 @@ def carry_out(plan: Plan, outlook: Outlook, sitting: Sitting, note: Callable[[st
         if outlook.standing.trainings or outlook.standing.diagnoses:
             options = experiment.slurm if sitting.on == "slurm" else None
             with (
-                executor_for(sitting.on, workers=sitting.workers, folder=run, options=options) as executor,
+                executor_for(sitting.on, workers=sitting.workers, folder=run / "slurm", options=options) as executor,
                 Showing(outlook, sitting.workers) as showing,
             ):
                 driver = Driver(run, executor, outlook.standing, showing.show)

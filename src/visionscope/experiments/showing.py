@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
-from types import TracebackType
 
-from rich.live import Live
-
-from visionscope.core.display import console_of, table_of
+from visionscope.core.display import LiveTable
 from visionscope.core.terminal import tell
 from visionscope.core.ticking import duration
 from visionscope.experiments.driver import Driver, Task, kind_of
@@ -29,18 +25,15 @@ class Showing:
 
     def __init__(self, outlook: Outlook, workers: int) -> None:
         self._outlook, self._workers = outlook, workers
-        shown = sys.stderr.isatty()
-        self._live = Live(console=console_of(sys.stderr), auto_refresh=False, transient=True) if shown else None
+        self._table = LiveTable()
         self._told = time.monotonic()
 
     def __enter__(self) -> Showing:
-        if self._live is not None:
-            self._live.start()
+        self._table.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._live is not None:
-            self._live.stop()
+    def __exit__(self, *raised: object) -> None:
+        self._table.__exit__(*raised)
 
     def show(self, driver: Driver) -> None:
         """Brings the table up to date, or writes a line where a minute has passed since the last.
@@ -48,9 +41,8 @@ class Showing:
         Args:
             driver: at work.
         """
-        if self._live is not None:
-            self._live.update(table_of(self._summary(driver), ("running", "for", "of about"), self._rows(driver)))
-            self._live.refresh()
+        if self._table.shown:
+            self._table.update(self._summary(driver), ("running", "for", "of about"), self._rows(driver))
         elif time.monotonic() - self._told > _LINE_SECONDS:
             self._told = time.monotonic()
             tell(f"visionscope: {self._summary(driver)}")

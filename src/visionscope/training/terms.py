@@ -48,6 +48,5 @@ class Terms:
         check_rules(self)
         if self.validation and self.scored == "end":
             raise ConfigError(
-                f"scored: the best epoch on the validation split can't be told from the end alone; got {self.scored}, "
-                "take epochs"
+                f"scored: must be epochs where the best one on a validation split is kept; got {self.scored}"
             )
