@@ -5,8 +5,9 @@ the CPU time of the tasks with one worker over that with two: what sharing cache
 machine does. Wall time stands beside it, where half is what two free cores would give. Each worker has done a task
 before, so that start-up isn't counted.
 
-A thousand empty tasks then go to a hundred workers that are no processes, which leaves the driver's own cost, and to
-two processes. Five minutes on two free cores.
+A thousand empty tasks then go to a hundred workers that are no processes, which leaves the executor's own cost, and to
+two processes; then an experiment's driver gives out a thousand empty trainings, each with a diagnosis that waits for
+it, and writes their files. Five minutes on two free cores.
 """
 
 import json
@@ -15,12 +16,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measurement
+from visionscope.experiments.driver import Driver, Standing, Task
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.processes import process_executor
 from visionscope.experiments.executors.work import File, Held, items
+from visionscope.experiments.experiment import LAST, Asked, Variant
+from visionscope.experiments.plan import DiagnoseTask, TrainTask
 
 NETWORK, DATA = "resnet_nano", "embedded"
 TASKS, ROUNDS = 4, 2
@@ -38,6 +43,7 @@ def run() -> list[Measurement]:
         *_two_against_one("a Hessian's parts", _submit_part),
         *_empty("no processes", Executor(lambda gpus: InProcess(), EMPTY_WORKERS), 0),
         *_empty("processes", process_executor(2), CONTENT),
+        *_experiment(),
     ]
 
 
@@ -181,6 +187,41 @@ def _empty(name: str, executor: Executor, content: int) -> Iterator[Measurement]
         goal=GOAL_MEGABYTES,
         note=f"after {2 * EMPTY_TASKS} more tasks, half of them with a file of {content / 1e6:.0f} MB",
     )
+
+
+class EmptyTrainings(Driver):
+    """An experiment's driver whose tasks do nothing."""
+
+    def _started(self, task: Task) -> Any:
+        training = task.training if isinstance(task, TrainTask) else task.train.training
+        name = f"train/{training}/last.safetensors" if isinstance(task, TrainTask) else f"diagnosed/{training}"
+        return self._executor.submit(empty_file, name, receive=self._receive)
+
+
+def empty_file(name: str) -> Iterator[File]:
+    """One file without content."""
+    yield File(name, b"")
+
+
+def _experiment() -> Iterator[Measurement]:
+    recipe: dict[str, Any] = {"recipe": "laptop", "changes": {}, "fraction": 1.0, "same": "epochs"}
+    variant = Variant(name="one", model=NETWORK, data=DATA, seeds=tuple(range(EMPTY_TASKS)), **recipe)
+    costs: dict[str, Any] = {"until": "", "parameters": 0, "gmacs": None, "images": 0}
+    trainings = [TrainTask(variant=variant, seed=seed, digest=f"{seed:064x}"[::-1], **costs) for seed in variant.seeds]
+    asked = Asked(snapshot=LAST, settings={}, diagnostics=())
+    diagnoses = [(DiagnoseTask(train=train, asked=asked, keys={}), ()) for train in trainings]
+    standing = Standing(trainings=trainings, diagnoses=diagnoses, trained=0, diagnosed=0)
+    for _ in range(2):  # the first one starts the workers' threads
+        before, began = _resident(), time.process_time()
+        with tempfile.TemporaryDirectory() as run, Executor(lambda gpus: InProcess(), EMPTY_WORKERS) as executor:
+            driver = EmptyTrainings(Path(run), executor, standing, lambda driver: None)
+            driver.carry_out()
+        cost, grown = 1000 * (time.process_time() - began) / (2 * EMPTY_TASKS), _resident() - before
+    assert (driver.done, driver.failed) == (2 * EMPTY_TASKS, [])
+    label = f"{EMPTY_TASKS} trainings and as many diagnoses, {EMPTY_WORKERS} workers: the experiment's driver"
+    note = "CPU time, with an empty file written for each"
+    yield Measurement(name=label, unit="ms a task", value=cost, goal=GOAL_MILLISECONDS, note=note)
+    yield Measurement(name=f"{label}'s memory", unit="MB more", value=grown, goal=GOAL_MEGABYTES)
 
 
 def _resident() -> float:
