@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from visionscope.commands import comparing, harmonize, listing, studies, training
+from visionscope.commands import comparing, harmonize, listing, replicate, studies, training
 from visionscope.flags import Parser
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ COMMANDS: Mapping[str, Command] = {
     "points": Command("List where the feature maps of a model are measured.", listing.points_flags, listing.points),
     "diagnose": Command("Measure models on images and write a report.", studies.diagnose_flags, studies.diagnose),
     "run": Command("Run or resume the study in a YAML file.", studies.run_flags, studies.run),
+    "replicate": Command(
+        "Train small networks, measure them, and judge the paper's claims, figure by figure.",
+        replicate.replicate_flags,
+        replicate.replicate,
+    ),
     "train": Command("Train a model; MODEL@FILE loads the weights.", training.train_flags, training.train),
     "harmonize": Command(
         "Put attention into a convolutional network by the paper's rules.",

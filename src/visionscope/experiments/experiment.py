@@ -58,17 +58,19 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked of every variant at one moment of its training.
+    """What is asked of variants at one moment of their training.
 
     Attributes:
         snapshot: `init`, `warmup`, `epoch-0005` or `last`.
         settings: of a study, by name: `images`, `seed`, `precision`, ...
-        diagnostics: with their parameters.
+        diagnostics: with their parameters; none where the training shall go on to this moment and nothing else.
+        variants: names of those that are asked; None for all.
     """
 
     snapshot: str
     settings: Mapping[str, Any]
     diagnostics: tuple[Any, ...]
+    variants: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ class Experiment:
         out: run folder.
         slurm: options for a SLURM cluster.
         values: the keys and values that say all this, as a YAML file has them.
+        figures: ids of the paper's figures that its page draws beside those of its claims.
     """
 
     title: str
@@ -92,11 +95,20 @@ class Experiment:
     out: str
     slurm: Mapping[str, Any]
     values: Mapping[str, Any]
+    figures: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Of all variants, in the order in which they are trained."""
         return tuple(dict.fromkeys(seed for variant in self.variants for seed in variant.seeds))
+
+    def asked_of(self, variant: str) -> tuple[Asked, ...]:
+        """What is asked of one variant.
+
+        Args:
+            variant: its name.
+        """
+        return tuple(asked for asked in self.asked if asked.variants is None or variant in asked.variants)
 
     def until(self, variant: Variant) -> str:
         """The snapshot after which a variant's training may end, because nothing later is asked about; "" for its end.
@@ -105,7 +117,7 @@ class Experiment:
             variant: one of them.
         """
         recipe = variant.trained_by
-        reached = {asked.snapshot: _epoch_of(asked.snapshot, recipe) for asked in self.asked}
+        reached = {asked.snapshot: _epoch_of(asked.snapshot, recipe) for asked in self.asked_of(variant.name)}
         latest = max(reached, key=lambda name: reached[name], default=LAST)
         return "" if math.isinf(reached.get(latest, math.inf)) else latest
 

@@ -142,7 +142,8 @@ def plan_of(experiment: Experiment) -> Plan:
     diagnoses = tuple(
         DiagnoseTask(train=train, asked=asked, keys={one.name: question_key(one, asked) for one in asked.diagnostics})
         for train in trainings
-        for asked in experiment.asked
+        for asked in experiment.asked_of(train.variant.name)
+        if asked.diagnostics
     )
     return Plan(experiment=experiment, trainings=trainings, diagnoses=diagnoses)
 

@@ -13,16 +13,17 @@ from visionscope.core.documents import read_document
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.rules import SEEDS, values_of
-from visionscope.core.values import Value, is_whole, shown
+from visionscope.core.values import Rule, Value, is_whole, shown
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.errors import ConfigError, nearest
+from visionscope.experiments.catalogue import figure_named
 from visionscope.experiments.experiment import INIT, LAST, WARMUP, Asked, Experiment, Variant
 from visionscope.models.find import find_model
 from visionscope.running.study import ONLY, Study
 from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
 from visionscope.training.terms import Terms
 
-_KEYS = ("title", "data", "train", "diagnose", "claims", "out", "slurm")
+_KEYS = ("title", "data", "train", "diagnose", "claims", "figures", "out", "slurm")
 _TERMS = ("fraction", "same")
 _RECIPE = tuple(name for name in values_of(Recipe) if name not in ("minutes", "compile"))
 _COMMON = ("seeds", "data", "recipe", *_TERMS, *_RECIPE)
@@ -30,6 +31,7 @@ _SETTINGS = (
     *("images", "seed", "batch", "precision", "n_forward", "size", "mean", "std", "output", "output_is", "points"),
     *("augmentation", "label_smoothing", "weight_decay", "decays"),
 )
+_FIGURES = Value(tuple[str, ...], Rule(words="ids of the paper's figures, such as [1c, C.5]"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}")
 _EPOCH = re.compile(r"epoch-([0-9]{1,6})")
 _MOST_SEEDS = 1000
@@ -62,7 +64,8 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
     """The experiment that plain values describe, as a YAML file holds them.
 
     Args:
-        values: `data`, `train` with `variants`, `diagnose` by snapshot, and perhaps `title`, `claims`, `out`, `slurm`.
+        values: `data`, `train` with `variants`, `diagnose` by snapshot, and perhaps `title`, `claims`, `figures`, `out`,
+            `slurm`.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value that breaks its rule.
@@ -74,9 +77,10 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
     common = {"data": values["data"]} if "data" in values else {}
     _check_keys("train", train, ("variants", *_COMMON))
     common |= {name: value for name, value in train.items() if name != "variants"}
-    asked = tuple(_asked(values.get("diagnose")))
+    names = _mapping("train.variants", train.get("variants"), "small: resnet_nano")
+    asked = tuple(_asked(values.get("diagnose"), tuple(names)))
     epochs = tuple(int(one.snapshot.removeprefix("epoch-")) for one in asked if one.snapshot.startswith("epoch-"))
-    variants = tuple(_variants(train.get("variants"), common, epochs))
+    variants = tuple(_variants(names, common, epochs))
     folder = user_path("out", out)
     for spec in dict.fromkeys(variant.data for variant in variants):
         if find_data(spec).split is not None:
@@ -90,11 +94,11 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         out=out,
         slurm=_mapping("slurm", values.get("slurm", {}), "timeout_min: 60"),
         values={name: value for name, value in values.items() if name != "out"},
+        figures=tuple(figure_named(name).name for name in _FIGURES.checked("figures", values.get("figures", []))),
     )
 
 
-def _variants(given: object, common: Mapping[str, Any], epochs: tuple[int, ...]) -> Iterable[Variant]:
-    listed = _mapping("train.variants", given, "small: resnet_nano")
+def _variants(listed: Mapping[str, Any], common: Mapping[str, Any], epochs: tuple[int, ...]) -> Iterable[Variant]:
     if not listed:
         raise ConfigError("train.variants: must name one variant or more, such as 'small: resnet_nano'; got none")
     for name, value in listed.items():
@@ -158,15 +162,21 @@ def _seeds(parameter: str, given: object) -> tuple[int, ...]:
     return tuple(map(int, given))
 
 
-def _asked(given: object) -> Iterable[Asked]:
+def _asked(given: object, variants: Sequence[str]) -> Iterable[Asked]:
     listed = _mapping("diagnose", given, "last: {only: fourier}") if given is not None else {}
-    for snapshot, value in listed.items():
+    parts = (
+        (snapshot, part)
+        for snapshot, value in listed.items()
+        for part in (value if _is_several(value) else [value])
+    )
+    for snapshot, value in parts:
         owner = f"diagnose.{snapshot}"
         values = {"only": value} if isinstance(value, (str, list)) else _mapping(owner, value, "only: fourier")
-        _check_keys(owner, values, ("only", *_SETTINGS, *diagnostic_names()))
+        _check_keys(owner, values, ("only", "variants", *_SETTINGS, *diagnostic_names()))
         if "only" not in values:
             raise ConfigError(f"{owner}.only: must name diagnostics, such as fourier")
-        names = ONLY.checked(f"{owner}.only", values["only"])
+        # An empty list asks nothing but that the training goes on to this moment.
+        names = ONLY.checked(f"{owner}.only", values["only"]) if values["only"] != [] else ()
         for name in names:
             if name not in diagnostic_names():
                 raise ConfigError(f"{owner}.only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
@@ -180,7 +190,21 @@ def _asked(given: object) -> Iterable[Asked]:
             snapshot=_snapshot(snapshot),
             settings=settings,
             diagnostics=tuple(diagnostic_of(name, cast(Any, values.get(name))) for name in names),
+            variants=_asked_variants(f"{owner}.variants", values["variants"], variants) if "variants" in values else None,
         )
+
+
+def _is_several(value: object) -> bool:
+    """Whether a snapshot has a list of parts, each for some variants, instead of one part."""
+    return isinstance(value, list) and any(isinstance(part, Mapping) for part in value)
+
+
+def _asked_variants(parameter: str, given: object, known: Sequence[str]) -> tuple[str, ...]:
+    names = Value(tuple[str, ...], Rule(count=(1, _MOST_SEEDS), distinct=True)).checked(parameter, given)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{parameter}: there is no variant {shown(name)}.{nearest(name, known)}")
+    return tuple(names)
 
 
 def _snapshot(name: str) -> str:

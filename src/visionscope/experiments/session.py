@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -80,15 +81,11 @@ def claims_of(experiment: Experiment) -> tuple[Claim, ...]:
         lacking = [variant for variant in one.variants if variant not in names]
         if lacking:
             raise ConfigError(f"claims: {name} needs the variant {lacking[0]}, which the study does not train; add it")
-        asked = {
-            diagnostic.name
-            for part in experiment.asked
-            for diagnostic in part.diagnostics
-            if part.snapshot == one.snapshot
-        }
-        unasked = [diagnostic for diagnostic in one.diagnostics if diagnostic not in asked]
-        if unasked:
-            raise ConfigError(f"claims: {name} needs {unasked[0]} at {one.snapshot}; add it to diagnose.{one.snapshot}")
+        for diagnostic, variant in itertools.product(one.diagnostics, one.variants):
+            parts = [part for part in experiment.asked_of(variant) if part.snapshot == one.snapshot]
+            if not any(diagnostic == asked.name for part in parts for asked in part.diagnostics):
+                place = f"diagnose.{one.snapshot}"
+                raise ConfigError(f"claims: {name} needs {diagnostic} of {variant} at {one.snapshot}; add it to {place}")
         found.append(one)
     return tuple(found)
 
