@@ -46,9 +46,7 @@ def replicate(parsed: Namespace) -> int:
     words = _ALL if len(figures) == len(figures_at(scale)) else " ".join(figure.name for figure in figures)
     title = f"Replication of Park & Kim 2022, {scale} scale: {'all figures' if words == _ALL else f'Fig. {words}'}"
     command = " ".join([f"visionscope replicate {words} --scale {scale}", *_flags(parsed, out)])
-    return carry_out_experiment(
-        merged(studies, title=title, out=out), sitting, dry=parsed.dry_run, command=command
-    )
+    return carry_out_experiment(merged(studies, title=title, out=out), sitting, dry=parsed.dry_run, command=command)
 
 
 def _chosen(words: tuple[str, ...], scale: str) -> tuple[PaperFigure, ...]:

@@ -107,6 +107,4 @@ def _grouped(
             keys = tuple(sorted(questions))
             groups.setdefault((moment, keys), ([], tuple(questions[key] for key in keys)))[0].append(variant)
     for (moment, _), (variants, diagnostics) in groups.items():
-        yield Asked(
-            snapshot=moment[0], settings=settings[moment], diagnostics=diagnostics, variants=tuple(variants)
-        )
+        yield Asked(snapshot=moment[0], settings=settings[moment], diagnostics=diagnostics, variants=tuple(variants))

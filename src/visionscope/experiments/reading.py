@@ -64,8 +64,8 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
     """The experiment that plain values describe, as a YAML file holds them.
 
     Args:
-        values: `data`, `train` with `variants`, `diagnose` by snapshot, and perhaps `title`, `claims`, `figures`, `out`,
-            `slurm`.
+        values: `data`, `train` with `variants`, `diagnose` by snapshot, and perhaps `title`, `claims`, `figures`,
+            `out`, `slurm`.
 
     Raises:
         ConfigError: for an unknown or missing key, or a value that breaks its rule.
@@ -94,7 +94,7 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         out=out,
         slurm=_mapping("slurm", values.get("slurm", {}), "timeout_min: 60"),
         values={name: value for name, value in values.items() if name != "out"},
-        figures=tuple(figure_named(name).name for name in _FIGURES.checked("figures", values.get("figures", []))),
+        figures=tuple(_figures(values.get("figures", []))),
     )
 
 
@@ -165,9 +165,7 @@ def _seeds(parameter: str, given: object) -> tuple[int, ...]:
 def _asked(given: object, variants: Sequence[str]) -> Iterable[Asked]:
     listed = _mapping("diagnose", given, "last: {only: fourier}") if given is not None else {}
     parts = (
-        (snapshot, part)
-        for snapshot, value in listed.items()
-        for part in (value if _is_several(value) else [value])
+        (snapshot, part) for snapshot, value in listed.items() for part in (value if _is_several(value) else [value])
     )
     for snapshot, value in parts:
         owner = f"diagnose.{snapshot}"
@@ -190,7 +188,9 @@ def _asked(given: object, variants: Sequence[str]) -> Iterable[Asked]:
             snapshot=_snapshot(snapshot),
             settings=settings,
             diagnostics=tuple(diagnostic_of(name, cast(Any, values.get(name))) for name in names),
-            variants=_asked_variants(f"{owner}.variants", values["variants"], variants) if "variants" in values else None,
+            variants=_asked_variants(f"{owner}.variants", values["variants"], variants)
+            if "variants" in values
+            else None,
         )
 
 
@@ -217,6 +217,12 @@ def _snapshot(name: str) -> str:
             f"{nearest(name, (INIT, WARMUP, LAST))}"
         )
     return f"epoch-{int(found[1]):04d}"
+
+
+def _figures(given: object) -> Iterable[str]:
+    """Ids of figures; YAML takes one such as 6 for a number."""
+    listed = [str(one) if is_whole(one) else one for one in given] if isinstance(given, list) else given
+    return (figure_named(name).name for name in _FIGURES.checked("figures", listed))
 
 
 def _claims(given: object) -> Mapping[str, Any]:

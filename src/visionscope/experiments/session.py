@@ -85,7 +85,9 @@ def claims_of(experiment: Experiment) -> tuple[Claim, ...]:
             parts = [part for part in experiment.asked_of(variant) if part.snapshot == one.snapshot]
             if not any(diagnostic == asked.name for part in parts for asked in part.diagnostics):
                 place = f"diagnose.{one.snapshot}"
-                raise ConfigError(f"claims: {name} needs {diagnostic} of {variant} at {one.snapshot}; add it to {place}")
+                raise ConfigError(
+                    f"claims: {name} needs {diagnostic} of {variant} at {one.snapshot}; add it to {place}"
+                )
         found.append(one)
     return tuple(found)
 
@@ -160,10 +162,12 @@ def outcome(plan: Plan, note: Callable[[str], None], failed: tuple[str, ...] = (
     experiment, run = plan.experiment, user_path("out", plan.experiment.out)
     tables = gather(plan, run, note)
     claims = claims_of(experiment)
-    left: Standing = standing(plan, run)
-    return Outcome(
-        tables=tables,
-        verdicts=judge(claims, tables) if claims else (),
-        failed=failed,
-        left=len(left.trainings) + len(left.diagnoses),
-    )
+    verdicts = judge(claims, tables) if claims else ()
+    still: Standing = standing(plan, run)
+    left = len(still.trainings) + len(still.diagnoses)
+    page = None
+    if any(len(table) for table in tables.values()):
+        from visionscope.experiments.page import write_page
+
+        page = write_page(plan, run, tables, claims, verdicts, left=left)
+    return Outcome(tables=tables, verdicts=verdicts, failed=failed, left=left, page=page)

@@ -110,10 +110,20 @@ def write_figures(folder: Path, answers: Sequence[Answer], failures: Failures) -
                 if beside != set_apart(figure, only_crowded=True):
                     drawings[f"{figure.name}_side_by_side"] = beside
                 for name, one in drawings.items():
-                    _write_figure(folder, name, one)
+                    write_figure(folder, name, one)
 
 
-def _write_figure(folder: Path, name: str, figure: Figure) -> None:
+def write_figure(folder: Path, name: str, figure: Figure) -> None:
+    """Writes one figure as `NAME.pdf` and `NAME.png`.
+
+    Args:
+        folder: where to.
+        name: of the files.
+        figure: what is drawn.
+
+    Raises:
+        StoreError: when a file can't be written.
+    """
     drawing = to_matplotlib(figure)
     for kind in ("pdf", "png"):
         buffer = io.BytesIO()

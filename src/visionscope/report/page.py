@@ -73,13 +73,18 @@ def build_report(
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of a page, in which text is escaped and numbers are kept together with their units.
+
+    Args:
+        name: of its file.
+    """
     loader = jinja2.PackageLoader("visionscope.report")
     templates = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spaced
     )
     templates.filters["number"] = number
-    return templates.get_template("report.html.jinja")
+    return templates.get_template(name)
 
 
 def _spaced(value: Any) -> Any:
@@ -112,7 +117,7 @@ def _render(
         drawn_chains = chains(jobs, models)
     samples = data_rows(jobs)
     homes = {one["diagnostic"]: one["name"] for one in reversed(sections)}
-    return _template().render(
+    return template("report.html.jinja").render(
         title=", ".join(models) or "no finished job",
         facts=facts(about, samples),
         overview=lines,
@@ -136,7 +141,7 @@ def _render(
         surroundings=surroundings,
         shown=[index < _FIRST_SHOWN for index in range(len(models))],
         data=_data(panels, answers, sections, models),
-        **_looks(),
+        **looks(),
     )
 
 
@@ -160,7 +165,7 @@ def _data(
     )
 
 
-def _looks() -> dict[str, Any]:
+def looks() -> dict[str, Any]:
     """Colours, style and scripts, which are the same for every page."""
     themes = ("light", "dark")
     return {

@@ -1,0 +1,1 @@
+"""The paper's figures drawn from the tables of an experiment: means over seeds beside the published values."""

@@ -1,0 +1,238 @@
+"""The page of an experiment: verdicts first, then a figure per claim, the trainings, what is missing, how to go on."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from visionscope.claims.claim import Claim
+from visionscope.claims.verdict import Verdict
+from visionscope.core.failures import Failures
+from visionscope.core.figure import Figure
+from visionscope.core.finding import grouped, number
+from visionscope.experiments.catalogue import figure_named
+from visionscope.experiments.figures.drawing import paper_figure
+from visionscope.experiments.figures.own import measured_figure, training_figure
+from visionscope.experiments.folder import read_experiments
+from visionscope.experiments.plan import Plan, TrainTask
+from visionscope.experiments.tables import FAILURES, TRAINING
+
+PAGE = "experiment.html"
+VERDICTS = "verdicts"
+_MOST_MODELS = 100
+
+
+def write_page(
+    plan: Plan,
+    run: Path,
+    tables: Mapping[str, pd.DataFrame],
+    claims: Sequence[Claim],
+    verdicts: Sequence[Verdict],
+    *,
+    left: int,
+) -> Path:
+    """Writes RUN/experiment.html, its figures as PDF and PNG, and the verdicts as tables.
+
+    What can't be drawn costs its own figure alone; the page says so.
+
+    Args:
+        plan: the tasks.
+        run: the run folder.
+        tables: of the experiment, by name.
+        claims: that it tests.
+        verdicts: on them, in their order.
+        left: tasks that are still to be done.
+
+    Raises:
+        StoreError: when a file can't be written.
+    """
+    from visionscope.core.versions import versions
+    from visionscope.report.files import write_figure, write_whole
+    from visionscope.report.packing import packed_values
+    from visionscope.report.page import looks, template
+    from visionscope.report.plotly import models_of
+    from visionscope.report.sections import section
+    from visionscope.report.style import palette
+
+    failures = Failures()
+    panels: list[dict[str, Any]] = []
+    sections: list[dict[str, Any]] = []
+    for figure, told in _figures(plan, tables, claims, verdicts, failures):
+        count = len(panels)
+        with failures.caught("figure", figure.name):
+            drawn = section(figure, models_of([figure]), panels)
+            write_figure(run / "figures", figure.name, figure)
+            sections.append({**_BARE, **drawn, "diagnostic": figure.name, "verdicts": told})
+            continue
+        del panels[count:]
+    _write_verdicts(run / "tables", verdicts)
+    links = {claim.name: _link(claim) for claim in claims}
+    shown = {one["name"] for one in sections}
+    data = {
+        "panels": panels,
+        "palette": {theme: palette(theme) for theme in ("light", "dark")},
+        "rows": {},
+        "tables": {},
+    }
+    text = template("experiment.html.jinja").render(
+        title=plan.experiment.title or "Experiment",
+        scale=scale_of(plan),
+        facts=_facts(plan, verdicts),
+        left=left,
+        undrawn=[failure.text for failure in failures.all],
+        verdicts=[_row(one, links[one.claim] if links[one.claim] in shown else "") for one in verdicts],
+        notes=[f"{one.text}: {said}" for one in verdicts for said in (one.note, one.missing) if said],
+        sections=sections,
+        failures=[_failure(row) for row in tables[FAILURES].to_dict("records")] if FAILURES in tables else [],
+        variants=list(_variants(plan, tables)),
+        commands=[Markup(escape(one)) for one in _commands(plan, run)],
+        version=versions(("visionscope",))["visionscope"],
+        shown=[True] * _MOST_MODELS,
+        data=Markup(packed_values(data)),
+        **looks(),
+    )
+    write_whole(run / PAGE, text.encode("utf-8", "backslashreplace"))
+    return run / PAGE
+
+
+_BARE: dict[str, Any] = {"failed": [], "line": None, "cards": [], "limits": [], "table": None} | {
+    "inside": "how it was measured"
+}
+
+
+def scale_of(plan: Plan) -> str:
+    """What was trained on what, in a few words: data, images, epochs and parameters.
+
+    Args:
+        plan: the tasks.
+    """
+    variants = plan.experiment.variants
+    data = ", ".join(dict.fromkeys(Path(variant.data).name for variant in variants))
+    images = max(train.images for train in plan.trainings)
+    epochs = _range([variant.trained_by.epochs for variant in variants], "{:g}")
+    parameters = _range([train.parameters / 1e6 for train in plan.trainings], "{:.3g}")
+    return f"{data}, {grouped(images)} training images, {epochs} epochs, {parameters} M parameters"
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _figures(
+    plan: Plan,
+    tables: Mapping[str, pd.DataFrame],
+    claims: Sequence[Claim],
+    verdicts: Sequence[Verdict],
+    failures: Failures,
+) -> Iterator[tuple[Figure, list[str]]]:
+    """Each figure with the sentences on its claims."""
+    sentences = {one.claim: one.sentence for one in verdicts}
+    wanted = [figure_named(claim.figure).name for claim in claims if claim.figure]
+    for name in dict.fromkeys((*wanted, *plan.experiment.figures)):
+        with failures.caught("figure", f"Fig. {name}"):
+            figure = paper_figure(name, tables, scale_of(plan))
+            if figure is not None:
+                own = [claim for claim in claims if claim.figure and figure_named(claim.figure).name == name]
+                yield figure, [sentences[claim.name] for claim in own]
+    for claim in claims:
+        if claim.measure:
+            with failures.caught("figure", claim.name):
+                measured = measured_figure(claim, tables)
+                if measured is not None:
+                    yield measured, [sentences[claim.name]]
+    with failures.caught("figure", "training"):
+        trained = training_figure(tables)
+        if trained is not None:
+            yield trained, []
+
+
+def _link(claim: Claim) -> str:
+    """The name of the figure that shows a claim."""
+    return f"figure_{figure_named(claim.figure).name.replace('.', '_')}" if claim.figure else f"claim_{claim.name}"
+
+
+def _row(one: Verdict, link: str) -> dict[str, Any]:
+    """A verdict for the template."""
+    effect = number(one.effect)
+    if one.low is not None:
+        effect += f" ({number(one.low)} to {number(one.high)})"
+    chance = one.p if one.p_holm is None else one.p_holm
+    shown = {name: getattr(one, name) for name in ("text", "family", "verdict", "unit", "n")}
+    published = f"{number(one.published)} ({one.published_data})" if one.published is not None else "–"
+    smallest = number(one.smallest)
+    return {
+        **shown,
+        "link": link,
+        "effect": effect,
+        "p": number(chance, 2),
+        "smallest": smallest,
+        "published": published,
+    }
+
+
+def _facts(plan: Plan, verdicts: Sequence[Verdict]) -> list[str]:
+    counts = {verdict: sum(one.verdict == verdict for one in verdicts) for verdict in _ordered(verdicts)}
+    return [
+        f"{len(plan.experiment.variants)} variants",
+        f"{len({train.training for train in plan.trainings})} trainings",
+        *(f"{count} {verdict}" for verdict, count in counts.items()),
+    ]
+
+
+def _ordered(verdicts: Iterable[Verdict]) -> list[str]:
+    from visionscope.claims.verdict import CONTRADICTED, INCONCLUSIVE, NO_EFFECT, NOT_ASSESSABLE, REPLICATED
+
+    there = {one.verdict for one in verdicts}
+    return [one for one in (REPLICATED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_ASSESSABLE) if one in there]
+
+
+def _failure(row: Mapping[Any, Any]) -> dict[str, Any]:
+    moment = f"{row['snapshot']}, {row['diagnostic']}" if row["diagnostic"] else "training"
+    return {"variant": row["variant"], "seed": row["seed"], "moment": moment, "reason": row["reason"]}
+
+
+def _variants(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    trained = tables.get(TRAINING)
+    for variant in plan.experiment.variants:
+        own: list[TrainTask] = [train for train in plan.trainings if train.variant is variant]
+        right = [] if trained is None else list(100 * trained.loc[trained["variant"] == variant.name, "top_1"])
+        until = own[0].until
+        yield {
+            "name": variant.name,
+            "model": variant.model,
+            "parameters": grouped(own[0].parameters),
+            "images": grouped(own[0].images),
+            "epochs": f"{variant.trained_by.epochs:g}" + (f" (to {until} alone)" if until else ""),
+            "seeds": len(own),
+            "accuracy": number(sum(right) / len(right)) if right else "–",
+        }
+
+
+def _commands(plan: Plan, run: Path) -> list[str]:
+    """What goes on with this experiment, as its file in the run folder says."""
+    own = [one for one in read_experiments(run) if one.title == plan.experiment.title]
+    return list(dict.fromkeys(one.command for one in own if one.command))
+
+
+def _write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
+    from visionscope.report.files import write_whole
+
+    rows = [dataclasses.asdict(one) for one in verdicts]
+    if not rows:
+        return
+    parquet = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(parquet, index=False)
+    write_whole(folder / f"{VERDICTS}.parquet", parquet.getvalue())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / f"{VERDICTS}.csv", text.getvalue().encode())
