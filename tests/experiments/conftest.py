@@ -39,6 +39,7 @@ class Inline:
         *args: Any,
         receive: Callable[[File], None],
         held: Held | None = None,
+        gpus: float = 0.0,
     ) -> Future[None]:
         self.submitted.append(args[0])
         future: Future[None] = Future()

@@ -130,11 +130,12 @@ def _sharing(sitting: Sitting | None) -> Any:
         return None
 
     from visionscope.experiments.executors.choosing import executor_for
+    from visionscope.experiments.session import gpus_of
     from visionscope.experiments.sharing import shared_out
 
     def compute(study: Study, planned: Sequence[PlannedSubject], store: Store) -> list[Failure]:
         with executor_for(sitting.on, workers=sitting.workers, folder=store.run / "slurm") as executor:
-            return shared_out(study, planned, store, executor)
+            return shared_out(study, planned, store, executor, gpus=gpus_of(sitting))
 
     return compute
 

@@ -102,6 +102,7 @@ class Driver:
         executor: where they run.
         standing: what is left to do.
         changed: is called with the driver whenever a task begins or ends.
+        gpus: of each task.
 
     Attributes:
         running: tasks with the time at which they began.
@@ -110,12 +111,20 @@ class Driver:
         done: how many tasks have ended well.
     """
 
-    def __init__(self, run: Path, executor: Executor, standing: Standing, changed: Callable[[Driver], None]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        executor: Executor,
+        standing: Standing,
+        changed: Callable[[Driver], None],
+        *,
+        gpus: float = 0.0,
+    ) -> None:
         self.running: dict[Task, float] = {}
         self.seconds: dict[tuple[str, str], list[float]] = {}
         self.failed: list[tuple[Task, str]] = []
         self.done = 0
-        self._run, self._executor, self._changed = run, executor, changed
+        self._run, self._executor, self._changed, self._gpus = run, executor, changed, gpus
         self._trainings = deque(standing.trainings)
         self._diagnoses = deque(standing.diagnoses)
         self._attempts: dict[Task, int] = {}
@@ -174,13 +183,16 @@ class Driver:
     def _started(self, task: Task) -> Future[None]:
         if isinstance(task, TrainTask):
             brought = _files(self._run, task.folder(self._run), ("*.safetensors", "*.pt", "log.csv"))
-            return self._executor.submit(train_files, train_work(task), brought, receive=self._receive)
+            return self._submitted(train_files, train_work(task), brought)
         weights = task.train.weights(self._run, task.asked.snapshot)
         brought = _files(self._run, weights.parent, (weights.name,))
         for folder in self._begun(task):
             brought += _files(self._run, folder, ("*.parquet", "job.json"))
         work = diagnose_work(task, self._names[task])
-        return self._executor.submit(diagnose_files, work, brought, receive=self._receive)
+        return self._submitted(diagnose_files, work, brought)
+
+    def _submitted(self, work: Callable[..., Iterator[File]], *args: object) -> Future[None]:
+        return self._executor.submit(work, *args, receive=self._receive, gpus=self._gpus)
 
     def _begun(self, task: DiagnoseTask) -> Iterator[Path]:
         """The folders of jobs of a task of which some parts are there."""

@@ -142,10 +142,26 @@ def carry_out(plan: Plan, outlook: Outlook, sitting: Sitting, note: Callable[[st
                 executor_for(sitting.on, workers=sitting.workers, folder=run / "slurm", options=options) as executor,
                 Showing(outlook, sitting.workers) as showing,
             ):
-                driver = Driver(run, executor, outlook.standing, showing.show)
+                driver = Driver(run, executor, outlook.standing, showing.show, gpus=gpus_of(sitting))
                 driver.carry_out(seconds)
                 failed = tuple(f"{task.text}: {reason}" for task, reason in driver.failed)
         return outcome(plan, note, failed)
+
+
+def gpus_of(sitting: Sitting) -> float:
+    """The GPUs of each task.
+
+    Args:
+        sitting: says how many, or leaves it to this machine, whose own are shared out among its workers.
+    """
+    if sitting.gpus is not None:
+        return sitting.gpus
+    if sitting.on != "local":
+        return 0.0
+
+    import torch
+
+    return torch.cuda.device_count() / sitting.workers
 
 
 def outcome(plan: Plan, note: Callable[[str], None], failed: tuple[str, ...] = ()) -> Outcome:

@@ -38,7 +38,9 @@ class Piece:
     jobs: tuple[str, ...]
 
 
-def shared_out(study: Study, planned: Sequence[PlannedSubject], store: Store, executor: Executor) -> list[Failure]:
+def shared_out(
+    study: Study, planned: Sequence[PlannedSubject], store: Store, executor: Executor, *, gpus: float = 0.0
+) -> list[Failure]:
     """Computes every part that is not done yet, on the workers of an executor.
 
     Args:
@@ -46,6 +48,7 @@ def shared_out(study: Study, planned: Sequence[PlannedSubject], store: Store, ex
         planned: what `plan(study)` made of it.
         store: the run folder's.
         executor: whose workers can load the networks and open the data under the same names.
+        gpus: of each task.
 
     Returns:
         The parts that failed; the others were stored.
@@ -69,7 +72,7 @@ def shared_out(study: Study, planned: Sequence[PlannedSubject], store: Store, ex
         attempts[piece] = attempts.get(piece, 0) + 1
         one = {**values, "models": [study.models[piece.model]]}
         held = Held(hold, (one,))
-        future = executor.submit(piece_files, piece, held=held, receive=receive)
+        future = executor.submit(piece_files, piece, held=held, receive=receive, gpus=gpus)
         futures[future] = piece
 
     for piece in pieces(planned, store):

@@ -15,6 +15,8 @@ class Sitting:
         on: where trainings and diagnoses run: `local` (processes of this machine), `ray` or `ray://HOST:PORT` (a Ray
             cluster), or `slurm` (options in the study, under slurm).
         workers: how many at a time, each on one core with one thread.
+        gpus: of each of these, such as 1 or 0.25; by default this machine's GPUs are shared out, and none is asked of Ray
+            or Slurm.
         only_training: train, and leave what is asked of the networks for another time.
         until: hours after which it ends, to be gone on with.
         seeds: of each variant, the first so many alone.
@@ -23,6 +25,7 @@ class Sitting:
 
     on: str = rule("local", empty=False, words="local, ray, ray://HOST:PORT or slurm")
     workers: int = rule(1, least=1, most=10_000)
+    gpus: float | None = rule(None, least=0, most=64)
     only_training: bool = False
     until: float | None = rule(None, above=0, most=100_000)
     seeds: int | None = rule(None, least=1, most=1000)
