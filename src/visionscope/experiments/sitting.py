@@ -15,8 +15,8 @@ class Sitting:
         on: where trainings and diagnoses run: `local` (processes of this machine), `ray` or `ray://HOST:PORT` (a Ray
             cluster), or `slurm` (options in the study, under slurm).
         workers: how many at a time, each on one core with one thread.
-        gpus: of each of these, such as 1 or 0.25; by default this machine's GPUs are shared out, and none is asked of Ray
-            or Slurm.
+        gpus: of each of these, such as 1 or 0.25; by default this machine's GPUs are shared out, and Ray and Slurm are
+            asked for none.
         only_training: train, and leave what is asked of the networks for another time.
         until: hours after which it ends, to be gone on with.
         seeds: of each variant, the first so many alone.
