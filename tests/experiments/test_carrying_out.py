@@ -111,6 +111,35 @@ def test_a_training_that_another_study_had_is_shared_and_goes_on_from_its_warm_u
     assert "hessian" not in tables
 
 
+def test_two_variants_that_are_one_training_share_it_and_have_their_rows_each(values: dict[str, Any]) -> None:
+    values = changed(values, "train/variants", {"small": SMALL, "again": SMALL})
+    executor = Inline()
+    _, _, tables = carried_out(experiment_from(values), executor)
+    assert done(executor) == {"TrainWork": 2, "DiagnoseWork": 4}
+    for name in ("training", "hessian_summary", "fourier", "curves"):
+        rows = tables[name]
+        counts = rows.groupby(["variant", "seed"]).size()
+        assert set(counts.index) == {(variant, seed) for variant in ("small", "again") for seed in (0, 1)}
+        assert not rows.duplicated().any()
+        own = [rows[rows["variant"] == variant].drop(columns="variant") for variant in ("small", "again")]
+        pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in own))
+
+
+def test_rows_of_a_result_that_was_not_written_in_full_are_made_anew(experiment: Experiment) -> None:
+    _, _, whole = carried_out(experiment)
+    folder = Path(experiment.out) / "tables"
+    # As if a kill had come between two tables.
+    results = pd.read_parquet(folder / "results.parquet")
+    results[results["result"] != "hessian"].to_parquet(folder / "results.parquet")
+    pd.read_parquet(folder / "hessian_summary.parquet").iloc[:0].to_parquet(folder / "hessian_summary.parquet")
+    assert "hessian_summary" not in {name for name, table in stored_tables(folder.parent).items() if len(table)}
+    _, _, found = carried_out(experiment)
+    for name in ("hessian", "hessian_summary", "training"):
+        keys = ["variant", "seed"]
+        sorted_ = [table[name].sort_values(keys, kind="stable").reset_index(drop=True) for table in (found, whole)]
+        pd.testing.assert_frame_equal(*sorted_, check_dtype=False)
+
+
 def test_a_worker_that_dies_loses_its_task_alone_and_the_bits_stay(experiment: Experiment, tmp_path: Path) -> None:
     whole = dataclasses.replace(experiment, out=str(tmp_path / "whole"))
     plan, _, _ = carried_out(whole)
@@ -200,8 +229,8 @@ def _enter(run: str) -> None:
 
 def test_a_file_outside_of_the_run_folder_is_refused(experiment: Experiment) -> None:
     class Sends(Inline):
-        def submit(self, work: Any, *args: Any, receive: Any) -> Any:
-            return super().submit(lambda *_: iter([File("../elsewhere", b"")]), *args, receive=receive)
+        def submit(self, work: Any, *args: Any, **more: Any) -> Any:
+            return super().submit(lambda *_: iter([File("../elsewhere", b"")]), *args, **more)
 
     with pytest.raises(StoreError, match=r"outside of the run folder: \.\./elsewhere"):
         carried_out(experiment, Sends())

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from visionscope.errors import StoreError
 from visionscope.running.records import RecordError, read_record
 
-FOLDER = "tables"
+FOLDER, RESULTS = "tables", "results"
 KEYS = ("variant", "seed", "snapshot", "training", "question")
 """The leading columns of every table."""
 
@@ -57,7 +57,7 @@ def done_jobs(run: Path) -> dict[tuple[str, str, str], DoneJob]:
 
 
 def stored_tables(run: Path) -> Tables:
-    """The tables that a run folder has.
+    """The tables that a run folder has; rows of a result that was not written in full are left out.
 
     Args:
         run: the run folder, which need not be there.
@@ -71,17 +71,21 @@ def stored_tables(run: Path) -> Tables:
             found[path.stem] = pq.read_table(path).to_pandas()
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{path}: can't be read ({error}); move it away to make it anew") from error
-    return {name: table for name, table in found.items() if set(KEYS) <= set(table.columns)}
+    tables = {name: table for name, table in found.items() if set(KEYS) <= set(table.columns)}
+    known = known_results(tables)
+    for name, table in tables.items():
+        places = zip(table["training"], table["snapshot"], table["question"], strict=True)
+        tables[name] = table[[place in known for place in places]].reset_index(drop=True)
+    return tables
 
 
-def known_results(tables: Mapping[str, pd.DataFrame]) -> set[tuple[str, str, str]]:
-    """The training, the moment and the question of every result that tables hold.
+def known_results(tables: Mapping[str, pd.DataFrame]) -> set[Place]:
+    """Where every result belongs that tables hold in full, as the table `results` says, which is written last.
 
     Args:
         tables: by name.
     """
-    columns = list(KEYS[2:])
-    found: set[tuple[str, str, str]] = set()
-    for table in tables.values():
-        found |= {(row[1], row[0], row[2]) for row in table[columns].drop_duplicates().itertuples(index=False)}
-    return found
+    if RESULTS not in tables:
+        return set()
+    rows = tables[RESULTS]
+    return set(zip(rows["training"], rows["snapshot"], rows["question"], strict=True))

@@ -20,7 +20,7 @@ from visionscope.core.failures import Failures
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, tidy
-from visionscope.experiments.done import FOLDER, KEYS, DoneJob, Tables, done_jobs, known_results, stored_tables
+from visionscope.experiments.done import FOLDER, KEYS, RESULTS, DoneJob, Tables, done_jobs, known_results, stored_tables
 from visionscope.experiments.experiment import LAST
 from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask
 from visionscope.running.records import diagnostic_from
@@ -50,10 +50,17 @@ def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: Non
     known, done = known_results(tables), done_jobs(run)
     new: dict[str, list[pd.DataFrame]] = {}
     failures: list[dict[str, Any]] = []
+
+    def add(table: str, rows: pd.DataFrame, train: TrainTask, snapshot: str, question: str) -> None:
+        new.setdefault(table, []).append(_with_keys(rows, train, snapshot, question))
+
     for train in plan.trainings:
         for name, rows in _of_training(train, run):
-            if (train.training, LAST, name) not in known:
-                new.setdefault(name, []).append(_with_keys(rows, train, LAST, name))
+            place = (train.training, LAST, name)
+            if place not in known:
+                add(name, rows, train, LAST, name)
+                add(RESULTS, pd.DataFrame([{"result": name}]), train, LAST, name)
+                known.add(place)  # another variant may be the same training
         failures += _training_failures(train, run)
     for task in plan.diagnoses:
         for name, key in task.keys.items():
@@ -61,10 +68,13 @@ def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: Non
             job = done.get(place)
             if job is not None and job.whole and place not in known:
                 for table, rows in _of_job(job, run, failures_of := Failures(note)):
-                    new.setdefault(table, []).append(_with_keys(rows, task.train, task.asked.snapshot, key))
+                    add(table, rows, task.train, task.asked.snapshot, key)
+                add(RESULTS, pd.DataFrame([{"result": name}]), task.train, task.asked.snapshot, key)
+                known.add(place)
                 failures += [_failure(task.train, task.asked.snapshot, name, one.text) for one in failures_of.all]
             failures += _diagnosis_failures(task, name, job, run)
-    for name, pieces in new.items():
+    # What a table holds counts once the last one says so: a kill may come between two of them.
+    for name, pieces in sorted(new.items(), key=lambda item: item[0] == RESULTS):
         tables[name] = pd.concat([*([tables[name]] if name in tables else []), *pieces], ignore_index=True)
         _write(run / FOLDER / f"{name}.parquet", tables[name])
     own = own_tables(plan, tables)
