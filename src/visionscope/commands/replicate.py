@@ -44,7 +44,8 @@ def replicate(parsed: Namespace) -> int:
     out = parsed.out or f"visionscope-replicate-{scale}"
     studies = [experiment_from_file(study_of(figure, scale), data=sitting.data) for figure in figures]
     words = _ALL if len(figures) == len(figures_at(scale)) else " ".join(figure.name for figure in figures)
-    title = f"Replication of Park & Kim 2022, {scale} scale: {'all figures' if words == _ALL else f'Fig. {words}'}"
+    which = "all figures" if words == _ALL else f"Fig. {words}"
+    title = f"Replication of Park & Kim 2022 at the {scale} scale, {which}"
     command = " ".join([f"visionscope replicate {words} --scale {scale}", *_flags(parsed, out)])
     return carry_out_experiment(merged(studies, title=title, out=out), sitting, dry=parsed.dry_run, command=command)
 

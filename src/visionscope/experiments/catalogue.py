@@ -7,8 +7,8 @@ from pathlib import Path
 
 from visionscope.errors import ConfigError, nearest
 
-SCALES = ("laptop", "cifar", "imagenet", "zoo")
-"""laptop: small networks, hours on a processor; cifar and imagenet: the paper's settings; zoo: pretrained networks."""
+SCALES = ("laptop", "cifar", "imagenet")
+"""laptop: small networks, hours on a processor; cifar and imagenet: the paper's settings."""
 
 STUDIES = Path(__file__).parent / "studies"
 """One YAML file per scale and figure."""

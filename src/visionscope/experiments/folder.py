@@ -80,11 +80,22 @@ def write_experiment(run: Path, plan: Plan, command: str) -> Path:
         questions = [(task.asked.snapshot, name, key) for task in own for name, key in task.keys.items()]
         told = Kept(train.variant.name, train.seed, train.training, train.until, tuple(questions))
         lines.append(f"# task: {json.dumps(dataclasses.asdict(told))}")
-    path = run / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+    path = experiment_path(run, plan)
     with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, (text + "\n".join(lines) + "\n").encode())
     return path
+
+
+def experiment_path(run: Path, plan: Plan) -> Path:
+    """The file of an experiment in its run folder, which need not be there.
+
+    Args:
+        run: the run folder.
+        plan: the tasks.
+    """
+    text = document_text(dict(plan.experiment.values))
+    return run / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
 
 
 def read_experiments(run: Path) -> Iterator[ExperimentFile]:

@@ -20,7 +20,7 @@ from visionscope.core.finding import grouped, number
 from visionscope.experiments.catalogue import figure_named
 from visionscope.experiments.figures.drawing import paper_figure
 from visionscope.experiments.figures.own import measured_figure, training_figure
-from visionscope.experiments.folder import read_experiments
+from visionscope.experiments.folder import experiment_path, read_experiments
 from visionscope.experiments.plan import Plan, TrainTask
 from visionscope.experiments.tables import FAILURES, TRAINING
 
@@ -116,13 +116,13 @@ def scale_of(plan: Plan) -> str:
     variants = plan.experiment.variants
     data = ", ".join(dict.fromkeys(Path(variant.data).name for variant in variants))
     images = max(train.images for train in plan.trainings)
-    epochs = _range([variant.trained_by.epochs for variant in variants], "{:g}")
-    parameters = _range([train.parameters / 1e6 for train in plan.trainings], "{:.3g}")
-    return f"{data}, {grouped(images)} training images, {epochs} epochs, {parameters} M parameters"
+    epochs = _range([variant.trained_by.epochs for variant in variants])
+    parameters = _range([train.parameters for train in plan.trainings])
+    return f"{data}, {grouped(images)} training images, epochs: {epochs}, parameters: {parameters}"
 
 
-def _range(values: Sequence[float], form: str) -> str:
-    low, high = form.format(min(values)), form.format(max(values))
+def _range(values: Sequence[float]) -> str:
+    low, high = grouped(min(values)), grouped(max(values))
     return low if low == high else f"{low} to {high}"
 
 
@@ -218,8 +218,8 @@ def _variants(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[s
 
 def _commands(plan: Plan, run: Path) -> list[str]:
     """What goes on with this experiment, as its file in the run folder says."""
-    own = [one for one in read_experiments(run) if one.title == plan.experiment.title]
-    return list(dict.fromkeys(one.command for one in own if one.command))
+    path = experiment_path(run, plan)
+    return [one.command for one in read_experiments(run) if one.path == path and one.command]
 
 
 def _write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:

@@ -50,6 +50,7 @@ _LABEL_WIDTH = 30
 _SIZE = {1: (3.6, 2.3), 2: (2.9, 2.1), 3: (2.3, 1.9), 4: (1.8, 1.7)}
 _SHEET, _PICTURE = 6.8, 0.75
 _FRAME = 0.12
+_TITLE_LETTER, _TITLE_LINE = 0.075, 0.15
 _LEGEND_MARK, _LEGEND_LETTER = 0.5, 0.047
 _SHADED = {"msa": "#dfe2e6", "down": "#cfe0f7"}
 
@@ -66,14 +67,15 @@ def to_matplotlib(figure: Figure) -> Drawing:
         sizes = [_sheet_size(row) or _SIZE[min(len(group), _COLUMNS)] for group, row in rows]
         width = max(size[0] * min(len(group), _COLUMNS) for (group, _), size in zip(rows, sizes, strict=True))
         heights = [size[1] + 0.35 for size in sizes]
-        height = sum(heights) + 0.35
+        title = textwrap.wrap(figure.title, max(1, int(width / _TITLE_LETTER))) or [""]
+        height = sum(heights) + 0.35 + _TITLE_LINE * (len(title) - 1)
         # The layout leaves labels of subfigures a little beyond the edge: a frame keeps them on the paper.
         # The bar beside surfaces of equal aspect needs more.
         right = 1.6 if all(panel.surface is None for panel in figure.panels) else 2.4
         frame = (_FRAME / width, _FRAME / 3 / height, 1 - right * _FRAME / width, 1 - _FRAME / 3 / height)
         layout = ConstrainedLayoutEngine(rect=frame)
         drawing = Drawing(figsize=(width, height), layout=layout)
-        drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+        drawing.suptitle("\n".join(title), x=0.01, ha="left", fontsize=9, fontweight="bold")
         parts = drawing.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
         for part, (group, row) in zip(parts, rows, strict=True):
             _draw_row(part, group, row, models=_lines_of(figure))

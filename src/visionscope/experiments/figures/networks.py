@@ -128,10 +128,10 @@ def along(
             model="",
             title=f"{title}, paper, CIFAR-100",
             x_label=x_label,
-            y_label=label,
+            y_label=f"{label}, paper",
             lines=tuple(paper),
             x_names=names,
-            group=f"{title}, paper",
+            group=title,
         )
 
 
@@ -179,8 +179,9 @@ def _scatter(title: str, across: BySeed, up: BySeed, x_label: str, y_label: str)
 
 
 def _scattered(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> Panel:
-    # Each its own group: the paper's networks lie elsewhere, on axes of their own.
-    return Panel(model="", title=title, x_label=x_label, y_label=y_label, lines=tuple(lines), group=title)
+    # The paper's networks lie elsewhere: they stand beside ours on axes of their own.
+    own = f"{y_label} ({title})"
+    return Panel(model="", title=title, x_label=x_label, y_label=own, lines=tuple(lines), group=f"{y_label}, {x_label}")
 
 
 def _mark(name: str, x: float, y: float) -> Line:

@@ -18,6 +18,7 @@ BySeed = dict[str, dict[int, float]]
 
 MEAN = "mean over seeds, 95 % interval"
 SINGLE = "single seeds"
+_SIDE_BY_SIDE = "variants side by side"
 
 
 def rows_of(tables: Tables, table: str, variant: str, snapshot: str = LAST, **where: Any) -> pd.DataFrame:
@@ -124,4 +125,6 @@ def strip(
     if told:
         lines.append(Line(name=of, x=tuple(x for x, _ in told), y=tuple(y for _, y in told), role="points"))
     shown = tuple((names or {}).get(name, name) for name in variants)
-    return Panel(model=title, title=title, x_label="", y_label=y_label, lines=tuple(lines), x_names=shown)
+    return Panel(
+        model=title, title=title, x_label="", y_label=y_label, lines=tuple(lines), x_names=shown, group=_SIDE_BY_SIDE
+    )

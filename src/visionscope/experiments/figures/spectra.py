@@ -32,7 +32,8 @@ def densities(tables: Tables, variants: Sequence[str]) -> Iterator[Panel]:
     pooled = pd.concat(found) if any(map(len, found)) else pd.DataFrame()
     if pooled.empty or not pooled["converged"].any():
         return
-    pooled = pooled.assign(model=pooled["variant"], job=pooled["training"])
+    # All seeds of a variant are one curve.
+    pooled = pooled.assign(model=pooled["variant"], job=pooled["variant"])
     yield from figure(Hessian(), pa.Table.from_pandas(pooled, preserve_index=False)).panels
 
 
@@ -71,7 +72,7 @@ def over_sizes(tables: Tables, sizes: Mapping[str, float], x_label: str, name: s
         scaled = {one: {seed: factor * value for seed, value in own.items()} for one, own in values.items()}
         title = label.partition(" in ")[0]
         labels = {one: f"{size:g}" for one, size in sizes.items()}
-        yield dataclasses.replace(strip(f"{title}, ours", label, scaled, names=labels), x_label=x_label)
+        yield dataclasses.replace(strip(f"{title}, ours", label, scaled, names=labels), x_label=x_label, group=title)
         line = Line(name=f"{title}, paper", x=tuple(map(float, range(len(read[key])))), y=tuple(read[told]))
         yield Panel(
             model=f"{title}, paper",
@@ -80,6 +81,7 @@ def over_sizes(tables: Tables, sizes: Mapping[str, float], x_label: str, name: s
             y_label=label,
             lines=(line,),
             x_names=tuple(f"{size:g}" for size in read[key]),
+            group=title,
         )
 
 

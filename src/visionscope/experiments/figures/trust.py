@@ -28,11 +28,12 @@ def noise(tables: Tables, variants: Sequence[str]) -> Iterator[Panel]:
             columns = [list(map(float, own["change"])) for _, own in rows.groupby("frequency")]
             lines.append(mean_line(variant, sorted(set(rows["frequency"])), columns))
     if lines:
-        yield Panel(model="", title="ours", x_label=_BAND, y_label=_LOST, lines=tuple(lines), group="ours")
+        yield Panel(model="", title="ours", x_label=_BAND, y_label=_LOST, lines=tuple(lines), group="noise")
     read = published("fig2b_noise")
     told = [Line(name=name, x=tuple(read["f_over_pi"]), y=tuple(read[name])) for name in ("ResNet", "ViT")]
     title = "paper, ImageNet, noise of equal eps"
-    yield Panel(model="", title=title, x_label=_BAND, y_label=_LOST, lines=tuple(told), group="paper")
+    label = f"{_LOST}, paper"
+    yield Panel(model="", title=title, x_label=_BAND, y_label=label, lines=tuple(told), group="noise")
 
 
 def confidence(tables: Tables, variants: Sequence[str]) -> Iterator[Panel]:
