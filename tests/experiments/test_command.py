@@ -96,7 +96,7 @@ def test_a_training_that_fails_is_named_and_the_verdict_says_which_seeds_are_mis
             "claims",
             {"a": {**CLAIM, "measure": "variance: variance"}},
             (),
-            "claims: a needs variance at last; add it to",
+            "claims: a needs variance of wide at last; add it to",
         ),
         ("claims", ["vit_negativ"], (), "there is no claim 'vit_negativ'. Did you mean 'vit_negative'"),
         ("title", "", ("--until", "0.00000001"), "until: the shortest training that is left takes about "),
