@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 from experiments.conftest import WIDE, Inline, carried_out, changed
 from training.conftest import SMALL
 from training.test_loop import same_bits
-from visionscope.errors import ConfigError, StoreError
+from visionscope.errors import StoreError
 from visionscope.experiments.done import known_results, stored_tables
-from visionscope.experiments.driver import ATTEMPTS, Driver, alone, standing
+from visionscope.experiments.driver import ATTEMPTS, Driver, standing
 from visionscope.experiments.executors.work import File
 from visionscope.experiments.experiment import Experiment
+from visionscope.experiments.lock import alone
 from visionscope.experiments.plan import plan_of, question_key
 from visionscope.experiments.reading import experiment_from
 from visionscope.experiments.tables import gather
@@ -215,16 +217,13 @@ def test_another_machine_that_makes_another_training_of_it_is_told(experiment: E
 
 
 def test_a_second_driver_is_kept_out(tmp_path: Path) -> None:
-    refused = pytest.raises(ConfigError, match=r"out: .*: another process carries out an experiment there")
-    with alone(tmp_path), multiprocessing.get_context("spawn").Pool(1) as pool, refused:
-        pool.apply(_enter, (str(tmp_path),))
-    with alone(tmp_path):  # the lock is gone with its holder
-        pass
-
-
-def _enter(run: str) -> None:
-    with alone(Path(run)):
-        pass
+    code = "import sys; from pathlib import Path; from visionscope.experiments.lock import alone\n"
+    code += "with alone(Path(sys.argv[1])): pass"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with alone(tmp_path):
+        other = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "another process carries out an experiment there; wait for it" in other.stderr
+    assert subprocess.run(command, check=False).returncode == 0  # the lock is gone with its holder
 
 
 def test_a_file_outside_of_the_run_folder_is_refused(experiment: Experiment) -> None:

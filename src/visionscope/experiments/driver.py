@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from visionscope.core.failures import one_line
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
-from visionscope.errors import ConfigError, StoreError
+from visionscope.errors import StoreError
 from visionscope.experiments.done import done_jobs, known_results, stored_tables
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.work import File, WorkerDied
@@ -31,7 +28,6 @@ ATTEMPTS = 3
 """Of a task whose worker dies: what kills it every time, such as too little memory, is not tried for ever."""
 
 ERROR = "error.json"
-_LOCK = ".experiment.lock"
 Task = TrainTask | DiagnoseTask
 
 
@@ -272,36 +268,6 @@ def kind_of(task: Task) -> tuple[str, str]:
     if isinstance(task, TrainTask):
         return task.variant.name, "training"
     return task.train.variant.name, task.asked.snapshot
-
-
-@contextlib.contextmanager
-def alone(run: Path) -> Iterator[None]:
-    """Keeps a second driver out of a run folder, so that nothing is trained twice; a killed one leaves no lock behind.
-
-    Args:
-        run: the run folder; made where it is missing.
-
-    Raises:
-        ConfigError: when another one is at work there.
-        StoreError: when the disk refuses.
-    """
-    path = run / _LOCK
-    with refusals(path):
-        run.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(descriptor)
-        raise ConfigError(
-            f"out: {run}: another process carries out an experiment there; wait for it, or name another --out"
-        ) from None
-    except OSError:  # a file system without locks keeps nobody out
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _files(run: Path, folder: Path, patterns: tuple[str, ...]) -> list[File]:

@@ -18,9 +18,10 @@ from visionscope.core.files import user_path
 from visionscope.core.ticking import duration
 from visionscope.errors import ConfigError
 from visionscope.experiments.done import stored_tables
-from visionscope.experiments.driver import Driver, Standing, alone, standing
+from visionscope.experiments.driver import Driver, Standing, standing
 from visionscope.experiments.executors.choosing import executor_for
 from visionscope.experiments.experiment import Experiment
+from visionscope.experiments.lock import alone
 from visionscope.experiments.outlook import Outlook, outlook_of
 from visionscope.experiments.plan import Plan, plan_of
 from visionscope.experiments.showing import Showing

@@ -1,0 +1,86 @@
+"""Makes docs/replication/laptop from a run folder: `python docs/make_replication.py RUN`.
+
+Tables, as they are, so that the study goes on from them; the verdicts; and the figures, smaller and in fewer colours.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+HERE = Path(__file__).parent / "replication"
+OUT = HERE / "laptop"
+MOST_BYTES = 5_000_000
+WIDTH = 1080
+
+TOP = """# The laptop study
+
+What `visionscope replicate all --scale laptop` has come to so far: small networks on a quarter of CIFAR-10, 12 epochs
+each ([how they were chosen](pilot.md)). [The claims and their rule](../claims.md) were written down before the first of
+these trainings. {trainings} trainings went to their end, {warm} more to the end of their warm-up, where curvature is
+measured.
+
+To go on from here, on any machine with the data set:
+
+```console
+$ mkdir -p RUN && cp -r docs/replication/laptop/tables RUN/
+$ visionscope replicate all --data cifar10/ --out RUN
+```
+
+## Verdicts
+
+"""
+
+
+def main() -> None:
+    """Copies what a run folder has."""
+    run = Path(sys.argv[1])
+    tables = sorted((run / "tables").glob("*.parquet"))
+    size = sum(path.stat().st_size for path in tables)
+    if size > MOST_BYTES:
+        sys.exit(f"{run}: its tables have {size} bytes, more than {MOST_BYTES}")
+    shutil.rmtree(OUT, ignore_errors=True)
+    (OUT / "tables").mkdir(parents=True)
+    for path in tables:
+        shutil.copyfile(path, OUT / "tables" / path.name)
+    results = pd.read_parquet(run / "tables" / "results.parquet")
+    ended = set(results.loc[results["result"] == "training", "training"])
+    warm = set(results.loc[results["snapshot"] == "warmup", "training"]) - ended
+    lines = [TOP.format(trainings=len(ended), warm=len(warm)), *_verdicts(run), *_figures(run)]
+    (HERE / "laptop.md").write_text("".join(lines))
+
+
+def _verdicts(run: Path) -> Iterator[str]:
+    yield "| claim | verdict | effect (95 % interval) | unit | seeds | p | published |\n|---|---|---|---|---|---|---|\n"
+    for row in pd.read_parquet(run / "tables" / "verdicts.parquet").to_dict("records"):
+        effect = "–" if pd.isna(row["effect"]) else f"{row['effect']:.3g}"
+        if not pd.isna(row["low"]):
+            effect += f" ({row['low']:.3g} to {row['high']:.3g})"
+        p = row["p_holm"] if row["family"] == "primary" and not pd.isna(row["p_holm"]) else row["p"]
+        published = "–" if pd.isna(row["published"]) else f"{row['published']:.3g} ({row['published_data']})"
+        name = f"{row['text']}{' (primary)' if row['family'] == 'primary' else ''}"
+        told = "–" if pd.isna(p) else f"{p:.3g}"
+        yield f"| {name} | **{row['verdict']}** | {effect} | {row['unit']} | {row['n']} | {told} | {published} |\n"
+    yield "\nPublished values are the paper's, of larger networks on other data. "
+    yield "p of primary claims is raised by Holm's rule.\n"
+
+
+def _figures(run: Path) -> Iterator[str]:
+    yield "\n## Figures\n\nIn the form of the paper's, with its values beside ours.\n"
+    for path in sorted((run / "figures").glob("figure_*.png")):
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize(
+                (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
+            )
+        small.quantize(128).save(OUT / path.name, optimize=True)
+        number = path.stem.removeprefix("figure_").replace("_", ".")
+        yield f"\n### Figure {number}\n\n![Figure {number}](laptop/{path.name})\n"
+
+
+if __name__ == "__main__":
+    main()
