@@ -35,6 +35,7 @@ def executor(folder: Path) -> Iterator[Executor]:
         yield opened
 
 
+@pytest.mark.slow
 def test_files_errors_and_deaths_come_back(executor: Executor, folder: Path) -> None:
     """One test for all, for each job takes seconds to start."""
     got: dict[str, list[File]] = {name: [] for name in ("files", "refuses", "fails", "part", "leaves")}
@@ -84,6 +85,7 @@ def test_files_arrive_while_the_job_runs_and_closing_ends_it(folder: Path) -> No
     gc.collect()
 
 
+@pytest.mark.slow
 def test_a_killed_job_loses_its_task_alone(executor: Executor) -> None:
     seen = threading.Event()
     got: list[File] = []
