@@ -32,7 +32,7 @@ from visionscope.running.handed import check_model
 from visionscope.running.in_memory import measured
 from visionscope.running.plan import PlannedSubject, plan
 from visionscope.running.store import Store
-from visionscope.running.studies import write_study
+from visionscope.running.studies import check_no_experiment, write_study
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, Study, checked_size
 from visionscope.running.wanted import WantedInput
 from visionscope.tracing import trace
@@ -261,6 +261,7 @@ def run_planned(
         StoreError: when the disk refuses; what was stored before is kept.
     """
     store = Store(user_path("out", study.out))
+    check_no_experiment(store.run)
     jobs = [(job.record["diagnostic"], job.record["job"]) for subject in planned for job in subject.jobs]
     line = write_study(store.run, study_text(study), jobs)
     if line:

@@ -12,7 +12,7 @@ from visionscope.core.failures import Failure
 from visionscope.errors import ConfigError
 from visionscope.running.reduce import reduce
 from visionscope.running.store import Store
-from visionscope.running.studies import StudyFile, read_studies
+from visionscope.running.studies import StudyFile, check_no_experiment, read_studies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +41,13 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
         csv_outcomes: whether tables of a row per image are written as CSV, too; else as Parquet alone.
 
     Raises:
-        ConfigError: for another name, or where the run has no landscape to put them beside.
+        ConfigError: for another name, where the run has no landscape to put them beside, and for the folder of an
+            experiment.
         StoreError: when the folder holds no job that can be read, or the disk refuses.
     """
     from visionscope.report.page import build_report
 
+    check_no_experiment(Path(run))
     beside = {}
     if published:
         from visionscope.diagnostics.landscape.published import published_landscape

@@ -1,5 +1,6 @@
 """What the tests of experiments share: data that cost nothing, a toy experiment, an executor without processes."""
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from training.conftest import SMALL, data  # noqa: F401  # the fixture
+from visionscope.experiments import session
 from visionscope.experiments.done import Tables
 from visionscope.experiments.driver import Driver, standing
 from visionscope.experiments.executors.work import File, Held, WorkerDied
@@ -103,3 +105,11 @@ def carried_out(experiment: Experiment, executor: Inline | None = None) -> tuple
 def experiment(values: dict[str, Any]) -> Experiment:
     """The same as an experiment."""
     return experiment_from(values)
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    """What `run` and `replicate` give their tasks to, whatever `--on` says."""
+    made = Inline()
+    monkeypatch.setattr(session, "executor_for", lambda *_, **__: contextlib.nullcontext(made))
+    return made

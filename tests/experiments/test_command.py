@@ -1,6 +1,5 @@
 """`visionscope run` and `status` of a study that trains: the plan, the verdicts, and one line for whatever is wrong."""
 
-import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import pytest
 
 from experiments.conftest import Inline, changed
+from training.conftest import SMALL
 from visionscope.cli import main
 from visionscope.core.documents import document_text
-from visionscope.experiments import session
 
 CLAIM = {
     "text": "The wide network is right more often",
@@ -20,13 +19,6 @@ CLAIM = {
     "direction": "higher",
     "smallest": 1,
 }
-
-
-@pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    made = Inline()
-    monkeypatch.setattr(session, "executor_for", lambda *_, **__: contextlib.nullcontext(made))
-    return made
 
 
 @pytest.fixture
@@ -139,3 +131,28 @@ def test_status_of_an_experiment_imports_no_torch(claiming: dict[str, Any], exec
     asked = f"main(['status', {claiming['out']!r}])"
     code = f"import sys; from visionscope.cli import main; {asked}; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_a_page_of_another_kind_does_not_write_over_an_experiment(
+    claiming: dict[str, Any], executor: Inline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(claiming, "--seeds", "1") == 0
+    out = Path(claiming["out"])
+    before = {path: path.read_bytes() for path in (out / "tables").iterdir()}
+    capsys.readouterr()
+    asked = [
+        "diagnose",
+        SMALL,
+        "--data",
+        claiming["data"],
+        "--random-weights",
+        "0",
+        "--images",
+        "8",
+        "--only",
+        "fourier",
+    ]
+    for words in (["report", str(out)], [*asked, "--out", str(out)]):
+        assert main(words) == 2
+        assert f"out: {out} holds an experiment, whose page is {out / 'experiment.html'}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (out / "tables").iterdir()} == before

@@ -1,6 +1,5 @@
 """`visionscope replicate`, and the study of the documentation, carried out with networks that cost nothing."""
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,11 @@ import yaml
 from experiments.conftest import SMALL, Inline
 from visionscope.cli import main
 from visionscope.core.documents import document_text
-from visionscope.experiments import catalogue, session
+from visionscope.experiments import catalogue
 from visionscope.experiments.work import TrainWork
 
 DOCS = Path(__file__).parents[2] / "docs"
 TINY_VIT = "vit_nano?depth=1&embed_dim=24"
-
-
-@pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    made = Inline()
-    monkeypatch.setattr(session, "executor_for", lambda *_, **__: contextlib.nullcontext(made))
-    return made
 
 
 @pytest.fixture

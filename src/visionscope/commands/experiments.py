@@ -126,12 +126,14 @@ def tell_experiments(run: Path) -> int:
     Returns:
         How many experiments it has.
     """
-    from visionscope.experiments.done import done_jobs, known_results, stored_tables
     from visionscope.experiments.folder import read_experiments
 
     listed = list(read_experiments(run))
     if not listed:
         return 0
+
+    from visionscope.experiments.done import done_jobs, known_results, stored_tables
+
     known = known_results(stored_tables(run)) | {place for place, job in done_jobs(run).items() if job.whole}
     for one in listed:
         rows, left = [], 0

@@ -68,7 +68,7 @@ def stored_tables(run: Path) -> Tables:
     found = {}
     for path in sorted((run / FOLDER).glob("*.parquet")):
         try:
-            found[path.stem] = pq.read_table(path).to_pandas()
+            found[path.stem] = pq.read_table(path, use_threads=False).to_pandas()
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{path}: can't be read ({error}); move it away to make it anew") from error
     tables = {name: table for name, table in found.items() if set(KEYS) <= set(table.columns)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from visionscope.core.files import read_regular, write_whole
 from visionscope.core.refusals import refusals
+from visionscope.errors import ConfigError
 
 _LATEST, _ALL = "study.yaml", "studies"
 _MOST_BYTES = 2**20
@@ -81,6 +82,21 @@ def write_study(run: Path, text: str, jobs: Sequence[JobName]) -> str:
         f"{len(new)} of the {len(jobs)} jobs of this study are new: its models, its images or a formula are others "
         "than when it was started last; what was computed then stays"
     )
+
+
+def check_no_experiment(run: Path) -> None:
+    """Refuses a run folder of an experiment, whose tables a page of another kind would write over.
+
+    Args:
+        run: the run folder, which need not be there.
+
+    Raises:
+        ConfigError: where it is one.
+    """
+    if (run / "experiments").is_dir():
+        raise ConfigError(
+            f"out: {run} holds an experiment, whose page is {run / 'experiment.html'}; take another folder"
+        )
 
 
 def read_studies(run: Path) -> list[StudyFile]:
