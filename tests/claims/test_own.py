@@ -48,7 +48,7 @@ def test_a_measure_that_the_diagnostic_does_not_have_is_named_with_the_nearest_o
     one = claim_from("gelu", {**GELU, "measure": "hessian: NEPP"})
     (found,) = judge([one], measures([1.0] * 5, [2.0] * 5))
     assert found.verdict == NOT_ASSESSABLE
-    assert found.missing.startswith("seed 0: gelu: hessian has no measure 'NEPP'. Did you mean 'NEP'?; seed 1: ")
+    assert found.missing.startswith("seeds 0, 1, 2, 3, 4: gelu: hessian has no measure 'NEPP'. Did you mean 'NEP'?")
 
 
 @pytest.mark.parametrize(

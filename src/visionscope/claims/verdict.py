@@ -177,8 +177,17 @@ def _verdict(claim: Claim, measured: _Measured, p_holm: float | None, unit: str,
         published=published.value if published else None,
         published_data=published.data if published else "",
         note="; ".join(_notes(claim, measured, paper_data)),
-        missing="; ".join(f"seed {seed}: {reason}" for seed, reason in measured.missing.items()),
+        missing=_told_missing(measured.missing),
     )
+
+
+def _told_missing(missing: Mapping[int, str]) -> str:
+    """Seeds without a number and why, those that share a reason together."""
+    seeds: dict[str, list[str]] = {}
+    for seed, reason in missing.items():
+        seeds.setdefault(reason, []).append(str(seed))
+    told = ((f"seed{'s' if len(own) > 1 else ''} {', '.join(own)}", reason) for reason, own in seeds.items())
+    return "; ".join(f"{who}: {reason}" for who, reason in told)
 
 
 def _notes(claim: Claim, measured: _Measured, paper_data: str) -> list[str]:

@@ -26,18 +26,30 @@ if TYPE_CHECKING:
 _OF_STUDIES = ("device", "batch", "yes")
 
 
-def sitting_flags(parser: Parser) -> None:
-    """Adds the flags that a study with `train:` takes beside the others of run.
+_IN_SHORT = {
+    "on": "local, ray, ray://HOST:PORT or slurm",
+    "workers": "tasks at a time, a core each",
+    "gpus": "GPUs of a task",
+    "only_training": "train, and diagnose another time",
+    "until": "hours, then stop and keep what is there",
+    "seeds": "only the first so many seeds",
+    "data": "data spec instead of the study's",
+}
+
+
+def sitting_flags(parser: Parser, *names: str) -> None:
+    """Adds flags of a sitting, a line each.
 
     Args:
         parser: receives them.
+        names: of further fields of `Sitting`.
     """
-    parser.begin_group("a study that trains")
-    for name, value in values_of(Sitting).items():
-        if value.kind is bool:
-            parser.add_switch(f"--{name.replace('_', '-')}", "train, and diagnose another time")
+    for name in ("on", "workers", "gpus", "only_training", "until", "seeds", *names):
+        flag = f"--{name.replace('_', '-')}"
+        if values_of(Sitting)[name].kind is bool:
+            parser.add_switch(flag, _IN_SHORT[name])
         else:
-            parser.add_field(Sitting, name)
+            parser.add_field(Sitting, name, help=_IN_SHORT[name], default=None)
 
 
 def check_trains_nothing(parsed: Namespace) -> None:
@@ -49,7 +61,7 @@ def check_trains_nothing(parsed: Namespace) -> None:
     Raises:
         ConfigError: naming the first.
     """
-    for name in ("only_training", "until", "seeds", "data"):
+    for name in ("only_training", "until", "seeds"):
         if getattr(parsed, name) not in (None, False):
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag}: is for studies that train, which have the key train; leave it out")
@@ -61,7 +73,7 @@ def sitting_of(parsed: Namespace) -> Sitting:
     Args:
         parsed: of run.
     """
-    given: dict[str, Any] = {name: getattr(parsed, name) for name in values_of(Sitting)}
+    given: dict[str, Any] = {name: getattr(parsed, name, None) for name in values_of(Sitting)}
     return Sitting(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -27,7 +27,7 @@ def replicate_flags(parser: Parser) -> None:
     parser.add_value("--scale", _SCALE, "laptop: hours on a processor; cifar and imagenet: the paper's settings")
     parser.add_value("--out", _OUT, "run folder (default visionscope-replicate-SCALE)")
     parser.add_switch("--dry-run", "show the plan, and train nothing")
-    sitting_flags(parser)
+    sitting_flags(parser, "data")
 
 
 def replicate(parsed: Namespace) -> int:
