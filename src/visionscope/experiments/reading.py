@@ -37,15 +37,6 @@ _EPOCH = re.compile(r"epoch-([0-9]{1,6})")
 _MOST_SEEDS = 1000
 
 
-def is_experiment(values: Mapping[str, Any]) -> bool:
-    """Whether the values of a study's file describe trainings.
-
-    Args:
-        values: by key.
-    """
-    return "train" in values
-
-
 def experiment_from_file(path: Path | str, **changes: Any) -> Experiment:
     """The experiment in a YAML file.
 

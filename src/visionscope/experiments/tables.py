@@ -28,7 +28,6 @@ from visionscope.running.reduce import answer_from, points_table
 from visionscope.running.store import Store
 
 TRAINING, CURVES, POINTS, MEASURES, FAILURES = "training", "curves", "points", "measures", "failures"
-_NOT_STORED = (FAILURES,)
 _OF_ONE = ("rows", "summary")
 
 

@@ -15,7 +15,6 @@ from visionscope.experiments.figures.over_seeds import mean_and_ends, mean_line,
 
 DEPTH = "depth"
 _PAPER = {"resnet": "ResNet", "vit": "ViT", "pit": "PiT", "swin": "Swin"}
-_SHADES = 24
 
 
 def profiles(tables: Tables, variants: Sequence[str]) -> Iterator[Panel]:
