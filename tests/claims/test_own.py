@@ -3,7 +3,9 @@ import re
 import pandas as pd
 import pytest
 
-from visionscope.claims.own import claim_from
+from claims.worlds import world
+from visionscope.claims.own import claim_from, claim_in
+from visionscope.claims.registry import claim
 from visionscope.claims.verdict import CONTRADICTED, NOT_ASSESSABLE, REPLICATED, judge
 from visionscope.errors import ConfigError
 
@@ -88,3 +90,51 @@ def test_what_is_no_mapping_is_refused():
 def test_names_of_the_papers_claims_are_taken():
     with pytest.raises(ConfigError, match="claims: 'noise' is the name of one of the paper's claims; choose another"):
         claim_from("noise", GELU)
+
+
+def test_a_claim_of_the_paper_is_made_of_the_variants_that_stand_for_its_own():
+    tables = {
+        name: frame.assign(variant=frame["variant"].replace({"vit": "mine", "resnet": "vit"}))
+        for name, frame in world(holds=True, seeds=(0, 1)).items()
+        if "variant" in frame
+    }
+    one = claim_in("vit_negative", {"roles": {"vit": "mine", "resnet": "vit"}}, ["mine", "vit"])
+    assert one.variants == ("mine", "vit")
+    found = claim("vit_negative").estimand(world(holds=True, seeds=(0, 1)))
+    assert one.estimand(tables) == found
+    assert found[0] > 0
+    swapped = claim_in("vit_negative", {"roles": {"vit": "vit", "resnet": "mine"}}, ["mine", "vit"])
+    assert swapped.estimand(tables)[0] == -found[0]
+    without = {name: frame[frame["variant"] != "mine"] for name, frame in tables.items()}
+    assert one.measured(without)[0] == {}
+
+
+def test_a_role_without_rows_is_told_by_the_studys_name():
+    tables = world(holds=True, seeds=(0,))
+    named = {name: frame.replace({"variant": {"vit": "mine"}}) for name, frame in tables.items()}
+    for name in ("hessian", "hessian_summary"):
+        named[name] = named[name][named[name]["variant"] != "mine"]
+    one = claim_in("vit_negative", {"roles": {"vit": "mine"}}, ["mine", "resnet"])
+    numbers, missing = one.measured(named)
+    assert numbers == {}
+    assert missing[0].startswith("mine: no hessian")
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ({"vitt": "mine"}, "claims.vit_negative.roles: the claim has no variant 'vitt'. Did you mean 'vit'?"),
+        ({"vit": "mien"}, "claims.vit_negative.roles.vit: there is no variant 'mien'. Did you mean 'mine'?"),
+        ({"vit": "resnet"}, "claims.vit_negative.roles: each variant must stand for one; got resnet, resnet"),
+        ({}, "claims.vit_negative.roles: must say which variant stands for which, such as {vit: my_vit}; got {}"),
+        ("vit", "claims.vit_negative.roles: must say which variant stands for which, such as {vit: my_vit}; got 'vit'"),
+    ],
+)
+def test_roles_that_break_their_rule_are_refused_in_one_line(roles, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        claim_in("vit_negative", {"roles": roles}, ["mine", "resnet"])
+
+
+def test_only_the_papers_claims_have_roles():
+    with pytest.raises(ConfigError, match=r"^claims: there is no claim 'vit_negativ'\. Did you mean 'vit_negative'\?$"):
+        claim_in("vit_negativ", {"roles": {"vit": "mine"}}, ["mine"])

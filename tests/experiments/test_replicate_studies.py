@@ -46,15 +46,16 @@ def test_a_name_means_one_training_and_one_question_in_all_studies_of_a_scale(sc
         assert len(asked) == len(set(asked)), f"{variant.name} is asked the same in two ways"
 
 
-def test_the_laptop_tests_every_claim_with_the_seeds_of_its_family() -> None:
-    everything = all_of("laptop")
+@pytest.mark.parametrize("scale", ["laptop", "cifar"])
+def test_a_scale_tests_every_claim_with_the_seeds_of_its_family(scale: str) -> None:
+    everything = all_of(scale)
     assert set(everything.claims) == {claim.name for claim in paper_claims()}
     seeds = {variant.name: len(variant.seeds) for variant in everything.variants}
-    for claim in paper_claims():
+    for claim in claims_of(everything):
         needed = 9 if claim.family == "primary" else 5
         assert min(seeds[name] for name in claim.variants) >= needed, claim.name
         named = figure_named(claim.figure).name
-        assert claim.name in read(study_of(figure_named(named), "laptop")).claims
+        assert claim.name in read(study_of(figure_named(named), scale)).claims
 
 
 def test_a_variant_is_trained_as_far_as_any_study_needs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from visionscope.claims.one_seed import LAST, MissingError, OneSeed, Tables
@@ -37,6 +37,7 @@ class Claim:
         reason: why that one, in one sentence.
         published: what the paper's own numbers give.
         measure: `DIAGNOSTIC: MEASURE` of a claim that compares one; else empty.
+        roles: which of a study's variants stands for one that `number_of` names, where it has another name.
     """
 
     name: str
@@ -56,6 +57,15 @@ class Claim:
     reason: str
     published: Published | None = None
     measure: str = ""
+    roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def with_roles(self, roles: Mapping[str, str]) -> Claim:
+        """The same claim, made of variants that have other names in a study.
+
+        Args:
+            roles: the study's name of each variant that is called otherwise there.
+        """
+        return dataclasses.replace(self, variants=tuple(roles.get(name, name) for name in self.variants), roles=roles)
 
     def estimand(self, tables: Tables) -> dict[int, float]:
         """One number for each seed that has all the claim needs, by seed in ascending order.
@@ -76,7 +86,7 @@ class Claim:
         numbers, missing = {}, {}
         for seed in sorted(set.intersection(*(seeds_of(tables, name) for name in self.variants))):
             try:
-                numbers[seed] = float(self.number_of(OneSeed(tables, seed)))
+                numbers[seed] = float(self.number_of(OneSeed(tables, seed, self.roles)))
             except MissingError as error:
                 missing[seed] = str(error)
         return numbers, missing

@@ -31,10 +31,12 @@ class OneSeed:
     Attributes:
         tables: of the experiment, by name.
         seed: that all rows share.
+        roles: which of the experiment's variants stands for one that a claim names, where it has another name.
     """
 
     tables: Tables
     seed: int
+    roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self, table: str, variant: str, snapshot: str = LAST, **where: Any) -> pd.DataFrame:
         """The rows of one variant, in the table's order.
@@ -49,6 +51,7 @@ class OneSeed:
             MissingError: when there are none.
             StoreError: when the table lacks a column.
         """
+        variant = self.roles.get(variant, variant)
         if table not in self.tables:
             raise MissingError(self._why(variant, snapshot, where.get("diagnostic", table), f"no table {table!r}"))
         frame = self.tables[table]
@@ -80,7 +83,7 @@ class OneSeed:
             raise StoreError(f"a table lacks the column {column!r}.{nearest(column, map(str, rows))}")
         values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
         if not np.isfinite(values).all():
-            raise MissingError(f"{variant}: {column} is not finite")
+            raise MissingError(f"{self.roles.get(variant, variant)}: {column} is not finite")
         return values
 
     def number(self, table: str, column: str, variant: str, snapshot: str = LAST, **where: Any) -> float:

@@ -1,4 +1,4 @@
-"""A claim of one's own, from a study's YAML: one measure of two variants."""
+"""Claims as a study's YAML has them: one of the paper's about the study's own variants, or one of one's own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from visionscope.claims.claim import EXPLORATORY, Claim
 from visionscope.claims.one_seed import LAST, MissingError, OneSeed
-from visionscope.claims.registry import paper_claims
+from visionscope.claims.registry import claim, paper_claims
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.rules import check_rules, rule
 from visionscope.core.values import shown
 from visionscope.errors import ConfigError, nearest
 
 HIGHER, LOWER = "higher", "lower"
+_ROLES = "roles"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,38 @@ class _Written:
     snapshot: str = LAST
     direction: Literal["higher", "lower"]
     smallest: float = rule(above=0)
+
+
+def claim_in(study: str, mapping: Any, variants: Collection[str]) -> Claim:
+    """A claim of a study: the paper's by its name, perhaps with roles, or a claim of its own.
+
+    Args:
+        study: the claim's name there.
+        mapping: what the study says of it; None for the paper's as it is, `{roles: {ITS_NAME: NAME_IN_THE_STUDY}}` for
+            the paper's about variants of other names, else what `claim_from` takes.
+        variants: of the study.
+
+    Raises:
+        ConfigError: for a claim that there is not, or a key or a value that breaks its rule.
+    """
+    if mapping is None:
+        return claim(study)
+    if not isinstance(mapping, Mapping) or set(mapping) != {_ROLES}:
+        return claim_from(study, mapping, variants)
+    one, owner, roles = claim(study), f"claims.{study}.{_ROLES}", mapping[_ROLES]
+    if not isinstance(roles, Mapping) or not roles:
+        raise ConfigError(
+            f"{owner}: must say which variant stands for which, such as {{vit: my_vit}}; got {shown(roles)}"
+        )
+    for role, variant in roles.items():
+        if role not in one.variants:
+            raise ConfigError(f"{owner}: the claim has no variant {shown(role)}.{nearest(str(role), one.variants)}")
+        if variant not in variants:
+            raise ConfigError(f"{owner}.{role}: there is no variant {shown(variant)}.{nearest(str(variant), variants)}")
+    found = one.with_roles(roles)
+    if len(set(found.variants)) < len(found.variants):
+        raise ConfigError(f"{owner}: each variant must stand for one; got {', '.join(found.variants)}")
+    return found
 
 
 def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] = ()) -> Claim:

@@ -11,8 +11,7 @@ import pandas as pd
 
 from visionscope.claims.claim import Claim
 from visionscope.claims.foreseen import foreseen
-from visionscope.claims.own import claim_from
-from visionscope.claims.registry import claim
+from visionscope.claims.own import claim_in
 from visionscope.claims.verdict import Verdict, judge
 from visionscope.core.files import user_path
 from visionscope.core.ticking import duration
@@ -78,7 +77,7 @@ def claims_of(experiment: Experiment) -> tuple[Claim, ...]:
     names = [variant.name for variant in experiment.variants]
     found = []
     for name, own in experiment.claims.items():
-        one = claim(name) if own is None else claim_from(name, own, names)
+        one = claim_in(name, own, names)
         lacking = [variant for variant in one.variants if variant not in names]
         if lacking:
             raise ConfigError(f"claims: {name} needs the variant {lacking[0]}, which the study does not train; add it")
