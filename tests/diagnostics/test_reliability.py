@@ -18,6 +18,7 @@ from visionscope.core.table import LEADING, tidy, to_table, with_leading_of
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.calibration.results import by_bin
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.models.load import load_model
 
@@ -119,6 +120,26 @@ def test_every_measure_is_one_over_all_images_of_all_parts():
         assert {name: row[name] for name in wanted} == pytest.approx(wanted, abs=1e-12)
         for name in ("accuracy", "top_5", "nll", "brier", "ece", "signed_ece", "acc_90", "unc_90", "freq_90"):
             assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+
+
+def test_each_bin_with_images_has_a_row_and_an_empty_one_none():
+    measured, beside = drawn(300, seed=0, factor=2.0), drawn(100, seed=1, factor=2.0)
+    rows = by_bin(table_of(subject(measured, beside))).to_pylist()
+    for scaling, summary in summed(table_of(subject(measured, beside))).items():
+        wanted = {}
+        for logits, label in zip(measured.logits / summary["temperature"], measured.labels, strict=True):
+            p = twin.softmax(logits.tolist())
+            own = wanted.setdefault(math.ceil(10 * max(p)) - 1, [])
+            own.append((max(p), p.index(max(p)) == label))
+        assert 0 not in wanted  # six classes: no confidence is below a sixth
+        found = {round(10 * row["low"]): row for row in rows if row["scaling"] == scaling}
+        assert sorted(found) == sorted(wanted)
+        for place, own in wanted.items():
+            assert found[place]["images"] == len(own)
+            assert found[place]["confidence"] == pytest.approx(sum(one for one, _ in own) / len(own))
+            assert found[place]["accuracy"] == pytest.approx(sum(right for _, right in own) / len(own))
+        gaps = [row["images"] * abs(row["confidence"] - row["accuracy"]) for row in found.values()]
+        assert sum(gaps) / 300 == pytest.approx(summary["ece"])
 
 
 def test_the_temperature_is_that_of_the_images_beside_and_calibrates():

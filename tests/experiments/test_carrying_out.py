@@ -72,6 +72,19 @@ def test_tables_hold_every_result_by_variant_seed_and_moment_and_nothing_is_done
     assert same_bits(alone_.checkpoint, small.weights(Path(experiment.out), "last"))
 
 
+def test_the_reliability_diagram_is_kept_by_variant_and_seed(values: dict[str, Any]) -> None:
+    asked = {"last": {"only": "calibration", "calibration": {"sample_size": 64}}}
+    few = changed(changed(values, "train/variants/wide", None), "diagnose", asked)
+    _, _, tables = carried_out(experiment_from(few))
+    bins = tables["calibration_bins"]
+    assert set(zip(bins["variant"], bins["seed"], bins["snapshot"], strict=True)) == {
+        ("small", 0, "last"),
+        ("small", 1, "last"),
+    }
+    for name, own in bins.groupby("scaling"):
+        assert list(own.groupby("seed")["images"].sum()) == [64, 64], name
+
+
 def test_tables_alone_are_enough_and_what_they_lack_is_trained_for_again(values: dict[str, Any]) -> None:
     experiment = experiment_from(values)
     plan, _, tables = carried_out(experiment)

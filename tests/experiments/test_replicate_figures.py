@@ -5,10 +5,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.synthetic import tables
-from visionscope.core.figure import Figure
+from visionscope.core.figure import Figure, Panel
 from visionscope.experiments.catalogue import PAPER_FIGURES, figure_named
 from visionscope.experiments.figures.drawing import paper_figure
 from visionscope.experiments.figures.over_seeds import by_seed, mean_and_ends, mean_line, strip
@@ -93,3 +94,68 @@ def test_a_seed_without_a_finite_number_is_left_out() -> None:
     rows = (found["training"]["variant"] == "vit") & (found["training"]["seed"] == 1)
     found["training"].loc[rows, "top_1"] = float("nan")
     assert set(by_seed(found, "training", "top_1", ["vit"])["vit"]) == {0, 2}
+
+
+def reliability_of(found: dict[str, pd.DataFrame]) -> tuple[Panel, Panel]:
+    figure = paper_figure("F.1", found, "embedded")
+    assert figure is not None
+    ours, paper = [panel for panel in figure.panels if panel.group == "reliability"]
+    return ours, paper
+
+
+def test_confidence_stands_against_accuracy_bin_by_bin() -> None:
+    ours, paper = reliability_of(tables())
+    even, *lines = ours.lines
+    assert (even.x, even.y, even.role) == ((0, 1), (0, 1), "reference")
+    assert [line.name for line in lines] == ["resnet_strong", "resnet", "vit_strong", "vit"]
+    strong = lines[0]
+    assert strong.x == pytest.approx([0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85])  # bins without images are left out
+    assert strong.y == pytest.approx([x + 0.08 + 0.01 for x in strong.x])  # the second of three seeds is their mean
+    reach = 4.30265 * 0.01 / math.sqrt(3)
+    assert strong.low == pytest.approx([y - reach for y in strong.y], rel=1e-5)
+    assert strong.hover[0] == "60 images, 3 of 3 seeds"
+    assert paper.lines[1].name == "ResNet, strong"
+    assert (paper.lines[1].x[-1], paper.lines[1].y[-1]) == (0.95, 0.98)
+
+
+def test_a_bin_that_few_seeds_have_says_so_and_a_variant_without_any_is_left_out() -> None:
+    found = tables()
+    bins = found["calibration_bins"]
+    gone = (bins["variant"] == "vit") & (bins["low"] == 0.2) & (bins["seed"] > 0)
+    found["calibration_bins"] = bins[~gone & (bins["variant"] != "resnet")]
+    *_, vit = reliability_of(found)[0].lines
+    assert vit.hover[:2] == ("20 images, 1 of 3 seeds", "60 images, 3 of 3 seeds")
+    assert vit.y[0] == pytest.approx(0.25 - 0.03)
+    assert vit.low is not None
+    assert np.isnan(vit.low[0])
+    assert [line.name for line in reliability_of(found)[0].lines[1:]] == ["resnet_strong", "vit_strong", "vit"]
+    del found["calibration_bins"]
+    figure = paper_figure("F.1", found, "embedded")
+    assert figure is not None
+    assert not [panel for panel in figure.panels if panel.group == "reliability"]
+
+
+def test_one_seed_has_a_reliability_diagram_without_intervals() -> None:
+    line = reliability_of(tables(seeds=1))[0].lines[1]
+    assert line.y == pytest.approx([x + 0.08 for x in line.x])
+    assert line.low is not None
+    assert np.isnan(line.low).all()
+
+
+@pytest.mark.parametrize("name", ["1c", "6", "7", "12c", "C.3", "C.5", "C.6", "F.1"])
+def test_the_seeds_of_a_variant_are_one_density(name: str) -> None:
+    found = tables()
+    one_axis = [panel for panel in drawn(name).panels if panel.group == "one axis"]
+    assert len(one_axis) == 1
+    names = [line.name for line in one_axis[0].lines]
+    assert len(names) == len(set(names))
+    assert set(names) <= set(found["hessian"]["variant"])
+    sides = [panel for panel in drawn(name).panels if panel.group == "negative and positive apart"]
+    assert [panel.title.partition(" ")[0] for panel in sides] == ["negative", "positive"]
+
+
+def test_a_density_counts_the_eigenvalues_of_all_seeds() -> None:
+    titles = [panel.title for panel in drawn("6").panels]
+    # 3 of 8 are negative in each of 3 seeds.
+    assert "negative eigenvalues (vit: 9, vit_gap: 9)" in titles
+    assert "positive eigenvalues (vit: 15, vit_gap: 15)" in titles

@@ -20,6 +20,8 @@ from visionscope.core.failures import Failures
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.core.table import LEADING, tidy
+from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.calibration.results import by_bin
 from visionscope.experiments.done import FOLDER, KEYS, RESULTS, DoneJob, Tables, done_jobs, known_results, stored_tables
 from visionscope.experiments.experiment import LAST
 from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask
@@ -28,6 +30,7 @@ from visionscope.running.reduce import answer_from, points_table
 from visionscope.running.store import Store
 
 TRAINING, CURVES, POINTS, MEASURES, FAILURES = "training", "curves", "points", "measures", "failures"
+BINS = "calibration_bins"
 _OF_ONE = ("rows", "summary")
 
 
@@ -138,6 +141,8 @@ def _of_job(job: DoneJob, run: Path, failures: Failures) -> Iterator[tuple[str, 
             return
         answer = answer_from(rows, [(diagnostic_from(record), rows)], failures, None, points_table([record]))
         yield from _tables_of(name, answer)
+        if name == Calibration.name:
+            yield BINS, _shown(by_bin(rows))
         points = [{"diagnostic": name, **point} for point in record["points"]]
         if points:
             columns = ["diagnostic", "name", "kind", "stage", "depth", "channels", "follows"]
@@ -147,9 +152,7 @@ def _of_job(job: DoneJob, run: Path, failures: Failures) -> Iterator[tuple[str, 
 def _tables_of(name: str, answer: Answer) -> Iterator[tuple[str, pd.DataFrame]]:
     for step in _OF_ONE:
         if step in answer.tables:
-            table = tidy(answer.tables[step])
-            shown = table.drop_columns([column for column in LEADING if column in table.column_names])
-            yield name if step == "rows" else f"{name}_{step}", shown.to_pandas()
+            yield name if step == "rows" else f"{name}_{step}", _shown(answer.tables[step])
     measures = [
         {"diagnostic": name, "measure": one.name, "value": one.value, "unit": one.unit}
         for one in answer.measures
@@ -157,6 +160,13 @@ def _tables_of(name: str, answer: Answer) -> Iterator[tuple[str, pd.DataFrame]]:
     ]
     if measures:
         yield MEASURES, pd.DataFrame(measures)
+
+
+def _shown(table: pa.Table) -> pd.DataFrame:
+    """One value per cell, without what the keys of an experiment say."""
+    kept = tidy(table)
+    frame: pd.DataFrame = kept.drop_columns([name for name in LEADING if name in kept.column_names]).to_pandas()
+    return frame
 
 
 def _with_keys(rows: pd.DataFrame, train: TrainTask, snapshot: str, question: str) -> pd.DataFrame:

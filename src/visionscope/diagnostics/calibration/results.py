@@ -121,6 +121,17 @@ class CalibrationOutcomeRow:
     top_5: bool = column("whether the label is among the 5 largest logits")
 
 
+@dataclasses.dataclass(frozen=True)
+class CalibrationBinRow:
+    """The images of one model in one bin of confidence, as its probabilities come or at a temperature."""
+
+    scaling: str = column("none: probabilities as they come; temperature: after the logits were divided by one")
+    low: float = column("lower end of the bin, which does not belong to it; the bins are of equal width")
+    images: int = column("images whose confidence is in the bin; bins without any have no row", role="count")
+    confidence: float = column("their mean confidence", percent=True)
+    accuracy: float = column("share of them that are right", percent=True)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pooled:
     """All images of one model at one temperature.
@@ -195,6 +206,30 @@ def outcomes(asked: Calibration, table: pa.Table) -> pa.Table:
         for some in pooled(table)
     )
     return long_table(schema_of(CalibrationOutcomeRow), pieces)
+
+
+def by_bin(table: pa.Table) -> pa.Table:
+    """The reliability diagram (Fig. F.1a) in numbers: a row per model, scaling and bin that holds images.
+
+    Args:
+        table: rows of one or more models, with the leading columns.
+    """
+    found = [(some.first, row) for some in pooled(table) for row in _bin_rows(some)]
+    rows = to_table(CalibrationBinRow, [row for _, row in found])
+    return with_leading_of(rows, [first for first, _ in found])
+
+
+def _bin_rows(some: Pooled) -> Iterator[CalibrationBinRow]:
+    bins = some.bins
+    for place in np.flatnonzero(bins.images):
+        images = int(bins.images[place])
+        yield CalibrationBinRow(
+            scaling=some.first["scaling"],
+            low=float(place / len(bins.images)),
+            images=images,
+            confidence=float(bins.confidence[place] / images),
+            accuracy=float(bins.right[place] / images),
+        )
 
 
 def comparisons(asked: Calibration, table: pa.Table) -> pa.Table:

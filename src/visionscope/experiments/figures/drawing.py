@@ -20,7 +20,7 @@ from visionscope.experiments.figures.networks import (
 )
 from visionscope.experiments.figures.over_seeds import rows_of
 from visionscope.experiments.figures.spectra import densities, negative_shares, over_sizes
-from visionscope.experiments.figures.trust import confidence, noise
+from visionscope.experiments.figures.trust import confidence, noise, reliability
 
 _SERIES = ("resnet", "vit", "pit", "swin")
 _FRACTIONS = {"1/16": "_sixteenth", "1/8": "_eighth", "1/4": "_quarter", "1/2": "_half", "1": ""}
@@ -75,7 +75,8 @@ _REMARKS = {
     "dominates it. The larger networks of the laptop scale are trained to the end of the warm-up alone.",
     "2b": "Ours is noise of equal energy in every band; the paper's grows with the frequency.",
     "12b": "Corruptions made on the fly harm images of 32 px more than the published sets do.",
-    "F.1": "The paper shows reliability diagrams; here is what they come to, confidence less accuracy.",
+    "F.1": "Points below the diagonal are over-confident. Bins of confidence are of equal width; those without images "
+    "are left out. The paper's strongly augmented ViT was not read off.",
     "10b": "The paper removes a ResNet's 3x3 convolutions, here it is whole branches.",
 }
 
@@ -176,7 +177,7 @@ def _of_f1(tables: Tables) -> Iterator[Panel]:
     weak = ("resnet", "resnet_weak", "vit", "vit_weak")
     variants = weak if "resnet_weak" in there else ("resnet_strong", "resnet", "vit_strong", "vit")
     spectra = chain(densities(tables, variants), negative_shares(tables, variants))
-    return chain(confidence(tables, variants), spectra)
+    return chain(reliability(tables, variants), confidence(tables, variants), spectra)
 
 
 _PANELS: Mapping[str, Callable[[Tables], Iterator[Panel]]] = {
