@@ -61,6 +61,8 @@ def _verdicts(run: Path) -> Iterator[str]:
         effect = "–" if pd.isna(row["effect"]) else f"{row['effect']:.3g}"
         if not pd.isna(row["low"]):
             effect += f" ({row['low']:.3g} to {row['high']:.3g})"
+        if row.get("beside"):  # tables of runs before there was any
+            effect += f"; {row['beside']}"
         p = row["p_holm"] if row["family"] == "primary" and not pd.isna(row["p_holm"]) else row["p"]
         published = "–" if pd.isna(row["published"]) else f"{row['published']:.3g} ({row['published_data']})"
         name = f"{row['text']}{' (primary)' if row['family'] == 'primary' else ''}"

@@ -85,7 +85,10 @@ def measure_of(claim: Claim) -> str:
         claim: one of the paper's.
     """
     variants = ", ".join(f"`{name}`" for name in claim.variants)
-    return f"{claim.meaning[0].upper()}{claim.meaning[1:]} ({variants})."
+    told = f"{claim.meaning[0].upper()}{claim.meaning[1:]} ({variants})."
+    if claim.beside:
+        told += f" Beside it, deciding nothing: {claim.beside.meaning}, in {claim.beside.unit}."
+    return told
 
 
 def _bound(claim: Claim) -> str:
@@ -94,7 +97,8 @@ def _bound(claim: Claim) -> str:
 
 
 def _published(claim: Claim) -> str:
-    return f"{claim.published.value:.3g} ({claim.published.data}: {claim.published.of})" if claim.published else ""
+    own = f"{claim.published.value:.3g} ({claim.published.data}: {claim.published.of})" if claim.published else ""
+    return own + (f"; {claim.beside.name} {claim.beside.published.value:.3g}" if claim.beside else "")
 
 
 def _parameters(chosen: type) -> Iterable[Sequence[str]]:

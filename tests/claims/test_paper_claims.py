@@ -6,9 +6,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import linregress, spearmanr
 
 from claims.worlds import world
+from visionscope.claims.one_seed import MissingError, OneSeed
 from visionscope.claims.published import figure
 from visionscope.claims.registry import claim, paper_claims, primary_claims
 from visionscope.core.registry import diagnostic_names
@@ -179,6 +180,35 @@ def test_published_values_are_those_of_the_figures():
     published = {one.name: one.published for one in paper_claims() if one.published}
     assert {name: one.value for name, one in published.items()} == pytest.approx(expected)
     assert {one.data for one in published.values()} == {"CIFAR-10", "CIFAR-100", "ImageNet"}
+
+
+@pytest.mark.parametrize("name", ["models_fit", "fractions_fit"])
+def test_a_slope_stands_beside_the_rank_correlation(name):
+    one, paper = claim(name), _paper()
+    tables = world(holds=True, seeds=(0, 1))
+    noise = np.random.default_rng(0)
+    scored = tables["training"]
+    tables["training"] = scored.assign(nll_train=scored["nll_train"] + noise.normal(0, 0.1, len(scored)))
+    for seed, rows in tables["training"].groupby("seed"):
+        own = rows[rows["variant"].isin(one.variants)]
+        assert len(own) == len(one.variants)
+        wanted = linregress(own["nll_train"], 100 - 100 * own["top_1"]).slope
+        assert one.beside.number_of(OneSeed(tables, seed)) == pytest.approx(wanted)
+    read = paper["figC1a_cifar10"].values() if name == "models_fit" else paper["fig5b_vit_ti_cifar100_dataset_size"]
+    losses, errors = [
+        [value[key] for value in read] if name == "models_fit" else read[key] for key in ("nll_train", "error")
+    ]
+    assert one.beside.published.value == pytest.approx(linregress(losses, errors).slope)
+    assert one.beside.published.data == one.published.data
+    assert one.beside.unit == "percentage points per nat"
+    assert [other.name for other in paper_claims() if other.beside] == ["fractions_fit", "models_fit"]
+
+
+def test_trainings_of_one_loss_have_no_slope():
+    tables = world(holds=True, seeds=(0,))
+    tables["training"] = tables["training"].assign(nll_train=1.5)
+    with pytest.raises(MissingError, match="all trainings have the same NLL on augmented training images"):
+        claim("models_fit").beside.number_of(OneSeed(tables, 0))
 
 
 def test_the_papers_own_numbers_lie_on_the_claimed_side_and_matter():

@@ -1,5 +1,6 @@
 """The rule, on tables built to replicate, contradict, show nothing, be too noisy and be too few."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,7 +10,7 @@ import pytest
 
 from claims.worlds import world
 from reference.plain_words import MOST_WORDS
-from visionscope.claims.claim import Claim
+from visionscope.claims.claim import Beside, Claim
 from visionscope.claims.published import Published
 from visionscope.claims.registry import claim, paper_claims, primary_claims
 from visionscope.claims.verdict import (
@@ -183,6 +184,27 @@ def test_a_training_that_failed_is_named_and_the_others_go_on():
     assert found.verdict == REPLICATED
     assert found.n == 5
     assert found.missing == "seed 2: one: the loss became NaN in epoch 3"
+
+
+def test_a_second_number_is_told_beside_and_decides_nothing():
+    slope = Beside(
+        name="slope",
+        number_of=lambda one: one.number("training", "s", "one"),
+        meaning="",
+        unit="points per nat",
+        published=Published(39.5, "CIFAR-10", ""),
+    )
+
+    def with_slopes(slopes):
+        return judge([stated(beside=slope)], {"training": table(CLEAR[: len(slopes)]).assign(s=slopes)})[0]
+
+    plain, found = judged(CLEAR), with_slopes([30.0, 40.0, 50.0, 40.0, 40.0])
+    # Student's t of 4: 2.776 * sqrt(200 / 4 / 5) = 8.78
+    assert found.beside == "slope 40 (31.2 to 48.8) points per nat; published: 39.5 (CIFAR-10)"
+    assert dataclasses.replace(found, beside="") == plain
+    assert with_slopes([30.0, math.nan, 50.0, 40.0, 40.0]).beside.startswith("slope 40 (27 to 53) ")
+    assert with_slopes([30.0]).beside == "slope 30 points per nat; published: 39.5 (CIFAR-10)"
+    assert with_slopes([math.nan] * 5).beside == plain.beside == ""
 
 
 def test_a_diagnostic_that_failed_at_the_snapshot_is_told_and_one_at_another_is_not():

@@ -16,6 +16,25 @@ SEEDS = {PRIMARY: 9, EXPLORATORY: 5}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A second number that is told beside a claim's own, and decides nothing.
+
+    Attributes:
+        name: in one word.
+        number_of: one seed's tables to one number.
+        meaning: what that number is, in one sentence.
+        unit: of the number.
+        published: what the paper's own numbers give.
+    """
+
+    name: str
+    number_of: Callable[[OneSeed], float]
+    meaning: str
+    unit: str
+    published: Published
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
     """What is claimed, fixed before anything runs.
 
@@ -37,6 +56,7 @@ class Claim:
         reason: why that one, in one sentence.
         published: what the paper's own numbers give.
         measure: `DIAGNOSTIC: MEASURE` of a claim that compares one; else empty.
+        beside: a second number that decides nothing; None for most.
         roles: which of a study's variants stands for one that `number_of` names, where it has another name.
     """
 
@@ -57,6 +77,7 @@ class Claim:
     reason: str
     published: Published | None = None
     measure: str = ""
+    beside: Beside | None = None
     roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def with_roles(self, roles: Mapping[str, str]) -> Claim:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 POINTS = "percentage points"
+POINTS_PER_NAT = "percentage points per nat"
 LOG_RATIO = "natural log of a ratio"
 
 
@@ -104,6 +105,32 @@ def _ranks(values: Sequence[float]) -> Numbers:
     above, ties = numbers[:, None] > numbers, numbers[:, None] == numbers
     ranks: Numbers = above.sum(1) + (ties.sum(1) - 1) / 2
     return ranks
+
+
+def error_per_loss(one: OneSeed, variants: Sequence[str]) -> float:
+    """Slope of test error over NLL on augmented training images, in percentage points per nat, by least squares.
+
+    Args:
+        one: tables of one seed.
+        variants: names of trainings.
+
+    Raises:
+        MissingError: where all have the same loss.
+    """
+    losses = [one.number("training", "nll_train", variant) for variant in variants]
+    if np.ptp(losses) == 0:
+        raise MissingError("all trainings have the same NLL on augmented training images")
+    return slope(losses, [100 - accuracy(one, variant) for variant in variants])
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Slope of the line of least squares.
+
+    Args:
+        x: abscissae that vary.
+        y: as many ordinates.
+    """
+    return float(np.polyfit(x, y, 1)[0])
 
 
 def later_changes(one: OneSeed, table: str, variant: str, kind: str, change: str) -> Numbers:

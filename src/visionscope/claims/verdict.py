@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from visionscope.claims.claim import PRIMARY, Claim, seeds_of
-from visionscope.claims.one_seed import Tables
+from visionscope.claims.one_seed import MissingError, OneSeed, Tables
 from visionscope.claims.registry import primary_claims
 from visionscope.core.table import column
 from visionscope.errors import StoreError
@@ -53,6 +54,9 @@ class Verdict:
     smallest: float = column("smallest effect of interest: an interval inside it on both sides is no effect")
     published: float | None = column("what the paper's own numbers give")
     published_data: str = column("what the paper's networks were trained on")
+    beside: str = column(
+        "a second number with its mean, 95 % interval over seeds and published value; it decides nothing"
+    )
     note: str = column("what else there is to know")
     missing: str = column("seeds that have no number, and why")
 
@@ -118,6 +122,7 @@ class _Measured:
     missing: Mapping[int, str]
     note: str = ""
     not_run: str = ""
+    beside: str = ""
 
     @property
     def values(self) -> list[float]:
@@ -128,9 +133,27 @@ def _measured(claim: Claim, tables: Tables) -> _Measured:
     absent = [name for name in claim.variants if not seeds_of(tables, name)]
     not_run = f"not run: {', '.join(absent)}" if absent else ""
     try:
-        return _Measured(*claim.measured(tables), not_run=not_run)
+        numbers, missing = claim.measured(tables)
+        return _Measured(numbers, missing, not_run=not_run, beside=_beside(claim, tables, numbers))
     except StoreError as error:  # tables of another shape than the claim's: the others may have theirs
         return _Measured({}, {}, str(error))
+
+
+def _beside(claim: Claim, tables: Tables, seeds: Iterable[int]) -> str:
+    """The number beside a claim's own, over the seeds that have both."""
+    if claim.beside is None:
+        return ""
+    values = []
+    for seed in seeds:
+        with contextlib.suppress(MissingError):
+            values.append(claim.beside.number_of(OneSeed(tables, seed, claim.roles)))
+    if not values:
+        return ""
+    told, published = f"{claim.beside.name} {np.mean(values):.3g}", claim.beside.published
+    if len(values) > 1:
+        low, high = t_interval(values)
+        told += f" ({low:.3g} to {high:.3g})"
+    return f"{told} {claim.beside.unit}; published: {published.value:.3g} ({published.data})"
 
 
 def _chance(values: Sequence[float]) -> float | None:
@@ -176,6 +199,7 @@ def _verdict(claim: Claim, measured: _Measured, p_holm: float | None, unit: str,
         smallest=claim.smallest,
         published=published.value if published else None,
         published_data=published.data if published else "",
+        beside=measured.beside,
         note="; ".join(_notes(claim, measured, paper_data)),
         missing=_told_missing(measured.missing),
     )

@@ -178,6 +178,8 @@ def tell_outcome(ended: Outcome, command: str) -> int:
     """
     for verdict in ended.verdicts:
         say(f"* {verdict.sentence}")
+        if verdict.beside:
+            say(f"  {verdict.beside}")
         if verdict.missing:
             say(f"  without {verdict.missing}")
     for line in ended.failed:

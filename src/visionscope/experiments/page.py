@@ -165,7 +165,7 @@ def _row(one: Verdict, link: str) -> dict[str, Any]:
     if one.low is not None:
         effect += f" ({number(one.low)} to {number(one.high)})"
     chance = one.p if one.p_holm is None else one.p_holm
-    shown = {name: getattr(one, name) for name in ("text", "family", "verdict", "unit", "n")}
+    shown = {name: getattr(one, name) for name in ("text", "family", "verdict", "unit", "n", "beside")}
     published = f"{number(one.published)} ({one.published_data})" if one.published is not None else "–"
     smallest = number(one.smallest)
     return {

@@ -1,7 +1,7 @@
 """Less data makes a ViT worse on the training set, too: it does not over-fit."""
 
-from visionscope.claims.claim import Claim
-from visionscope.claims.measuring import accuracy, rank_correlation
+from visionscope.claims.claim import Beside, Claim
+from visionscope.claims.measuring import POINTS_PER_NAT, accuracy, error_per_loss, rank_correlation, slope
 from visionscope.claims.one_seed import OneSeed
 from visionscope.claims.published import Published, figure
 
@@ -16,6 +16,11 @@ def _number(one: OneSeed) -> float:
 def _published() -> Published:
     read = figure("fig5b_vit_ti_cifar100_dataset_size")
     return Published(rank_correlation(read["nll_train"], read["error"]), "CIFAR-100", "seven fractions of Fig. 5b")
+
+
+def _published_slope() -> Published:
+    read = figure("fig5b_vit_ti_cifar100_dataset_size")
+    return Published(slope(read["nll_train"], read["error"]), "CIFAR-100", "seven fractions of Fig. 5b")
 
 
 CLAIM = Claim(
@@ -34,4 +39,11 @@ CLAIM = Claim(
     smallest=0.5,
     reason="Below 0.5 the one explains less than a quarter of the other's order.",
     published=_published(),
+    beside=Beside(
+        name="slope",
+        number_of=lambda one: error_per_loss(one, VARIANTS),
+        meaning="slope of test error over NLL on augmented training images, by least squares over five fractions",
+        unit=POINTS_PER_NAT,
+        published=_published_slope(),
+    ),
 )
