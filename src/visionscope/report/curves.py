@@ -120,11 +120,24 @@ def _line_trace(panel: Panel, line: Line, colour: str, model: int, series: int) 
             "line": {"color": own if line.faint else TOKEN + colour, "width": 1.5},
         }
     if named:
-        look = {"text": [html.escape(line.name)], "textposition": "top center", "textfont": font("ink", 11)}
+        look = {
+            "text": [html.escape(line.name)],
+            "textposition": f"top {_label_side(panel, line.x[0])}",
+            "textfont": font("ink", 11),
+        }
         trace.update(mode="markers+text", cliponaxis=False, **look)
     if line.filled and len(panel.lines) <= FEW_LINES:
         trace.update(fill="tozeroy", fillcolor=f"{TOKEN}{colour}:band")
     return trace
+
+
+def _label_side(panel: Panel, x: float) -> str:
+    """Where the name of a mark goes: inwards near either end of the axis, lest a narrow panel cuts it off."""
+    places = [one for line in measured(panel) for one in line.x]
+    low, high = min(places), max(places)
+    if x < low + (high - low) / 4:
+        return "right"
+    return "left" if x > high - (high - low) / 4 else "center"
 
 
 def _reference_trace(line: Line) -> dict[str, Any]:
