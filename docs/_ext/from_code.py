@@ -9,6 +9,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from visionscope.claims.claim import Claim
+from visionscope.claims.networks import network_claims
+from visionscope.claims.over_networks import NetworkVerdict
 from visionscope.claims.registry import paper_claims
 from visionscope.claims.verdict import Verdict
 from visionscope.core.registry import diagnostic_class, diagnostic_names
@@ -70,12 +72,29 @@ class Claims(SphinxDirective):
         ]
 
 
+class NetworkClaims(SphinxDirective):
+    """The claims over networks that others trained."""
+
+    def run(self) -> list[nodes.Node]:
+        """Writes a table of what is claimed of which networks."""
+        rows = [(one.name, f"{one.text}.", one.over, f"{one.meaning}.") for one in network_claims()]
+        return [_table(("name", "claim", "networks", "numbers"), rows, code=(0,))]
+
+
 class Verdicts(SphinxDirective):
     """The columns of the table of verdicts."""
 
+    row: type = Verdict
+
     def run(self) -> list[nodes.Node]:
         """Writes the table."""
-        return [_table(("column", "type", "unit", "meaning"), _columns(schema_of(Verdict)), code=(0, 1))]
+        return [_table(("column", "type", "unit", "meaning"), _columns(schema_of(self.row)), code=(0, 1))]
+
+
+class NetworkVerdicts(Verdicts):
+    """The columns of the table of verdicts over networks."""
+
+    row = NetworkVerdict
 
 
 def measure_of(claim: Claim) -> str:
@@ -160,5 +179,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("diagnostics", Diagnostics)
     app.add_directive("claims", Claims)
     app.add_directive("verdicts", Verdicts)
+    app.add_directive("network-claims", NetworkClaims)
+    app.add_directive("network-verdicts", NetworkVerdicts)
     app.add_directive("kind-exceptions", Exceptions)
     return {"parallel_read_safe": True}

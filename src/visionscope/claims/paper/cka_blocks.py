@@ -5,14 +5,24 @@ from visionscope.claims.measuring import block_structure
 from visionscope.claims.one_seed import LAST, OneSeed
 
 
-def _of(one: OneSeed, variant: str, *, thirds: bool) -> float:
+def structure(one: OneSeed, variant: str, *, thirds: bool) -> float:
+    """Mean CKA of points of one stage less that across stages; see `measuring.block_structure`.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+        thirds: whether thirds of depth stand for stages, of networks that have none.
+
+    Raises:
+        MissingError: where there are no such points.
+    """
     rows = one.rows("similarity", variant, LAST)
     return block_structure(rows, one.numbers(rows, "cka", variant), thirds=thirds)
 
 
 def _number(one: OneSeed) -> float:
-    staged = (_of(one, "resnet", thirds=False) + _of(one, "swin", thirds=False)) / 2
-    return staged - _of(one, "vit", thirds=True)
+    staged = (structure(one, "resnet", thirds=False) + structure(one, "swin", thirds=False)) / 2
+    return staged - structure(one, "vit", thirds=True)
 
 
 CLAIM = Claim(

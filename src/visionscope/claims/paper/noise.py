@@ -10,8 +10,17 @@ from visionscope.claims.published import Published, figure
 LOW, HIGH = (0.0, 0.35), (0.65, 1.0)  # centres of the rings, in pi rad/pixel: 0.1 to 0.3 and 0.7 to 0.9
 
 
-def _lost(one: OneSeed, variant: str, band: tuple[float, float]) -> tuple[float, float]:
-    """Share in percent of the accuracy above chance that noise of a band costs, and the strength of the noise."""
+def lost(one: OneSeed, variant: str, band: tuple[float, float]) -> tuple[float, float]:
+    """Share in percent of the accuracy above chance that noise of a band costs, and the strength of the noise.
+
+    Args:
+        one: tables of one seed.
+        variant: name of a training.
+        band: between which the rings' centres lie, in pi rad/pixel.
+
+    Raises:
+        MissingError: where there are none, or no accuracy above chance.
+    """
     rows = one.rows("frequency_noise_summary", variant, LAST, energy="equal_energy")
     rows = rows[rows["frequency"].between(*band)]
     changes = one.numbers(rows, "change", variant)
@@ -22,24 +31,24 @@ def _lost(one: OneSeed, variant: str, band: tuple[float, float]) -> tuple[float,
 
 
 def _number(one: OneSeed) -> float:
-    lost = {(name, band): _lost(one, name, band) for name in ("resnet", "vit") for band in (LOW, HIGH)}
-    strengths = [strength for _, strength in lost.values()]
+    found = {(name, band): lost(one, name, band) for name in ("resnet", "vit") for band in (LOW, HIGH)}
+    strengths = [strength for _, strength in found.values()]
     if max(strengths) - min(strengths) > 1e-6:
         raise MissingError("resnet, vit: noise of another strength in pixels")
-    high = lost["resnet", HIGH][0] - lost["vit", HIGH][0]
-    return min(high, lost["vit", LOW][0] - lost["resnet", LOW][0])
+    high = found["resnet", HIGH][0] - found["vit", HIGH][0]
+    return min(high, found["vit", LOW][0] - found["resnet", LOW][0])
 
 
 def _published() -> Published:
     read, right = figure("fig2b_noise"), figure("figE1_imagenet_acc_robustness")
     frequencies = np.array(read["f_over_pi"])
 
-    def lost(name: str, band: tuple[float, float]) -> float:
+    def share(name: str, band: tuple[float, float]) -> float:
         changes = np.array(read[name])[(frequencies >= band[0]) & (frequencies <= band[1])]
         return float(-100 * changes.mean() / (right[name][0] - 0.1))  # of 1,000 classes
 
-    high = lost("ResNet", HIGH) - lost("ViT", HIGH)
-    return Published(min(high, lost("ViT", LOW) - lost("ResNet", LOW)), "ImageNet", "Fig. 2b and accuracies of E.1")
+    high = share("ResNet", HIGH) - share("ViT", HIGH)
+    return Published(min(high, share("ViT", LOW) - share("ResNet", LOW)), "ImageNet", "Fig. 2b and accuracies of E.1")
 
 
 CLAIM = Claim(
