@@ -83,7 +83,10 @@ def test_the_list_has_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["5c"], "figure: there is no study of a figure '5c'. Did you mean"),
         (["6", "--scale", "imagenet"], "figure: 6 has no study of the scale imagenet; it has 2a, 2b, 5a, 12b"),
-        (["6", "--scale", "laptops"], "scale: must be one of laptop, cifar, imagenet; got 'laptops'. Did you mean"),
+        (
+            ["6", "--scale", "laptops"],
+            "scale: must be one of laptop, cifar, imagenet, zoo; got 'laptops'. Did you mean",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

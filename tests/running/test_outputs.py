@@ -20,6 +20,7 @@ from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.running.plan import plan
+from visionscope.running.readouts import Reading
 from visionscope.running.store import Store
 
 FEW: dict[str, dict[str, Any]] = {
@@ -263,3 +264,9 @@ class Demanding(nn.Module):
 def test_what_cannot_be_tried_is_looked_at_as_it_comes() -> None:
     with pytest.raises(vs.VisionscopeError, match="its outputs went through a softmax"):
         asked("calibration", Demanding(), LABELS)
+
+
+def test_a_network_without_a_classifier_gives_no_predictions() -> None:
+    reading = Reading("bare", nn.Identity(), (3, 8, 8), output=None, output_is=None, stated=0)
+    with pytest.raises(NotApplicableError, match=r"bare: has no classifier \(num_classes=0\)"):
+        reading.classes()

@@ -144,18 +144,24 @@ def tell_experiments(run: Path) -> int:
     if not listed:
         return 0
 
-    from visionscope.experiments.done import done_jobs, known_results, stored_tables
+    from visionscope.experiments.done import done_jobs, known_results, not_applicable, stored_tables
 
-    known = known_results(stored_tables(run)) | {place for place, job in done_jobs(run).items() if job.whole}
+    done = done_jobs(run)
+    known = known_results(stored_tables(run)) | {place for place, job in done.items() if job.whole}
+    skipped = not_applicable(done)
     for one in listed:
         rows, left = [], 0
         for variant in dict.fromkeys(task.variant for task in one.tasks):
             own = [task for task in one.tasks if task.variant == variant]
-            trained = sum(_is_trained(run, task, known) for task in own)
-            asked = [(task.training, snapshot, key) for task in own for snapshot, _, key in task.questions]
-            answered = sum(place in known for place in asked)
+            trained = sum(task.pretrained or _is_trained(run, task, known) for task in own)
+            asked = [(task.training, moment, name, key) for task in own for moment, name, key in task.questions]
+            answered = sum(
+                (training, moment, key) in known or (training, moment, name) in skipped
+                for training, moment, name, key in asked
+            )
             left += len(own) - trained + len(asked) - answered
-            rows.append((variant, f"{trained} of {len(own)}", f"{answered} of {len(asked)}"))
+            told = "by others" if all(task.pretrained for task in own) else f"{trained} of {len(own)}"
+            rows.append((variant, told, f"{answered} of {len(asked)}"))
         show_table(one.title or one.path.name, ("variant", "trained", "diagnosed"), rows)
         say(f"go on with: {one.command}" if left else "everything is done")
     return len(listed)

@@ -9,7 +9,15 @@ from visionscope.core.display import show_table
 from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
 from visionscope.errors import ConfigError
-from visionscope.experiments.catalogue import PAPER_FIGURES, SCALES, PaperFigure, figure_named, figures_at, study_of
+from visionscope.experiments.catalogue import (
+    PAPER_FIGURES,
+    SCALES,
+    ZOO,
+    PaperFigure,
+    figure_named,
+    figures_at,
+    study_of,
+)
 from visionscope.flags import Parser
 
 if TYPE_CHECKING:
@@ -19,12 +27,14 @@ _LIST, _ALL = "list", "all"
 _FIGURES = Value(tuple[str, ...], Rule(count=(1, 100), empty=False, words="ids of figures, such as 1c 2a, all or list"))
 _SCALE = Value(str, Rule(choices=SCALES), SCALES[0])
 _OUT = Value(str, Rule(empty=False))
+_MODELS = Value(str | None, Rule(empty=False))
 
 
 def replicate_flags(parser: Parser) -> None:
     """Adds the flags of replicate."""
     parser.add_value("figure", _FIGURES, "ids of the paper's figures, such as 1c 2a; all; or list", words="+")
-    parser.add_value("--scale", _SCALE, "laptop: hours on a processor; cifar and imagenet: the paper's settings")
+    parser.add_value("--scale", _SCALE, "laptop: hours on a processor; cifar, imagenet: the paper's; zoo: pretrained")
+    parser.add_value("--models", _MODELS, "of the zoo: a text file, a model spec per line (default: 40 of timm's)")
     parser.add_value("--out", _OUT, "run folder (default visionscope-replicate-SCALE)")
     parser.add_switch("--dry-run", "show the plan, and train nothing")
     sitting_flags(parser, "data")
@@ -37,16 +47,23 @@ def replicate(parsed: Namespace) -> int:
         return _list()
     figures = _chosen(parsed.figure, scale)
     sitting = sitting_of(parsed)
-
-    from visionscope.experiments.merging import merged
-    from visionscope.experiments.reading import experiment_from_file
-
     out = parsed.out or f"visionscope-replicate-{scale}"
-    studies = [experiment_from_file(study_of(figure, scale), data=sitting.data) for figure in figures]
     words = _ALL if len(figures) == len(figures_at(scale)) else " ".join(figure.name for figure in figures)
     which = "all figures" if words == _ALL else f"Fig. {words}"
     title = f"Replication of Park & Kim 2022 at the {scale} scale, {which}"
     command = " ".join([f"visionscope replicate {words} --scale {scale}", *_flags(parsed, out)])
+    if scale == ZOO:
+        from visionscope.commands.zoo import replicate_zoo
+
+        how = {"title": title, "out": out, "dry": parsed.dry_run, "command": command}
+        return replicate_zoo(figures, sitting, models=parsed.models, **how)
+    if parsed.models is not None:
+        raise ConfigError(f"--models: is for --scale {ZOO}; leave it out")
+
+    from visionscope.experiments.merging import merged
+    from visionscope.experiments.reading import experiment_from_file
+
+    studies = [experiment_from_file(study_of(figure, scale), data=sitting.data) for figure in figures]
     return carry_out_experiment(merged(studies, title=title, out=out), sitting, dry=parsed.dry_run, command=command)
 
 
@@ -63,7 +80,7 @@ def _chosen(words: tuple[str, ...], scale: str) -> tuple[PaperFigure, ...]:
 
 def _flags(parsed: Namespace, out: str) -> list[str]:
     """What was given beside the figures, to go on with."""
-    given = [("out", out), *((name, getattr(parsed, name)) for name in ("data", "on", "workers", "seeds"))]
+    given = [("out", out), *((name, getattr(parsed, name)) for name in ("models", "data", "on", "workers", "seeds"))]
     return [f"--{name} {value}" for name, value in given if value is not None]
 
 

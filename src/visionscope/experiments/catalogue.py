@@ -7,8 +7,9 @@ from pathlib import Path
 
 from visionscope.errors import ConfigError, nearest
 
-SCALES = ("laptop", "cifar", "imagenet")
-"""laptop: small networks, hours on a processor; cifar and imagenet: the paper's settings."""
+ZOO = "zoo"
+SCALES = ("laptop", "cifar", "imagenet", ZOO)
+"""laptop: small networks, hours on a processor; cifar and imagenet: the paper's settings; zoo: trained by others."""
 
 STUDIES = Path(__file__).parent / "studies"
 """One YAML file per scale and figure."""

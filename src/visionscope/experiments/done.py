@@ -56,6 +56,19 @@ def done_jobs(run: Path) -> dict[tuple[str, str, str], DoneJob]:
     return found
 
 
+def not_applicable(done: Mapping[Place, DoneJob]) -> set[Place]:
+    """Training, snapshot and name of each diagnostic that has nothing to ask of those weights.
+
+    Args:
+        done: from `done_jobs`.
+    """
+    return {
+        (training, snapshot, one["diagnostic"])
+        for (training, snapshot, _), job in done.items()
+        for one in job.record.get("not_applicable", ())
+    }
+
+
 def stored_tables(run: Path) -> Tables:
     """The tables that a run folder has; rows of a result that was not written in full are left out.
 

@@ -14,7 +14,7 @@ from visionscope.core.failures import one_line
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.errors import StoreError
-from visionscope.experiments.done import done_jobs, known_results, stored_tables
+from visionscope.experiments.done import done_jobs, known_results, not_applicable, stored_tables
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.work import File, WorkerDied
 from visionscope.experiments.experiment import LAST
@@ -61,11 +61,7 @@ def standing(plan: Plan, run: Path, *, only_training: bool = False) -> Standing:
     """
     known, done = known_results(stored_tables(run)), done_jobs(run)
     there = {place for place, job in done.items() if job.whole} | known
-    skipped = {
-        (training, snapshot, one["diagnostic"])
-        for (training, snapshot, _), job in done.items()
-        for one in job.record.get("not_applicable", ())
-    }
+    skipped = not_applicable(done)
     diagnoses = [(task, left_of(task, there, skipped)) for task in plan.diagnoses]
     left = [(task, names) for task, names in diagnoses if names]
     wanted = {task.train.training for task, _ in left}

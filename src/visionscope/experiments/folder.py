@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visionscope.core.documents import document_text
 from visionscope.core.files import read_regular, write_whole
@@ -33,6 +33,7 @@ class Kept:
         training: its digits.
         until: the snapshot that it may end with; "" for its end.
         questions: snapshot, diagnostic and key of everything that is asked of it.
+        pretrained: whether others trained it.
     """
 
     variant: str
@@ -40,6 +41,7 @@ class Kept:
     training: str
     until: str
     questions: tuple[tuple[str, str, str], ...]
+    pretrained: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,28 +75,45 @@ def write_experiment(run: Path, plan: Plan, command: str) -> Path:
     Raises:
         StoreError: when the disk refuses.
     """
-    text = document_text(dict(plan.experiment.values))
-    lines = [f"{_COMMAND}{command}"]
+    tasks = []
     for train in plan.trainings:
         own = [task for task in plan.diagnoses if task.train is train]
         questions = [(task.asked.snapshot, name, key) for task in own for name, key in task.keys.items()]
-        told = Kept(train.variant.name, train.seed, train.training, train.until, tuple(questions))
-        lines.append(f"# task: {json.dumps(dataclasses.asdict(told))}")
-    path = experiment_path(run, plan)
+        tasks.append(Kept(train.variant.name, train.seed, train.training, train.until, tuple(questions)))
+    return write_tasks(run, plan.experiment.values, tasks, command)
+
+
+def write_tasks(run: Path, values: Mapping[str, Any], tasks: Iterable[Kept], command: str) -> Path:
+    """Writes RUN/experiments/NAME.yaml.
+
+    Args:
+        run: the run folder.
+        values: keys and values that say what is asked.
+        tasks: that it comes to.
+        command: that goes on with it.
+
+    Returns:
+        The file.
+
+    Raises:
+        StoreError: when the disk refuses.
+    """
+    lines = [f"{_COMMAND}{command}", *(f"# task: {json.dumps(dataclasses.asdict(one))}" for one in tasks)]
+    path = experiment_path(run, values)
     with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (text + "\n".join(lines) + "\n").encode())
+        write_whole(path, (document_text(dict(values)) + "\n".join(lines) + "\n").encode())
     return path
 
 
-def experiment_path(run: Path, plan: Plan) -> Path:
+def experiment_path(run: Path, values: Mapping[str, Any]) -> Path:
     """The file of an experiment in its run folder, which need not be there.
 
     Args:
         run: the run folder.
-        plan: the tasks.
+        values: keys and values that say what is asked.
     """
-    text = document_text(dict(plan.experiment.values))
+    text = document_text(dict(values))
     return run / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
 
 

@@ -53,35 +53,15 @@ def write_page(
     Raises:
         StoreError: when a file can't be written.
     """
-    from visionscope.core.versions import versions
-    from visionscope.report.files import write_figure, write_whole
-    from visionscope.report.packing import packed_values
-    from visionscope.report.page import looks, template
-    from visionscope.report.plotly import models_of
-    from visionscope.report.sections import section
-    from visionscope.report.style import palette
-
     failures = Failures()
-    panels: list[dict[str, Any]] = []
-    sections: list[dict[str, Any]] = []
-    for figure, told in _figures(plan, tables, claims, verdicts, failures):
-        count = len(panels)
-        with failures.caught("figure", figure.name):
-            drawn = section(figure, models_of([figure]), panels)
-            write_figure(run / "figures", figure.name, figure)
-            sections.append({**_BARE, **drawn, "diagnostic": figure.name, "verdicts": told})
-            continue
-        del panels[count:]
-    _write_verdicts(run / "tables", verdicts)
+    sections, panels = drawn(run, _figures(plan, tables, claims, verdicts, failures), failures)
+    write_verdicts(run / "tables", verdicts)
     links = {claim.name: _link(claim) for claim in claims}
     shown = {one["name"] for one in sections}
-    data = {
-        "panels": panels,
-        "palette": {theme: palette(theme) for theme in ("light", "dark")},
-        "rows": {},
-        "tables": {},
-    }
-    text = template("experiment.html.jinja").render(
+    return write_rendered(
+        run,
+        "experiment.html.jinja",
+        panels,
         title=plan.experiment.title or "Experiment",
         scale=scale_of(plan),
         facts=_facts(plan, verdicts),
@@ -92,10 +72,65 @@ def write_page(
         sections=sections,
         failures=[_failure(row) for row in tables[FAILURES].to_dict("records")] if FAILURES in tables else [],
         variants=list(_variants(plan, tables)),
-        commands=[Markup(escape(one)) for one in _commands(plan, run)],
+        commands=commands_of(run, plan.experiment.values),
+    )
+
+
+def drawn(
+    run: Path, figures: Iterable[tuple[Figure, list[str]]], failures: Failures
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Draws figures into RUN/figures and for the page; what can't be drawn costs its own figure alone.
+
+    Args:
+        run: the run folder.
+        figures: each with the sentences on its claims.
+        failures: takes what could not be drawn.
+
+    Returns:
+        Sections for the template, and the panels that they share.
+    """
+    from visionscope.report.files import write_figure
+    from visionscope.report.plotly import models_of
+    from visionscope.report.sections import section
+
+    panels: list[dict[str, Any]] = []
+    sections: list[dict[str, Any]] = []
+    for figure, told in figures:
+        count = len(panels)
+        with failures.caught("figure", figure.name):
+            shown = section(figure, models_of([figure]), panels)
+            write_figure(run / "figures", figure.name, figure)
+            sections.append({**_BARE, **shown, "diagnostic": figure.name, "verdicts": told})
+            continue
+        del panels[count:]
+    return sections, panels
+
+
+def write_rendered(run: Path, name: str, panels: Sequence[dict[str, Any]], **values: Any) -> Path:
+    """Writes RUN/experiment.html from a template.
+
+    Args:
+        run: the run folder.
+        name: of the template.
+        panels: of the figures, from `drawn`.
+        **values: what else the template shows.
+
+    Raises:
+        StoreError: when it can't be written.
+    """
+    from visionscope.core.versions import versions
+    from visionscope.report.files import write_whole
+    from visionscope.report.packing import packed_values
+    from visionscope.report.page import looks, template
+    from visionscope.report.style import palette
+
+    themes = {theme: palette(theme) for theme in ("light", "dark")}
+    data = {"panels": panels, "palette": themes, "rows": {}, "tables": {}}
+    text = template(name).render(
         version=versions(("visionscope",))["visionscope"],
         shown=[True] * _MOST_MODELS,
         data=Markup(packed_values(data)),
+        **values,
         **looks(),
     )
     write_whole(run / PAGE, text.encode("utf-8", "backslashreplace"))
@@ -179,19 +214,24 @@ def _row(one: Verdict, link: str) -> dict[str, Any]:
 
 
 def _facts(plan: Plan, verdicts: Sequence[Verdict]) -> list[str]:
-    counts = {verdict: sum(one.verdict == verdict for one in verdicts) for verdict in _ordered(verdicts)}
     return [
         f"{len(plan.experiment.variants)} variants",
         f"{len({train.training for train in plan.trainings})} trainings",
-        *(f"{count} {verdict}" for verdict, count in counts.items()),
+        *counted_verdicts(one.verdict for one in verdicts),
     ]
 
 
-def _ordered(verdicts: Iterable[Verdict]) -> list[str]:
+def counted_verdicts(verdicts: Iterable[str]) -> list[str]:
+    """How often there is each verdict, those that say most first.
+
+    Args:
+        verdicts: in words.
+    """
     from visionscope.claims.verdict import CONTRADICTED, INCONCLUSIVE, NO_EFFECT, NOT_ASSESSABLE, REPLICATED
 
-    there = {one.verdict for one in verdicts}
-    return [one for one in (REPLICATED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_ASSESSABLE) if one in there]
+    there = list(verdicts)
+    order = (REPLICATED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_ASSESSABLE)
+    return [f"{there.count(one)} {one}" for one in order if one in there]
 
 
 def _failure(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -216,13 +256,27 @@ def _variants(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[s
         }
 
 
-def _commands(plan: Plan, run: Path) -> list[str]:
-    """What goes on with this experiment, as its file in the run folder says."""
-    path = experiment_path(run, plan)
-    return [one.command for one in read_experiments(run) if one.path == path and one.command]
+def commands_of(run: Path, values: Mapping[str, Any]) -> list[Markup]:
+    """What goes on with an experiment, as its file in the run folder says.
+
+    Args:
+        run: the run folder.
+        values: keys and values that say what is asked.
+    """
+    path = experiment_path(run, values)
+    return [Markup(escape(one.command)) for one in read_experiments(run) if one.path == path and one.command]
 
 
-def _write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
+def write_verdicts(folder: Path, verdicts: Sequence[Any]) -> None:
+    """Writes verdicts as Parquet and CSV.
+
+    Args:
+        folder: of the tables.
+        verdicts: data classes of one kind; without any nothing is written.
+
+    Raises:
+        StoreError: when a file can't be written.
+    """
     from visionscope.report.files import write_whole
 
     rows = [dataclasses.asdict(one) for one in verdicts]

@@ -62,14 +62,14 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         ConfigError: for an unknown or missing key, or a value that breaks its rule.
         DataError: for images that are not there.
     """
-    _check_keys("study", values, _KEYS)
+    check_keys("study", values, _KEYS)
     train = _mapping("train", values.get("train"), "variants: {name: model}")
     out = values_of(Study)["out"].checked("out", values.get("out", "visionscope-run"))
     common = {"data": values["data"]} if "data" in values else {}
-    _check_keys("train", train, ("variants", *_COMMON))
+    check_keys("train", train, ("variants", *_COMMON))
     common |= {name: value for name, value in train.items() if name != "variants"}
     names = _mapping("train.variants", train.get("variants"), "small: resnet_nano")
-    asked = tuple(_asked(values.get("diagnose"), tuple(names)))
+    asked = tuple(asked_from(values.get("diagnose"), tuple(names)))
     epochs = tuple(int(one.snapshot.removeprefix("epoch-")) for one in asked if one.snapshot.startswith("epoch-"))
     variants = tuple(_variants(names, common, epochs))
     folder = user_path("out", out)
@@ -85,7 +85,7 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         out=out,
         slurm=_mapping("slurm", values.get("slurm", {}), "timeout_min: 60"),
         values={name: value for name, value in values.items() if name != "out"},
-        figures=tuple(_figures(values.get("figures", []))),
+        figures=tuple(figures_from(values.get("figures", []))),
     )
 
 
@@ -97,7 +97,7 @@ def _variants(listed: Mapping[str, Any], common: Mapping[str, Any], epochs: tupl
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{owner}: a name must be letters, digits and _.+-, 60 at most; got {shown(name)}")
         own = {"model": value} if isinstance(value, str) else _mapping(owner, value, "model: resnet_nano")
-        _check_keys(owner, own, ("model", *_COMMON))
+        check_keys(owner, own, ("model", *_COMMON))
         yield _variant(name, owner, {**common, **own}, epochs)
 
 
@@ -153,7 +153,16 @@ def _seeds(parameter: str, given: object) -> tuple[int, ...]:
     return tuple(map(int, given))
 
 
-def _asked(given: object, variants: Sequence[str]) -> Iterable[Asked]:
+def asked_from(given: object, variants: Sequence[str]) -> Iterable[Asked]:
+    """What is asked at each moment.
+
+    Args:
+        given: by snapshot, diagnostics with settings, or a list of such.
+        variants: names of those that there are.
+
+    Raises:
+        ConfigError: for an unknown key, or a value that breaks its rule.
+    """
     listed = _mapping("diagnose", given, "last: {only: fourier}") if given is not None else {}
     parts = (
         (snapshot, part) for snapshot, value in listed.items() for part in (value if _is_several(value) else [value])
@@ -161,7 +170,7 @@ def _asked(given: object, variants: Sequence[str]) -> Iterable[Asked]:
     for snapshot, value in parts:
         owner = f"diagnose.{snapshot}"
         values = {"only": value} if isinstance(value, (str, list)) else _mapping(owner, value, "only: fourier")
-        _check_keys(owner, values, ("only", "variants", *_SETTINGS, *diagnostic_names()))
+        check_keys(owner, values, ("only", "variants", *_SETTINGS, *diagnostic_names()))
         if "only" not in values:
             raise ConfigError(f"{owner}.only: must name diagnostics, such as fourier")
         # An empty list asks nothing but that the training goes on to this moment.
@@ -210,8 +219,15 @@ def _snapshot(name: str) -> str:
     return f"epoch-{int(found[1]):04d}"
 
 
-def _figures(given: object) -> Iterable[str]:
-    """Ids of figures; YAML takes one such as 6 for a number."""
+def figures_from(given: object) -> Iterable[str]:
+    """Names of the paper's figures; YAML takes an id such as 6 for a number.
+
+    Args:
+        given: a list of ids.
+
+    Raises:
+        ConfigError: for anything else.
+    """
     listed = [str(one) if is_whole(one) else one for one in given] if isinstance(given, list) else given
     return (figure_named(name).name for name in _FIGURES.checked("figures", listed))
 
@@ -233,7 +249,17 @@ def _mapping(parameter: str, given: object, example: str) -> Mapping[str, Any]:
     return given
 
 
-def _check_keys(owner: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+def check_keys(owner: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Checks that there is no other key than those that are known.
+
+    Args:
+        owner: of the keys, for the message.
+        given: keys and values.
+        known: keys that there are.
+
+    Raises:
+        ConfigError: for the first other one, with the nearest.
+    """
     for name in given:
         if name not in known:
             raise ConfigError(f"{owner}: there is no key {shown(name)}.{nearest(str(name)[:80], known)}")

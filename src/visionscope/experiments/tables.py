@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: Non
     failures: list[dict[str, Any]] = []
 
     def add(table: str, rows: pd.DataFrame, train: TrainTask, snapshot: str, question: str) -> None:
-        new.setdefault(table, []).append(_with_keys(rows, train, snapshot, question))
+        values = dict(zip(KEYS, (train.variant.name, train.seed, snapshot, train.training, question), strict=True))
+        new.setdefault(table, []).append(with_keys(rows, values))
 
     for train in plan.trainings:
         for name, rows in _of_training(train, run):
@@ -69,19 +70,34 @@ def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: Non
             place = (task.train.training, task.asked.snapshot, key)
             job = done.get(place)
             if job is not None and job.whole and place not in known:
-                for table, rows in _of_job(job, run, failures_of := Failures(note)):
+                for table, rows in job_tables(job, run, failures_of := Failures(note)):
                     add(table, rows, task.train, task.asked.snapshot, key)
                 add(RESULTS, pd.DataFrame([{"result": name}]), task.train, task.asked.snapshot, key)
                 known.add(place)
                 failures += [_failure(task.train, task.asked.snapshot, name, one.text) for one in failures_of.all]
             failures += _diagnosis_failures(task, name, job, run)
-    # What a table holds counts once the last one says so: a kill may come between two of them.
-    for name, pieces in sorted(new.items(), key=lambda item: item[0] == RESULTS):
-        tables[name] = pd.concat([*([tables[name]] if name in tables else []), *pieces], ignore_index=True)
-        _write(run / FOLDER / f"{name}.parquet", tables[name])
+    add_rows(run, tables, new)
     own = own_tables(plan, tables)
     own[FAILURES] = pd.DataFrame(failures, columns=["variant", "seed", "snapshot", "diagnostic", "reason"])
     return own
+
+
+def add_rows(run: Path, tables: Tables, new: Mapping[str, Sequence[pd.DataFrame]]) -> None:
+    """Adds rows to tables, and writes those that changed.
+
+    What a table holds counts once `results` says so, which is written last: a kill may come between two of them.
+
+    Args:
+        run: the run folder.
+        tables: by name; they are changed.
+        new: by name, the rows that come on top.
+
+    Raises:
+        StoreError: when the disk refuses.
+    """
+    for name, pieces in sorted(new.items(), key=lambda item: item[0] == RESULTS):
+        tables[name] = pd.concat([*([tables[name]] if name in tables else []), *pieces], ignore_index=True)
+        _write(run / FOLDER / f"{name}.parquet", tables[name])
 
 
 def own_tables(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
@@ -131,8 +147,14 @@ def _of_training(train: TrainTask, run: Path) -> Iterator[tuple[str, pd.DataFram
     yield TRAINING, pd.DataFrame([{**row, **scores}])
 
 
-def _of_job(job: DoneJob, run: Path, failures: Failures) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables of one job."""
+def job_tables(job: DoneJob, run: Path, failures: Failures) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of one job, without the columns that say whose they are.
+
+    Args:
+        job: with all its parts.
+        run: the run folder.
+        failures: takes what can't be made.
+    """
     store, record = Store(run), dict(job.record)
     name = record["diagnostic"]
     with failures.caught("table", name):
@@ -169,14 +191,15 @@ def _shown(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _with_keys(rows: pd.DataFrame, train: TrainTask, snapshot: str, question: str) -> pd.DataFrame:
-    values: dict[str, Any] = dict(
-        zip(KEYS, (train.variant.name, train.seed, snapshot, train.training, question), strict=True)
-    )
-    clashing = {name: f"{name}_" for name in KEYS if name in rows.columns}
-    rows = rows.rename(columns=clashing)
-    rows = rows.assign(**values)
-    return rows[[*KEYS, *(name for name in rows.columns if name not in KEYS)]]
+def with_keys(rows: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows after columns that say whose they are; a column of that name gets another.
+
+    Args:
+        rows: of a table.
+        values: of the leading columns, in their order.
+    """
+    rows = rows.rename(columns={name: f"{name}_" for name in values if name in rows.columns}).assign(**values)
+    return rows[[*values, *(name for name in rows.columns if name not in values)]]
 
 
 def _failure(train: TrainTask, snapshot: str, diagnostic: str, reason: str) -> dict[str, Any]:
@@ -191,14 +214,23 @@ def _training_failures(train: TrainTask, run: Path) -> Iterator[dict[str, Any]]:
 
 
 def _diagnosis_failures(task: DiagnoseTask, name: str, job: DoneJob | None, run: Path) -> Iterator[dict[str, Any]]:
-    if job is None:
-        return
-    folder = Store(run).folder(job.record)
-    for path in sorted(folder.glob("*.error.json")):
-        reason = f"part {path.name.removesuffix('.error.json')}: {json.loads(path.read_bytes())['message']}"
-        yield _failure(task.train, task.asked.snapshot, name, reason)
+    if job is not None:
+        for diagnostic, reason in job_failures(name, job, run):
+            yield _failure(task.train, task.asked.snapshot, diagnostic, reason)
+
+
+def job_failures(name: str, job: DoneJob, run: Path) -> Iterator[tuple[str, str]]:
+    """The diagnostic and the reason of each part of a job that failed, and of what has nothing to ask of its network.
+
+    Args:
+        name: of the job's diagnostic.
+        job: any.
+        run: the run folder.
+    """
+    for path in sorted(Store(run).folder(job.record).glob("*.error.json")):
+        yield name, f"part {path.name.removesuffix('.error.json')}: {json.loads(path.read_bytes())['message']}"
     for one in job.record.get("not_applicable", ()):
-        yield _failure(task.train, task.asked.snapshot, one["diagnostic"], one["reason"])
+        yield one["diagnostic"], one["reason"]
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

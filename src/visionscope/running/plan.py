@@ -103,6 +103,21 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
     return tuple(planned)
 
 
+def plan_one(study: Study) -> PlannedSubject:
+    """Loads and traces the one model of a study; what does not apply to it is left out, be it all that is asked.
+
+    Args:
+        study: what is asked.
+
+    Raises:
+        VisionscopeError: see `plan`.
+    """
+    device = device_of(study.device)
+    check_asked(study)
+    (text,) = study.models
+    return _plan_model(study, text, SpecImages(study.data, study), device)
+
+
 def job_digest(
     *,
     model: str,

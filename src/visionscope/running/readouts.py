@@ -53,7 +53,10 @@ class Reading:
 
         Raises:
             ConfigError: for another `output_is`.
+            NotApplicableError: when it is said to have no classifier, so that its outputs are features.
         """
+        if self._stated == 0:
+            raise NotApplicableError(f"{self._label}: has no classifier (num_classes=0)")
         try:
             found = self.readout(None).classes
         except NotApplicableError:
