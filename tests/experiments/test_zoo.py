@@ -17,7 +17,7 @@ from visionscope.experiments import catalogue
 from visionscope.experiments.zoo import measuring
 from visionscope.models import at_hand
 
-SETTINGS: dict[str, Any] = {"images": 16, "data": "embedded"}
+SETTINGS: dict[str, Any] = {"images": 32, "data": "embedded"}
 STUDIES: dict[str, dict[str, Any]] = {
     "2a": {"only": ["fourier"], "claims": ["vit_fourier", "conv_fourier"]},
     "9": {"only": ["variance"], "claims": ["vit_variance", "conv_variance", "variance_peaks"]},
@@ -111,7 +111,7 @@ def test_a_plan_alone_measures_nothing(tmp_path: Path, weights: Path, capsys: py
     models = listing(tmp_path, f"own=vit_pico@{weights}/vit_pico.safetensors", "resnet18.a1_in1k", "resnet_nano")
     assert main(["replicate", "9", "10a", *asked(tmp_path, models, "--dry-run")]) == 0
     said = capsys.readouterr().out
-    assert "3 networks, each on 16 of 2,000 images: embedded" in said
+    assert "3 networks, each on 32 of 2,000 images: embedded" in said
     assert "weights that are not here, and can't be fetched now: resnet18.a1_in1k" in said
     assert said.count("0 of 2") == 3
     assert not (tmp_path / "run").exists()

@@ -36,7 +36,7 @@ def test_comments_and_empty_lines_are_left(tmp_path: Path) -> None:
         ("resnet18?num_classes\n", r"models.txt, line 1: .*arguments are written \?KEY=VALUE"),
         ("resnet18\n\nresnet18\n", r"models.txt, line 3: resnet18 stands in line 1, too; give one a label: LABEL=SPEC"),
         ("# nothing\n", r"models.txt must list one model spec or more, a line each; got none"),
-        (b"resnet18\n\xff\n", r"models.txt is no text \(not UTF-8 at byte 9\); save it as UTF-8"),
+        (b"resnet18\n\xff\n", r"models.txt can't be read \(it is not UTF-8 at byte 9\); save it as UTF-8"),
     ],
 )
 def test_a_bad_line_is_told_with_its_number(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -172,6 +172,7 @@ def _of_10a(tables: Tables) -> Iterator[Panel]:
 def _bundles(series: Sequence[_Series], tables: Tables, x_label: str, y_label: str) -> Iterator[Panel]:
     """A panel per series with all its networks, then one per family with the means of its series."""
     there = [one for one in series if one.curves]
+    several = len({network for one in there for network in one.curves}) > 1
     for one in there:
         shown = (
             *map(_thin, one.curves, one.curves.values()),
@@ -182,7 +183,7 @@ def _bundles(series: Sequence[_Series], tables: Tables, x_label: str, y_label: s
         title = f"{one.name}: {count} network{'' if count == 1 else 's'}"
         yield Panel(model="", title=title, x_label=x_label, y_label=y_label, lines=shown, group=y_label)
     family_of = dict(zip(tables["networks"]["network"], tables["networks"]["family"], strict=True))
-    for family in sorted({family_of[network] for one in there for network in one.curves}):
+    for family in sorted({family_of[network] for one in there for network in one.curves} if several else ()):
         lines: list[Line] = []
         networks: set[str] = set()
         for one in there:
@@ -206,7 +207,7 @@ def _line(name: str, x: Iterable[float], y: Iterable[float]) -> Line:
 def _mean(name: str, curves: Sequence[Curve], *, least: float = math.inf) -> Line:
     """The mean of curves where two or more are known, between their own points; of so many with its interval."""
     if len(curves) == 1:
-        return _line(name, *curves[0])
+        return _line("one network" if name == MEAN else name, *curves[0])
     stops = np.array(sorted({x for xs, _ in curves for x in xs}))
     grid = stops if len(stops) <= _STEPS else np.linspace(stops[0], stops[-1], _STEPS + 1)
     at = np.array([np.interp(grid, *curve, left=np.nan, right=np.nan) for curve in curves])

@@ -52,7 +52,8 @@ def read_networks(path: Path) -> tuple[Listed, ...]:
     except OSError as error:
         raise ConfigError(f"models: {path} can't be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"models: {path} is no text (not UTF-8 at byte {error.start}); save it as UTF-8") from None
+        reason = f"it is not UTF-8 at byte {error.start}"
+        raise ConfigError(f"models: {path} can't be read ({reason}); save it as UTF-8") from None
     found: list[Listed] = []
     for number, line in enumerate(content.splitlines(), start=1):
         text = _COMMENT.sub("", line).strip()
