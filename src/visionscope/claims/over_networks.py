@@ -126,13 +126,13 @@ def measure_networks(claim: NetworkClaim, kind: Kind, tables: Tables) -> Measure
         structure = structure_of(tables, network)
         if structure is None or not kind.holds(structure):
             continue
-        one = OneSeed(_as_variants(claim, tables, network), 0)
+        one = OneSeed(tables, 0, dict.fromkeys(claim.variants, network))
         try:
             _check_above_chance(claim, one)
             values[network] = tuple(float(half(one)) for half in claim.halves)
             families[network] = str(family)
         except (MissingError, StoreError) as error:  # a table of another shape costs what reads it
-            missing[network] = _without_variant(str(error), claim)
+            missing[network] = _without_names(str(error), (network, *claim.variants))
     return Measured(values, families, missing)
 
 
@@ -151,19 +151,9 @@ def structure_of(tables: Tables, network: str) -> Structure | None:
     return Structure(frozenset(map(str, rows["kind"])), rows.loc[rows["stage"] > 0, "stage"].nunique())
 
 
-def _as_variants(claim: NetworkClaim, tables: Tables, network: str) -> dict[str, pd.DataFrame]:
-    """The tables of one network, which stands for each variant that the claim's numbers are read of."""
-    found = {}
-    for name, frame in tables.items():
-        if "variant" in frame:
-            own = frame[frame["variant"] == network].assign(seed=0)
-            found[name] = pd.concat([own.assign(variant=one) for one in claim.variants], ignore_index=True)
-    return found
-
-
-def _without_variant(text: str, claim: NetworkClaim) -> str:
-    """A reason without the name of the variant that the network stood for, and without a moment of training."""
-    for name in claim.variants:
+def _without_names(text: str, names: Iterable[str]) -> str:
+    """A reason without the name that stands before it, and without a moment of training."""
+    for name in names:
         text = text.removeprefix(f"{name}: ")
     return text.removesuffix(f" at {LAST}")
 

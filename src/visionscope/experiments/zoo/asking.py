@@ -131,6 +131,6 @@ def zoo_of(studies: Sequence[ZooStudy], networks: Sequence[Listed], *, title: st
         data=spec,
         asked=tuple(asked),
         figures=tuple(dict.fromkeys(figure for study in studies for figure in study.figures)),
-        claims=tuple(dict.fromkeys(claim for study in studies for claim in study.claims)),
+        claims=tuple({claim.name: claim for study in studies for claim in study.claims}.values()),
         out=out,
     )
