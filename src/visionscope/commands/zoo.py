@@ -75,7 +75,7 @@ def replicate_zoo(
     for lost in ended.lost:
         tell(f"visionscope: failed: {lost.text}")
     if ended.left:
-        say(f"{ended.left} networks are left; go on with: {command}")
+        say(f"networks that are left: {ended.left}; go on with: {command}")
     if ended.page is not None:
         say(str(ended.page))
     return 1 if ended.lost else 0
@@ -94,7 +94,8 @@ def _tell_plan(plan: ZooPlan) -> None:
     show_table(plan.zoo.title, ("network", "weights", "measured", "left"), rows)
     images = max(part.settings.get("images", 256) for part in plan.zoo.asked)
     counts = f"{min(images, plan.images):,} of {plan.images:,} images"
-    say(f"{len(plan.networks)} networks, each on {counts}: {plan.zoo.data}")
+    number = len(plan.networks)
+    say(f"{number} network{'' if number == 1 else 's'}, each on {counts}: {plan.zoo.data}")
     missing = [one.label for one in plan.networks if one.weights == "not here" and one.left]
     if missing:
         say(f"weights that are not here, and can't be fetched now: {', '.join(missing)}")

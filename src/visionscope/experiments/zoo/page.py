@@ -56,7 +56,7 @@ def write_zoo_page(
         left=left,
         undrawn=[failure.text for failure in failures.all],
         verdicts=[_row(one, links[one.claim] if links[one.claim] in shown else "") for one in verdicts],
-        notes=[f"{one.text}: {said}" for one in verdicts for said in (one.note, one.missing) if said],
+        notes=[f"{one.text}: {said}" for one in verdicts if (said := "; ".join(filter(None, (one.note, one.missing))))],
         sections=sections,
         failures=[{**row, "network": row["variant"]} for row in tables[FAILURES].to_dict("records")],
         networks=list(_networks(measured, tables)),

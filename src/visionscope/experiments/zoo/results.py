@@ -91,7 +91,7 @@ def _described(record: Mapping[str, Any]) -> pd.DataFrame:
     model, input = record["model"], record["data"]["input"]
     height, width = input["size"]
     mean, std = (" ".join(f"{value:g}" for value in input[name]) for name in ("mean", "std"))
-    row = {"spec": model["spec"], "weights": model["weights"], "parameters": model["parameters"]}
+    row = {"spec": model["spec"].partition("@")[0], "weights": model["weights"], "parameters": model["parameters"]}
     row |= {"height": height, "width": width, "mean": mean, "std": std, "points": len(record["points"])}
     return pd.DataFrame([row])
 
