@@ -56,13 +56,11 @@ class Inline:
         return future
 
 
-@pytest.fixture
-def values(data: str, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
-    """Keys and values of an experiment of two small networks, as YAML has them."""
+def _values(data: str, out: Path) -> dict[str, Any]:  # noqa: F811
     return {
         "title": "Narrow or wide",
         "data": data,
-        "out": str(tmp_path / "run"),
+        "out": str(out),
         "train": {
             "seeds": 2,
             "epochs": 2,
@@ -75,6 +73,21 @@ def values(data: str, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
             "last": {"only": ["fourier", "lesion"], "images": 32, "lesion": {"sample_size": 32}},
         },
     }
+
+
+@pytest.fixture
+def values(data: str, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
+    """Keys and values of an experiment of two small networks, as YAML has them."""
+    return _values(data, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def finished(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """The run folder of that experiment, carried out once for all: a copy of it is done wherever `out` is."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    _, driver, _ = carried_out(experiment_from(_values(data, run)))
+    assert driver.failed == []
+    return run
 
 
 def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

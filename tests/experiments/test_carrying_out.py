@@ -85,10 +85,13 @@ def test_the_reliability_diagram_is_kept_by_variant_and_seed(values: dict[str, A
         assert list(own.groupby("seed")["images"].sum()) == [64, 64], name
 
 
-def test_tables_alone_are_enough_and_what_they_lack_is_trained_for_again(values: dict[str, Any]) -> None:
+def test_tables_alone_are_enough_and_what_they_lack_is_trained_for_again(
+    values: dict[str, Any], finished: Path
+) -> None:
     experiment = experiment_from(values)
-    plan, _, tables = carried_out(experiment)
     run = Path(experiment.out)
+    shutil.copytree(finished, run)
+    plan, _, tables = carried_out(experiment)
     for path in run.iterdir():
         if path.is_dir() and path.name != "tables":
             shutil.rmtree(path)
@@ -140,7 +143,8 @@ def test_two_variants_that_are_one_training_share_it_and_have_their_rows_each(va
         pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in own))
 
 
-def test_rows_of_a_result_that_was_not_written_in_full_are_made_anew(experiment: Experiment) -> None:
+def test_rows_of_a_result_that_was_not_written_in_full_are_made_anew(experiment: Experiment, finished: Path) -> None:
+    shutil.copytree(finished, experiment.out)
     _, _, whole = carried_out(experiment)
     folder = Path(experiment.out) / "tables"
     # As if a kill had come between two tables.
@@ -155,17 +159,15 @@ def test_rows_of_a_result_that_was_not_written_in_full_are_made_anew(experiment:
         pd.testing.assert_frame_equal(*sorted_, check_dtype=False)
 
 
-def test_a_worker_that_dies_loses_its_task_alone_and_the_bits_stay(experiment: Experiment, tmp_path: Path) -> None:
-    whole = dataclasses.replace(experiment, out=str(tmp_path / "whole"))
-    plan, _, _ = carried_out(whole)
+def test_a_worker_that_dies_loses_its_task_alone_and_the_bits_stay(experiment: Experiment, finished: Path) -> None:
     deaths = ["warmup.safetensors", "job.json"]
     executor = Inline(lambda path: bool(deaths) and path.endswith(deaths[0]) and bool(deaths.pop(0)))
-    _, driver, tables = carried_out(experiment, executor)
+    plan, driver, tables = carried_out(experiment, executor)
     assert driver.failed == []
     assert done(executor) == {"TrainWork": 4, "DiagnoseWork": 7}
     for task in plan.trainings:
-        assert same_bits(task.weights(Path(whole.out), "last"), task.weights(Path(experiment.out), "last"))
-    other = gather(plan, Path(whole.out))
+        assert same_bits(task.weights(finished, "last"), task.weights(Path(experiment.out), "last"))
+    other = gather(plan, finished)
     pd.testing.assert_frame_equal(tables["hessian"], other["hessian"])
 
 
@@ -256,9 +258,8 @@ def test_a_table_that_can_not_be_read_is_named(experiment: Experiment) -> None:
         stored_tables(Path(experiment.out))
 
 
-def test_files_say_what_an_experiment_asked(experiment: Experiment) -> None:
-    plan, _, _ = carried_out(experiment)
-    run = Path(experiment.out)
+def test_files_say_what_an_experiment_asked(experiment: Experiment, finished: Path) -> None:
+    plan, run = plan_of(experiment), finished
     told = [json.loads(path.read_bytes())["experiment"] for path in run.glob("hessian/*/job.json")]
     assert {(one["training"], one["snapshot"]) for one in told} == {
         (task.training, "warmup") for task in plan.trainings

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from experiments.conftest import carried_out
 from training.test_loop import same_bits
 from visionscope.core.documents import document_text
 from visionscope.experiments.driver import Driver, standing
@@ -31,34 +30,32 @@ def expect_the_same(plan: Plan, run: Path, whole: Path) -> None:
         assert found[name][columns].equals(table[columns]), name
 
 
-def carry_out_on(on: str, values: dict[str, Any], tmp_path: Path, options: dict[str, Any] | None = None) -> None:
-    whole = experiment_from({**values, "out": str(tmp_path / "whole")})
-    carried_out(whole)
+def carry_out_on(on: str, values: dict[str, Any], finished: Path, options: dict[str, Any] | None = None) -> None:
     experiment = experiment_from(values)
     plan, run = plan_of(experiment), Path(experiment.out)
     with executor_for(on, workers=2, folder=run / "slurm", options=options) as executor:
         driver = Driver(run, executor, standing(plan, run), lambda driver: None)
         driver.carry_out()
     assert driver.failed == []
-    expect_the_same(plan, run, Path(whole.out))
+    expect_the_same(plan, run, finished)
 
 
 @pytest.mark.slow
-def test_processes_make_the_same_bits(values: dict[str, Any], tmp_path: Path) -> None:
-    carry_out_on("local", values, tmp_path)
+def test_processes_make_the_same_bits(values: dict[str, Any], finished: Path) -> None:
+    carry_out_on("local", values, finished)
 
 
 @pytest.mark.slow
-def test_jobs_of_slurm_make_the_same_bits(values: dict[str, Any], tmp_path: Path) -> None:
+def test_jobs_of_slurm_make_the_same_bits(values: dict[str, Any], finished: Path) -> None:
     pytest.importorskip("submitit", reason="needs the extra slurm")
-    carry_out_on("slurm", values, tmp_path, {"cluster": "local"})
+    carry_out_on("slurm", values, finished, {"cluster": "local"})
 
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_two_nodes_of_ray_make_the_same_bits(
-    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    values: dict[str, Any], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="needs the extra ray")
     from ray.cluster_utils import Cluster
@@ -69,15 +66,15 @@ def test_two_nodes_of_ray_make_the_same_bits(
     try:
         cluster.add_node(**NODE)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        carry_out_on("ray", values, tmp_path)
+        carry_out_on("ray", values, finished)
     finally:
         cluster.shutdown()
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_killed_again_and_again_loses_nothing(values: dict[str, Any], tmp_path: Path) -> None:
-    whole = experiment_from({**values, "out": str(tmp_path / "whole")})
-    carried_out(whole)
+def test_a_driver_that_is_killed_again_and_again_loses_nothing(
+    values: dict[str, Any], finished: Path, tmp_path: Path
+) -> None:
     (tmp_path / "study.yaml").write_text(document_text(values))
     command = [sys.executable, "-m", "visionscope.cli", "run", str(tmp_path / "study.yaml"), "--workers", "2"]
     run = Path(values["out"])
@@ -90,4 +87,4 @@ def test_a_driver_that_is_killed_again_and_again_loses_nothing(values: dict[str,
     plan = plan_of(experiment_from(values))
     left = standing(plan, run)
     assert (left.trainings, left.diagnoses) == ([], [])
-    expect_the_same(plan, run, Path(whole.out))
+    expect_the_same(plan, run, finished)

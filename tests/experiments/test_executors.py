@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from reference import executor_tasks as tasks
+from reference.receiving import Taken, received
 from visionscope.errors import ConfigError
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.processes import process_executor
@@ -30,28 +31,6 @@ LONG = 60.0  # seconds; no test takes them
 def executor() -> Iterator[Executor]:
     with process_executor(2) as opened:
         yield opened
-
-
-def received(executor: Executor, work: Callable[..., Iterator[File]], *args: Any, **more: Any) -> list[File]:
-    got: list[File] = []
-    executor.submit(work, *args, receive=got.append, **more).result(LONG)
-    return got
-
-
-class Waiting:
-    """Takes files and lets a test wait for the first."""
-
-    def __init__(self) -> None:
-        self.files: list[File] = []
-        self._first = threading.Event()
-
-    def __call__(self, file: File) -> None:
-        self.files.append(file)
-        self._first.set()
-
-    def first(self) -> File:
-        assert self._first.wait(LONG)
-        return self.files[0]
 
 
 def is_alive(process: int) -> bool:
@@ -108,12 +87,12 @@ def test_a_worker_waits_for_who_takes_its_files() -> None:
 
 
 def test_tasks_run_side_by_side_in_as_many_processes_as_workers(executor: Executor, tmp_path: Path) -> None:
-    both = [Waiting(), Waiting()]
+    both = [Taken(), Taken()]
     futures = [executor.submit(tasks.endless, receive=taken) for taken in both]
     pids = {int(taken.first().content) for taken in both}
     assert len(pids) == 2
     assert os.getpid() not in pids
-    third = executor.submit(tasks.files, 1, receive=Waiting())
+    third = executor.submit(tasks.files, 1, receive=Taken())
     time.sleep(0.2)
     assert not third.running()
     os.kill(min(pids), signal.SIGKILL)
@@ -129,7 +108,7 @@ def test_a_worker_takes_one_task_after_another() -> None:
 
 @pytest.mark.parametrize("text", ["epochs: must be at least 1; got 0", "ein Wort", ""])
 def test_an_error_for_users_comes_back_as_it_is(executor: Executor, text: str) -> None:
-    taken = Waiting()
+    taken = Taken()
     with pytest.raises(ConfigError) as raised:
         executor.submit(tasks.refuses, text, receive=taken).result(LONG)
     assert type(raised.value) is ConfigError
@@ -151,9 +130,9 @@ def test_any_other_error_comes_back_with_its_traceback(executor: Executor) -> No
 
 
 def test_a_killed_worker_loses_its_task_alone(executor: Executor) -> None:
-    killed, other = Waiting(), Waiting()
+    killed, other = Taken(), Taken()
     lost, going_on = (executor.submit(tasks.endless, receive=taken) for taken in (killed, other))
-    waiting = executor.submit(tasks.files, 2, receive=(later := Waiting()))
+    waiting = executor.submit(tasks.files, 2, receive=(later := Taken()))
     os.kill(int(killed.first().content), signal.SIGKILL)
     with pytest.raises(WorkerDied, match=r"killed \(out of memory\?\)"):
         lost.result(LONG)
@@ -191,9 +170,9 @@ def test_functions_that_workers_cannot_import_are_refused(executor: Executor) ->
         yield File("", b"")
 
     with pytest.raises(TypeError, match="inner: workers can't import it"):
-        executor.submit(inner, receive=Waiting())
+        executor.submit(inner, receive=Taken())
     with pytest.raises(TypeError, match="lambda>: workers can't import it"):
-        executor.submit(tasks.part, 1, receive=Waiting(), held=Held(lambda: [1]))
+        executor.submit(tasks.part, 1, receive=Taken(), held=Held(lambda: [1]))
 
 
 def test_a_worker_holds_what_tasks_in_a_row_need() -> None:
@@ -228,7 +207,7 @@ def test_one_thread_and_no_accelerator_unless_asked_for(executor: Executor) -> N
 def test_workers_share_the_accelerators_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     with process_executor(3) as executor:
-        both = [Waiting() for _ in range(3)]
+        both = [Taken() for _ in range(3)]
         for taken in both:
             executor.submit(tasks.endless, receive=taken, gpus=0.5)
         pids = [int(taken.first().content) for taken in both]
@@ -243,17 +222,15 @@ def _environment(process: int) -> list[str]:
 def test_tasks_with_and_without_accelerators_get_workers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with process_executor(2) as executor:
-        futures = [
-            executor.submit(tasks.process, receive=Waiting(), gpus=float(number % 3 == 0)) for number in range(12)
-        ]
+        futures = [executor.submit(tasks.process, receive=Taken(), gpus=float(number % 3 == 0)) for number in range(12)]
         for future in futures:
             future.result(LONG)
 
 
 def test_closing_ends_workers_and_cancels_what_waits() -> None:
     executor = process_executor(1)
-    running = executor.submit(tasks.endless, receive=(taken := Waiting()))
-    waiting = executor.submit(tasks.files, 1, receive=Waiting())
+    running = executor.submit(tasks.endless, receive=(taken := Taken()))
+    waiting = executor.submit(tasks.files, 1, receive=Taken())
     pid = int(taken.first().content)
     executor.close()
     executor.close()
@@ -263,14 +240,14 @@ def test_closing_ends_workers_and_cancels_what_waits() -> None:
     with pytest.raises(WorkerDied):
         running.result(LONG)
     with pytest.raises(RuntimeError, match="closed"):
-        executor.submit(tasks.files, 1, receive=Waiting())
+        executor.submit(tasks.files, 1, receive=Taken())
 
 
 def test_a_future_that_was_cancelled_is_passed_over() -> None:
     with process_executor(1) as executor:
-        executor.submit(tasks.endless, receive=(taken := Waiting()))
-        cancelled = executor.submit(tasks.files, 1, receive=(never := Waiting()))
-        last = executor.submit(tasks.files, 1, receive=Waiting())
+        executor.submit(tasks.endless, receive=(taken := Taken()))
+        cancelled = executor.submit(tasks.files, 1, receive=(never := Taken()))
+        last = executor.submit(tasks.files, 1, receive=Taken())
         pid = int(taken.first().content)
         assert cancelled.cancel()
         os.kill(pid, signal.SIGKILL)
@@ -297,10 +274,10 @@ def test_a_worker_that_cannot_start_fails_a_task_and_not_all() -> None:
         return Empty()
 
     with Executor(start, 1) as executor:
-        first = executor.submit(tasks.files, 1, receive=Waiting())
+        first = executor.submit(tasks.files, 1, receive=Taken())
         with pytest.raises(OSError, match="no more processes"):
             first.result(LONG)
-        executor.submit(tasks.files, 1, receive=Waiting()).result(LONG)
+        executor.submit(tasks.files, 1, receive=Taken()).result(LONG)
 
 
 def test_a_worker_that_is_never_ready_takes_no_task() -> None:
@@ -329,7 +306,7 @@ def test_a_worker_that_is_never_ready_takes_no_task() -> None:
             self.ended = True
 
     with Executor(lambda gpus: Slow(), 3) as executor:
-        futures: list[Future[None]] = [executor.submit(tasks.files, 1, receive=Waiting()) for _ in range(50)]
+        futures: list[Future[None]] = [executor.submit(tasks.files, 1, receive=Taken()) for _ in range(50)]
         for future in futures:
             future.result(LONG)
     assert sum(worker.tasks for worker in started if worker.has_room) == 50
@@ -339,6 +316,7 @@ def test_a_worker_that_is_never_ready_takes_no_task() -> None:
 DRIVER = """
 import os, sys, time
 from reference import executor_tasks as tasks
+from reference.receiving import Taken, received
 from visionscope.experiments.executors.processes import process_executor
 
 executor = process_executor(2)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from reference import executor_tasks as tasks
+from reference.receiving import Taken, received
 from visionscope.errors import ConfigError
 from visionscope.experiments.executors.choosing import executor_for
 from visionscope.experiments.executors.executor import Executor
@@ -52,26 +52,6 @@ def cluster() -> Iterator[Any]:
 def executor(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     with executor_for("ray", workers=2, folder=tmp_path_factory.mktemp("run")) as opened:
         yield opened
-
-
-class Taken:
-    def __init__(self) -> None:
-        self.files: list[File] = []
-        self._first = threading.Event()
-
-    def __call__(self, file: File) -> None:
-        self.files.append(file)
-        self._first.set()
-
-    def first(self) -> File:
-        assert self._first.wait(LONG)
-        return self.files[0]
-
-
-def received(executor: Executor, work: Any, *args: Any, **more: Any) -> list[File]:
-    taken = Taken()
-    executor.submit(work, *args, receive=taken, **more).result(LONG)
-    return taken.files
 
 
 def test_files_arrive_in_order_and_as_they_are_yielded(executor: Executor, tmp_path: Path) -> None:
@@ -164,6 +144,7 @@ def _runs(process: int) -> bool:
 CLIENT = """
 from pathlib import Path
 from reference import executor_tasks as tasks
+from reference.receiving import Taken, received
 from visionscope.experiments.executors.choosing import executor_for
 
 with executor_for("ray://127.0.0.1:23001", workers=1, folder=Path()) as executor:
@@ -183,6 +164,7 @@ DRIVER = """
 import time
 from pathlib import Path
 from reference import executor_tasks as tasks
+from reference.receiving import Taken, received
 from visionscope.experiments.executors.choosing import executor_for
 
 executor = executor_for("ray", workers=1, folder=Path())

@@ -103,6 +103,8 @@ def test_the_study_of_the_documentation_is_judged(
     study |= {"data": data, "out": str(tmp_path / "run")}
     study["train"] |= {"epochs": 1, "batch_size": 32, "warm_up": 0.2, "fraction": 1}
     study["diagnose"]["warmup"]["hessian"] = {"mini_batches": 1, "k": 2}
+    for name, model in study["train"]["variants"].items():
+        study["train"]["variants"][name] = f"{model}{'&' if '?' in model else '?'}depth=1&embed_dim=24"
     path = tmp_path / "gelu.yaml"
     path.write_text(document_text(study))
     assert main(["run", str(path)]) == 0

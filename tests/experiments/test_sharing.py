@@ -78,7 +78,9 @@ def test_what_dies_every_time_and_what_fails_is_told_by_part(tmp_path: Path) -> 
 def test_two_processes_make_them_from_the_command_line(
     alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "study.yaml").write_text(document_text(asked(tmp_path / "run")))
+    (tmp_path / "study.yaml").write_text(document_text(asked(tmp_path / "run", models=MODELS[:1])))
     assert main(["run", str(tmp_path / "study.yaml"), "--workers", "2"]) == 0
-    assert parts_of(tmp_path / "run") == parts_of(alone)
+    found, expected = parts_of(tmp_path / "run"), parts_of(alone)
+    assert len(found) == len(expected) / 2  # of the first of two networks
+    assert found.items() <= expected.items()
     assert capsys.readouterr().out.splitlines()[-1].endswith("report.html")
