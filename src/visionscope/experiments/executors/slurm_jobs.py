@@ -96,6 +96,7 @@ class Job:
         """
         self._folder, self._submitter = folder, submitter
         self._job: Any = None
+        self._cancelled = False
         self._stop = threading.Event()
 
     def ready(self, seconds: float) -> bool:
@@ -111,7 +112,8 @@ class Job:
 
     def end(self) -> None:
         self._stop.set()
-        if self._job is not None and not self._job.done():
+        if self._job is not None and not self._cancelled and not self._job.done():
+            self._cancelled = True  # a second interrupt would stop submitit's local controller before it kills the task
             self._job.cancel(check=False)
 
     def _read(self, own: Path) -> Iterator[File | Exception]:
