@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from visionscope.building.measure import costs
 from visionscope.claims.registry import paper_claims
 from visionscope.experiments.catalogue import PAPER_FIGURES, STUDIES, ZOO, figure_named, figures_at, study_of
 from visionscope.experiments.experiment import LAST, Experiment
 from visionscope.experiments.merging import merged
 from visionscope.experiments.reading import experiment_from, experiment_from_file
 from visionscope.experiments.session import claims_of
+from visionscope.models.load import load_model
 
 FILES = sorted(path for path in STUDIES.glob("*/*.yaml") if path.parent.name != ZOO)  # which trains nothing
 
@@ -56,6 +58,18 @@ def test_a_scale_tests_every_claim_with_the_seeds_of_its_family(scale: str) -> N
         assert min(seeds[name] for name in claim.variants) >= needed, claim.name
         named = figure_named(claim.figure).name
         assert claim.name in read(study_of(figure_named(named), scale)).claims
+
+
+@pytest.mark.parametrize("scale", ["laptop", "cifar"])
+def test_the_controls_cost_what_alternet_costs(scale: str) -> None:
+    models = {one.name: one.model for one in read(study_of(figure_named("12b"), scale)).variants}
+    found = {
+        name: costs(load_model(models[name], random_weights=0).model, (32, 32))
+        for name in ("alternet", "preresnet", "cnn_parameters", "cnn_macs")
+    }
+    assert found["cnn_parameters"].parameters == pytest.approx(found["alternet"].parameters, rel=0.01)
+    assert found["cnn_macs"].macs == pytest.approx(found["alternet"].macs, rel=0.01)
+    assert found["preresnet"].macs < found["alternet"].macs
 
 
 def test_a_variant_is_trained_as_far_as_any_study_needs() -> None:
