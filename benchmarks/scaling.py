@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measurement
+from visionscope.claims.one_seed import LAST
 from visionscope.experiments.driver import Driver, Standing, Task
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.processes import process_executor
 from visionscope.experiments.executors.work import File, Held, items
-from visionscope.experiments.experiment import LAST, Asked, Variant
+from visionscope.experiments.experiment import Asked, Variant
 from visionscope.experiments.plan import DiagnoseTask, TrainTask
 
 NETWORK, DATA = "resnet_nano", "embedded"

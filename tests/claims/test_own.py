@@ -36,6 +36,12 @@ def test_the_number_is_the_first_variants_measure_less_the_seconds():
     assert (one.variants, one.diagnostics) == (("gelu", "relu"), ("hessian",))
 
 
+def test_an_epoch_has_the_name_that_it_has_in_tables():
+    one = claim_from("gelu", {**GELU, "snapshot": "epoch-3"}, ["gelu", "relu"])
+    tables = {"measures": measures([10.0], [15.0])["measures"].assign(snapshot="epoch-0003")}
+    assert (one.snapshot, one.estimand(tables)) == ("epoch-0003", {0: -5.0})
+
+
 def test_its_verdict_has_the_unit_of_the_measure():
     one, values = claim_from("gelu", GELU), [10.0, 12.0, 11.0, 9.0, 10.0]
     (found,) = judge([one], measures(values, [value + 6 for value in values]))
@@ -68,6 +74,11 @@ def test_a_measure_that_the_diagnostic_does_not_have_is_named_with_the_nearest_o
         ({"smallest": 0}, "claims.mine.smallest: must be a number above 0; got 0"),
         ({"smallest": "two"}, "claims.mine.smallest: must be a number above 0; got 'two'"),
         ({"text": ""}, "claims.mine.text: must be text that is not empty; got ''"),
+        (
+            {"snapshot": "lats"},
+            "claims.mine.snapshot: a snapshot must be init, warmup, last or an epoch such as epoch-5; got 'lats'. Did "
+            "you mean 'last'?",
+        ),
         ({"snapshots": "last"}, "claims.mine: there is no key 'snapshots'. Did you mean 'snapshot'?"),
     ],
 )
@@ -100,6 +111,7 @@ def test_a_claim_of_the_paper_is_made_of_the_variants_that_stand_for_its_own():
     }
     one = claim_in("vit_negative", {"roles": {"vit": "mine", "resnet": "vit"}}, ["mine", "vit"])
     assert one.variants == ("mine", "vit")
+    assert (claim("vit_negative").family, one.family) == ("primary", "exploratory")
     found = claim("vit_negative").estimand(world(holds=True, seeds=(0, 1)))
     assert one.estimand(tables) == found
     assert found[0] > 0

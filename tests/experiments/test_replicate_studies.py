@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from visionscope.building.measure import costs
+from visionscope.claims.one_seed import LAST
 from visionscope.claims.registry import paper_claims
 from visionscope.experiments.catalogue import PAPER_FIGURES, STUDIES, ZOO, figure_named, figures_at, study_of
-from visionscope.experiments.experiment import LAST, Experiment
+from visionscope.experiments.experiment import Experiment
 from visionscope.experiments.merging import merged
 from visionscope.experiments.reading import experiment_from, experiment_from_file
 from visionscope.experiments.session import claims_of

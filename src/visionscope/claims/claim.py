@@ -83,10 +83,13 @@ class Claim:
     def with_roles(self, roles: Mapping[str, str]) -> Claim:
         """The same claim, made of variants that have other names in a study.
 
+        It is exploratory: the primary family was written down for the variants that its claims name.
+
         Args:
             roles: the study's name of each variant that is called otherwise there.
         """
-        return dataclasses.replace(self, variants=tuple(roles.get(name, name) for name in self.variants), roles=roles)
+        variants = tuple(roles.get(name, name) for name in self.variants)
+        return dataclasses.replace(self, variants=variants, roles=roles, family=EXPLORATORY)
 
     def estimand(self, tables: Tables) -> dict[int, float]:
         """One number for each seed that has all the claim needs, by seed in ascending order.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visionscope.errors import DataError, StoreError, nearest
+from visionscope.core.values import shown
+from visionscope.errors import ConfigError, DataError, StoreError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +19,29 @@ if TYPE_CHECKING:
 else:
     Tables = Mapping[str, Any]
 
-LAST, WARMUP = "last", "warmup"
+INIT, WARMUP, LAST = "init", "warmup", "last"
+_EPOCH = re.compile(r"epoch-([0-9]{1,6})")
+
+
+def snapshot_named(owner: str, text: str) -> str:
+    """The name that a snapshot has in tables: `epoch-0005` for `epoch-5`.
+
+    Args:
+        owner: whose it is, for the message.
+        text: `init`, `warmup`, `last` or an epoch.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if text in (INIT, WARMUP, LAST):
+        return text
+    found = _EPOCH.fullmatch(text)
+    if found is None or not int(found[1]):
+        raise ConfigError(
+            f"{owner}: a snapshot must be {INIT}, {WARMUP}, {LAST} or an epoch such as epoch-5; got {shown(text)}."
+            f"{nearest(text, (INIT, WARMUP, LAST))}"
+        )
+    return f"epoch-{int(found[1]):04d}"
 
 
 class MissingError(DataError):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from visionscope.claims.claim import EXPLORATORY, Claim
-from visionscope.claims.one_seed import LAST, MissingError, OneSeed
+from visionscope.claims.one_seed import LAST, MissingError, OneSeed, snapshot_named
 from visionscope.claims.registry import claim, paper_claims
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.rules import check_rules, rule
@@ -91,11 +91,10 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         hint = nearest(diagnostic, diagnostic_names())
         raise ConfigError(f"{owner}.measure: there is no diagnostic {diagnostic!r}.{hint}")
     first, second = written.compare
+    snapshot = snapshot_named(f"{owner}.snapshot", written.snapshot)
 
     def number(one: OneSeed) -> float:
-        return _value(one, first, written.snapshot, diagnostic, measure) - _value(
-            one, second, written.snapshot, diagnostic, measure
-        )
+        return _value(one, first, snapshot, diagnostic, measure) - _value(one, second, snapshot, diagnostic, measure)
 
     return Claim(
         name=name,
@@ -106,7 +105,7 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         figure="",
         variants=written.compare,
         diagnostics=(diagnostic,),
-        snapshot=written.snapshot,
+        snapshot=snapshot,
         number_of=number,
         meaning=f"{measure} ({diagnostic}) of {first} less that of {second}",
         unit="",

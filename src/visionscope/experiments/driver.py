@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path, PurePosixPath
 
+from visionscope.claims.one_seed import LAST
 from visionscope.core.failures import one_line
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
@@ -17,7 +18,6 @@ from visionscope.errors import StoreError
 from visionscope.experiments.done import done_jobs, known_results, not_applicable, stored_tables
 from visionscope.experiments.executors.executor import Executor
 from visionscope.experiments.executors.work import File, WorkerDied
-from visionscope.experiments.experiment import LAST
 from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask, left_of
 from visionscope.experiments.tables import TRAINING
 from visionscope.experiments.work import diagnose_files, diagnose_work, train_files, train_work

@@ -8,13 +8,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from visionscope.claims.one_seed import INIT, LAST, WARMUP
 from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.terms import Terms
 
 THREADS = 1
 """Of torch in every task, so that the bits are the same on every machine."""
-
-INIT, WARMUP, LAST = "init", "warmup", "last"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from visionscope.claims.one_seed import LAST
 from visionscope.errors import ConfigError
-from visionscope.experiments.experiment import LAST, Asked, Experiment, Variant
+from visionscope.experiments.experiment import Asked, Experiment, Variant
 from visionscope.experiments.plan import question_key
 
 _Moment = tuple[str, str]  # the snapshot, and the settings as text

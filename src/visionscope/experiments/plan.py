@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from visionscope.building.measure import costs
+from visionscope.claims.one_seed import LAST
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError
 from visionscope.experiments.done import Place
-from visionscope.experiments.experiment import LAST, THREADS, Asked, Experiment, Variant
+from visionscope.experiments.experiment import THREADS, Asked, Experiment, Variant
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import training_digest
 from visionscope.training.folder import is_kept

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from visionscope.claims.one_seed import snapshot_named
 from visionscope.config import diagnostic_of
 from visionscope.core.documents import read_document
 from visionscope.core.files import user_path
@@ -17,7 +18,7 @@ from visionscope.core.values import Rule, Value, is_whole, shown
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.errors import ConfigError, nearest
 from visionscope.experiments.catalogue import figure_named
-from visionscope.experiments.experiment import INIT, LAST, WARMUP, Asked, Experiment, Variant
+from visionscope.experiments.experiment import Asked, Experiment, Variant
 from visionscope.models.find import find_model
 from visionscope.running.study import ONLY, Study
 from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
@@ -33,7 +34,6 @@ _SETTINGS = (
 )
 _FIGURES = Value(tuple[str, ...], Rule(words="ids of the paper's figures, such as [1c, C.5]"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}")
-_EPOCH = re.compile(r"epoch-([0-9]{1,6})")
 _MOST_SEEDS = 1000
 
 
@@ -185,7 +185,7 @@ def asked_from(given: object, variants: Sequence[str]) -> Iterable[Asked]:
             key: values_of(Study)[key].checked(f"{owner}.{key}", values[key]) for key in _SETTINGS if key in values
         }
         yield Asked(
-            snapshot=_snapshot(snapshot),
+            snapshot=snapshot_named("diagnose", snapshot),
             settings=settings,
             diagnostics=tuple(diagnostic_of(name, cast(Any, values.get(name))) for name in names),
             variants=_asked_variants(f"{owner}.variants", values["variants"], variants)
@@ -205,18 +205,6 @@ def _asked_variants(parameter: str, given: object, known: Sequence[str]) -> tupl
         if name not in known:
             raise ConfigError(f"{parameter}: there is no variant {shown(name)}.{nearest(name, known)}")
     return tuple(names)
-
-
-def _snapshot(name: str) -> str:
-    if name in (INIT, WARMUP, LAST):
-        return name
-    found = _EPOCH.fullmatch(name)
-    if found is None or not int(found[1]):
-        raise ConfigError(
-            f"diagnose: a snapshot must be {INIT}, {WARMUP}, {LAST} or an epoch such as epoch-5; got {shown(name)}."
-            f"{nearest(name, (INIT, WARMUP, LAST))}"
-        )
-    return f"epoch-{int(found[1]):04d}"
 
 
 def figures_from(given: object) -> Iterable[str]:

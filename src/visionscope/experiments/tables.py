@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from visionscope.claims.one_seed import LAST
 from visionscope.core.diagnostic import Answer
 from visionscope.core.failures import Failures
 from visionscope.core.files import write_whole
@@ -23,7 +24,6 @@ from visionscope.core.table import LEADING, tidy
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import by_bin
 from visionscope.experiments.done import FOLDER, KEYS, RESULTS, DoneJob, Tables, done_jobs, known_results, stored_tables
-from visionscope.experiments.experiment import LAST
 from visionscope.experiments.plan import DiagnoseTask, Plan, TrainTask
 from visionscope.running.records import diagnostic_from
 from visionscope.running.reduce import answer_from, points_table

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from visionscope.claims.one_seed import LAST
 from visionscope.data.specs import find_data
 from visionscope.errors import VisionscopeError
 from visionscope.experiments.executors.work import File
-from visionscope.experiments.experiment import LAST, THREADS
+from visionscope.experiments.experiment import THREADS
 from visionscope.experiments.plan import DiagnoseTask, TrainTask
 from visionscope.training.recipe import Recipe
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from visionscope.claims.networks import NetworkClaim, network_claim
+from visionscope.claims.one_seed import LAST
 from visionscope.core.documents import read_document
 from visionscope.core.files import user_path
 from visionscope.core.values import Value
 from visionscope.data.specs import check_apart, find_data
-from visionscope.experiments.experiment import LAST, Asked
+from visionscope.experiments.experiment import Asked
 from visionscope.experiments.plan import question_key
 from visionscope.experiments.reading import asked_from, figures_from
 from visionscope.experiments.zoo.listing import Listed

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
+from visionscope.claims.one_seed import LAST
 from visionscope.config import study_from
 from visionscope.core.failures import Failure, one_line
 from visionscope.errors import StoreError
 from visionscope.experiments.executors.choosing import executor_for
 from visionscope.experiments.executors.executor import Executor
-from visionscope.experiments.experiment import LAST, Asked
+from visionscope.experiments.experiment import Asked
 from visionscope.experiments.plan import question_key
 from visionscope.experiments.session import gpus_of
 from visionscope.experiments.sharing import shared_out

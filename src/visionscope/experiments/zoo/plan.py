@@ -7,13 +7,13 @@ import hashlib
 import json
 from pathlib import Path
 
+from visionscope.claims.one_seed import LAST
 from visionscope.core.files import user_path
 from visionscope.core.versions import versions
 from visionscope.data.digest import source_digest
 from visionscope.data.sources import open_source
 from visionscope.errors import ConfigError
 from visionscope.experiments.done import done_jobs, known_results, not_applicable, stored_tables
-from visionscope.experiments.experiment import LAST
 from visionscope.experiments.plan import DIGITS
 from visionscope.experiments.zoo.asking import Zoo
 from visionscope.experiments.zoo.listing import Listed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from visionscope.claims.one_seed import LAST
 from visionscope.core.failures import Failures
 from visionscope.experiments.done import KEYS, RESULTS, Tables, done_jobs, known_results, stored_tables
-from visionscope.experiments.experiment import LAST
 from visionscope.experiments.tables import FAILURES, add_rows, job_failures, job_tables, with_keys
 from visionscope.experiments.zoo.measuring import Lost
 from visionscope.experiments.zoo.plan import Network, ZooPlan

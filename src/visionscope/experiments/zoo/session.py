@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from visionscope.claims.one_seed import LAST
 from visionscope.claims.over_networks import NetworkVerdict, judge_networks
-from visionscope.experiments.experiment import LAST
 from visionscope.experiments.folder import Kept, write_tasks
 from visionscope.experiments.lock import alone
 from visionscope.experiments.sitting import Sitting
