@@ -147,8 +147,10 @@ def test_numbers_of_a_stage_are_positive_integers(name: str, value: Any) -> None
 def test_wrong_numbers_and_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_heads must be one number, or 2 of them, one per stage; got 3"):
         tiny(num_heads=(1, 2, 3))
-    with pytest.raises(ConfigError, match=r"must be conv or msa, at least one; got \['mlp'\]"):
+    with pytest.raises(ConfigError, match=r"must be conv, msa or mix:MIXER, at least one; got \['mlp'\]"):
         Stage(blocks=("conv", "mlp"), channels=8)
+    with pytest.raises(ConfigError, match=r"there is no mixer 'identiy'\. Did you mean 'identity'\?"):
+        Stage(blocks=("conv", "mix:identiy"), channels=8)
     with pytest.raises(ConfigError, match=r"at least one; got \(\)"):
         Stage(blocks=(), channels=8)
     with pytest.raises(ConfigError, match="stem must be one of plain, pooled, deep; got 'large'"):

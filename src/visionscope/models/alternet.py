@@ -20,7 +20,7 @@ from visionscope.errors import ConfigError
 from visionscope.models.official import translate
 from visionscope.models.paper import CIFAR_100
 from visionscope.models.shipped import weights_file
-from visionscope.models.stages import AlterNetStage, Stage, alternate, build_stem
+from visionscope.models.stages import MIX, AlterNetStage, Stage, alternate, build_stem
 
 __all__ = ["AlterNet", "Stage", "alternate"]
 
@@ -132,7 +132,8 @@ class AlterNet(ResNetV2):
         self.head = ClassifierHead(channels, num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.head_hidden_size = self.head.num_features
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # torch's fan-out ignores groups: a mixer's depthwise kernels keep their own initial weights.
+            if isinstance(module, nn.Conv2d) and module.groups == 1:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def no_weight_decay(self) -> set[str]:
@@ -223,13 +224,19 @@ def _alternet(
     num_heads: int | Sequence[int] = (3, 6, 12, 24),
     head_dim: int | Sequence[int] = 64,
     window_size: int | Sequence[int] = 7,
+    mixer: str = "",
     stages: Sequence[Stage] | None = None,
     **arguments: Any,
 ) -> nn.Module:
-    """An AlterNet by numbers per stage; `stages`, where given, says it all instead of the numbers."""
+    """An AlterNet by numbers per stage, with a mixer in the places of attention if one is named.
+
+    `stages`, where given, says it all instead of the numbers.
+    """
     if stages is None:
         count = len(blocks)
-        kinds = (alternate(*pair) for pair in zip(blocks, _per_stage("msa", msa, count), strict=True))
+        slot = f"{MIX}{mixer}" if mixer else "msa"
+        orders = (alternate(*pair) for pair in zip(blocks, _per_stage("msa", msa, count), strict=True))
+        kinds = (tuple(slot if kind == "msa" else kind for kind in order) for order in orders)
         numbers = {"channels": channels, "num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
         columns = [_per_stage(key, value, count) for key, value in numbers.items()]
         stages = tuple(

@@ -15,9 +15,13 @@ from timm.models.resnetv2 import DownsampleConv, PreActBasic, PreActBottleneck
 from torch import Tensor, nn
 
 from visionscope.errors import ConfigError
+from visionscope.models.mixers.mixer import mixer_of
 from visionscope.models.windows import MsaBlock, check_positive
 
 __all__ = ["AlterNetStage", "Stage", "alternate", "build_stem"]
+
+MIX = "mix:"
+"""Before the name of a mixer in the blocks of a stage."""
 
 
 def alternate(blocks: int, msa: int) -> tuple[str, ...]:
@@ -46,7 +50,9 @@ class Stage:
     """The blocks of one resolution.
 
     Attributes:
-        blocks: "conv" or "msa" for each block in its order; any order is possible, `alternate` gives the paper's.
+        blocks: "conv", "msa" or "mix:MIXER" for each block in its order; any order is possible, `alternate` gives the
+            paper's. A mixer, such as `mix:guided` (`visionscope models 'mix:*'`), stands where attention would, and
+            its branch has as many parameters.
         channels: of the blocks' outputs.
         stride: of the first block.
         num_heads: of its attention blocks.
@@ -63,9 +69,14 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Checks the blocks' names and the numbers."""
-        wrong = [kind for kind in self.blocks if kind not in ("conv", "msa")]
+        wrong = [kind for kind in self.blocks if kind not in ("conv", "msa") and not kind.startswith(MIX)]
         if wrong or not self.blocks:
-            raise ConfigError(f"blocks of a stage must be conv or msa, at least one; got {wrong or self.blocks!r}")
+            raise ConfigError(
+                f"blocks of a stage must be conv, msa or mix:MIXER, at least one; got {wrong or self.blocks!r}"
+            )
+        for kind in self.blocks:
+            if kind.startswith(MIX):
+                mixer_of(kind.removeprefix(MIX))
         for name in ("channels", "stride", "num_heads", "head_dim", "window_size"):
             check_positive(name, getattr(self, name))
 
@@ -92,7 +103,7 @@ class AlterNetStage(nn.Module):
         for index, (kind, drop_path) in enumerate(zip(stage.blocks, drop_paths, strict=True)):
             stride = stage.stride if index == 0 else 1
             block: nn.Module
-            if kind == "msa":
+            if kind != "conv":
                 block = MsaBlock(
                     in_chs,
                     channels,
@@ -104,6 +115,7 @@ class AlterNetStage(nn.Module):
                     drop_path=drop_path,
                     norm_layer=norm_layer,
                     act_layer=msa_act_layer,
+                    mixer=kind.removeprefix(MIX) if kind.startswith(MIX) else "",
                     **attention,
                 )
             else:

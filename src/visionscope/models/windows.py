@@ -14,6 +14,7 @@ from timm.models.resnetv2 import DownsampleConv
 from torch import Tensor, nn
 
 from visionscope.errors import ConfigError
+from visionscope.models.mixers.slot import MixerSlot, mixer_width
 
 __all__ = ["LocalAttention", "MsaBlock"]
 
@@ -166,6 +167,8 @@ class MsaBlock(nn.Module):
         drop_path: probability with which the branch is left out in training.
         norm_layer: normalisation of 2-D maps, as timm's `get_norm_act_layer` knows it.
         act_layer: activation after the first normalisation; the second has none.
+        mixer: what stands in the place of attention, as `mixer_of` reads it, between 1x1 convolutions and as wide as
+            makes the branch have as many parameters as with attention; empty for attention.
     """
 
     def __init__(
@@ -183,10 +186,15 @@ class MsaBlock(nn.Module):
         drop_path: float = 0.0,
         norm_layer: Any = nn.BatchNorm2d,
         act_layer: Any = nn.GELU,
+        mixer: str = "",
     ) -> None:
         super().__init__()
         norm_act = get_norm_act_layer(norm_layer, act_layer=act_layer)
         mid_chs = mid_chs or max(1, out_chs // 4)
+        if mixer:
+            tables = num_heads if per_head_bias else 1
+            attention = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size, "tables": tables}
+            mid_chs = mixer_width(mixer, in_chs, out_chs, mid_chs=mid_chs, **attention)
         changes = stride != 1 or in_chs != out_chs
         self.downsample = DownsampleConv(in_chs, out_chs, stride, conv_layer=_CONVOLUTION) if changes else None
         self.norm1 = norm_act(in_chs)
@@ -194,21 +202,25 @@ class MsaBlock(nn.Module):
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.conv = _CONVOLUTION(in_chs, mid_chs, 1)
         self.norm2 = norm_act(mid_chs, apply_act=False)
-        self.attn = LocalAttention(
-            mid_chs,
-            out_chs,
-            num_heads=num_heads,
-            head_dim=head_dim,
-            window_size=window_size,
-            per_head_bias=per_head_bias,
-            attn_drop=attn_drop,
-        )
+        if mixer:
+            self.mixer = MixerSlot(mixer, mid_chs, out_chs)
+        else:
+            self.attn = LocalAttention(
+                mid_chs,
+                out_chs,
+                num_heads=num_heads,
+                head_dim=head_dim,
+                window_size=window_size,
+                per_head_bias=per_head_bias,
+                attn_drop=attn_drop,
+            )
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (b, in_chs, h, w) to (b, out_chs, h / stride, w / stride), rounded up."""
         active = self.norm1(x)
         skip = x if self.downsample is None else self.downsample(active)
-        branch = self.attn(self.norm2(self.conv(self.pool(active))))
+        mix = self.mixer if hasattr(self, "mixer") else self.attn
+        branch = mix(self.norm2(self.conv(self.pool(active))))
         y: Tensor = self.drop_path(branch) + skip
         return y

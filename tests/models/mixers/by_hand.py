@@ -1,0 +1,11 @@
+"""What each mixer costs, counted by hand: multiply-accumulates of one map of `dim` channels and height x width."""
+
+from collections.abc import Callable
+
+MACS: dict[str, Callable[[int, int, int], float]] = {
+    "identity": lambda dim, height, width: 0,
+    # In windows of 4 x 4 every position is a sum over 16.
+    "random": lambda dim, height, width: dim * height * width * 16,
+    "learned_blur": lambda dim, height, width: dim * height * width * 25,
+    "large_kernel": lambda dim, height, width: dim * height * width * 49,
+}
