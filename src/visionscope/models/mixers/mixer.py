@@ -35,7 +35,7 @@ class Mixer(abc.ABC):
         library: the module of another library that does the work; empty where the code is ours.
         low_pass: `always` where it weakens high frequencies more than low ones in every channel, whatever its weights;
             `never` where it does so in none; else `can be`. Measured on white noise: the share of the upper third of
-            frequencies in the output, relative to that of the lower third.
+            frequencies in the output, relative to that of the lower third, in which the mean is counted.
         data_specific: whether its Jacobian depends on the input, so that what it does to a map depends on the map.
         step: the channels must be a multiple of it.
     """
