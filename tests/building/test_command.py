@@ -39,6 +39,23 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
     assert "Nothing is written without --out" in said
 
 
+def test_a_mixer_is_named_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["harmonize", "resnet_nano", "--msa", "0,0,1", "--mixer", "identity", "--batch", "2"]) == 0
+    assert "mix:identity" in capsys.readouterr().out
+    assert main(["harmonize", "resnet_nano", "--msa", "0,0,1", "--mixer", "identty"]) == 2
+    assert "mixer: there is no mixer 'identty'. Did you mean 'identity'?" in capsys.readouterr().err
+
+
+def test_mixers_are_listed_with_their_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "mixer:learned*"]) == 0
+    said = capsys.readouterr().out
+    (row,) = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    assert row[0] == "learned_blur"
+    assert row[2:] == ["always", "no", "2", "ours"]
+    assert main(["models", "mixer:lerned_blur"]) == 2
+    assert "no mixer matches 'lerned_blur'. Did you mean 'learned_blur'?" in capsys.readouterr().err
+
+
 def test_the_file_that_it_writes_loads_under_the_originals_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from visionscope.building.placement import Placement
 from visionscope.errors import ConfigError
 from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import LoadedModel, load_model
+from visionscope.models.mixers.slot import MixerSlot
 from visionscope.models.postactivation import PostActMsaBlock
 from visionscope.models.surgery import changes_of
 from visionscope.models.windows import MsaBlock
@@ -101,6 +102,27 @@ def test_attention_goes_where_it_is_planned_and_the_result_trains_saves_and_load
     _save(tmp_path / "changed.safetensors", changed, loaded)
     again = load_model(f"{spec.partition('?')[0]}@{tmp_path / 'changed.safetensors'}")
     assert json.dumps(again.spec.arguments) == json.dumps(loaded.spec.arguments)
+    with torch.inference_mode():
+        assert torch.equal(again.model(_images()), changed.eval()(_images()))
+
+
+@pytest.mark.parametrize("spec", ["resnet_nano", "convnext_tiny?depths=(1,2,3,2)&dims=(8,16,24,32)&num_classes=10"])
+def test_a_mixer_takes_the_places_of_attention(spec: str, tmp_path: Path) -> None:
+    msa, paths = FAMILIES[spec]
+    loaded, mixer = _loaded(spec), "learned_blur(kernel_size=3)"
+    attention = harmonize(loaded.model, Placement(msa=msa, window_size=4), input_size=SIZE)
+    changed = harmonize(loaded.model, Placement(msa=msa, window_size=4), mixer=mixer, input_size=SIZE, seed=3)
+    plan = plan_harmonize(loaded.model, msa, mixer=mixer, input_size=SIZE)
+    assert [kind for stage in plan.stages for kind in stage.after].count(f"mix:{mixer}") == len(paths)
+    slots = [name for name, module in changed.named_modules() if isinstance(module, MixerSlot)]
+    assert slots == [f"{path}.mixer" for path in paths]
+    for path in paths:
+        sizes = [sum(p.numel() for p in network.get_submodule(path).parameters()) for network in (attention, changed)]
+        assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+
+    assert _step_lowers_the_loss(changed)
+    _save(tmp_path / "changed.safetensors", changed, loaded)
+    again = load_model(f"{spec.partition('?')[0]}@{tmp_path / 'changed.safetensors'}")
     with torch.inference_mode():
         assert torch.equal(again.model(_images()), changed.eval()(_images()))
 

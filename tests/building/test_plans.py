@@ -32,6 +32,12 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "no JSON": ("[", "blocks is not valid JSON"),
     "nested": ("[" * 100_000, "blocks is not valid JSON"),
     "no list": ({"path": "a"}, "blocks must be a list; got {'path': 'a'}"),
+    "mixer": (_plan(msa={**MSA, "mixer": "learned_blurr"}), "there is no mixer 'learned_blurr'. Did you mean"),
+    "mixer's setting": (
+        _plan(msa={**MSA, "mixer": "learned_blur(kernel_size=2)"}),
+        "must be an odd number from 3 to 63",
+    ),
+    "mixer of another type": (_plan(msa={**MSA, "mixer": 3}), "mixer must be text; got 3"),
     "number": ([5], "each of blocks must hold path, like, msa, post_activation, norm; got 5"),
     "strange": (_plan(lke="a"), "blocks knows no 'lke'. Did you mean 'like'?"),
     "no like": ([{"path": "a"}], "each of blocks must say path and like"),

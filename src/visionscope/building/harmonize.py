@@ -16,6 +16,8 @@ from visionscope.core.rules import MOST_PIXELS, SEEDS
 from visionscope.core.turns import in_turn
 from visionscope.core.values import Rule, Value, shown
 from visionscope.errors import ConfigError, TraceError
+from visionscope.models.mixers.mixer import mixer_of
+from visionscope.models.stages import MIX
 from visionscope.models.surgery import BlockChange, change_blocks
 
 __all__ = ["HarmonizePlan", "StagePlan", "carry_out", "harmonize", "plan_harmonize"]
@@ -24,6 +26,7 @@ _SIZE = Value(
     tuple[int, int] | None,
     Rule(least=1, most=MOST_PIXELS, words=f"height and width in pixels, each an integer from 1 to {MOST_PIXELS}"),
 )
+_MIXER = Value(str, Rule(longest=500))
 _SEED = Value(int, Rule(least=0, most=SEEDS - 1))
 
 
@@ -70,10 +73,13 @@ def harmonize(
     model: nn.Module,
     placement: Placement | Sequence[int],
     *,
+    mixer: str = "",
     input_size: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """A copy of a convolutional network in which attention takes the place of some blocks, by the rules of AlterNet.
+
+    With `mixer`, this takes those places instead, in branches of as many parameters.
 
     Stages and blocks are found by what the network does, so it may be of timm, torchvision or your own. An attention
     block has the channels, the stride and the drop path of the block that goes, and the kind, eps and momentum of its
@@ -89,6 +95,7 @@ def harmonize(
     Args:
         model: the network; it is left as it was.
         placement: how many attention blocks each stage gets, or those numbers alone: `(0, 1, 1, 1)`.
+        mixer: what stands in their places, such as `guided` or `learned_blur(kernel_size=7)`; empty for attention.
         input_size: height and width of its images; None takes what the network's `pretrained_cfg` says.
         seed: of the new weights; torch's own generator is left as it was.
 
@@ -97,17 +104,22 @@ def harmonize(
         TraceError: when the network can't be traced.
     """
     _SEED.checked("seed", seed)
-    return carry_out(model, plan_harmonize(model, placement, input_size=input_size), seed=seed)
+    return carry_out(model, plan_harmonize(model, placement, mixer=mixer, input_size=input_size), seed=seed)
 
 
 def plan_harmonize(
-    model: nn.Module, placement: Placement | Sequence[int], *, input_size: tuple[int, int] | None = None
+    model: nn.Module,
+    placement: Placement | Sequence[int],
+    *,
+    mixer: str = "",
+    input_size: tuple[int, int] | None = None,
 ) -> HarmonizePlan:
     """What `harmonize` would do.
 
     Args:
         model: as for `harmonize`.
         placement: likewise.
+        mixer: likewise.
         input_size: likewise.
 
     Raises:
@@ -124,6 +136,9 @@ def plan_harmonize(
     if not isinstance(placement, Placement):
         numbers: Any = placement if isinstance(placement, (str, bytes)) else tuple(placement)
         placement = Placement(msa=numbers)
+    own = {"mixer": _MIXER.checked("mixer", mixer)} if mixer else {}
+    if mixer:
+        mixer_of(mixer)
     size = _SIZE.checked("input_size", input_size) or _own_size(model)
     stages = find_stages(model, size)
     orders = placement.orders([len(stage) for stage in stages])
@@ -132,11 +147,12 @@ def plan_harmonize(
     plans, changes = [], []
     for number, (stage, order, num_heads) in enumerate(zip(stages, orders, placement.heads(), strict=True), start=1):
         attention = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
-        changes += _changes(number, stage, order, attention, model)
+        changes += _changes(number, stage, order, {**attention, **own}, model)
+        slot = f"{MIX}{mixer}" if mixer else "msa"
         plans.append(
             StagePlan(
                 before=tuple(block.kind.value for block in stage),
-                after=order
+                after=tuple(slot if kind == "msa" else kind for kind in order)
                 if "msa" in order or len(order) > len(stage)
                 else tuple(block.kind.value for block in stage),
                 grid=stage[-1].grid,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SEED = Value(int, Rule(least=0, most=SEEDS - 1), 0)
 _BATCH = Value(int, Rule(least=2, most=65536), 8)  # batch normalisation in training needs 2
 _OUT = Value(str, Rule(empty=False))
+_MIXER = Value(str, Rule(empty=False, longest=500))
 
 
 def harmonize_flags(parser: Parser) -> None:
@@ -38,6 +39,7 @@ def harmonize_flags(parser: Parser) -> None:
     placed = values_of(Placement)
     parser.add_value("--msa", placed["msa"], "attention blocks of each stage, such as 0,1,1,1", required=True)
     parser.add_value("--extend", placed["extend"], "blocks added to each stage, such as 0,0,0,1")
+    parser.add_value("--mixer", _MIXER, "what stands in attention's place; visionscope models 'mixer:*' lists them")
     parser.add_value(
         "--window",
         placed["window_size"],
@@ -72,7 +74,7 @@ def harmonize(parsed: Namespace) -> int:
     device = device_of(parsed.device or "auto")
     loaded = _loaded(parsed, size, written=out is not None)
     size, channels = loaded.input.size, len(loaded.input.mean)
-    plan = plan_harmonize(loaded.model, placement, input_size=size)
+    plan = plan_harmonize(loaded.model, placement, mixer=parsed.mixer or "", input_size=size)
     changed = carry_out(loaded.model, plan, seed=parsed.seed or 0)
     networks = {"before": loaded.model, "after": changed}
     show_table(loaded.label, _PLAN_COLUMNS, _plan_rows(plan))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 from typing import TYPE_CHECKING
 
 from visionscope.core.display import show_table
 from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, nearest
 from visionscope.flags import Parser, add_study_flag
 from visionscope.models.find import find_model
 from visionscope.models.spec import SOURCES
@@ -21,17 +22,27 @@ if TYPE_CHECKING:
     from visionscope.core.subject import Point
 
 _POINT_COLUMNS = ("name", "kind", "stage", "depth", "grid", "channels", "layout", "prefix tokens")
+_MIXERS = "mixer:"
+_MIXER_COLUMNS = ("mixer", "does", "low-pass", "data-specific", "reach", "code")
 _SOURCE = Value(str | None, Rule(choices=SOURCES))
 
 
 def models_flags(parser: Parser) -> None:
     """Adds the flags of models."""
-    parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or a pattern, vit_*")
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="",
+        metavar="PATTERN",
+        help="part of a name, or a pattern, vit_*; mixer:* lists mixers",
+    )
     parser.add_value("--source", _SOURCE, "source of the models; by default all")
 
 
 def models(parsed: Namespace) -> int:
-    """Lists the models that match."""
+    """Lists the models that match, or the mixers."""
+    if parsed.pattern.startswith(_MIXERS):
+        return _mixers(parsed.pattern.removeprefix(_MIXERS))
     from visionscope.models.load import list_models
 
     names = list_models(parsed.pattern)
@@ -42,6 +53,28 @@ def models(parsed: Namespace) -> int:
         raise ConfigError(f"pattern: no listed model matches {parsed.pattern!r}; any Hugging Face model is hf:NAME")
     for name in names:
         say(name)
+    return 0
+
+
+def _mixers(pattern: str) -> int:
+    from visionscope.models.mixers.mixer import mixer_kinds, mixer_of
+
+    found = [mixer_of(name) for name in mixer_kinds() if fnmatch.fnmatchcase(name, pattern or "*")]
+    if not found:
+        raise ConfigError(f"pattern: no mixer matches {pattern!r}.{nearest(pattern, mixer_kinds())}")
+    rows = [
+        (
+            one.name,
+            one.does,
+            one.low_pass,
+            "yes" if one.data_specific else "no",
+            "the map" if one.reach() is None else str(one.reach()),
+            one.library or "ours",
+        )
+        for one in found
+    ]
+    show_table("", _MIXER_COLUMNS, rows)
+    say("in a model spec: alternet_pico?mixer=NAME or NAME(key=value); reach is in positions")
     return 0
 
 

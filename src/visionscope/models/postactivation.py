@@ -10,6 +10,7 @@ from timm.layers.create_norm_act import get_norm_act_layer
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
+from visionscope.models.mixers.slot import MixerSlot, mixer_width
 from visionscope.models.windows import LocalAttention
 
 __all__ = ["PostActMsaBlock"]
@@ -37,6 +38,7 @@ class PostActMsaBlock(nn.Module):
         act_layer: activation inside the branch, as timm's `get_act_layer` knows it.
         final_act_layer: activation after the sum.
         final_act_kwargs: its arguments, such as the slope of a leaky ReLU.
+        mixer: what stands in the place of attention; as for `MsaBlock`.
     """
 
     def __init__(
@@ -54,15 +56,22 @@ class PostActMsaBlock(nn.Module):
         act_layer: Any = nn.GELU,
         final_act_layer: Any = nn.ReLU,
         final_act_kwargs: Mapping[str, Any] | None = None,
+        mixer: str = "",
     ) -> None:
         super().__init__()
         norm_act: Any = get_norm_act_layer(norm_layer, act_layer=act_layer)
         mid_chs = mid_chs or max(1, out_chs // 4)
+        attention = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
+        if mixer:
+            mid_chs = mixer_width(mixer, in_chs, out_chs, mid_chs=mid_chs, tables=1, **attention)
         # Kernel and stride are one number, and a last incomplete square counts: the size is that of a strided 1x1.
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         self.conv = nn.Conv2d(in_chs, mid_chs, 1, bias=False)
         self.norm1 = norm_act(mid_chs)
-        self.attn = LocalAttention(mid_chs, out_chs, num_heads=num_heads, head_dim=head_dim, window_size=window_size)
+        if mixer:
+            self.mixer = MixerSlot(mixer, mid_chs, out_chs)
+        else:
+            self.attn = LocalAttention(mid_chs, out_chs, **attention)
         self.norm2 = norm_act(out_chs, apply_act=False)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.downsample = None
@@ -74,6 +83,7 @@ class PostActMsaBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (b, in_chs, h, w) to (b, out_chs, h / stride, w / stride), rounded up."""
         skip = x if self.downsample is None else self.downsample(x)
-        branch = self.norm2(self.attn(self.norm1(self.conv(self.pool(x)))))
+        mix = self.mixer if hasattr(self, "mixer") else self.attn
+        branch = self.norm2(mix(self.norm1(self.conv(self.pool(x)))))
         y: Tensor = self.final_act(self.drop_path(branch) + skip)
         return y

@@ -15,6 +15,7 @@ from timm.layers.drop import DropPath
 from torch import nn
 
 from visionscope.errors import ConfigError, nearest
+from visionscope.models.mixers.mixer import mixer_of
 from visionscope.models.postactivation import PostActMsaBlock
 from visionscope.models.windows import MsaBlock
 
@@ -45,7 +46,7 @@ _LARGEST_INNER = 65536
 _LARGEST_LAYER = 2**28
 _NAMES = {"norm_layer": NORMS, "act_layer": ACTIVATIONS, "final_act_layer": ACTIVATIONS}
 _REQUIRED = ("in_chs", "out_chs", "num_heads")
-_EITHER = (*_LARGEST, "norm_layer", "act_layer")
+_EITHER = (*_LARGEST, "norm_layer", "act_layer", "mixer")
 _ARGUMENTS = {
     False: (*_EITHER, "per_head_bias", "attn_drop"),
     True: (*_EITHER, "final_act_layer", "final_act_kwargs"),
@@ -111,8 +112,16 @@ def _check_attention(msa: Mapping[str, Any], known: tuple[str, ...]) -> None:
         raise ConfigError(f"per_head_bias must be true or false; got {msa['per_head_bias']!r}")
     if not (_is_number(msa.get("attn_drop", 0.0)) and 0 <= msa.get("attn_drop", 0.0) < 1):
         raise ConfigError(f"attn_drop must be a number from 0 to less than 1; got {msa['attn_drop']!r}")
+    _check_mixer(msa.get("mixer", ""))
     _check_activation(msa.get("final_act_kwargs"), msa.get("final_act_layer", "relu"))
     _check_size(msa)
+
+
+def _check_mixer(given: Any) -> None:
+    if not isinstance(given, str):
+        raise ConfigError(f"mixer must be text; got {given!r}")
+    if given:
+        mixer_of(given)
 
 
 def _check_size(msa: Mapping[str, Any]) -> None:
@@ -239,7 +248,7 @@ def _attention(change: BlockChange, like: nn.Module) -> nn.Module:
     kind: Callable[..., nn.Module] = PostActMsaBlock if change.post_activation else MsaBlock
     block = kind(**(change.msa or {}), drop_path=max(map(_drop_path, like.modules())))
     for module in block.modules():
-        if isinstance(module, nn.Conv2d):  # as in AlterNet
+        if isinstance(module, nn.Conv2d) and module.groups == 1:  # as in AlterNet
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for name, value in (change.norm or {}).items():  # no other module of the block has attributes of these names
             if hasattr(module, name):
