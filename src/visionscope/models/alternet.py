@@ -21,6 +21,7 @@ from visionscope.models.official import translate
 from visionscope.models.paper import CIFAR_100
 from visionscope.models.shipped import weights_file
 from visionscope.models.stages import MIX, AlterNetStage, Stage, alternate, build_stem
+from visionscope.models.windows import draw_convolutions
 
 __all__ = ["AlterNet", "Stage", "alternate"]
 
@@ -131,10 +132,7 @@ class AlterNet(ResNetV2):
         self.norm = norm_act(channels)
         self.head = ClassifierHead(channels, num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.head_hidden_size = self.head.num_features
-        for module in self.modules():
-            # torch's fan-out ignores groups: a mixer's depthwise kernels keep their own initial weights.
-            if isinstance(module, nn.Conv2d) and module.groups == 1:
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(self)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that regularisation leaves alone: the tables of relative positions."""

@@ -17,7 +17,7 @@ from torch import nn
 from visionscope.errors import ConfigError, nearest
 from visionscope.models.mixers.mixer import mixer_of
 from visionscope.models.postactivation import PostActMsaBlock
-from visionscope.models.windows import MsaBlock
+from visionscope.models.windows import MsaBlock, draw_convolutions
 
 __all__ = [
     "ACTIVATIONS",
@@ -247,9 +247,8 @@ def read_changes(text: str) -> tuple[BlockChange, ...]:
 def _attention(change: BlockChange, like: nn.Module) -> nn.Module:
     kind: Callable[..., nn.Module] = PostActMsaBlock if change.post_activation else MsaBlock
     block = kind(**(change.msa or {}), drop_path=max(map(_drop_path, like.modules())))
+    draw_convolutions(block)
     for module in block.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == 1:  # as in AlterNet
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for name, value in (change.norm or {}).items():  # no other module of the block has attributes of these names
             if hasattr(module, name):
                 setattr(module, name, value)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from visionscope.errors import ConfigError
 from visionscope.models.mixers.slot import MixerSlot, mixer_width
 
-__all__ = ["LocalAttention", "MsaBlock"]
+__all__ = ["LocalAttention", "MsaBlock", "draw_convolutions"]
 
 # Not timm's create_conv2d, which pads 1x1 convolutions of stride 3 and more.
 _CONVOLUTION = functools.partial(nn.Conv2d, bias=False)
@@ -224,3 +224,18 @@ class MsaBlock(nn.Module):
         branch = mix(self.norm2(self.conv(self.pool(active))))
         y: Tensor = self.drop_path(branch) + skip
         return y
+
+
+def draw_convolutions(network: nn.Module) -> None:
+    """Draws the weights of all convolutions anew: normal, with variance 2 / fan-out (He et al. 2015, arXiv:1502.01852).
+
+    Mixers keep the weights that they start with: logits of a softmax, for one, must not be that large.
+
+    Args:
+        network: or a block of it; changed in place.
+    """
+    slots = (module for module in network.modules() if isinstance(module, MixerSlot))
+    kept = {module for slot in slots for module in slot.mix.modules()}
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module not in kept:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
