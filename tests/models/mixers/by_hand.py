@@ -23,8 +23,8 @@ MACS: dict[str, Callable[[int, int, int], float]] = {
     # which the two kernels are divided in each pass.
     "bilateral": lambda dim, height, width: height * width * (dim * 25 + dim * (25 + 5) + 25 + 5) + 5 + 5,
     "blur_pool": lambda dim, height, width: dim * height * width * 9,
-    # 7 taps across and 7 down; the two kernels are divided by their sums in each pass.
-    "gaussian": lambda dim, height, width: dim * height * width * 14 + 14,
+    # 7 taps across and 7 down; the kernel is divided by its sum in each pass.
+    "gaussian": lambda dim, height, width: dim * height * width * 14 + 7,
     # Logits of three scales; sigma = 1 has 7 taps a side, sigma = 2 has 13.
     "gaussian_scale_space": lambda dim, height, width: dim * height * width * (3 + 2 * 7 + 2 * 13),
     # Four means over 5 x 5: of x, its square, a and b, each across and then down.

@@ -150,10 +150,10 @@ def test_its_slot_has_as_many_parameters_as_attention(text: str) -> None:
 
 
 def test_its_multiply_accumulates_are_those_counted_by_hand(text: str) -> None:
-    """The table of costs against a formula for each, over two widths and two sizes."""
-    for dim, height, width in ((DIM, 8, 8), (2 * DIM, 4, 8)):
-        x = torch.zeros(1, dim, height, width)
-        found = count(mixer_of(text).build(dim).eval(), x).macs
+    """The table of costs against a formula for each, and on the meta device, where `costs` counts, at a large size."""
+    for dim, height, width, device in ((DIM, 8, 8, "cpu"), (2 * DIM, 4, 8, "cpu"), (4 * DIM, 32, 32, "meta")):
+        x = torch.zeros(1, dim, height, width, device=device)
+        found = count(mixer_of(text).build(dim).to(device).eval(), x).macs
         assert found == pytest.approx(MACS[text](dim, height, width), rel=1e-9), (dim, height, width)
 
 

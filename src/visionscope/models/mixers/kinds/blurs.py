@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 from timm.layers.blur_pool import BlurPool2d
 from timm.models.metaformer import Pooling as TimmPooling
-from torch import nn
+from torch import Tensor, nn
 
 from visionscope.core.rules import rule
 from visionscope.models.mixers.kornia_filters import kornia_filters
@@ -41,10 +42,24 @@ class Gaussian(Mixer):
         return math.ceil(3 * self.sigma)
 
     def build(self, dim: int) -> nn.Module:
-        """Kornia's, as two passes of one direction each."""
-        size, sigmas = 2 * math.ceil(3 * self.sigma) + 1, (self.sigma, self.sigma)
-        blur: nn.Module = kornia_filters(self.name).GaussianBlur2d(size, sigmas, border_type="replicate")
-        return blur
+        """Kornia's kernel and convolutions, one across and one down."""
+        filters = kornia_filters(self.name)
+        return _Gaussian(filters.get_gaussian_kernel1d, filters.filter2d_separable, self.sigma)
+
+
+class _Gaussian(nn.Module):
+    """Kornia's `GaussianBlur2d` by convolutions on maps of all sizes, so that costs don't depend on the device."""
+
+    def __init__(self, kernel: Callable[..., Tensor], blur: Callable[..., Tensor], sigma: float) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.blur = blur
+        self.sigma = sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (b, c, h, w) to the same."""
+        kernel = self.kernel(2 * math.ceil(3 * self.sigma) + 1, self.sigma, device=x.device, dtype=x.dtype)
+        return self.blur(x, kernel, kernel, border_type="replicate")
 
 
 @register
