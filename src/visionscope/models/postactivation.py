@@ -61,7 +61,7 @@ class PostActMsaBlock(nn.Module):
         super().__init__()
         norm_act: Any = get_norm_act_layer(norm_layer, act_layer=act_layer)
         mid_chs = mid_chs or max(1, out_chs // 4)
-        attention = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
+        attention: dict[str, Any] = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
         if mixer:
             mid_chs = mixer_width(mixer, in_chs, out_chs, mid_chs=mid_chs, tables=1, **attention)
         # Kernel and stride are one number, and a last incomplete square counts: the size is that of a strided 1x1.
