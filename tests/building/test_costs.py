@@ -207,6 +207,13 @@ def test_what_runs_on_real_tensors_only_is_counted_too() -> None:
     assert costs(Called(branches), (4, 5)).macs == 300
 
 
+def test_the_frequencies_of_a_transform_are_free() -> None:
+    def numbered(images: Tensor) -> Tensor:
+        return images * torch.fft.fftfreq(4)[:, None] * torch.fft.rfftfreq(8)
+
+    assert costs(Called(numbered), (4, 5)).macs == 0
+
+
 def test_nothing_is_both_counted_and_free_and_every_name_is_torchs() -> None:
     assert not FREE & set(FORMULAS)
     known = {name.removeprefix("aten::").partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}

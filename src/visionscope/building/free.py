@@ -17,8 +17,8 @@ _VIEWS = """
 _ALLOCATIONS = "empty empty_like empty_permuted empty_strided new_empty new_empty_strided"
 _QUESTIONS = "_local_scalar_dense equal is_same_size _fused_sdp_choice"
 _CREATIONS = """
-    arange eye full full_like linspace new_full new_ones new_zeros ones ones_like scalar_tensor tril_indices
-    triu_indices zeros zeros_like
+    arange eye fft_fftfreq fft_rfftfreq full full_like linspace new_full new_ones new_zeros ones ones_like scalar_tensor
+    tril_indices triu_indices zeros zeros_like
 """
 _RANDOM = """
     bernoulli exponential multinomial normal rand rand_like randint randint_like randn randn_like randperm uniform
