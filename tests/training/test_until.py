@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from training.conftest import SMALL
 from training.test_loop import same_bits
 from visionscope.data.digest import source_digest
 from visionscope.errors import ConfigError
-from visionscope.training.asked import training_digest
+from visionscope.models.load import LoadedModel
+from visionscope.training.asked import initial_weights, training_digest
 from visionscope.training.launching import open_splits
 from visionscope.training.networks import network_for
 from visionscope.training.recipe import choose_recipe
@@ -90,3 +92,22 @@ def test_threads_are_put_back(data: str, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     train(SMALL, data, tmp_path, **ASKED, threads=before + 1, until="init")
     assert torch.get_num_threads() == before
+
+
+def test_random_weights_of_another_processor_are_the_same_training_and_those_of_a_file_are_not(tmp_path: Path) -> None:
+    def loaded(spec: str, seed: int = 0) -> LoadedModel:
+        return network_for(spec, 10, seed=seed, note=lambda line: None)
+
+    here, elsewhere = loaded("vit_pico"), loaded("vit_pico")
+    with torch.no_grad():
+        elsewhere.model.pos_embed.mul_(1 + 1e-7)
+    assert not torch.equal(here.model.pos_embed, elsewhere.model.pos_embed)
+    assert initial_weights(here) == initial_weights(elsewhere)
+    others = [loaded("vit_pico", 1), loaded("vit_pico?classifier=gap"), loaded("vit_pico?embed_dim=24")]
+    assert len({initial_weights(one) for one in (here, *others)}) == 4
+
+    files = [tmp_path / name for name in ("here.safetensors", "elsewhere.safetensors")]
+    for file, one in zip(files, (here, elsewhere), strict=True):
+        save_file(one.model.state_dict(), file)
+    stored = {initial_weights(loaded(f"vit_pico?num_classes=10@{file}")) for file in files}
+    assert len(stored | {initial_weights(here)}) == 3

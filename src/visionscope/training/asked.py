@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
+from visionscope.models.identity import entries
 from visionscope.models.load import LoadedModel
 from visionscope.training.folder import identity
 from visionscope.training.recipe import Recipe
 from visionscope.training.terms import Terms
+
+
+def initial_weights(loaded: LoadedModel) -> str:
+    """The identity of the weights that a training begins with, in hex; of random ones it is the same on every machine.
+
+    Weights of a file count by their bytes. Random ones are known by what they are drawn for and from: the
+    architecture, the seed, and the names, types and shapes of all that is drawn. Their bytes can't be asked:
+    `torch.erfinv`, which truncated normal weights go through, is computed by a library that takes another path on
+    another processor and differs in the last digit there, and trainings of one study are to be known on all machines.
+    Hence a change in how a network draws its weights, its names and shapes being the same, is not noticed.
+
+    Args:
+        loaded: from `network_for`.
+    """
+    if not loaded.weights.startswith("random, "):
+        return loaded.digest
+    digest = hashlib.sha256(f"{loaded.architecture}\n{loaded.weights}\n".encode())
+    for name, value in entries(loaded.model):
+        told = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        digest.update(f"{name} {told}\n".encode())
+    return digest.hexdigest()
 
 
 def settings_of(
@@ -26,7 +51,7 @@ def settings_of(
         threads: of torch, where they are fixed: sums in another order give other bits.
     """
     return {
-        "weights": loaded.digest,
+        "weights": initial_weights(loaded),
         "input": dataclasses.asdict(loaded.input),
         "data digests": list(digests),
         "recipe": dataclasses.asdict(recipe),
