@@ -27,8 +27,8 @@ from visionscope.models.fitting import fit, head_size
 from visionscope.models.foreign_arguments import check_foreign
 from visionscope.models.identity import entries
 from visionscope.models.preprocessing import check_parts, given_parts, input_config
-from visionscope.models.spec import ModelSpec, parse_spec
-from visionscope.models.surgery import change_blocks, changes_text
+from visionscope.models.spec import BLOCK_CHANGES, ModelSpec, parse_spec
+from visionscope.models.surgery import BlockChange, change_blocks, changes_text, read_changes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,9 @@ def load_model(
     `pretrained_cfg` of a Python file's factory, whose number of channels is tried. A timm model of fixed size is built
     at `size`.
 
+    Blocks that `?block_changes=` or the checkpoint's metadata name take the places of the architecture's own, and have
+    weights from the same seed where no file brings them.
+
     A Python file's factory is called with two seeds: weights that differ are random and must be asked for, weights that
     agree were set by the factory.
 
@@ -102,16 +105,18 @@ def load_model(
     stored = read_checkpoint(spec.checkpoint) if spec.checkpoint else None
     if stored:
         check_foreign(stored.path, {key: own for key, own in stored.arguments.items() if key not in spec.arguments})
+    blocks = _blocks(spec, stored)
     arguments = {**stored.arguments, **spec.arguments} if stored else dict(spec.arguments)
+    arguments.pop(BLOCK_CHANGES, None)  # no constructor knows it, and a file of these weights says it in its own way
     complete = dataclasses.replace(spec, arguments=dict(arguments))
 
     def build(seed: int, *, pretrained: bool = False) -> Built:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs, too
             built = builder(spec.name, arguments, pretrained, given.get("size"))
-        if stored and stored.blocks:
-            change_blocks(built.model, stored.blocks, seed=seed)
-            built = dataclasses.replace(built, architecture=f"{built.architecture} {changes_text(stored.blocks)}")
+        if blocks:
+            change_blocks(built.model, blocks, seed=seed)
+            built = dataclasses.replace(built, architecture=f"{built.architecture} {changes_text(blocks)}")
         return built
 
     if stored:
@@ -152,6 +157,22 @@ def _parsed(spec: object) -> ModelSpec:
     if isinstance(spec, (str, ModelSpec)):
         return parse_spec(spec) if isinstance(spec, str) else spec
     raise ConfigError(f"spec: must be a model spec such as 'resnet18'; got {quoted(spec)}")
+
+
+def _blocks(spec: ModelSpec, stored: Checkpoint | None) -> tuple[BlockChange, ...]:
+    """The blocks that are others than the architecture's own, by the spec, the file, or both where they agree."""
+    held = stored.blocks if stored else ()
+    if BLOCK_CHANGES not in spec.arguments:
+        return held
+    try:
+        asked = read_changes(spec.arguments[BLOCK_CHANGES])
+    except ValueError as error:
+        raise ConfigError(f"{spec.label}: {BLOCK_CHANGES}: {error}") from error
+    if held and held != asked:
+        raise ConfigError(
+            f"{spec.label}: {BLOCK_CHANGES} are not those of the file, whose weights belong to its own; leave them out"
+        )
+    return asked
 
 
 def _check_seed(seed: object) -> None:

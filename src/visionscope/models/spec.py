@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -28,6 +30,10 @@ LOADING = (
     *("checkpoint_path", "cache_dir", "weights", "weights_backbone", "use_pretrained_backbone"),
 )
 """Arguments by which libraries read files or fetch weights: `@FILE` and the name of the model say that here."""
+
+
+BLOCK_CHANGES = "block_changes"
+"""The argument that says which blocks are others, as JSON; it is `load_model` that puts them in, for every source."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,9 @@ class ModelSpec:
     @property
     def query(self) -> str:
         """The arguments as text: `?num_classes=10&img_size=64`, or nothing."""
-        pairs = "&".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        # A text that is JSON is written as it is: between quotes it would be read back as a string's literal.
+        shown = {key: value if key == BLOCK_CHANGES else repr(value) for key, value in self.arguments.items()}
+        pairs = "&".join(f"{key}={value}" for key, value in shown.items())
         return f"?{pairs}" if pairs else ""
 
 
@@ -79,7 +87,8 @@ def parse_spec(text: str) -> ModelSpec:
 
     SPEC is a timm name (`resnet50` or `timm:resnet50`), `torchvision:NAME`, `hf:NAME` (a name on the Hugging Face hub,
     a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal of plain types;
-    anything else is a string. Arguments by which a library would read a file or fetch weights (`LOADING`) are refused;
+    anything else is a string. `block_changes` is JSON: the blocks that are others than the network's own, as
+    `surgery.changes_text` writes them. Arguments by which a library would read a file or fetch weights (`LOADING`) are refused;
     a Python file's own function may have such.
 
     The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
@@ -177,8 +186,22 @@ def _arguments(query: str, source: str, text: str) -> dict[str, Any]:
                 f"model spec {quoted(text)}: {key!r} can't be set here; weights are named as in MODEL@FILE, and "
                 "pretrained ones are taken without it"
             )
-        arguments[key] = read_value(f"model spec {quoted(text)}: {key}", value)
+        parameter = f"model spec {quoted(text)}: {key}"
+        arguments[key] = _json_list(parameter, value) if key == BLOCK_CHANGES else read_value(parameter, value)
     return arguments
+
+
+def _json_list(parameter: str, text: str) -> str:
+    """The text itself, where it is JSON of a list; what the list holds is looked into when it is used."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        held = None
+    if not isinstance(held, list):
+        raise ConfigError(
+            f"{parameter}: must be a JSON list of blocks, as a harmonized file holds it; got {quoted(text)}"
+        )
+    return text
 
 
 def _default_label(spec: ModelSpec) -> str:
@@ -190,7 +213,15 @@ def _default_label(spec: ModelSpec) -> str:
     checkpoint = "" if spec.checkpoint is None else f"@{_stem(spec.checkpoint)}"
     if spec.others:
         checkpoint = f"@{1 + len(spec.others)} files"
-    return f"{prefix}{name}{spec.query}{checkpoint}"
+    return f"{prefix}{name}{_short(spec).query}{checkpoint}"
+
+
+def _short(spec: ModelSpec) -> ModelSpec:
+    """The spec with a few digits that tell changed blocks from others, in the place of all that is said of them."""
+    if BLOCK_CHANGES not in spec.arguments:
+        return spec
+    digits = hashlib.sha256(str(spec.arguments[BLOCK_CHANGES]).encode()).hexdigest()[:8]
+    return dataclasses.replace(spec, arguments={**spec.arguments, BLOCK_CHANGES: digits})
 
 
 def _stem(checkpoint: Path) -> str:
