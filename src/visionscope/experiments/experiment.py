@@ -30,6 +30,8 @@ class Variant:
         same: what a smaller fraction leaves the same, `epochs` or `steps`.
         seeds: one training each; the same seed is the same share of the images, order and stream of initial weights in
             every variant, so that differences between variants are paired.
+        validation: share of the training images, of each class alike and drawn from the seed, that is held out; the
+            tables' scores are then of these, and the test images are looked at by nobody before the end.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Variant:
     fraction: float
     same: str
     seeds: tuple[int, ...]
+    validation: float = 0.0
 
     @functools.cached_property
     def trained_by(self) -> Recipe:
@@ -51,8 +54,12 @@ class Variant:
         return choose_recipe(self.recipe, self.changes)
 
     def terms(self, seed: int) -> Terms:
-        """What the training of one seed is asked beside the recipe; the network is scored at the end alone."""
-        return Terms(recipe=self.recipe, seed=seed, fraction=self.fraction, same=self.same, scored="end")
+        """What the training of one seed is asked beside the recipe; the network is scored at the end alone,
+        or on what is held out after each epoch.
+        """
+        scored = "epochs" if self.validation else "end"
+        held = {"validation": self.validation, "scored": scored}
+        return Terms(recipe=self.recipe, seed=seed, fraction=self.fraction, same=self.same, **held)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -197,7 +197,7 @@ def _training(
         until=experiment.until(variant),
         parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         gmacs=_gmacs(variant.model, loaded),
-        images=round(variant.fraction * len(source)),
+        images=round(variant.fraction * (1 - variant.validation) * len(source)),
     )
 
 

@@ -88,8 +88,8 @@ def parse_spec(text: str) -> ModelSpec:
     SPEC is a timm name (`resnet50` or `timm:resnet50`), `torchvision:NAME`, `hf:NAME` (a name on the Hugging Face hub,
     a folder, or a configuration file) or `path/to/file.py:factory`. A VALUE is a Python literal of plain types;
     anything else is a string. `block_changes` is JSON: the blocks that are others than the network's own, as
-    `surgery.changes_text` writes them. Arguments by which a library would read a file or fetch weights (`LOADING`) are refused;
-    a Python file's own function may have such.
+    `surgery.changes_text` writes them. Arguments by which a library would read a file or fetch weights (`LOADING`) are
+    refused; a Python file's own function may have such.
 
     The label ends at a `=` that stands before any of `? @ / :`; the checkpoint begins at the first `@`.
     `FILE#PART` is one of several networks in a file: `last.pth#model_ema`, `dino.pth#teacher`. Several files, between
