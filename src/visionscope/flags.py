@@ -63,6 +63,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-(\.?[0-9]|inf|nan)")  # a value, not a flag
         self._of_diagnostics = False
         self._into: Any = self
+        self._given: Sequence[str] = ()
         self.values: dict[str, Value] = {}  # what each flag takes; --DIAGNOSTIC.FIELD once help is wanted
 
     def begin_group(self, title: str, about: str = "") -> None:
@@ -172,6 +173,7 @@ class Parser(argparse.ArgumentParser):
             self._help_of(named)
         for word in words:
             self._check_word(word)
+        self._given = words
         parsed, left = self.parse_known_args(given, namespace)
         if left:
             raise ConfigError(f"{left[0]!r}: is an argument too many")
@@ -210,10 +212,19 @@ class Parser(argparse.ArgumentParser):
             raise ConfigError(f"{missing[1].lstrip('-')}: must be given")
         few = re.search(r"argument (\S+): expected (one|\d+|at least one) argument", message)
         if few:
-            words = self.values[few[1]].words if few[1] in self.values else "the field's"
-            raise ConfigError(f"{few[1]}: needs a value: {words}")
+            raise ConfigError(self._too_few(few[1], few[2]))
         extra = re.search(r"argument (\S+): ignored explicit argument (.*)$", message, re.DOTALL)
         raise ConfigError(f"{extra[1]}: takes no value; got {extra[2]}" if extra else message)
+
+    def _too_few(self, flag: str, count: str) -> str:
+        """What a flag that got fewer words than it takes should have."""
+        value = self.values.get(flag)
+        if value is None or not count.isdecimal():
+            words = value.words if value else "the field's"
+            return f"{flag}: needs a value: {words}"
+        needs = f"{flag}: needs {count} values with a space between them: {value.words}"
+        given = _word_after(flag, self._given)
+        return f"{needs}; got {shown(given)}{_apart(flag, value, given)}" if given else needs
 
     def _help_of(self, named: str) -> NoReturn:
         """Shows the flags of some diagnostics, comma-separated or `all`, and ends."""
@@ -297,6 +308,26 @@ def _named_in_help(words: Sequence[str]) -> str | None:
         if word in ("-h", "--help") and not following.startswith("-"):
             return following
     return None
+
+
+def _word_after(flag: str, words: Sequence[str]) -> str:
+    """The value that stands after a flag, or after its `=`; empty where there is none."""
+    for word, following in pairwise([*words, "--"]):
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+        if word == flag:
+            return "" if following.startswith("--") else following
+    return ""
+
+
+def _apart(flag: str, value: Value, given: str) -> str:
+    """What may be meant by one word, such as `64,64`, `64x64` or 64, where a flag takes several words."""
+    parts = re.split("[,x]", given)
+    try:
+        items = value.read(flag, ",".join(parts * value.count[0] if len(parts) == 1 else parts))
+    except ConfigError:
+        return ""
+    return f". Did you mean '{flag} {' '.join(map(str, items))}'?"
 
 
 def _metavar(value: Value, words: int | str | None) -> Any:

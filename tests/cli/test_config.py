@@ -258,7 +258,7 @@ def test_absent_and_binary_files(tmp_path):
         ),
         ("resnet18 --data embedded --augmentation week", r"got 'week'. Did you mean 'weak'\?"),
         ("resnet18 --data embedded --label-smoothin 0", r"there is no such flag. Did you mean '--label-smoothing'\?"),
-        ("resnet18 --data embedded --size 3", r"--size: needs a value: height and width in pixels"),
+        ("resnet18 --data embedded --size 3", r"--size: needs 2 values with a space .*\. Did you mean '--size 3 3'\?"),
     ],
 )
 def test_bad_flags(flags, message):
