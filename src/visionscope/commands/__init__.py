@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from visionscope.commands import comparing, harmonize, listing, replicate, studies, training
+from visionscope.commands import buildup, comparing, harmonize, listing, replicate, studies, training
 from visionscope.flags import Parser
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ COMMANDS: Mapping[str, Command] = {
         "Put attention into a convolutional network by the paper's rules.",
         harmonize.harmonize_flags,
         harmonize.harmonize,
+    ),
+    "buildup": Command(
+        "Put attention where it helps, found by the paper's build-up rule over seeds.",
+        buildup.buildup_flags,
+        buildup.buildup,
     ),
     "status": Command("Show which parts of a run are done, failed or left.", studies.run_folder_flags, studies.status),
     "report": Command("Rebuild the page of a run from its stored results.", studies.report_flags, studies.report),

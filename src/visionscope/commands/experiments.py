@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from visionscope.commands.output import exit_code
@@ -44,7 +45,17 @@ def sitting_flags(parser: Parser, *names: str) -> None:
         parser: receives them.
         names: of further fields of `Sitting`.
     """
-    for name in ("on", "workers", "gpus", "only_training", "until", "seeds", *names):
+    sitting_flags_of(parser, ("on", "workers", "gpus", "only_training", "until", "seeds", *names))
+
+
+def sitting_flags_of(parser: Parser, names: Sequence[str]) -> None:
+    """Adds some flags of a sitting, a line each.
+
+    Args:
+        parser: receives them.
+        names: of fields of `Sitting`.
+    """
+    for name in names:
         flag = f"--{name.replace('_', '-')}"
         if values_of(Sitting)[name].kind is bool:
             parser.add_switch(flag, _IN_SHORT[name])

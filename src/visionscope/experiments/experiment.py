@@ -54,12 +54,15 @@ class Variant:
         return choose_recipe(self.recipe, self.changes)
 
     def terms(self, seed: int) -> Terms:
-        """What the training of one seed is asked beside the recipe; the network is scored at the end alone,
-        or on what is held out after each epoch.
-        """
-        scored = "epochs" if self.validation else "end"
-        held = {"validation": self.validation, "scored": scored}
-        return Terms(recipe=self.recipe, seed=seed, fraction=self.fraction, same=self.same, **held)
+        """What the training of one seed is asked beside the recipe; without held-out images the end alone is scored."""
+        return Terms(
+            recipe=self.recipe,
+            seed=seed,
+            fraction=self.fraction,
+            same=self.same,
+            validation=self.validation,
+            scored="epochs" if self.validation else "end",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from visionscope.experiments.done import stored_tables
 from visionscope.experiments.driver import Standing
 from visionscope.experiments.experiment import Experiment, Variant
 from visionscope.experiments.outlook import outlook_of
-from visionscope.experiments.plan import Plan, TrainTask, plan_of
+from visionscope.experiments.plan import TrainTask, plan_of
 from visionscope.models.load import LoadedModel
 from visionscope.models.spec import BLOCK_CHANGES, ModelSpec, parse_spec
 from visionscope.models.surgery import changes_text
@@ -90,6 +90,12 @@ class Search:
         """On one core, where every candidate takes all its seeds and the last one wins."""
         return self.seeds * _seconds_of_a_seed(self.seconds) / 3600
 
+    @property
+    def one_image(self) -> float:
+        """Share of the held-out images that one of them is."""
+        trained = next(iter(self.tasks.values())).images
+        return self.question.fraction * (1 - VALIDATION) / (VALIDATION * trained)
+
     def variant(self, places: Places, seeds: Sequence[int]) -> Variant:
         """A candidate as what is trained.
 
@@ -141,7 +147,8 @@ def search_for(
     )
     plan = plan_of(experiment_of([draft.variant(places, (0,)) for places in (draft.start, *path)], run))
     left = Standing(trainings=list(plan.trainings), diagnoses=[], trained=0, diagnosed=0)
-    seconds = outlook_of(plan, left, stored_tables(run)).training_seconds
+    known = outlook_of(plan, left, stored_tables(run)).training_seconds
+    seconds = {task.variant.name: known[task.variant.name] for task in plan.trainings}
     return dataclasses.replace(
         draft,
         tasks={task.variant.name: task for task in plan.trainings},
@@ -235,7 +242,7 @@ def _begun(run: Path, question: Question, seeds: int | None) -> int | None:
         raise ConfigError(f"out: {run} holds another build-up; name another folder, or ask the same")
     if seeds not in (None, begun):
         raise ConfigError(
-            f"seeds: must be {begun}, with which the build-up in {run} was begun, since its looks are fixed; got {seeds}"
+            f"seeds: must be {begun} as the build-up in {run} was begun with, since its looks are fixed; got {seeds}"
         )
     return begun
 
