@@ -42,14 +42,14 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Callable[[Inline], Inline]:
 @pytest.fixture
 def rulings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first candidate is dropped, the next one kept: what a test of a few steps can't bring about."""
+    asked: list[int] = []
 
     def ruled(gains: tuple[float, ...], most: int, least: float) -> str:
-        rulings.append(len(gains))
-        return "drop" if len(rulings) == 1 else "keep"
+        asked.append(len(gains))
+        return "drop" if len(asked) == 1 else "keep"
 
-    rulings: list[int] = []
     monkeypatch.setattr(running, "ruling", ruled)
-    return rulings
+    return asked
 
 
 def test_a_dry_run_shows_candidates_hours_and_the_effect_and_trains_nothing(
