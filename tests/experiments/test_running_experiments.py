@@ -44,6 +44,17 @@ def test_a_dry_run_shows_what_is_left_and_what_claims_could_show_and_trains_noth
     assert not Path(claiming["out"]).exists()
 
 
+def test_the_plan_names_the_family_of_a_claim(
+    values: dict[str, Any], executor: Inline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = {name: {**CLAIM, "family": "widths"} for name in ("one", "two")}
+    asked = changed(changed({**values, "claims": pair}, "train/variants/wide/seeds", 8), "train/seeds", 8)
+    assert run(asked, "--dry-run") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "one: 8 seeds can show an effect of 1.16 standard deviations between seeds; " in said
+    assert "(Holm's rule over the family widths: 2)" in said
+
+
 def test_verdicts_come_at_the_end_and_status_tells_what_is_left(
     claiming: dict[str, Any], executor: Inline, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +93,12 @@ def test_a_training_that_fails_is_named_and_the_verdict_says_which_seeds_are_mis
             {"a": {**CLAIM, "compare": ["wide", "smal"]}},
             (),
             "there is no variant 'smal'. Did you mean 'small'",
+        ),
+        (
+            "claims",
+            {"a": {**CLAIM, "family": "widths"}},
+            (),
+            "claims.a.family: must be shared by two claims or more; no other claim has 'widths'.",
         ),
         ("claims", ["vit_negative"], (), "claims: vit_negative needs the variant "),
         (

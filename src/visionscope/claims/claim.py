@@ -41,7 +41,8 @@ class Claim:
     Attributes:
         name: of its file.
         number: in the list of all; the eight primary claims come first.
-        family: `primary`, judged together by Holm's rule, or `exploratory`, each by itself.
+        family: `primary`, the eight that are judged together by Holm's rule; `exploratory`, each by itself; or the name
+            of a family of a study's own claims, judged together in the same way.
         text: the claim, in a few words.
         source: where the paper says so: figure and section.
         figure: id of the figure that shows it, such as `1c`; empty of a claim that is no paper's.
@@ -62,7 +63,7 @@ class Claim:
 
     name: str
     number: int
-    family: Literal["primary", "exploratory"]
+    family: str
     text: str
     source: str
     figure: str

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from visionscope.claims.claim import PRIMARY, Claim
+from visionscope.claims.claim import Claim
+from visionscope.claims.families import families_of
 from visionscope.claims.one_seed import Tables
-from visionscope.claims.registry import primary_claims
 from visionscope.claims.verdict import FEWEST_SEEDS
 from visionscope.core.table import column
 from visionscope.errors import StoreError
@@ -25,7 +25,8 @@ class Foreseen:
 
     number: int = column("number of the claim")
     claim: str = column("name of the claim")
-    family: str = column("primary or exploratory")
+    family: str = column("primary, a study's own family, or exploratory")
+    comparisons: int = column("claims of the family, which Holm's rule counts; 1 of an exploratory claim", role="count")
     text: str = column("what is claimed")
     n: int = column("seeds that all its variants have", role="count")
     deviations: float | None = column(
@@ -41,17 +42,18 @@ def foreseen(claims: Iterable[Claim], seeds: Mapping[str, Sequence[int]], tables
     """What each claim could detect, with 80 % power: see `numerics.over_seeds.detectable`.
 
     Args:
-        claims: of a study.
+        claims: of a study, all of them.
         seeds: of each of its variants, by name.
         tables: of what was trained and measured before; empty if nothing was.
     """
-    return tuple(_of(claim, seeds, tables) for claim in claims)
+    listed = list(claims)
+    families = families_of(listed)
+    return tuple(_of(claim, len(families.get(claim.family, (claim,))), seeds, tables) for claim in listed)
 
 
-def _of(claim: Claim, seeds: Mapping[str, Sequence[int]], tables: Tables) -> Foreseen:
+def _of(claim: Claim, comparisons: int, seeds: Mapping[str, Sequence[int]], tables: Tables) -> Foreseen:
     lacking = [name for name in claim.variants if name not in seeds]
     n = 0 if lacking else len(set.intersection(*(set(seeds[name]) for name in claim.variants)))
-    comparisons = len(primary_claims()) if claim.family == PRIMARY else 1
     deviations = detectable(n, comparisons=comparisons) if n >= FEWEST_SEEDS else math.inf
     note = ""
     if lacking:
@@ -66,6 +68,7 @@ def _of(claim: Claim, seeds: Mapping[str, Sequence[int]], tables: Tables) -> For
         number=claim.number,
         claim=claim.name,
         family=claim.family,
+        comparisons=comparisons,
         text=claim.text,
         n=n,
         deviations=deviations if told else None,

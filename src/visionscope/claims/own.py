@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from visionscope.claims.claim import EXPLORATORY, Claim
+from visionscope.claims.claim import EXPLORATORY, PRIMARY, Claim
 from visionscope.claims.one_seed import LAST, MissingError, OneSeed, snapshot_named
 from visionscope.claims.registry import claim, paper_claims
 from visionscope.core.registry import diagnostic_names
@@ -28,6 +28,7 @@ class _Written:
     snapshot: str = LAST
     direction: Literal["higher", "lower"]
     smallest: float = rule(above=0)
+    family: str = rule(EXPLORATORY, pattern=r"[A-Za-z][A-Za-z0-9_-]{0,39}", words="a name, such as best_four")
 
 
 def claim_in(study: str, mapping: Any, variants: Collection[str]) -> Claim:
@@ -66,12 +67,13 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
     """A claim that one measure of a variant is higher, or lower, than that of another.
 
     Its number is the measure of the first less that of the second, per seed, from the table of measures. It belongs to
-    the exploratory family, with number 0.
+    the family that it names, else it is exploratory; its number in the list is 0.
 
     Args:
         name: of the claim in the study.
         mapping: `text`, `compare` (two variants), `measure` (`DIAGNOSTIC: MEASURE`, as the page shows it), `snapshot`
-            (default last), `direction` (higher or lower) and `smallest`, the smallest effect of interest.
+            (default last), `direction` (higher or lower), `smallest`, the smallest effect of interest, and perhaps
+            `family`, a name that it shares with other claims of the study, over which Holm's rule raises p.
         variants: of the study; if given, both must be among them.
 
     Raises:
@@ -86,6 +88,8 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
             raise ConfigError(f"{owner}.compare: there is no variant {variant!r}.{nearest(variant, variants)}")
     if written.compare[0] == written.compare[1]:
         raise ConfigError(f"{owner}.compare: must be two different variants; got {written.compare[0]!r} twice")
+    if written.family == PRIMARY:
+        raise ConfigError(f"{owner}.family: {PRIMARY!r} is that of the paper's claims; choose another name")
     diagnostic, _, measure = (part.strip() for part in written.measure.partition(":"))
     if diagnostic not in diagnostic_names():
         hint = nearest(diagnostic, diagnostic_names())
@@ -99,7 +103,7 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
     return Claim(
         name=name,
         number=0,
-        family=EXPLORATORY,
+        family=written.family,
         text=written.text,
         source="",
         figure="",

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from visionscope.claims.claim import PRIMARY, Claim, seeds_of
+from visionscope.claims.claim import Claim, seeds_of
+from visionscope.claims.families import families_of, told_family
 from visionscope.claims.one_seed import MissingError, OneSeed, Tables
-from visionscope.claims.registry import primary_claims
 from visionscope.core.table import column
 from visionscope.errors import StoreError
 from visionscope.numerics.over_seeds import (
@@ -38,7 +38,9 @@ class Verdict:
 
     number: int = column("number of the claim; the primary ones come first")
     claim: str = column("name of the claim")
-    family: str = column("primary: judged together by Holm's rule; exploratory: each by itself, uncorrected")
+    family: str = column(
+        "primary, or a study's own name: judged together by Holm's rule; exploratory: each by itself, uncorrected"
+    )
     text: str = column("what is claimed")
     verdict: str = column("not assessable, no effect, replicated, contradicted or inconclusive: the first that fits")
     effect: float | None = column("mean over seeds of the claim's number", ends=("low", "high"))
@@ -49,7 +51,7 @@ class Verdict:
     unit: str = column("of effect, ends, smallest effect and published value")
     n: int = column("seeds that have a number", role="count")
     p: float | None = column("exact p over all flips of sign, two-sided", role="chance")
-    p_holm: float | None = column("p raised by Holm's rule for the eight primary claims; none for exploratory ones")
+    p_holm: float | None = column("p raised by Holm's rule over the claims of the family; none for exploratory ones")
     direction: int = column("side of zero where the claim holds: 1 above, -1 below")
     smallest: float = column("smallest effect of interest: an interval inside it on both sides is no effect")
     published: float | None = column("what the paper's own numbers give")
@@ -73,8 +75,8 @@ class Verdict:
 def judge(claims: Iterable[Claim], tables: Tables, *, paper_data: str = "") -> tuple[Verdict, ...]:
     """The verdicts on claims, in their order.
 
-    Holm's family is always the eight primary claims, whichever are asked for; those that can't be assessed count as
-    p = 1. What the tables lack costs the claims that need it alone: a seed without a number is left out and named.
+    Holm's rule goes over the claims of a family (see `families_of`); those that can't be assessed count as p = 1. What
+    the tables lack costs the claims that need it alone: a seed without a number is left out and named.
 
     Args:
         claims: of the paper, or a user's own.
@@ -83,14 +85,24 @@ def judge(claims: Iterable[Claim], tables: Tables, *, paper_data: str = "") -> t
             are then compared with our prediction interval.
     """
     listed = list(claims)
-    family = {claim.name: claim for claim in (*primary_claims(), *(one for one in listed if one.family == PRIMARY))}
+    families = families_of(listed)
+    together = {claim.name: claim for own in families.values() for claim in own}
     measured = {
-        name: _measured(claim, tables) for name, claim in {**family, **{one.name: one for one in listed}}.items()
+        name: _measured(claim, tables) for name, claim in {**together, **{one.name: one for one in listed}}.items()
     }
-    chances = {name: _chance(measured[name].values) for name in family}
-    raised = dict(zip(chances, holm([1.0 if p is None else p for p in chances.values()]), strict=True))
+    raised: dict[str, float] = {}
+    for own in families.values():
+        chances = [_chance(measured[claim.name].values) for claim in own]
+        holms = holm([1.0 if p is None else p for p in chances])
+        raised |= {claim.name: p for claim, p in zip(own, holms, strict=True)}
     return tuple(
-        _verdict(claim, measured[claim.name], raised.get(claim.name), _unit(claim, tables), paper_data)
+        _verdict(
+            claim,
+            measured[claim.name],
+            _Family(claim.family, len(families.get(claim.family, ())), raised.get(claim.name)),
+            _unit(claim, tables),
+            paper_data,
+        )
         for claim in listed
     )
 
@@ -99,8 +111,8 @@ def ruled(interval: Interval, direction: int, smallest: float, p_holm: float | N
     """The verdict on a claim that can be assessed.
 
     `no effect` where the interval lies inside the smallest effect of interest on both sides of zero; `replicated` where
-    it lies beyond zero on the claimed side, `contradicted` on the other one, both in the primary family only where
-    Holm's p is below 0.05; else `inconclusive`.
+    it lies beyond zero on the claimed side, `contradicted` on the other one, both in a family only where Holm's p is
+    below 0.05; else `inconclusive`.
 
     Args:
         interval: 95 % interval of the effect.
@@ -114,6 +126,15 @@ def ruled(interval: Interval, direction: int, smallest: float, p_holm: float | N
     if (low > 0 or high < 0) and (p_holm is None or p_holm < SIGNIFICANT):
         return REPLICATED if (low > 0) == (direction > 0) else CONTRADICTED
     return INCONCLUSIVE
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """A claim's family: its name, its number of claims (0 of an exploratory one), and the p that Holm's rule gives."""
+
+    name: str
+    count: int
+    p_holm: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +191,7 @@ def _unit(claim: Claim, tables: Tables) -> str:
     return "percentage points" if unit == "%" else unit
 
 
-def _verdict(claim: Claim, measured: _Measured, p_holm: float | None, unit: str, paper_data: str) -> Verdict:
+def _verdict(claim: Claim, measured: _Measured, family: _Family, unit: str, paper_data: str) -> Verdict:
     values = measured.values
     n = len(values)
     spread = n > 1
@@ -178,7 +199,7 @@ def _verdict(claim: Claim, measured: _Measured, p_holm: float | None, unit: str,
     bca_low, bca_high = bca_interval(values) if spread else (None, None)
     verdict = NOT_ASSESSABLE
     if n >= FEWEST_SEEDS and low is not None and high is not None:
-        verdict = ruled((low, high), claim.direction, claim.smallest, p_holm)
+        verdict = ruled((low, high), claim.direction, claim.smallest, family.p_holm)
     published = claim.published
     return Verdict(
         number=claim.number,
@@ -194,13 +215,13 @@ def _verdict(claim: Claim, measured: _Measured, p_holm: float | None, unit: str,
         unit=unit,
         n=n,
         p=_chance(values),
-        p_holm=p_holm if n >= FEWEST_SEEDS else None,
+        p_holm=family.p_holm if n >= FEWEST_SEEDS else None,
         direction=claim.direction,
         smallest=claim.smallest,
         published=published.value if published else None,
         published_data=published.data if published else "",
         beside=measured.beside,
-        note="; ".join(_notes(claim, measured, paper_data)),
+        note="; ".join(_notes(claim, measured, family, paper_data)),
         missing=_told_missing(measured.missing),
     )
 
@@ -214,12 +235,14 @@ def _told_missing(missing: Mapping[int, str]) -> str:
     return "; ".join(f"{who}: {reason}" for who, reason in told)
 
 
-def _notes(claim: Claim, measured: _Measured, paper_data: str) -> list[str]:
+def _notes(claim: Claim, measured: _Measured, family: _Family, paper_data: str) -> list[str]:
     values, notes = measured.values, [measured.note] if measured.note else []
     if len(values) < FEWEST_SEEDS:
         notes.append(measured.not_run or f"{len(values)} of the {FEWEST_SEEDS} seeds needed")
-    elif claim.family == PRIMARY and len(values) < fewest_seeds(len(primary_claims())):
-        notes.append(f"{len(values)} seeds can't reach p < {SIGNIFICANT:g} by Holm's rule over the primary claims")
+    elif family.count and len(values) < fewest_seeds(family.count):
+        notes.append(
+            f"{len(values)} seeds can't reach p < {SIGNIFICANT:g} by Holm's rule over {told_family(family.name)}"
+        )
     if claim.published and paper_data == claim.published.data and len(values) >= FEWEST_SEEDS:
         low, high = prediction_interval(values)
         where = "in" if low <= claim.published.value <= high else "outside"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from visionscope.claims.claim import Claim
+from visionscope.claims.families import check_families, told_family
 from visionscope.claims.foreseen import foreseen
 from visionscope.claims.own import claim_in
 from visionscope.claims.verdict import Verdict, judge
@@ -89,6 +90,7 @@ def claims_of(experiment: Experiment) -> tuple[Claim, ...]:
                     f"claims: {name} needs {diagnostic} of {variant} at {one.snapshot}; add it to {place}"
                 )
         found.append(one)
+    check_families(found)
     return tuple(found)
 
 
@@ -106,10 +108,12 @@ def promises(plan: Plan) -> tuple[str, ...]:
         if one.note or one.deviations is None:
             lines.append(f"{one.claim}: {one.note}")
             continue
+        family = f" (Holm's rule over {told_family(one.family)}: {one.comparisons})" if one.comparisons > 1 else ""
         told = f" = {one.effect:.3g} {one.unit}" if one.effect is not None else ""
         lines.append(
             f"{one.claim}: {one.n} seeds can show an effect of {one.deviations:.2f} standard deviations between seeds"
-            f"{told}; the smallest of interest is {one.smallest:g} {one.unit}"
+            f"{told}; the smallest of interest is {one.smallest:g} {one.unit}".rstrip()
+            + family
         )
     return tuple(lines)
 
