@@ -85,6 +85,25 @@ def test_a_training_that_fails_is_named_and_the_verdict_says_which_seeds_are_mis
     assert "seed 1: " in told.out
 
 
+def test_data_replaces_the_studys_and_the_command_that_goes_on_says_so(
+    claiming: dict[str, Any], executor: Inline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {**claiming, "data": str(Path(claiming["out"]) / "nowhere")}
+    assert run(other, "--data", claiming["data"], "--only-training", "--seeds", "1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"study.yaml --data {claiming['data']}" in said
+    assert len(executor.submitted) == 2
+    assert run(claiming, "--only-training", "--seeds", "1") == 0
+    assert len(executor.submitted) == 2  # the same images: nothing is trained again
+
+
+def test_data_replaces_those_of_a_study_that_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"models": ["resnet_nano"], "data": "nowhere", "only": ["fourier"], "images": 8, "out": str(tmp_path)}
+    (tmp_path / "study.yaml").write_text(document_text(values))
+    assert main(["run", str(tmp_path / "study.yaml"), "--data", "embedded", "--dry-run"]) == 0
+    assert "embedded" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("key", "value", "flags", "message"),
     [
@@ -119,6 +138,20 @@ def test_a_training_that_fails_is_named_and_the_verdict_says_which_seeds_are_mis
         ("title", "", ("--workers", "0"), "workers: must be an integer from 1 to 10000; got 0"),
         ("title", "", ("--batch", "3"), "--batch: is for studies that train nothing; leave it out"),
         ("train/variants/small", "no_such_network", (), "no_such_network"),
+        ("title", "", ("--data", "embeded"), "Did you mean 'embedded'"),
+        ("title", "", ("--data", ""), "data: must be text that is not empty"),
+        (
+            "train/variants/small/data",
+            "embedded",
+            ("--data", "embedded"),
+            "data: train.variants.small names images of its own, 'embedded'; change them in the file",
+        ),
+        (
+            "train/data",
+            "embedded",
+            ("--data", "embedded"),
+            "data: train names images of its own, 'embedded'; change them in the file",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_starts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,13 @@ def run_experiment(path: Path, out: str | None, parsed: Namespace) -> int:
     from visionscope.experiments.reading import experiment_from_file
 
     experiment = experiment_from_file(path, out=out, data=sitting.data)
-    return carry_out_experiment(experiment, sitting, dry=parsed.dry_run, command=f"visionscope run {path}")
+    return carry_out_experiment(experiment, sitting, dry=parsed.dry_run, command=_command(path, parsed))
+
+
+def _command(path: Path, parsed: Namespace) -> str:
+    """What goes on with a study: other images would be another experiment."""
+    words = ["visionscope", "run", str(path), *(("--data", parsed.data) if parsed.data is not None else ())]
+    return shlex.join(words)
 
 
 def carry_out_experiment(experiment: Experiment, sitting: Sitting, *, dry: bool, command: str) -> int:

@@ -69,7 +69,7 @@ def run_flags(parser: Parser) -> None:
     for name, help in (("out", "run folder"), ("device", "device"), ("batch", "images per forward pass")):
         parser.add_field(Study, name, help=f"{help} instead of the file's", default=None)
     _how_flags(parser)
-    sitting_flags(parser)
+    sitting_flags(parser, "data")
 
 
 def run(parsed: Namespace) -> int:
@@ -80,7 +80,7 @@ def run(parsed: Namespace) -> int:
     if path.is_file() and "train" in read_document("study", path):
         return run_experiment(path, out, parsed)
     check_trains_nothing(parsed)
-    study = study_from_file(path, out=out, device=parsed.device, batch=parsed.batch)
+    study = study_from_file(path, out=out, device=parsed.device, batch=parsed.batch, data=parsed.data)
     return _carry_out(study, parsed, sitting_of(parsed))
 
 

@@ -45,9 +45,12 @@ def experiment_from_file(path: Path | str, **changes: Any) -> Experiment:
         **changes: values that replace the file's, by key; None leaves the file's.
 
     Raises:
-        ConfigError: when the file can't be read, has an unknown key, or a value that breaks its rule.
+        ConfigError: when the file can't be read, has an unknown key, or a value that breaks its rule; for `data` where
+            a part of the file names images of its own, which would stay.
     """
     values = read_document("study", user_path("study", str(path)))
+    if changes.get("data") is not None:
+        _check_no_own_data(values.get("train"))
     return experiment_from({**values, **{name: value for name, value in changes.items() if value is not None}})
 
 
@@ -87,6 +90,16 @@ def experiment_from(values: Mapping[str, Any]) -> Experiment:
         values={name: value for name, value in values.items() if name != "out"},
         figures=tuple(figures_from(values.get("figures", []))),
     )
+
+
+def _check_no_own_data(train: object) -> None:
+    """Refuses to replace a study's images where some of its trainings have others, as two data sets side by side."""
+    parts = {"train": train}
+    if isinstance(train, Mapping) and isinstance(train.get("variants"), Mapping):
+        parts |= {f"train.variants.{name}": own for name, own in train["variants"].items()}
+    for owner, own in parts.items():
+        if isinstance(own, Mapping) and "data" in own:
+            raise ConfigError(f"data: {owner} names images of its own, {shown(own['data'])}; change them in the file")
 
 
 def _variants(listed: Mapping[str, Any], common: Mapping[str, Any], epochs: tuple[int, ...]) -> Iterable[Variant]:
