@@ -9,6 +9,7 @@ from typing import Any, Literal
 from visionscope.claims.claim import EXPLORATORY, PRIMARY, Claim
 from visionscope.claims.one_seed import LAST, MissingError, OneSeed, snapshot_named
 from visionscope.claims.registry import claim, paper_claims
+from visionscope.claims.scores import SCORES, TRAINED
 from visionscope.core.registry import diagnostic_names
 from visionscope.core.rules import check_rules, rule
 from visionscope.core.values import shown
@@ -71,9 +72,10 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
 
     Args:
         name: of the claim in the study.
-        mapping: `text`, `compare` (two variants), `measure` (`DIAGNOSTIC: MEASURE`, as the page shows it), `snapshot`
-            (default last), `direction` (higher or lower), `smallest`, the smallest effect of interest, and perhaps
-            `family`, a name that it shares with other claims of the study, over which Holm's rule raises p.
+        mapping: `text`, `compare` (two variants), `measure` (`DIAGNOSTIC: MEASURE`, as the page shows it, or
+            `training: accuracy` or `training: NLL`, of all test images), `snapshot` (default last), `direction` (higher
+            or lower), `smallest`, the smallest effect of interest, and perhaps `family`, a name that it shares with
+            other claims of the study, over which Holm's rule raises p.
         variants: of the study; if given, both must be among them.
 
     Raises:
@@ -91,11 +93,13 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
     if written.family == PRIMARY:
         raise ConfigError(f"{owner}.family: {PRIMARY!r} is that of the paper's claims; choose another name")
     diagnostic, _, measure = (part.strip() for part in written.measure.partition(":"))
-    if diagnostic not in diagnostic_names():
+    if diagnostic not in (*diagnostic_names(), TRAINED):
         hint = nearest(diagnostic, diagnostic_names())
         raise ConfigError(f"{owner}.measure: there is no diagnostic {diagnostic!r}.{hint}")
     first, second = written.compare
     snapshot = snapshot_named(f"{owner}.snapshot", written.snapshot)
+    if diagnostic == TRAINED:
+        _check_score(owner, measure, snapshot)
 
     def number(one: OneSeed) -> float:
         return _value(one, first, snapshot, diagnostic, measure) - _value(one, second, snapshot, diagnostic, measure)
@@ -108,7 +112,7 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         source="",
         figure="",
         variants=written.compare,
-        diagnostics=(diagnostic,),
+        diagnostics=() if diagnostic == TRAINED else (diagnostic,),
         snapshot=snapshot,
         number_of=number,
         meaning=f"{measure} ({diagnostic}) of {first} less that of {second}",
@@ -118,6 +122,15 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         reason="",
         measure=f"{diagnostic}: {measure}",
     )
+
+
+def _check_score(owner: str, measure: str, snapshot: str) -> None:
+    """Networks are scored at the end of their training alone, in a few ways that are known before."""
+    names = [score.measure for score in SCORES]
+    if measure not in names:
+        raise ConfigError(f"{owner}.measure: {TRAINED} has no measure {shown(measure)}.{nearest(measure, names)}")
+    if snapshot != LAST:
+        raise ConfigError(f"{owner}.snapshot: a {TRAINED} is scored at {LAST} alone; got {shown(snapshot)}")
 
 
 def _read(owner: str, mapping: Any) -> _Written:

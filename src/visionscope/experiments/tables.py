@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visionscope.claims.one_seed import LAST
+from visionscope.claims.scores import with_scores
 from visionscope.core.diagnostic import Answer
 from visionscope.core.failures import Failures
 from visionscope.core.files import write_whole
@@ -101,7 +102,7 @@ def add_rows(run: Path, tables: Tables, new: Mapping[str, Sequence[pd.DataFrame]
 
 
 def own_tables(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
-    """The rows of a plan's results, under its variants' names, in its order.
+    """The rows of a plan's results, under its variants' names, in its order; scores of trainings are measures, too.
 
     Args:
         plan: the tasks.
@@ -119,7 +120,7 @@ def own_tables(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Tables:
         kept = [place in asked for place in zip(rows["snapshot"], rows["question"], strict=True)]
         if any(kept):
             found[name] = rows[kept].reset_index(drop=True)[[*KEYS, *(c for c in rows.columns if c not in KEYS)]]
-    return found
+    return with_scores(found)
 
 
 def _of_training(train: TrainTask, run: Path) -> Iterator[tuple[str, pd.DataFrame]]:
