@@ -21,6 +21,8 @@ from visionscope.experiments.catalogue import figure_named
 from visionscope.experiments.figures.drawing import paper_figure
 from visionscope.experiments.figures.own import measured_figure, training_figure
 from visionscope.experiments.folder import experiment_path, read_experiments
+from visionscope.experiments.mixers.figure import mixers_figure
+from visionscope.experiments.mixers.speeds import speeds_of
 from visionscope.experiments.plan import Plan, TrainTask
 from visionscope.experiments.tables import FAILURES, TRAINING
 
@@ -54,7 +56,7 @@ def write_page(
         StoreError: when a file can't be written.
     """
     failures = Failures()
-    sections, panels = drawn(run, _figures(plan, tables, claims, verdicts, failures), failures)
+    sections, panels = drawn(run, _figures(plan, run, tables, claims, verdicts, failures), failures)
     write_verdicts(run / "tables", verdicts)
     links = {claim.name: _link(claim) for claim in claims}
     shown = {one["name"] for one in sections}
@@ -163,6 +165,7 @@ def _range(values: Sequence[float]) -> str:
 
 def _figures(
     plan: Plan,
+    run: Path,
     tables: Mapping[str, pd.DataFrame],
     claims: Sequence[Claim],
     verdicts: Sequence[Verdict],
@@ -183,6 +186,10 @@ def _figures(
                 measured = measured_figure(claim, tables)
                 if measured is not None:
                     yield measured, [sentences[claim.name]]
+    with failures.caught("figure", "mixers"):
+        mixers = mixers_figure(tables, speeds_of(run))
+        if mixers is not None:
+            yield mixers, []
     with failures.caught("figure", "training"):
         trained = training_figure(tables)
         if trained is not None:

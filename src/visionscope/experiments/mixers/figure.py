@@ -1,0 +1,93 @@
+"""The figure of a study of mixers: accuracy against costs with the Pareto front, and against what the slot smooths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from visionscope.claims.one_seed import Tables
+from visionscope.core.figure import Figure, Line, Panel
+from visionscope.experiments.mixers.networks import SORTS, Network, networks_of, pareto, pooled_half_width
+
+_ACCURACY = "test accuracy in %"
+_FRONT = "Pareto front"
+
+
+def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> Figure | None:
+    """Accuracy of every network against its MACs, its speed, and the change of high frequencies in its slot.
+
+    Args:
+        tables: of an experiment.
+        speeds: images per second of each variant's network.
+
+    Returns:
+        None where the experiment is no study of mixers.
+    """
+    networks = networks_of(tables, speeds)
+    panels = tuple(_panels(networks))
+    if not panels:
+        return None
+    return Figure(
+        name="mixers",
+        title="Mixers in attention's place",
+        caption=" ".join(
+            [
+                "Means over seeds; 95 % intervals from one deviation between seeds for all networks.",
+                *_told_front("multiply-accumulates", [(one, one.macs) for one in networks]),
+                *_told_front("speed", [(one, one.speed) for one in networks], sign=-1),
+                "The change is that of the highest frequency's log amplitude in the slots, below 0 where they smooth.",
+            ]
+        ),
+        panels=panels,
+    )
+
+
+def _told_front(words: str, costs: Sequence[tuple[Network, float | None]], sign: int = 1) -> Iterator[str]:
+    there = [(one, sign * cost) for one, cost in costs if cost is not None]
+    front = pareto([cost for _, cost in there], [one.mean for one, _ in there])
+    if front:
+        names = ", ".join(there[place][0].name for place in front)
+        yield f"On the Pareto front of accuracy and {words}: {names}."
+
+
+def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
+    widths = dict(
+        zip(
+            (one.name for one in networks),
+            pooled_half_width([list(one.accuracy.values()) for one in networks]),
+            strict=True,
+        )
+    )
+    for title, label, values, better in (
+        ("accuracy against MACs", "million MACs per image", [one.macs for one in networks], -1),
+        ("accuracy against speed", "images per second, forward", [one.speed for one in networks], 1),
+        ("accuracy against smoothing", "change of high frequencies", [one.change for one in networks], 0),
+    ):
+        there = [(one, float(x)) for one, x in zip(networks, values, strict=True) if x is not None]
+        if there:
+            yield _panel(title, label, there, widths, better)
+
+
+def _panel(
+    title: str, label: str, there: Sequence[tuple[Network, float]], widths: Mapping[str, float], better: int
+) -> Panel:
+    """One panel; `better` is the sign of the abscissa's good side, 0 where it has none."""
+    lines = []
+    if better:
+        front = pareto([-better * x for _, x in there], [one.mean for one, _ in there])
+        steps = sorted((there[place][1], there[place][0].mean) for place in front)
+        lines.append(Line(name=_FRONT, x=tuple(x for x, _ in steps), y=tuple(y for _, y in steps), role="reference"))
+    for sort in SORTS:
+        own = [(one, x) for one, x in there if one.sort == sort]
+        if own:
+            lines.append(
+                Line(
+                    name=sort,
+                    x=tuple(x for _, x in own),
+                    y=tuple(one.mean for one, _ in own),
+                    low=tuple(one.mean - widths[one.name] for one, _ in own),
+                    high=tuple(one.mean + widths[one.name] for one, _ in own),
+                    hover=tuple(one.name for one, _ in own),
+                    role="points",
+                )
+            )
+    return Panel(model="", title=title, x_label=label, y_label=_ACCURACY, lines=tuple(lines), group=title)

@@ -1,0 +1,123 @@
+"""The figure of a study of mixers, on made-up tables, and the numbers that it shows."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.mixers.tables_of_mixers import mixer_tables
+from training.conftest import SMALL
+from visionscope.core.documents import document_text
+from visionscope.experiments.mixers.figure import mixers_figure
+from visionscope.experiments.mixers.networks import (
+    ATTENTION,
+    CONTROL,
+    networks_of,
+    pareto,
+    pooled_half_width,
+    slot_changes,
+)
+from visionscope.experiments.mixers.speeds import measure_speeds, speeds_of
+from visionscope.models.mixers.mixer import mixer_kinds
+from visionscope.report.matplotlib import to_matplotlib
+
+
+def test_the_figure_has_every_network_at_its_costs_and_draws():
+    tables = mixer_tables()
+    names = list(dict.fromkeys(tables["training"]["variant"]))
+    figure = mixers_figure(tables, {name: 1000.0 + place for place, name in enumerate(names)})
+    assert [panel.title for panel in figure.panels] == [
+        "accuracy against MACs",
+        "accuracy against speed",
+        "accuracy against smoothing",
+    ]
+    trained = tables["training"].set_index(["variant", "seed"])
+    for panel in figure.panels:
+        marks = {
+            name: (x, y, low, high)
+            for line in panel.lines
+            if line.role == "points"
+            for name, x, y, low, high in zip(line.hover, line.x, line.y, line.low, line.high, strict=True)
+        }
+        assert set(marks) == set(names)
+        for name, (_, y, low, high) in marks.items():
+            assert y == pytest.approx(100 * trained.loc[name, "top_1"].mean())
+            assert y - low == pytest.approx(high - y)
+    macs, speed, _ = figure.panels
+    (alternet,) = (line for line in macs.lines if line.name == ATTENTION)
+    assert alternet.x == pytest.approx((1e3 * trained.loc[("alternet", 0), "gmacs"],))
+    front = next(line for line in speed.lines if line.name == "Pareto front")
+    assert list(front.y) == sorted(front.y, reverse=True)  # who is faster on the front is less accurate
+    to_matplotlib(figure)
+
+
+def test_without_speeds_and_changes_their_panels_are_left_out():
+    tables = mixer_tables()
+    assert [panel.title for panel in mixers_figure({"training": tables["training"]}).panels] == [
+        "accuracy against MACs"
+    ]
+
+
+def test_an_experiment_of_other_networks_has_no_such_figure():
+    tables = mixer_tables()
+    trained = tables["training"]
+    few = trained[trained["variant"].isin(["alternet", "guided", "unet", "preresnet"])]
+    assert mixers_figure({"training": few}) is None
+    assert mixers_figure({}) is None
+    assert networks_of({"training": trained[:0]}) == ()
+
+
+def test_sorts_are_those_of_the_registry_and_controls_are_told_apart():
+    sorts = {one.name: one.sort for one in networks_of(mixer_tables())}
+    assert (sorts["alternet"], sorts["preresnet"], sorts["identity"], sorts["random"]) == (ATTENTION, *[CONTROL] * 3)
+    for name, kind in mixer_kinds().items():
+        if sorts[name] != CONTROL:
+            assert sorts[name] == f"{kind.low_pass} low-pass"
+
+
+def test_the_change_is_that_of_the_slots_alone():
+    """Slots are made at low_pass + 0.1 stage; every other block at 5, every other frequency at 9."""
+    found = slot_changes(mixer_tables()["fourier"])
+    assert found["guided"] == pytest.approx(-0.5 + 0.15, abs=0.03)
+    assert found["pooling"] == pytest.approx(0.1 + 0.15, abs=0.03)
+    assert slot_changes(None) == {}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
+def test_the_front_is_what_no_other_beats(pairs):
+    costs, values = zip(*pairs, strict=True)
+    front = pareto(costs, values)
+
+    def beats(a, b):
+        return costs[a] <= costs[b] and values[a] >= values[b] and pairs[a] != pairs[b]
+
+    slow = {pairs[b] for b in range(len(pairs)) if not any(beats(a, b) for a in range(len(pairs)))}
+    assert {pairs[place] for place in front} == slow
+    assert len(front) == len(slow)
+
+
+def test_the_pooled_interval_is_that_of_an_analysis_of_variance():
+    from scipy.stats import f_oneway, t
+
+    groups = [[1.0, 2.0], [4.0, 4.5, 5.0], [2.0, 2.2]]
+    widths = pooled_half_width(groups)
+    # F = between / within mean squares, so that within = between / F.
+    everything = np.concatenate(groups)
+    between = sum(len(own) * (np.mean(own) - everything.mean()) ** 2 for own in groups) / 2
+    within = between / f_oneway(*groups).statistic
+    assert widths == pytest.approx([t.ppf(0.975, 4) * math.sqrt(within / len(own)) for own in groups])
+    assert all(math.isnan(one) for one in pooled_half_width([[1.0], [2.0]]))
+
+
+def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path):
+    study = tmp_path / "study.yaml"
+    variants = {"one": SMALL, "two": SMALL.replace("(8,8,8)", "(12,12,12)")}
+    study.write_text(document_text({"data": "embedded", "out": "run", "train": {"variants": variants}}))
+    table = measure_speeds(study, tmp_path / "run", repeats=1)
+    assert list(table["variant"]) == ["one", "two"]
+    assert (table["forward"] > 0).all()
+    assert speeds_of(tmp_path / "run") == dict(zip(table["variant"], table["forward"], strict=True))
+    assert speeds_of(tmp_path / "elsewhere") == {}
