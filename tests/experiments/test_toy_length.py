@@ -29,7 +29,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "variance": {},
 }
 CURVED = ("resnet", "vit", "pit", "swin", "alternet", "convvit_3", "vit_shallow")
-"""One network of each kind, whose Hessian is asked for; the others would take as long again each."""
+"""Networks whose Hessian is asked for, one of each kind and what figures C.5 and C.6 share; the others cost as much."""
 
 KEPT = 16
 """The claims whose every network is asked: 14 without the Hessian, and `vit_negative` and `vit_flatter` with it."""
