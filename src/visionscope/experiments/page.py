@@ -21,13 +21,15 @@ from visionscope.experiments.catalogue import figure_named
 from visionscope.experiments.figures.drawing import paper_figure
 from visionscope.experiments.figures.own import measured_figure, training_figure
 from visionscope.experiments.folder import experiment_path, read_experiments
+from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.figure import mixers_figure
+from visionscope.experiments.mixers.networks import networks_of
 from visionscope.experiments.mixers.speeds import speeds_of
 from visionscope.experiments.plan import Plan, TrainTask
 from visionscope.experiments.tables import FAILURES, TRAINING
 
 PAGE = "experiment.html"
-VERDICTS = "verdicts"
+VERDICTS, FACTORIAL = "verdicts", "mixers_factorial"
 _MOST_MODELS = 100
 
 
@@ -58,6 +60,7 @@ def write_page(
     failures = Failures()
     sections, panels = drawn(run, _figures(plan, run, tables, claims, verdicts, failures), failures)
     write_verdicts(run / "tables", verdicts)
+    write_verdicts(run / "tables", effects_of(networks_of(tables)), FACTORIAL)
     links = {claim.name: _link(claim) for claim in claims}
     shown = {one["name"] for one in sections}
     return write_rendered(
@@ -274,12 +277,13 @@ def commands_of(run: Path, values: Mapping[str, Any]) -> list[Markup]:
     return [Markup(escape(one.command)) for one in read_experiments(run) if one.path == path and one.command]
 
 
-def write_verdicts(folder: Path, verdicts: Sequence[Any]) -> None:
-    """Writes verdicts as Parquet and CSV.
+def write_verdicts(folder: Path, verdicts: Sequence[Any], name: str = VERDICTS) -> None:
+    """Writes verdicts, or other conclusions, as Parquet and CSV.
 
     Args:
         folder: of the tables.
         verdicts: data classes of one kind; without any nothing is written.
+        name: of the table.
 
     Raises:
         StoreError: when a file can't be written.
@@ -291,9 +295,9 @@ def write_verdicts(folder: Path, verdicts: Sequence[Any]) -> None:
         return
     parquet = io.BytesIO()
     pd.DataFrame(rows).to_parquet(parquet, index=False)
-    write_whole(folder / f"{VERDICTS}.parquet", parquet.getvalue())
+    write_whole(folder / f"{name}.parquet", parquet.getvalue())
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(folder / f"{VERDICTS}.csv", text.getvalue().encode())
+    write_whole(folder / f"{name}.csv", text.getvalue().encode())

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from experiments.mixers.tables_of_mixers import mixer_tables
 from training.conftest import SMALL
 from visionscope.core.documents import document_text
+from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.figure import mixers_figure
 from visionscope.experiments.mixers.networks import (
     ATTENTION,
@@ -20,6 +22,9 @@ from visionscope.experiments.mixers.networks import (
     slot_changes,
 )
 from visionscope.experiments.mixers.speeds import measure_speeds, speeds_of
+from visionscope.experiments.page import write_page
+from visionscope.experiments.plan import plan_of
+from visionscope.experiments.reading import experiment_from
 from visionscope.models.mixers.mixer import mixer_kinds
 from visionscope.report.matplotlib import to_matplotlib
 
@@ -32,9 +37,10 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
         "accuracy against MACs",
         "accuracy against speed",
         "accuracy against smoothing",
+        "what a fact adds",
     ]
     trained = tables["training"].set_index(["variant", "seed"])
-    for panel in figure.panels:
+    for panel in figure.panels[:3]:
         marks = {
             name: (x, y, low, high)
             for line in panel.lines
@@ -45,7 +51,7 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
         for name, (_, y, low, high) in marks.items():
             assert y == pytest.approx(100 * trained.loc[name, "top_1"].mean())
             assert y - low == pytest.approx(high - y)
-    macs, speed, _ = figure.panels
+    macs, speed, *_ = figure.panels
     (alternet,) = (line for line in macs.lines if line.name == ATTENTION)
     assert alternet.x == pytest.approx((1e3 * trained.loc[("alternet", 0), "gmacs"],))
     front = next(line for line in speed.lines if line.name == "Pareto front")
@@ -55,9 +61,8 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
 
 def test_without_speeds_and_changes_their_panels_are_left_out():
     tables = mixer_tables()
-    assert [panel.title for panel in mixers_figure({"training": tables["training"]}).panels] == [
-        "accuracy against MACs"
-    ]
+    panels = mixers_figure({"training": tables["training"]}).panels
+    assert [panel.title for panel in panels] == ["accuracy against MACs", "what a fact adds"]
 
 
 def test_an_experiment_of_other_networks_has_no_such_figure():
@@ -110,6 +115,21 @@ def test_the_pooled_interval_is_that_of_an_analysis_of_variance():
     within = between / f_oneway(*groups).statistic
     assert widths == pytest.approx([t.ppf(0.975, 4) * math.sqrt(within / len(own)) for own in groups])
     assert all(math.isnan(one) for one in pooled_half_width([[1.0], [2.0]]))
+
+
+def test_the_page_shows_the_figure_and_the_effects_are_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
+    values = {"data": "embedded", "out": str(tmp_path), "train": {"epochs": 1, "variants": {"one": SMALL}}}
+    tables = mixer_tables()
+    page = write_page(plan_of(experiment_from(values)), tmp_path, tables, (), (), left=0)
+    assert "figure-mixers" in page.read_text()
+    written = pd.read_csv(tmp_path / "tables" / "mixers_factorial.csv")
+    effects = effects_of(networks_of(tables))
+    assert list(written["term"]) == [one.term for one in effects]
+    assert list(written["low"]) == pytest.approx([one.low for one in effects])
+    drawn = mixers_figure(tables).panels[-1]
+    assert drawn.x_names == tuple(written["term"])
+    assert drawn.lines[-1].y == pytest.approx(tuple(written["effect"]))
 
 
 def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from visionscope.claims.one_seed import Tables
 from visionscope.core.figure import Figure, Line, Panel
+from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.networks import SORTS, Network, networks_of, pareto, pooled_half_width
 
 _ACCURACY = "test accuracy in %"
@@ -65,6 +66,31 @@ def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
         there = [(one, float(x)) for one, x in zip(networks, values, strict=True) if x is not None]
         if there:
             yield _panel(title, label, there, widths, better)
+    yield from _effects(networks)
+
+
+def _effects(networks: Sequence[Network]) -> Iterator[Panel]:
+    found = effects_of(networks)
+    if found:
+        mark = Line(
+            name="effect, 95 % interval",
+            x=tuple(map(float, range(len(found)))),
+            y=tuple(one.effect for one in found),
+            low=tuple(one.low for one in found),
+            high=tuple(one.high for one in found),
+            hover=tuple(f"{one.term}: {one.with_it} of {one.mixers} mixers" for one in found),
+            role="points",
+        )
+        zero = Line(name="", x=(0.0, len(found) - 1.0), y=(0.0, 0.0), role="reference")
+        yield Panel(
+            model="",
+            title="what a fact adds",
+            x_label="",
+            y_label="effect on accuracy (points)",
+            lines=(zero, mark),
+            x_names=tuple(one.term for one in found),
+            group="what a fact adds",
+        )
 
 
 def _panel(

@@ -1,4 +1,4 @@
-"""What a study of mixers found out about each network: accuracy, costs, and what the slot does to frequencies."""
+"""What a study of mixers found out about each network: accuracy, costs, and what its slot does to frequencies."""
 
 from __future__ import annotations
 
