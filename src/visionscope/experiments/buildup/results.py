@@ -129,7 +129,7 @@ def figures_of(table: pd.DataFrame) -> tuple[Figure, ...]:
     caption = "Held-out training images. Means over seeds with Student's 95 % interval; a dropped network has no line."
     path = Panel(
         model="",
-        title="attention blocks of each stage",
+        title="changed blocks of each stage",
         x_label="network, in the order in which they were tried",
         y_label="accuracy in %",
         lines=_lines(rows, [float(place) for place in rows.index]),
