@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, Command] = {
     "models": Command("List or search the available models.", listing.models_flags, listing.models),
     "points": Command("List where the feature maps of a model are measured.", listing.points_flags, listing.points),
     "diagnose": Command("Measure models on images and write a report.", studies.diagnose_flags, studies.diagnose),
-    "run": Command("Run or resume the study in a YAML file.", studies.run_flags, studies.run),
+    "run": Command("Run or resume the study in a YAML file, such as RUN/study.yaml.", studies.run_flags, studies.run),
     "replicate": Command(
         "Train small networks, measure them, and judge the paper's claims, figure by figure.",
         replicate.replicate_flags,

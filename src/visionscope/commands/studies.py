@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def diagnose(parsed: Namespace) -> int:
 
 def run_flags(parser: Parser) -> None:
     """Adds the flags of run."""
-    parser.add_argument("study", metavar="STUDY", help="a YAML file, such as RUN/study.yaml")
+    parser.add_argument("study", metavar="STUDY", help=SUPPRESS)  # the line above the flags tells it
     for name, help in (("out", "run folder"), ("device", "device"), ("batch", "images per forward pass")):
         parser.add_field(Study, name, help=f"{help} instead of the file's", default=None)
     _how_flags(parser)
