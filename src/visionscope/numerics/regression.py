@@ -39,7 +39,7 @@ def least_squares(columns: Sequence[ArrayLike], values: Sequence[float]) -> tupl
         values: one number per row.
 
     Raises:
-        ConfigError: where there are no more rows than columns, or columns can't be told apart.
+        ConfigError: where there are no more rows than columns, or one column is a sum of others.
     """
     design = np.column_stack([np.ones(len(values)), *(np.asarray(one, dtype=np.float64) for one in columns)])
     observed = np.asarray(values, dtype=np.float64)
