@@ -28,7 +28,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     hessian = {"warmup": {"only": "hessian", "hessian": {"mini_batches": 1, "k": 2}}, "last": []}
     gap = {**train, "variants": {"vit": TINY_VIT, "vit_gap": f"{TINY_VIT}&global_pool=avg&class_token=false"}}
     six = {**common, "train": gap, "diagnose": hessian, "figures": [6], "claims": ["gap_negative"]}
-    maps = {**train, "variants": {"resnet": SMALL, "vit": TINY_VIT}}
+    maps = {**train, "variants": {"resnet": {"model": SMALL, "epochs": 2}, "vit": TINY_VIT}}
     similar = {**common, "train": maps, "diagnose": {"last": {"only": "similarity", "images": 32}}, "figures": ["10a"]}
     for name, study in (("6", six), ("10a", similar)):
         (folder / f"{name}.yaml").write_text(document_text(study))
@@ -50,7 +50,9 @@ def test_figures_are_trained_once_judged_and_drawn(
     assert len(trained(executor)) == len(set(trained(executor))) == 6  # vit is in both studies
     page = (toy / "experiment.html").read_text()
     assert '<span class="verdict" data-verdict="not assessable">' in page
-    assert "Fig. 6: a class token against the mean of all tokens" in page
+    six, similar = (re.search(rf"{name}: .*?epochs: ([^,]*), par", page) for name in ("Fig. 6", "Fig. 10a, D.3"))
+    assert six is not None and similar is not None
+    assert (six[1], similar[1]) == ("1", "1 to 2")  # of the networks that a figure draws
     assert "visionscope replicate all --scale laptop --out" in page
     assert page.index('id="verdicts"') < page.index('id="figure-figure_6"') < page.index('id="figure-training"')
     assert {"figure_6.pdf", "figure_10a.png", "training.pdf"} <= {path.name for path in (toy / "figures").iterdir()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import yaml
+
 from visionscope.errors import ConfigError, nearest
 
 ZOO = "zoo"
@@ -95,6 +97,17 @@ def figures_at(scale: str) -> tuple[PaperFigure, ...]:
         scale: in `SCALES`.
     """
     return tuple(figure for figure in PAPER_FIGURES if study_of(figure, scale).is_file())
+
+
+def variants_of(figure: PaperFigure) -> frozenset[str]:
+    """Names of the networks that a figure draws, whatever the scale.
+
+    Args:
+        figure: one of `PAPER_FIGURES`.
+    """
+    files = [study_of(figure, scale) for scale in SCALES if scale != ZOO]
+    studies = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return frozenset(name for study in studies for name in study["train"]["variants"])
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,7 @@ from visionscope.claims.verdict import Verdict
 from visionscope.core.failures import Failures
 from visionscope.core.figure import Figure
 from visionscope.core.finding import grouped, number
-from visionscope.experiments.catalogue import figure_named
+from visionscope.experiments.catalogue import PaperFigure, figure_named, variants_of
 from visionscope.experiments.figures.drawing import paper_figure
 from visionscope.experiments.figures.own import measured_figure, training_figure
 from visionscope.experiments.folder import experiment_path, read_experiments
@@ -147,18 +147,22 @@ _BARE: dict[str, Any] = {"failed": [], "line": None, "cards": [], "limits": [], 
 }
 
 
-def scale_of(plan: Plan) -> str:
+def scale_of(plan: Plan, figure: PaperFigure | None = None) -> str:
     """What was trained on what, in a few words: data, images, epochs and parameters.
 
     Args:
         plan: the tasks.
+        figure: of whose networks alone; of all, where it draws none of them.
     """
-    variants = plan.experiment.variants
+    drawn = variants_of(figure) if figure else frozenset()
+    variants = [one for one in plan.experiment.variants if one.name in drawn] or plan.experiment.variants
+    names = {one.name for one in variants}
+    trainings = [train for train in plan.trainings if train.variant.name in names]
     data = ", ".join(dict.fromkeys(Path(variant.data).name for variant in variants))
-    images = max(train.images for train in plan.trainings)
+    images = _range([train.images for train in trainings])
     epochs = _range([variant.trained_by.epochs for variant in variants])
-    parameters = _range([train.parameters for train in plan.trainings])
-    return f"{data}, {grouped(images)} training images, epochs: {epochs}, parameters: {parameters}"
+    parameters = _range([train.parameters for train in trainings])
+    return f"{data}, {images} training images, epochs: {epochs}, parameters: {parameters}"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -179,7 +183,7 @@ def _figures(
     wanted = [figure_named(claim.figure).name for claim in claims if claim.figure]
     for name in dict.fromkeys((*wanted, *plan.experiment.figures)):
         with failures.caught("figure", f"Fig. {name}"):
-            figure = paper_figure(name, tables, scale_of(plan))
+            figure = paper_figure(name, tables, scale_of(plan, figure_named(name)))
             if figure is not None:
                 own = [claim for claim in claims if claim.figure and figure_named(claim.figure).name == name]
                 yield figure, [sentences[claim.name] for claim in own]
