@@ -254,3 +254,21 @@ def test_a_long_label_does_not_run_into_the_next_panel() -> None:
     boxes = [title.get_window_extent() for title in titles if title.get_text().replace("\n", "") in labels]
     assert len(boxes) >= 3
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_names_in_a_scatter_plot_cover_neither_points_nor_each_other() -> None:
+    lines = tuple(
+        Line(name=f"network {index}", x=(x,), y=(y,), role="points")
+        for index, (x, y) in enumerate([(0, 0), (10, 10), (5, 5), (5.3, 5), (5.6, 5.1), (5.3, 5.3), (9.9, 10)])
+    )
+    panel = Panel(model="", title="ours", x_label="accuracy", y_label="robustness", lines=lines)
+    drawing = to_matplotlib(Figure(name="scatter", title="Scatter", caption="", panels=(panel,)))
+    ax = drawing.axes[0]
+    names = [text for text in ax.texts if text.get_text()]
+    boxes = [name.get_window_extent() for name in names]
+    points = ax.transData.transform([(line.x[0], line.y[0]) for line in lines])
+    assert len(boxes) == 7
+    assert not any(box.count_overlaps(boxes[:place] + boxes[place + 1 :]) for place, box in enumerate(boxes))
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    assert all(ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1 for box in boxes)  # clear of ticks and neighbours
+    assert not drawing.subfigs[0].legends  # seven names and five colours

@@ -34,6 +34,7 @@ from visionscope.report.arrange import (
 )
 from visionscope.report.curves import FAINT, is_faint, marked_places, marks_of
 from visionscope.report.lines import edges, has_faint, has_whiskers, is_scatter, measured, series_of, title_of
+from visionscope.report.naming import name_point, place_names
 from visionscope.report.style import (
     SERIES_DASHES,
     mark_of,
@@ -82,6 +83,7 @@ def to_matplotlib(figure: Figure) -> Drawing:
         # Settle the layout once; each format would do it again.
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")
+        place_names(drawing)
     return drawing
 
 
@@ -127,7 +129,7 @@ def _draw_row(part: Any, group: list[Panel], row: list[Panel], *, models: list[s
         elif panel.surface is not None:
             _draw_surface(ax, panel.surface, shared[id(panel)])
         else:
-            _draw_lines(ax, panel, shared[id(panel)], models, series_of(group))
+            _draw_lines(ax, panel, shared[id(panel)], models, series_of(group), named=_has_names(group))
     drawn = list(axes[: len(row)])
     common = shared[id(row[0])]
     if row[0].surface is not None:
@@ -158,7 +160,9 @@ def _columns_of(labels: list[str], width: float) -> int:
     return math.ceil(len(labels) / math.ceil(len(labels) / fitting))
 
 
-def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str], series: dict[str, int]) -> None:
+def _draw_lines(
+    ax: Axes, panel: Panel, common: Limits, models: list[str], series: dict[str, int], *, named: bool
+) -> None:
     colours = palette("light")
     if common.x is not None:
         ax.set_xlim(*common.x)
@@ -182,11 +186,16 @@ def _draw_lines(ax: Axes, panel: Panel, common: Limits, models: list[str], serie
         label = panel.model or line.name
         token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
         _draw_line(ax, line, colours[token], series.get(line.name, 0))
-        if is_scatter(panel) and len(measured(panel)) > OVERLAY_LIMIT:
-            place = (line.x[0], line.y[0])
-            ax.annotate(_safe(line.name), place, (0, 4), textcoords="offset points", ha="center", fontsize=6)
+        if named:
+            name_point(ax, _safe(line.name), (line.x[0], line.y[0]))
         if line.filled and len(panel.lines) <= FEW_LINES:
             ax.fill_between(line.x, 0, line.y, color=colours[token], alpha=0.18, linewidth=0, zorder=1)
+
+
+def _has_names(group: list[Panel]) -> bool:
+    """Whether each point has its name beside it: in scatter plots with more names than colours."""
+    names = {line.name for panel in group for line in measured(panel)}
+    return all(map(is_scatter, group)) and len(names) > OVERLAY_LIMIT
 
 
 def _draw_line(ax: Axes, line: Line, colour: str, series: int) -> None:
@@ -288,7 +297,8 @@ def _heat_colours() -> LinearSegmentedColormap:
 def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
-    for name in dict.fromkeys(line.name for panel in row if not panel.model for line in measured(panel)):
+    unnamed = [] if _has_names(row) else [panel for panel in row if not panel.model]
+    for name in dict.fromkeys(line.name for panel in unnamed for line in measured(panel)):
         handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name)))
     for name, shade in scopes_named(row).items():
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
