@@ -51,7 +51,8 @@ def test_figures_are_trained_once_judged_and_drawn(
     page = (toy / "experiment.html").read_text()
     assert '<span class="verdict" data-verdict="not assessable">' in page
     six, similar = (re.search(rf"{name}: .*?epochs: ([^,]*), par", page) for name in ("Fig. 6", "Fig. 10a, D.3"))
-    assert six is not None and similar is not None
+    assert six is not None
+    assert similar is not None
     assert (six[1], similar[1]) == ("1", "1 to 2")  # of the networks that a figure draws
     assert "visionscope replicate all --scale laptop --out" in page
     assert page.index('id="verdicts"') < page.index('id="figure-figure_6"') < page.index('id="figure-training"')
