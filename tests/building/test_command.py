@@ -31,6 +31,7 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
         "parameters, million",
         "GMACs of an image",
         "memory traffic of an image, MB",
+        "peak memory of an image, MB",
         "forward, images/s",
         "training step, images/s",
     ]

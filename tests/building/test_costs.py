@@ -234,3 +234,39 @@ def test_torch_counts_twice_as_much_where_there_are_only_products_and_convolutio
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     assert count(network, images).macs == theirs.get_total_flops() / 2 > 0
+
+
+class _Skip(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+PEAKS: dict[str, tuple[nn.Module, int]] = {
+    # of one image each: a map of 4 channels x 6 x 8 x 4 bytes is 768 bytes, one of 6 channels 1,152
+    "one result": (nn.Conv2d(4, 6, 3, padding=1), 1152),
+    "a result is there while the next is made": (nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU()), 2304),
+    "what is overwritten takes nothing new": (nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(inplace=True)), 1152),
+    "two results ago is gone": (nn.Sequential(*(nn.ReLU() for _ in range(5))), 2 * 768),
+    "a skip keeps its input": (nn.Sequential(nn.ReLU(), _Skip(nn.ReLU(), nn.ReLU())), 3 * 768),
+    "views are free, of weights too": (nn.Sequential(nn.Flatten(), nn.Linear(192, 3, bias=False)), 12),
+}
+
+
+@pytest.mark.parametrize("name", PEAKS)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_peak_memory_is_that_of_a_count_by_hand(name: str, device: str) -> None:
+    model, expected = PEAKS[name]
+    found = count(copy.deepcopy(model).to(device).eval(), torch.zeros(1, 4, 6, 8, device=device)).peak
+    assert found == expected
+
+
+def test_peak_memory_takes_in_the_weights_of_attention() -> None:
+    tokens = torch.zeros(1, 2, 100, 4)  # 2 heads of 100 x 100 weights of 4 bytes, before and after the softmax
+    found = Counter()
+    with sdpa_kernel(SDPBackend.MATH), found:
+        F.scaled_dot_product_attention(tokens, tokens, tokens)
+    assert 2 * 80_000 <= found.peak < 2 * 80_000 + 10 * tokens.numel() * 4

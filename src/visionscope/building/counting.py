@@ -1,10 +1,11 @@
-"""What a pass costs, operation by operation: multiply-accumulates and memory traffic."""
+"""What a pass costs, operation by operation: multiply-accumulates, memory traffic, and the memory that it needs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         operations: by name, such as `convolution`; those that overwrite a tensor under the name of those that don't.
         module: path of the module that runs, if `count` tells it.
+        peak: most bytes that results of operations took at one time; those that share memory are one.
 
     Raises:
         ConfigError: inside, at an operation of which neither a formula nor a declaration says what it costs.
@@ -53,6 +55,16 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: dict[str, Operation] = {}
         self.module: list[str] = []
+        self.peak = 0
+        self._held: dict[int, int] = {}
+
+    def leave_out(self, tensors: Iterable[Tensor]) -> None:
+        """Memory that is there whether or not a pass runs is not part of `peak`: weights, say, and views of them.
+
+        Args:
+            tensors: that outlive this.
+        """
+        self._held.update({id(tensor.untyped_storage()): 0 for tensor in tensors})
 
     @property
     def macs(self) -> int:
@@ -78,6 +90,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     return result
             raise ConfigError(self._refusal(func))
         result = func(*args, **kwargs)
+        self._hold(result)
         formula = FORMULAS.get(name)
         before = self.operations.get(name, Operation())
         self.operations[name] = Operation(
@@ -86,6 +99,16 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             traffic=before.traffic + (0 if name in UNTOUCHED else _traffic(name, args, kwargs, result)),
         )
         return result
+
+    def _hold(self, result: Any) -> None:
+        for tensor in tree_leaves(result):
+            if not isinstance(tensor, Tensor):
+                continue
+            memory = tensor.untyped_storage()
+            if id(memory) not in self._held:
+                self._held[id(memory)] = memory.nbytes()
+                weakref.finalize(memory, self._held.pop, id(memory), None)
+        self.peak = max(self.peak, sum(self._held.values()))
 
     def _refusal(self, func: Any) -> str:
         where = f"in {self.module[-1]}" if self.module and self.module[-1] else "in the model itself"
@@ -110,6 +133,7 @@ def count(model: nn.Module, images: Tensor) -> Counter:
     """
     paths = {id(module): path for path, module in model.named_modules()}
     counter = Counter()
+    counter.leave_out((images, *model.parameters(), *model.buffers()))
 
     def enter(module: nn.Module, _: Any) -> None:
         above = counter.module[-1] if counter.module else ""

@@ -31,11 +31,14 @@ class Costs:
         macs: multiply-accumulates of a forward pass of one image, by the formulas of `visionscope.building.formulas`:
             convolutions, matrix products and attention, Fourier transforms, average pooling, resampling.
         traffic: bytes that its operations read and write, each its own: nothing is fused, nothing stays in a cache.
+        peak: most bytes that its results take at one time, beside weights and image, where each is freed as soon as the
+            code lets go of it.
     """
 
     parameters: int
     macs: int
     traffic: int
+    peak: int
 
     @property
     def gmacs(self) -> float:
@@ -65,7 +68,9 @@ class Throughput:
 
 
 def costs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Costs:
-    """Parameters, multiply-accumulates and memory traffic in eval mode; on the meta device, where the model allows it.
+    """Parameters, multiply-accumulates, memory traffic and peak memory in eval mode.
+
+    Nothing is computed, where the model allows it: it is counted on the meta device.
 
     Args:
         model: is left as it was.
@@ -83,7 +88,7 @@ def costs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Costs:
         raise
     except Exception:  # as in tracing: some code runs on real tensors only
         counted = count(shadow(model).eval(), images)
-    return Costs(parameters=parameters, macs=counted.macs, traffic=counted.traffic)
+    return Costs(parameters=parameters, macs=counted.macs, traffic=counted.traffic, peak=counted.peak)
 
 
 def throughput(

@@ -175,6 +175,7 @@ def _cost_rows(counted: dict[str, Costs], measured: dict[str, Throughput]) -> It
         ("parameters, million", [item.parameters / 1e6 for item in counted.values()]),
         ("GMACs of an image", [item.gmacs for item in counted.values()]),
         ("memory traffic of an image, MB", [item.traffic / 1e6 for item in counted.values()]),
+        ("peak memory of an image, MB", [item.peak / 1e6 for item in counted.values()]),
         ("forward, images/s", [item.forward for item in measured.values()]),
         ("training step, images/s", [item.training for item in measured.values()]),
     )

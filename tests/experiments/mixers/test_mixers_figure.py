@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from experiments.mixers.tables_of_mixers import mixer_tables
 from training.conftest import SMALL
+from visionscope.building.measure import costs
 from visionscope.core.documents import document_text
 from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.figure import mixers_figure
@@ -27,6 +28,7 @@ from visionscope.experiments.plan import plan_of
 from visionscope.experiments.reading import experiment_from
 from visionscope.models.mixers.mixer import mixer_kinds
 from visionscope.report.matplotlib import to_matplotlib
+from visionscope.training.networks import network_for
 
 
 def test_the_figure_has_every_network_at_its_costs_and_draws():
@@ -139,5 +141,7 @@ def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path):
     table = measure_speeds(study, tmp_path / "run", repeats=1)
     assert list(table["variant"]) == ["one", "two"]
     assert (table["forward"] > 0).all()
+    two = network_for(variants["two"], 0, seed=0, note=print).model
+    assert table["peak"][0] < table["peak"][1] == 64 * costs(two, (32, 32)).peak
     assert speeds_of(tmp_path / "run") == dict(zip(table["variant"], table["forward"], strict=True))
     assert speeds_of(tmp_path / "elsewhere") == {}

@@ -1,4 +1,4 @@
-"""How many images per second the networks of a study pass, measured side by side on this machine."""
+"""How many images per second the networks of a study pass, measured side by side on this machine, and their memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pandas as pd
 
-from visionscope.building.measure import throughput
+from visionscope.building.measure import costs, throughput
 from visionscope.core.files import user_path, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.experiments.done import FOLDER
@@ -24,9 +24,10 @@ BATCH: Final = 64
 
 
 def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = None, repeats: int = 5) -> pd.DataFrame:
-    """Images per second of a forward pass and of a training step of every variant's network, in one thread.
+    """Images per second and peak memory of every variant's network, the speeds in one thread.
 
-    The networks take turns, with fresh weights and random images; the median of the repeats counts. Writes
+    Of a forward pass and of a training step; the networks take turns, with fresh weights and random images, and the
+    median of the repeats counts. Peak memory is that of `building.costs`, of a batch. Writes
     RUN/tables/speeds.parquet, which the page of the study shows the next time that it is written.
 
     Args:
@@ -51,6 +52,7 @@ def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = Non
             "model": one.model,
             "forward": found[one.name].forward,
             "training_step": found[one.name].training,
+            "peak": BATCH * costs(loaded[one.name].model, first.size, len(first.mean)).peak,
             "batch": BATCH,
             "threads": THREADS,
             "device": found[one.name].device,
