@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from visionscope.questions.feature_maps import attention as attention
     from visionscope.questions.feature_maps import fourier as fourier
     from visionscope.questions.feature_maps import similarity as similarity
+    from visionscope.questions.feature_maps import token_similarity as token_similarity
+    from visionscope.questions.feature_maps import tokens as tokens
     from visionscope.questions.feature_maps import variance as variance
     from visionscope.questions.robustness import adversarial as adversarial
     from visionscope.questions.robustness import corruption as corruption
@@ -59,6 +61,8 @@ _HOMES = {
     "points": "api",
     "shape_bias": "questions.trust",
     "similarity": "questions.feature_maps",
+    "token_similarity": "questions.feature_maps",
+    "tokens": "questions.feature_maps",
     "train": "training.train",
     "variance": "questions.feature_maps",
 }

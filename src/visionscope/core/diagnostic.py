@@ -73,7 +73,11 @@ class Cost:
 
 
 class Observer(Protocol):
-    """Collects sums over the feature maps of a span of images; several share one forward pass."""
+    """Collects sums over the feature maps of a span of images; several share one forward pass.
+
+    One that has `update_beside(point, tokens, positions)` also gets the prefix tokens (batch, token, channel) of each
+    point, after its maps.
+    """
 
     def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
         """Takes the maps (batch, channel, height, width) of one point; must not keep a reference to them."""

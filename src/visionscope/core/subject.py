@@ -13,7 +13,7 @@ from visionscope.core.sample import InputConfig, SampleLike
 from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from visionscope.core.logits import Readout
     from visionscope.core.objective import Objective
@@ -101,7 +101,8 @@ class Subject:
         label: how tables and figures call the model.
         model: the network, in eval mode, on its device.
         points: where its feature maps are looked at.
-        watch: a context in which a forward pass hands each point's maps (b, c, h, w), in order, to be consumed at once.
+        watch: a context in which a forward pass hands each point's maps (b, c, h, w), in order, to be consumed at once;
+            to `beside`, where it is given, also the point's prefix tokens (b, token, c).
         samples: by name: `eval`, `train`, `calibration`, `conflict`.
         precision: `fp32`, `fp64` or `bf16` (autocast).
         objective: what the model was trained to make small; None where only its feature maps are looked at.
@@ -117,7 +118,7 @@ class Subject:
     label: str
     model: nn.Module
     points: tuple[Point, ...]
-    watch: Callable[[Callable[[Point, Tensor], None]], AbstractContextManager[None]]
+    watch: Callable[..., AbstractContextManager[None]]
     samples: Mapping[str, SampleLike]
     precision: str = "fp32"
     objective: Objective | None = None

@@ -57,6 +57,34 @@ def similarity(
 
 
 @asks
+def token_similarity(
+    model: nn.Module | str,
+    images: Images,
+    *,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Result:
+    """How alike the tokens of an image are: mean cosine, share of the mean token, effective rank."""
+    return asked("token_similarity", locals())
+
+
+@asks
+def tokens(
+    model: nn.Module | str,
+    images: Images,
+    *,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Result:
+    """Norms of the tokens at each position, and which are outliers."""
+    return asked("tokens", locals())
+
+
+@asks
 def attention(
     model: nn.Module | str,
     images: Images,

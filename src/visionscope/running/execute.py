@@ -1,6 +1,7 @@
 """Computes what is missing: one forward pass per span of images for all observers, then what measures on its own."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -140,14 +141,19 @@ def observe(
     errors: dict[str, Exception] = {}
     positions = torch.empty(0)
 
-    def feed(point: Point, maps: Tensor) -> None:
+    def feed(point: Point, maps: Tensor, method: str = "update") -> None:
         for key, observer in list(alive.items()):
+            take = getattr(observer, method, None)
             try:
-                observer.update(point, maps, positions)
+                if take is not None:
+                    take(point, maps, positions)
             except Exception as error:
                 errors[key] = error
                 del alive[key]
 
+    # Only where somebody wants them: prefix tokens are copied.
+    wanted = any(hasattr(observer, "update_beside") for observer in observers.values())
+    beside = {"beside": functools.partial(feed, method="update_beside")} if wanted else {}
     try:
         precise = autocast(subject.precision, place_of(subject.model))
         like = None
@@ -156,7 +162,7 @@ def observe(
                 positions = loaded.positions
                 like = image_like(subject.model, loaded.images.shape[1:]) if like is None else like
                 images = loaded.images.to(like)
-                with subject.watch(feed):
+                with subject.watch(feed, **beside):
                     subject.model(images)
                 seen(len(positions))
                 if not alive:

@@ -1,6 +1,7 @@
 """Tracing a model once, and streaming its feature maps to an observer in every pass after that."""
 
 import dataclasses
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from visionscope.tracing.record import Record, module_calls, record_pass, tensor
 
 TRACE_BATCH = 2
 Callback = Callable[[Point, Tensor], None]
+
+_GROUPS = re.compile(r"\([^)]*\)|\S+")  # the axes of an einops pattern
+_NAMES = re.compile(r"[a-z]\d*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +209,32 @@ def to_grid(tensor: Tensor, how: Arrangement) -> Tensor:
     return rearrange(tensor, f"{how.pattern} -> {how.target}", **dict(how.sizes))
 
 
+def beside_grid(tensor: Tensor, how: Arrangement) -> Tensor | None:
+    """The prefix tokens of a point's tensor as (batch, token, channel), in the order in which they stand.
+
+    Args:
+        tensor: of the point.
+        how: its arrangement.
+
+    Returns:
+        None where there are none, or where each window has its own.
+    """
+    along = [axis for axis, places in how.selected if tensor.shape[axis] > len(places)]
+    if len(along) != 1:
+        return None
+    axis = along[0]
+    groups, target = (_GROUPS.findall(pattern) for pattern in (how.pattern, how.target))
+    groups[axis] = "t"
+    named = {name for group in groups for name in _NAMES.findall(group)} - {"t"}
+    if named != {name for group in target[:2] for name in _NAMES.findall(group)}:
+        return None
+    inside = set(next(places for own, places in how.selected if own == axis))
+    places = [place for place in range(tensor.shape[axis]) if place not in inside]
+    chosen = tensor.index_select(axis, torch.tensor(places, device=tensor.device))
+    sizes = {name: size for name, size in how.sizes if name in named}
+    return rearrange(chosen, f"{' '.join(groups)} -> {target[0]} t {target[1]}", **sizes)
+
+
 @dataclasses.dataclass(slots=True)
 class _Call:
     path: str
@@ -215,9 +245,17 @@ class _Call:
 class _Watcher(TorchFunctionMode):
     """Counts additions and hands the wanted ones over; module outputs come from hooks."""
 
-    def __init__(self, model: nn.Module, found: Trace, points: Sequence[Point], callback: Callback) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        found: Trace,
+        points: Sequence[Point],
+        callback: Callback,
+        beside: Callback | None = None,
+    ) -> None:
         super().__init__()
         self._model = model
+        self._beside = beside
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._callback = callback
         self._sites: dict[tuple[str, int, int], list[tuple[Point, Site]]] = {}
@@ -265,6 +303,10 @@ class _Watcher(TorchFunctionMode):
             )
         self._delivered += 1
         self._callback(point, to_grid(tensor, site.arrangement))
+        if self._beside is not None:
+            tokens = beside_grid(tensor, site.arrangement)
+            if tokens is not None:
+                self._beside(point, tokens)
 
     def _enter_module(self, module: nn.Module, args: Any) -> None:
         # Global hooks also see modules of other threads (image transforms, say) and those that run beside the model.
@@ -301,7 +343,13 @@ class _Watcher(TorchFunctionMode):
 
 
 @contextmanager
-def watch(model: nn.Module, found: Trace, callback: Callback, points: Sequence[Point] | None = None) -> Iterator[None]:
+def watch(
+    model: nn.Module,
+    found: Trace,
+    callback: Callback,
+    points: Sequence[Point] | None = None,
+    beside: Callback | None = None,
+) -> Iterator[None]:
     """A context in which every pass of the model hands each point's maps to the callback, in model order.
 
     The maps are views of the model's own tensors, which it may overwrite as soon as the callback returns: consume them
@@ -313,11 +361,12 @@ def watch(model: nn.Module, found: Trace, callback: Callback, points: Sequence[P
         found: its trace.
         callback: called with a point and its maps (batch, channel, height, width).
         points: which of `found.all_points`; by default `found.points`.
+        beside: called after it with the point's prefix tokens (batch, token, channel), where it has some.
 
     Raises:
         TraceError: inside, where a pass does something else than its trace said.
     """
     refuse_wrapped(model)
-    watcher = _Watcher(model, found, found.points if points is None else points, callback)
+    watcher = _Watcher(model, found, found.points if points is None else points, callback, beside)
     with module_calls(watcher._enter_module, watcher._leave_module), watcher:
         yield

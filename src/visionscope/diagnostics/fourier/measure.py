@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from visionscope.core.following import Before, before
 from visionscope.core.subject import Point
+from visionscope.diagnostics.changes.finite import refuse_non_finite
 from visionscope.diagnostics.fourier.question import Fourier, FourierRow, FourierState
-from visionscope.errors import TraceError, VisionscopeError
+from visionscope.errors import TraceError
 from visionscope.numerics import spectrum
-from visionscope.numerics.layouts import working_type
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
 
 
@@ -50,9 +49,7 @@ class FourierObserver:
                 continue
             measure = spectrum.diagonal_log_amplitude if profile == "diagonal" else spectrum.radial_log_amplitude
             values = measure(maps).cpu().double().numpy()
-            if not np.isfinite(values).all():
-                bad = ~np.isfinite(values).all(axis=1)
-                raise VisionscopeError(_complaint(point, maps, images, int(bad.argmax())))
+            refuse_non_finite("fourier", point, maps, images, values)
             # A difference from frequency 0 says nothing at frequency 0 itself: the level is kept in its place.
             self._sums.put(series, images, np.hstack([values[:, :1], values[:, 1:] - values[:, :1]]))
 
@@ -139,9 +136,3 @@ def _width(grid: tuple[int, int], profile: str) -> int:
 
 def _grid_text(grid: tuple[int, int]) -> str:
     return f"{grid[0]}x{grid[1]}"
-
-
-def _complaint(point: Point, maps: Tensor, images: list[int], first: int) -> str:
-    count = int((~torch.isfinite(maps[first])).sum())
-    what = f"{count} non-finite values" if count else f"values too large for {working_type(maps)}"
-    return f"fourier at {point.name!r}: {what} in image position {images[first]}"

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from visionscope.core.following import before
 from visionscope.core.subject import Point
+from visionscope.diagnostics.changes.finite import refuse_non_finite
 from visionscope.diagnostics.variance.question import Variance, VarianceRow, VarianceState, is_too_small
-from visionscope.errors import VisionscopeError
-from visionscope.numerics.layouts import working_type
 from visionscope.numerics.moments import spatial_variance
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
 
@@ -35,11 +33,7 @@ class VarianceObserver:
             return
         images = positions.tolist()
         values = spatial_variance(maps).cpu().double().numpy()
-        if not np.isfinite(values).all():
-            first = int((~np.isfinite(values)).argmax())
-            count = int((~torch.isfinite(maps[first])).sum())
-            what = f"{count} non-finite values" if count else f"values too large for {working_type(maps)}"
-            raise VisionscopeError(f"variance at {point.name!r}: {what} in image position {images[first]}")
+        refuse_non_finite("variance", point, maps, images, values)
         self._sums.put(self._index[point.name], images, values[:, None])
 
     def state(self) -> list[VarianceState]:

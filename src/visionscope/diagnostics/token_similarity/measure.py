@@ -1,0 +1,98 @@
+"""Sums over images of how alike each point's tokens are."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from visionscope.core.following import Before, before
+from visionscope.core.subject import Point
+from visionscope.diagnostics.changes.finite import refuse_non_finite
+from visionscope.diagnostics.token_similarity.question import (
+    TokenSimilarity,
+    TokenSimilarityRow,
+    TokenSimilarityState,
+    is_too_small,
+)
+from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
+from visionscope.numerics.tokens import token_likeness
+
+
+def observer(asked: TokenSimilarity, points: Sequence[Point]) -> "TokenSimilarityObserver":
+    """A fresh observer of these points, in model order."""
+    return TokenSimilarityObserver(points)
+
+
+class TokenSimilarityObserver:
+    """Collects each image's cosine, mean share and effective rank."""
+
+    def __init__(self, points: Sequence[Point]):
+        self._points = tuple(points)
+        self._index = {point.name: index for index, point in enumerate(points)}
+        self._before = before(points)
+        self._sums = ImageSums([3] * len(points), [one.index for one in self._before])
+
+    def update(self, point: Point, maps: Tensor, positions: Tensor) -> None:
+        if is_too_small(point):
+            return
+        images = positions.tolist()
+        values = token_likeness(maps).cpu().double().numpy()
+        refuse_non_finite("token_similarity", point, maps, images, values)
+        self._sums.put(self._index[point.name], images, values)
+
+    def state(self) -> list[TokenSimilarityState]:
+        return [
+            TokenSimilarityState(
+                self._points[index].name,
+                sums.start,
+                sums.images,
+                tuple(sums.total.tolist()),
+                tuple(sums.squares.tolist()),
+                sums.change_images,
+                tuple(sums.change_total.tolist()),
+                tuple(sums.change_squares.tolist()),
+            )
+            for index, sums in self._sums.blocks()
+        ]
+
+    def load(self, rows: Sequence[Any]) -> None:
+        for row in rows:
+            sums = Sums(
+                row.start,
+                row.images,
+                np.array(row.sums),
+                np.array(row.squares),
+                row.change_images,
+                np.array(row.change_sums),
+                np.array(row.change_squares),
+            )
+            self._sums.load(self._index[row.point], sums)
+
+    def rows(self) -> Iterator[TokenSimilarityRow]:
+        yield from map(_row, self._points, self._before, self._sums.totals())
+
+
+def _row(point: Point, other: Before, sums: Sums) -> TokenSimilarityRow:
+    means = [mean_and_error(sums.images, *pair) for pair in zip(sums.total, sums.squares, strict=True)]
+    changes = [
+        mean_and_error(sums.change_images, *pair) for pair in zip(sums.change_total, sums.change_squares, strict=True)
+    ]
+    note = "" if sums.images else "no image was seen"
+    return TokenSimilarityRow(
+        point.name,
+        str(point.kind),
+        point.stage,
+        point.depth,
+        *point.grid,
+        point.channels,
+        sums.images,
+        *(value for pair in means for value in pair),
+        min(point.grid[0] * point.grid[1], point.channels),
+        point.follows,
+        *changes[0],
+        changes[1][0],
+        changes[2][0],
+        other.note,
+        "a single position has nothing to be like" if is_too_small(point) else note,
+    )

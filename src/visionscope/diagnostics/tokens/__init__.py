@@ -1,0 +1,1 @@
+"""How long the tokens are, and which stand out."""
