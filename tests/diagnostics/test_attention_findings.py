@@ -57,7 +57,10 @@ def test_the_sentence_has_the_numbers_of_the_table() -> None:
     answer = asked(given)
     (one,) = answer.findings
     rows = {row["number"]: row for row in answer.tables["comparisons"].to_pylist()}
-    assert list(rows) == ["distance", "entropy", "diversity", "rank correlation of distance with depth"]
+    assert list(rows) == [
+        *("distance", "entropy", "diversity", "mutual information", "sink share"),
+        "rank correlation of distance with depth",
+    ]
     distance = rows["distance"]
     assert (distance["first_point"], distance["last_point"]) == ("blocks.0+msa", "blocks.4+msa")
     assert (distance["first"], distance["last"], distance["difference"], distance["images"]) == (6, 11, 5, 256)
@@ -83,7 +86,15 @@ def test_entropy_and_diversity_are_told_where_they_clearly_move() -> None:
     assert "It looks more narrowly at the end (entropy 3.00 nat to 2.00 nat)." in less.detail
     assert "Its heads are less alike at the end (diversity 0.400 to 0.900)." in less.detail
     one_head = asked(changed(given, diversity=None, diversity_deviation=None))
-    assert one_head.tables["comparisons"]["number"].to_pylist() == ["distance", "entropy"]
+    assert one_head.tables["comparisons"]["number"].to_pylist() == [
+        *("distance", "entropy", "mutual information", "sink share")
+    ]
+    bound = told(changed(outcomes.attentions(["vit"], distances=[6, 6]), mutual_information=0.1))
+    assert "It depends less on the query at the end (mutual information 0.300 to 0.100)." in bound.detail
+    sunk = told(changed(outcomes.attentions(["vit"], distances=[6, 6]), sink_share=0.75, sink_value_norm=0.08))
+    assert sunk.detail.endswith(
+        "A single token gets most at blocks.1+msa: 75 % of all attention, with a value of 0.080 times the mean norm."
+    )
 
 
 def test_one_image_has_no_interval_and_no_claim() -> None:
@@ -137,6 +148,8 @@ def test_the_page_s_table_has_standard_errors_beside_the_means() -> None:
         "distance ± standard error (pixels of the input)",
         "entropy ± standard error (nat)",
         "diversity ± standard error",
+        "mutual information ± standard error",
+        "sink value norm ± standard error",
     ]
     assert "5 ± 0.025" in shown.rows[0][1]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from reference.attention import grid_places, measures, uniform_grid_distance, vit_attention
+from reference.attention import dependence, grid_places, measures, uniform_grid_distance, vit_attention, vit_pass
 from running.networks import normalized
 from visionscope.core.sample import Batch, InputConfig
 from visionscope.core.subject import Subject
@@ -25,6 +25,11 @@ from visionscope.numerics.attention import head_diversity, mean_distance, mean_e
 from visionscope.tracing import trace, watch
 
 SIZE = (16, 24)
+NUMBERS = (
+    *("distance", "entropy", "diversity"),
+    *("mutual_information", "sink_share", "sink_is_prefix", "sink_value_norm"),
+)
+DEPENDENCE = ("Dependence on the query", "Attention sinks", "Values of sinks")
 
 
 @dataclasses.dataclass
@@ -112,7 +117,8 @@ def test_uniform_attention_has_known_distance_and_entropy(grid):
     even = torch.full((2, 1, 3, count, count), 1 / count, dtype=torch.float64)
     expected = uniform_grid_distance(grid, (60, 84))
     assert mean_distance(even, lengths, all_of_them, all_of_them).flatten().tolist() == pytest.approx([expected] * 6)
-    assert uniform_distance(lengths, all_of_them, all_of_them) == pytest.approx(expected)
+    everything = torch.ones(1, count, count, dtype=torch.bool)
+    assert uniform_distance(lengths, all_of_them, all_of_them, everything) == pytest.approx(expected)
     assert mean_entropy(even, all_of_them).flatten().tolist() == pytest.approx([math.log(count)] * 6, abs=1e-12)
     assert head_diversity(even, all_of_them).abs().max() < 1e-12
 
@@ -170,19 +176,22 @@ def test_a_vit_has_the_measures_of_the_slow_twin():
     model, images = vit(), drawn(3)
     rows = measured(subject(model, images))["0000-0003"]
     with torch.no_grad():
-        maps, _ = vit_attention(model, images)
+        maps, values, _ = vit_pass(model, images)
     places = grid_places((2, 3), SIZE)
     assert [(row.point, row.head) for row in rows] == [
         (f"blocks.{block}+msa", head) for block in (0, 1) for head in (0, 1, 2, None)
     ]
     for row in rows:
         block = int(row.point[7])
-        by_image = np.array([measures(own.tolist(), places, 1) for own in maps[block]])
+        looked = np.array([measures(own.tolist(), places, 1) for own in maps[block]])
+        bound = [dependence(p.tolist(), 1, v.tolist()) for p, v in zip(maps[block], values[block], strict=True)]
+        by_image = np.concatenate([looked, np.array(bound)], axis=2)
         own = by_image[:, row.head] if row.head is not None else by_image.mean(1)
-        for place, name in enumerate(("distance", "entropy", "diversity")):
-            assert getattr(row, name) == pytest.approx(own[:, place].mean(), rel=1e-10)
-            squared = ((own[:, place] - own[:, place].mean()) ** 2).sum()
-            assert getattr(row, f"{name}_deviation") == pytest.approx(squared, rel=1e-8)
+        for place, name in enumerate(NUMBERS):
+            assert getattr(row, name) == pytest.approx(own[:, place].mean(), rel=1e-9)
+            if name != "sink_is_prefix":
+                squared = ((own[:, place] - own[:, place].mean()) ** 2).sum()
+                assert getattr(row, f"{name}_deviation") == pytest.approx(squared, rel=1e-8)
         assert row.entropy_share == pytest.approx(row.entropy / math.log(7))
         assert row.uniform_distance == pytest.approx(uniform_grid_distance((2, 3), SIZE))
         assert (row.images, row.heads, row.tokens, row.prefix_tokens, row.reach) == (3, 3, 7, 1, "global")
@@ -309,7 +318,7 @@ def test_one_head_has_no_diversity():
     rows = measured(subject(vit(num_heads=1), drawn(2)))["0000-0002"]
     assert {row.diversity for row in rows} == {None}
     figure = AttentionHeads().figure(table(rows))
-    assert [panel.title for panel in figure.panels] == ["m", "Attention entropy"]
+    assert [panel.title for panel in figure.panels] == ["m", "Attention entropy", *DEPENDENCE]
 
 
 def test_bf16_is_near():
@@ -350,7 +359,8 @@ def test_the_figure_tells_heads_apart_and_models_together():
     rows = measured(subject(vit(), drawn(2)))["0000-0002"]
     both = pa.concat_tables([table(rows), table(rows, "other")])
     figure = AttentionHeads().figure(both)
-    assert [panel.title for panel in figure.panels] == ["m", "other", "Attention entropy", "Head diversity"]
+    titles = ["m", "other", "Attention entropy", "Head diversity", *DEPENDENCE]
+    assert [panel.title for panel in figure.panels] == titles
     mean, heads, even = figure.panels[0].lines
     assert (mean.role, heads.role, even.role) == ("curve", "points", "reference")
     assert heads.y[:3] == tuple(row.distance for row in rows[:3])

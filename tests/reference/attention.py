@@ -6,7 +6,13 @@ import torch
 
 
 def vit_attention(model, images):
-    """The probabilities (batch, heads, tokens, tokens) of every block of a plain timm ViT, and its logits.
+    """The probabilities (batch, heads, tokens, tokens) of every block of a plain timm ViT, and its logits."""
+    maps, _, logits = vit_pass(model, images)
+    return maps, logits
+
+
+def vit_pass(model, images):
+    """Probabilities, values (batch, heads, tokens, channels) of every block of a plain timm ViT, and its logits.
 
     Args:
         model: a VisionTransformer of float64 with a class token and learned positions, no layer scale, no q/k norm.
@@ -29,7 +35,7 @@ def vit_attention(model, images):
                 tokens.append((weight * patch).sum((1, 2, 3)) + model.patch_embed.proj.bias)
         x.append(torch.cat([model.cls_token[0], torch.stack(tokens)]) + model.pos_embed[0])
     x = torch.stack(x)
-    maps = []
+    maps, values = [], []
     for block in model.blocks:
         y = norm(block.norm1, x)
         heads, width = block.attn.num_heads, y.shape[-1] // block.attn.num_heads
@@ -42,11 +48,12 @@ def vit_attention(model, images):
             own.append(probabilities)
             outputs.append(probabilities @ v[..., part])
         maps.append(torch.stack(own, dim=1))
+        values.append(torch.stack(v.split(width, dim=-1), dim=1))
         x = x + torch.cat(outputs, -1) @ block.attn.proj.weight.T + block.attn.proj.bias
         y = norm(block.norm2, x) @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
         y = y * (1 + torch.erf(y / math.sqrt(2))) / 2
         x = x + y @ block.mlp.fc2.weight.T + block.mlp.fc2.bias
-    return maps, norm(model.norm, x)[:, 0] @ model.head.weight.T + model.head.bias
+    return maps, values, norm(model.norm, x)[:, 0] @ model.head.weight.T + model.head.bias
 
 
 def measures(rows, places, prefix):
@@ -75,6 +82,36 @@ def measures(rows, places, prefix):
                     unlike.append(1 - product / length / math.sqrt(sum(p * p for p in theirs)))
             diversities.append(sum(unlike) / len(unlike) if unlike else math.nan)
         found.append([sum(values) / len(values) for values in (distances, entropies, diversities)])
+    return found
+
+
+def dependence(rows, prefix, values=None):
+    """Mutual information, share of the sink, whether it is a prefix token, its value norm, of each head of one image.
+
+    Args:
+        rows: nested (heads, tokens, tokens), prefix tokens first.
+        prefix: number of tokens without a place.
+        values: nested (heads, tokens, channels); without them there is no value norm.
+    """
+
+    def entropy(shares):
+        return -math.fsum(p * math.log(p) for p in shares if p > 0)
+
+    found = []
+    for head, own in enumerate(rows):
+        asked = own[prefix:]
+        count = len(asked)
+        given = [[p / math.fsum(row[prefix:]) for p in row[prefix:]] for row in asked]
+        joint = [p / count for row in given for p in row]
+        of_key = [math.fsum(column) / count for column in zip(*given, strict=True)]
+        shared = math.log(count) + entropy(of_key) - entropy(joint)  # H(q) + H(k) - H(q, k)
+        most = math.sqrt(math.log(count) * entropy(of_key))
+        received = [math.fsum(column) / count for column in zip(*asked, strict=True)]
+        sink = received.index(max(received))
+        found.append([shared / most if most > 0 else 0.0, received[sink], float(sink < prefix)])
+        if values is not None:
+            lengths = [math.hypot(*value) for value in values[head]]
+            found[-1].append(lengths[sink] / (math.fsum(lengths) / len(lengths)))
     return found
 
 

@@ -202,8 +202,16 @@ def attentions(labels: Sequence[str], *, distances: Sequence[float], deviation: 
                 where = {"point": f"blocks.{place}+msa", "stage": 1, "depth": place / max(1, len(distances) - 1)}
                 look = {"head": head, "heads": 2, "reach": "global", "tokens": 65, "prefix_tokens": 1}
                 measures = {"distance": value, "entropy": 3.0, "entropy_share": 0.7, "diversity": 0.4}
-                spread = {f"{name}_deviation": deviation for name in ("distance", "entropy", "diversity")}
-                rest = {"diagonal": 45.3, "uniform_distance": 16.0, "image": None, "map": (), "map_width": 0}
+                measures |= {"mutual_information": 0.3, "sink_share": 0.2, "sink_value_norm": 0.5}
+                spread = {f"{name}_deviation": deviation for name in measures if name != "entropy_share"}
+                rest = {
+                    "diagonal": 45.3,
+                    "uniform_distance": 16.0,
+                    "sink_is_prefix": 0.9,
+                    "image": None,
+                    "map": (),
+                    "map_width": 0,
+                }
                 own = {"part": "0000-0256", "images": 256, "map_of": "", "note": ""}
                 rows.append({**leading, **where, **look, **measures, **spread, **rest, **own})
     return table(AttentionHeads(), rows)

@@ -1,4 +1,4 @@
-"""What attention probabilities tell of each head: how far it looks, how widely, and how unlike the others."""
+"""What attention tells of each head: how far and how widely it looks, how unlike the others, how bound to its query."""
 
 import torch
 from torch import Tensor
@@ -29,15 +29,16 @@ def mean_distance(probabilities: Tensor, lengths: Tensor, queries: Tensor, keys:
     return ratio.sum((1, 3)) / counted.sum((1, 3))
 
 
-def uniform_distance(lengths: Tensor, queries: Tensor, keys: Tensor) -> float:
-    """The mean distance of a head that looks everywhere alike.
+def uniform_distance(lengths: Tensor, queries: Tensor, keys: Tensor, seen: Tensor) -> float:
+    """The mean distance of a head that looks at everything it can see alike.
 
     Args:
         lengths: (windows, queries, keys).
         queries: (windows, queries), which of them count.
         keys: (windows, keys), which of them count.
+        seen: (windows, queries, keys), which keys a query can look at.
     """
-    even = keys.double()[None, :, None, None, :].expand(1, -1, 1, lengths.shape[1], -1)
+    even = (keys[:, None, :] & seen).double()[None, :, None]
     return float(mean_distance(even, lengths.double(), queries, keys))
 
 
@@ -74,6 +75,82 @@ def head_diversity(probabilities: Tensor, queries: Tensor) -> Tensor:
     units = probabilities / probabilities.norm(dim=-1, keepdim=True)
     alike = (units * units.sum(2, keepdim=True)).sum(-1)
     return _over_queries(1 - (alike - 1) / (heads - 1), queries)
+
+
+def mutual_information(probabilities: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """How much a head's attention depends on the query: mutual information of query and key, normalised.
+
+    With each of the N queries of a window equally likely, p(q) = 1 / N and p(q, k) = p_qk / N,
+
+        I(q; k) / sqrt(H(q) H(k)),   H(q) = log N,   I(q; k) = H(k) - mean_q H(k | q)
+
+    (Park et al. 2023, What Do Self-Supervised Vision Transformers Learn?): 0 where all queries look alike, 1 where each
+    looks at one key of its own. Probabilities are divided by what a query gives to the keys that count; a query that
+    gives them nothing is left out. 0 too where there is one query, or where all look at one key. The mean over windows
+    is weighted by their queries.
+
+    Args:
+        probabilities: (batch, windows, heads, queries, keys), tokens with a place alone.
+        queries: (windows, queries), which of them count.
+        keys: (windows, keys), which of them count.
+
+    Returns:
+        (batch, heads); NaN where no query is left.
+    """
+    shown = probabilities if bool(keys.all()) else probabilities * keys[None, :, None, None, :].to(probabilities)
+    given = shown.sum(-1, keepdim=True)
+    counted = (given > 0) & queries[None, :, None, :, None]
+    rows = torch.where(counted, shown / given.where(counted, 1.0), 0.0)
+    count = counted.sum((-2, -1)).to(rows)
+    several = count.clamp(min=1)
+    of_keys = torch.special.entr(rows.sum(-2) / several[..., None]).sum(-1)
+    given_query = torch.special.entr(rows).sum((-2, -1)) / several
+    most = (several.log() * of_keys).sqrt()
+    shares = torch.where(most > 0, (of_keys - given_query).clamp(min=0) / most.where(most > 0, 1.0), 0.0)
+    return (shares * count).sum(1) / count.sum(1)
+
+
+def sinks(probabilities: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """The most attended token of each window and head, and its share of all attention.
+
+    max_k mean_q p_qk, from 1 / keys where all are looked at alike to 1 where all queries look at one token. The mean
+    over windows is weighted by their queries.
+
+    Args:
+        probabilities: (batch, windows, heads, queries, keys), the queries those with a place.
+        queries: (windows, queries), which of them count.
+        keys: (windows, keys), which of them count, prefix tokens among them.
+
+    Returns:
+        (batch, heads), the share; and (batch, windows, heads), which key it goes to.
+    """
+    weights = queries.to(probabilities)
+    count = weights.sum(1)
+    received = torch.einsum("bwnqk,wq->bwnk", probabilities, weights) / count.clamp(min=1)[:, None, None]
+    most, which = received.where(keys[:, None, :], -1.0).max(-1)
+    return torch.einsum("bwn,w->bn", most, count) / count.sum(), which
+
+
+def sink_value_norm(norms: Tensor, which: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """The norm of the sinks' values, in units of the mean norm over the keys of their window.
+
+    |v_s| / mean_k |v_k|; well below 1 where a sink is a place to look at without taking anything. 1 where all values
+    are zero.
+
+    Args:
+        norms: (batch, windows, heads, keys), |v_k| of each head.
+        which: (batch, windows, heads), from `sinks`.
+        queries: (windows, queries), which of them count.
+        keys: (windows, keys), which of them count, prefix tokens among them.
+
+    Returns:
+        (batch, heads), the mean over windows, weighted by their queries.
+    """
+    counted, weights = keys.to(norms), queries.to(norms).sum(1)
+    mean = torch.einsum("bwnk,wk->bwn", norms, counted) / counted.sum(1).clamp(min=1)[:, None]
+    own = norms.gather(-1, which[..., None])[..., 0]
+    ratio = torch.where(mean > 0, own / mean.where(mean > 0, 1.0), 1.0)
+    return torch.einsum("bwn,w->bn", ratio, weights) / weights.sum()
 
 
 def _over_queries(values: Tensor, queries: Tensor) -> Tensor:

@@ -1,27 +1,26 @@
-"""Reading the attention of a model: the probabilities of each msa branch in every pass, and where its tokens lie."""
+"""Finding the attention of a model: each one of every msa branch, and where its tokens lie."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
 from visionscope.core.subject import Kind, Point
-from visionscope.errors import TraceError
 from visionscope.tracing.axes import Axes, Axis, fresh
 from visionscope.tracing.operations import is_alias
-from visionscope.tracing.record import Frame, Node, Recorder, function_name, module_calls
+from visionscope.tracing.record import Frame, Node, Recorder, function_name
 from visionscope.tracing.sums import Sum, find_sums
 from visionscope.tracing.tokens import Tokens, UnplacedError, UnreadableError, tokens_of, unplaced
-from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, _Watcher, refuse_wrapped, shadow
-from visionscope.tracing.written_out import MULTI_HEAD, fused, multi_head
+from visionscope.tracing.watch import TRACE_BATCH, Trace, _undisturbed, refuse_wrapped, shadow
+from visionscope.tracing.written_out import MULTI_HEAD
 
-_FORMS = {"scaled_dot_product_attention": "fused", "multi_head_attention_forward": "multi_head", "softmax": "softmax"}
+FORMS = {"scaled_dot_product_attention": "fused", "multi_head_attention_forward": "multi_head", "softmax": "softmax"}
+"""The functions that may be an attention, by name, and what each form is called."""
+
 _MIXES_HEADS = ("linear", "conv 1x1")
 
 
@@ -66,9 +65,6 @@ class Attention:
         return math.prod(size for name, size in self.sizes if name.startswith("n")) if self.pattern else 0
 
 
-Callback = Callable[[Attention, Tensor], None]
-
-
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Seen:
     """A call that may be an attention: its output, its place in the pass, the axes of its operands."""
@@ -94,7 +90,7 @@ class _AttentionRecorder(Recorder):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Notes a candidate beside what every recorder notes."""
-        form = _FORMS.get(function_name(func))
+        form = FORMS.get(function_name(func))
         if form is None or not self._stack:
             return super().__torch_function__(func, types, args, kwargs)
         frame, given = self._stack[-1], kwargs or {}
@@ -294,79 +290,3 @@ def _patterns(leading: Axes) -> tuple[str, str, tuple[tuple[str, int], ...]]:
     sizes.pop("b")
     target = f"b ({' '.join(names['w'])}) ({' '.join(names['n'])}) q k"
     return f"{' '.join(groups)} q k", target, tuple(sorted(sizes.items()))
-
-
-class _Reader(_Watcher):
-    """Finds each attention again by its place in the pass and hands over its probabilities."""
-
-    def __init__(self, model: nn.Module, found: Trace, attentions: Sequence[Attention], callback: Callback) -> None:
-        super().__init__(model, found, (), lambda point, maps: None)
-        self._attentions = {(one.path, one.call, one.form, one.number): one for one in attentions if one.is_readable}
-        self._wanted = len(self._attentions)
-        self._hand_over = callback
-
-    def _reset(self) -> None:
-        super()._reset()
-        self._numbers: dict[tuple[str, int, str], int] = {}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        form = _FORMS.get(function_name(func))
-        if form is None or not self._stack:
-            return func(*args, **kwargs)
-        call = self._stack[-1]
-        number = self._numbers.get((call.path, call.number, form), -1) + 1
-        self._numbers[call.path, call.number, form] = number
-        attention = self._attentions.get((call.path, call.number, form, number))
-        if attention is None:
-            return func(*args, **kwargs)
-        if form == "fused":
-            result, probabilities = fused(*args, **kwargs)
-        elif form == "multi_head":
-            result, probabilities = multi_head(func, args, kwargs)
-        else:
-            result = probabilities = func(*args, **kwargs)
-        self._delivered += 1
-        self._hand_over(attention, _arranged(attention, probabilities))
-        return result
-
-
-def _arranged(attention: Attention, probabilities: Tensor) -> Tensor:
-    assert attention.queries is not None
-    assert attention.keys is not None
-    traced = (attention.queries.count, attention.keys.count)
-    if tuple(probabilities.shape[-2:]) != traced:
-        raise TraceError(
-            f"{attention.point.name}: its attention is {tuple(probabilities.shape[-2:])} where the trace saw {traced}"
-        )
-    arranged: Tensor = rearrange(probabilities, f"{attention.pattern} -> {attention.target}", **dict(attention.sizes))
-    for place, tokens in ((-2, attention.queries), (-1, attention.keys)):
-        if tokens.order != tuple(range(tokens.count)):
-            arranged = arranged.index_select(place, torch.tensor(tokens.order, device=arranged.device))
-    return arranged
-
-
-@contextmanager
-def read_attention(
-    model: nn.Module, found: Trace, attentions: Sequence[Attention], callback: Callback
-) -> Iterator[None]:
-    """A context in which every pass of the model hands the probabilities of each attention to the callback.
-
-    Fused attention is written out inside, as softmax(q k^T scale + mask) v, so the model's output is the same within
-    rounding; what a fused kernel would have computed is not run. No setting of the model or of a library is changed
-    but the fast path of nn.MultiheadAttention, which is restored on leaving like the hooks, also after an error.
-
-    Args:
-        model: the network that was traced.
-        found: its trace.
-        attentions: of `find_attention`; those that can't be read are passed over.
-        callback: called with an attention and its probabilities (batch, windows, heads, queries, keys), prefix tokens
-            first, in model order; windows is 1 where all tokens see each other.
-
-    Raises:
-        TraceError: inside, where a pass does something else than its trace said.
-    """
-    refuse_wrapped(model)
-    reader = _Reader(model, found, attentions, callback)
-    with module_calls(reader._enter_module, reader._leave_module), reader:
-        yield

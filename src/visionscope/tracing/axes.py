@@ -22,6 +22,8 @@ class Digit:
         stride: of this digit within the root.
         size: number of values.
         extent: of the root.
+        shift: what a roll along the whole side added to the index, modulo `cycle`: index i lies where i + shift did.
+        cycle: length of the side that was rolled; what lies beyond was padded afterwards. 0 where none was.
     """
 
     root: int
@@ -29,6 +31,8 @@ class Digit:
     stride: int
     size: int
     extent: int
+    shift: int = 0
+    cycle: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +163,34 @@ def resized(axis: Axis, size: int) -> Axis:
     roles = axis.roles
     outer = len(axis.digits) == 1 and axis.digits[0].stride * axis.digits[0].size == axis.digits[0].extent
     kept = len(roles) == 1 and axis.is_plain and (roles == {"c"} or (outer and roles <= {"h", "w"}))
-    return fresh(next(iter(roles)) if kept else "?", size)
+    if not kept:
+        return fresh("?", size)
+    new = fresh(next(iter(roles)), size)
+    old = axis.digits[0]
+    shift, cycle = old.shift // old.stride, old.cycle // old.stride
+    if cycle and size >= cycle:  # padded, or cropped to what was rolled
+        return Axis(tuple(dataclasses.replace(digit, shift=shift, cycle=cycle) for digit in new.digits))
+    return new
 
 
 def is_whole_side(axis: Axis) -> bool:
-    """Whether it is the whole height or the whole width of a map, in order."""
+    """Whether it is the whole height or width of a map, in order; of a merged map all places that are left."""
     plain = len(axis.digits) == 1 and axis.is_plain and axis.roles <= {"h", "w"}
-    return plain and axis.digits[0].stride == 1 and axis.digits[0].size == axis.digits[0].extent
+    return plain and axis.digits[0].stride * axis.digits[0].size == axis.digits[0].extent
+
+
+def rolled_side(axis: Axis, shift: int) -> Axis:
+    """A whole side after `torch.roll` by some entries: entry i is what entry i - shift was.
+
+    Args:
+        axis: that satisfies `is_whole_side`.
+        shift: as `torch.roll` takes it.
+    """
+    (digit,) = axis.digits
+    if digit.cycle not in {0, digit.extent}:
+        return axis  # rolled, padded and rolled again: a map still, but its places are those of the last roll
+    back = (digit.shift - shift * digit.stride) % digit.extent
+    return Axis((dataclasses.replace(digit, shift=back, cycle=digit.extent if back else 0),))
 
 
 def layout(axes: Axes) -> tuple[object, ...]:

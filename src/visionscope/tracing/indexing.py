@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.tracing.axes import Axes, Axis, cut, fresh, is_placed, is_whole_side, rearranged
+from visionscope.tracing.axes import Axes, Axis, cut, fresh, is_placed, is_whole_side, rearranged, rolled_side
 from visionscope.tracing.operations import given
 
 
@@ -97,7 +97,7 @@ def flipped(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: 
 
 
 def rolled(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: Tensor) -> Axes | None:
-    """A whole height or width that is rolled (shifted windows) is a map still, cyclic; other places are permuted."""
+    """A whole height or width that is rolled (shifted windows) is a map still, and knows it; others are permuted."""
     shifts, dims = given(args, kwargs, 1, "shifts"), given(args, kwargs, 2, "dims", default=())
     shifts, dims = ([value] if isinstance(value, int) else list(value) for value in (shifts, dims))
     if len(shifts) != len(dims):
@@ -105,7 +105,10 @@ def rolled(args: Sequence[Any], kwargs: Mapping[str, Any], axes: Axes, output: T
     result = list(axes)
     for shift, place in zip(shifts, dims, strict=True):
         axis = result[place]
-        if not is_placed(axis) or is_whole_side(axis):
+        if not is_placed(axis):
+            continue
+        if is_whole_side(axis):
+            result[place] = rolled_side(axis, shift)
             continue
         result[place] = rearranged(axis, [(index - shift) % axis.size for index in range(axis.size)])
     return tuple(result)

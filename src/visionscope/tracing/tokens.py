@@ -20,6 +20,8 @@ class Tokens:
         inside: (windows, tokens), False for padding beyond the map's edge.
         grid: rows and columns of the map, without padding; (0, 0) where no token's place is known.
         step: pixels of the input from one row to the next, and from one column to the next.
+        side: (windows, tokens), equal for tokens of a window that lie on the same side of the image's edge, where a
+            shifted window wraps around it; 0 everywhere else.
     """
 
     order: tuple[int, ...]
@@ -28,6 +30,7 @@ class Tokens:
     inside: Tensor
     grid: tuple[int, int]
     step: tuple[float, float]
+    side: Tensor
 
     @property
     def count(self) -> int:
@@ -62,15 +65,17 @@ def unplaced(count: int, windows: int) -> Tokens:
     """
     positions = torch.zeros((windows, count, 2), dtype=torch.int64)
     inside = torch.ones((windows, count), dtype=torch.bool)
-    return Tokens(tuple(range(count)), 0, positions, inside, (0, 0), (0.0, 0.0))
+    return Tokens(
+        tuple(range(count)), 0, positions, inside, (0, 0), (0.0, 0.0), torch.zeros_like(inside, dtype=torch.int64)
+    )
 
 
 def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image: tuple[int, int]) -> Tokens:
     """Places the tokens of one axis.
 
     A window's place is in the axes in front, a token's place inside its window in its own axis; their sum is the
-    token's place on the map. A map that is larger than the point's by less than a window was padded, as all known
-    models do it: at the right and at the bottom.
+    token's place on the map. Where the map was rolled (shifted windows), the roll is taken back. A map that is larger
+    than the point's by less than a window was padded, as all known models do it: at the right and at the bottom.
 
     Args:
         axis: of the tokens.
@@ -93,7 +98,7 @@ def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image:
     windows = [digit for one in leading for digit in one.digits if digit.role in "hw"]
     entries = tuple(range(axis.size)) if axis.entries is None else axis.entries
     own_place = torch.tensor([entry for entry in entries if entry >= 0])
-    places, inside, extents, steps = [], [], [], []
+    places, inside, sides, extents, steps = [], [], [], [], []
     for role, across, pixels in zip("hw", grid, image, strict=True):
         own = [digit for digit in axis.digits if digit.role == role]
         outer = [digit for digit in windows if digit.role == role]
@@ -105,8 +110,11 @@ def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image:
         window = max((digit.stride * digit.size for digit in own), default=unit) // unit
         padded = bool(outer) and across < extent < across + max(window, 2)
         extent = across if padded else extent
-        place = (_indices(windows, role)[:, None] + _indices(axis.digits, role)[own_place][None]) // unit
+        raw = _indices(windows, role)[:, None] + _indices(axis.digits, role)[own_place][None]
+        raw, wrapped = _rolled_back(raw, (*own, *outer))
+        place = raw // unit
         places.append(place)
+        sides.append(wrapped)
         inside.append(place < extent)
         extents.append(extent)
         steps.append(pixels / extent)
@@ -118,7 +126,16 @@ def tokens_of(axis: Axis, leading: Sequence[Axis], grid: tuple[int, int], image:
         inside=inside[0] & inside[1],
         grid=(extents[0], extents[1]),
         step=(steps[0], steps[1]),
+        side=2 * sides[0] + sides[1],
     )
+
+
+def _rolled_back(index: Tensor, digits: Sequence[Digit]) -> tuple[Tensor, Tensor]:
+    """Indices along a side before it was rolled, and 1 where the roll had carried one around the edge."""
+    shift, cycle = max(((digit.shift, digit.cycle) for digit in digits), default=(0, 0))
+    rolled = (index < cycle).long()
+    wrapped = rolled * (index + shift >= cycle)
+    return index + rolled * shift - wrapped * cycle, wrapped
 
 
 def _indices(digits: Sequence[Digit], role: str) -> Tensor:

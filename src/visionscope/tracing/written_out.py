@@ -48,3 +48,23 @@ def multi_head(func: Any, args: Any, kwargs: Any) -> tuple[Any, Tensor]:
     output, probabilities = func(*asked.args, **asked.kwargs)
     shown = probabilities.mean(1) if averaged else probabilities
     return (output, shown if wanted else None), probabilities
+
+
+def fused_values(*args: Any, **kwargs: Any) -> Tensor:
+    """The values (..., keys, channels) that fused attention is given, one set per head of the queries."""
+    given = inspect.signature(fused).bind(*args, **kwargs).arguments
+    value: Tensor = given["value"]
+    if given.get("enable_gqa"):
+        return value.repeat_interleave(given["query"].shape[-3] // value.shape[-3], -3)
+    return value
+
+
+def multi_head_values(*args: Any, **kwargs: Any) -> Tensor:
+    """The values (batch, heads, keys, channels) of the multi-head attention of torch, which projects them itself."""
+    given = MULTI_HEAD.bind(*args, **kwargs)
+    given.apply_defaults()
+    asked = given.arguments
+    width, bias = asked["embed_dim_to_check"], asked["in_proj_bias"]
+    weight = asked["v_proj_weight"] if asked["use_separate_proj_weight"] else asked["in_proj_weight"][2 * width :]
+    projected = F.linear(asked["value"], weight, None if bias is None else bias[2 * width :])
+    return projected.unflatten(-1, (asked["num_heads"], -1)).permute(1, 2, 0, 3)

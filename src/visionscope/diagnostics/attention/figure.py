@@ -21,6 +21,11 @@ def figure(asked: AttentionHeads, table: pa.Table) -> Figure:
     further = [
         _mean_panel("Attention entropy", "entropy / log(keys)", means, "entropy_share", ""),
         _mean_panel("Head diversity", "1 - cosine similarity of heads", means, "diversity", "diversity_error"),
+        _mean_panel(
+            "Dependence on the query", "mutual information", means, "mutual_information", "mutual_information_error"
+        ),
+        _mean_panel("Attention sinks", "share of the largest", means, "sink_share", "sink_share_error"),
+        _mean_panel("Values of sinks", "norm / mean norm of values", means, "sink_value_norm", "sink_value_norm_error"),
     ]
     maps = [
         panel for model, rows in rows_by_model(table).items() for panel in _map_panels(model, rows, asked.map_point)
@@ -34,6 +39,8 @@ def figure(asked: AttentionHeads, table: pa.Table) -> Figure:
         " attention, prefix tokens left out; grey, what looking everywhere alike would give.",
         "Entropy over all keys, 1 where all are looked at alike.",
         "Diversity: 0 where all heads of a point look at the same, 1 where no two share a key.",
+        "Mutual information of query and key, normalised: 0 where all queries look alike.",
+        "Sinks: share of all attention that the most attended token gets, and the norm of its value.",
     ]
     if any("windows" in row["reach"] for rows in read.values() for row in rows):
         said.append("Attention within windows can't reach further than the window.")

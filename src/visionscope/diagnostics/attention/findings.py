@@ -15,10 +15,12 @@ Row = Mapping[str, Any]
 _SHOWN = (
     *("point", "stage", "depth", "head", "heads", "reach", "images", "distance", "distance_error"),
     *("uniform_distance", "entropy", "entropy_share", "entropy_error", "diversity", "diversity_error"),
+    *("mutual_information", "mutual_information_error", "sink_share", "sink_share_error", "sink_value_norm"),
 )
 _MOVES = {
     "entropy": {"raises": "It looks more widely", "lowers": "It looks more narrowly"},
     "diversity": {"raises": "Its heads are less alike", "lowers": "Its heads are more alike"},
+    "mutual information": {"raises": "It depends more on the query", "lowers": "It depends less on the query"},
 }
 
 
@@ -49,7 +51,7 @@ def _of_one(points: Sequence[Row], heads: Sequence[Row]) -> Finding:
     return about(
         points,
         f"its only self-attention, {row['point']}, looks {number(row['distance'])} pixels far{even}",
-        detail=[_of_heads(heads)],
+        detail=[_of_heads(heads), _of_sinks(points)],
         columns=_SHOWN,
         shown=[*points, *heads],
     )
@@ -70,6 +72,7 @@ def _of_ends(points: Sequence[Row], heads: Sequence[Row], compared: Mapping[str,
         _trend(compared[BY_DEPTH]) if BY_DEPTH in compared else "",
         *(_moved(compared[name]) for name in _MOVES if name in compared),
         _of_heads(heads),
+        _of_sinks(points),
     ]
     return about(
         points,
@@ -124,6 +127,15 @@ def _of_heads(heads: Sequence[Row]) -> str:
         return ""
     near, far = (chosen(heads, key=lambda row: float(row["distance"])) for chosen in (min, max))
     return f"Of all heads, {_head(near)} looks least far and {_head(far)} farthest."
+
+
+def _of_sinks(points: Sequence[Row]) -> str:
+    """Where a single token gets most of the attention, and what it gives."""
+    most = max(points, key=lambda row: float(row["sink_share"]))
+    said = f"A single token gets most at {most['point']}: {number(100 * most['sink_share'], 2)} % of all attention"
+    if most["sink_value_norm"] is None:
+        return f"{said}."
+    return f"{said}, with a value of {number(most['sink_value_norm'], 2)} times the mean norm."
 
 
 def _head(row: Row) -> str:

@@ -36,6 +36,19 @@ class AttentionRow:
     entropy_share: float | None = column("entropy / log(tokens)")
     diversity: float | None = column("1 - cosine similarity with the point's other heads, mean over them; null for one")
     diversity_deviation: float | None = column("sum over images of squared deviations from it")
+    mutual_information: float | None = column(
+        "of query and key, normalised: 0 where all queries look alike, 1 where each looks at one key of its own"
+    )
+    mutual_information_deviation: float | None = column("sum over images of squared deviations from it")
+    sink_share: float | None = column("share of all attention that the most attended token gets", percent=True)
+    sink_share_deviation: float | None = column("sum over images of squared deviations from it")
+    sink_is_prefix: float | None = column(
+        "share of images in which that token is a class or register token; null without any", percent=True
+    )
+    sink_value_norm: float | None = column(
+        "norm of that token's value / mean norm of all; null where values can't be told"
+    )
+    sink_value_norm_deviation: float | None = column("sum over images of squared deviations from it")
     image: int | None = column("position of the one image in the sample; null for spans")
     map: tuple[float, ...] = column(
         "of the one image: attention that each place receives, row by row from the top", packed=True
@@ -56,18 +69,24 @@ class AttentionRow:
 class AttentionHeads:
     """How far, how evenly and how diversely heads attend.
 
-    Attention of msa points, head by head: mean attention distance, entropy and head diversity.
+    Attention of msa points, head by head: distance, entropy, head diversity, mutual information and sinks.
 
     Mean attention distance is `sum_k p_qk |x_q - x_k|` in pixels of the input, averaged over the grid's queries and
     over images (Dosovitskiy et al. 2021, Fig. 7 and 11; Raghu et al. 2021, Fig. 1). Prefix tokens lie nowhere: they ask
-    nothing here, and what is given to them is left out and the rest divided by its sum. Inside windows, positions are
-    those in the window. Shifted windows that wrap around the image's edge are measured as they lie in the rolled map;
-    the model's mask keeps what comes from the other edge apart. Keys on a coarser grid lie at the centre of what they
-    cover. Padding counts neither as query nor, for distances, as key.
+    nothing here, and what is given to them is left out and the rest divided by its sum. Windows lie where they do on
+    the image, shifted ones too: where one wraps around the image's edge, its two sides are far apart, and the reference
+    of looking everywhere alike takes them for two windows, as the models' masks do. Keys on a coarser grid lie at the
+    centre of what they cover. Padding counts neither as query nor, but for entropy, as key.
 
     Entropy is `-sum_k p_qk log p_qk` over all keys, prefix tokens included. Diversity of a head is the mean over the
     other heads and all queries of 1 - cosine similarity of their distributions; Chen et al. 2022 (The Principle of
     Diversity) compare whole flattened maps, in which queries that look sharply outweigh the others.
+
+    Mutual information is I(q; k) / sqrt(H(q) H(k)) of a query drawn evenly and the key it looks at, both with a place,
+    window by window (Park et al. 2023, What Do Self-Supervised Vision Transformers Learn?): 0 is attention that does
+    not depend on the query. A sink is the token that gets most attention, `max_k mean_q p_qk` over all keys, prefix
+    tokens included, in each window; its value norm is |v_k| of the head over its mean over keys. Sinks of language
+    models have small values (Gu et al. 2025, When Attention Sink Emerges in Language Models); 1 is an ordinary token.
 
     Linear and cross-covariance attention, and class tokens that ask alone, have no such distributions over places: a
     note says so.
@@ -82,7 +101,7 @@ class AttentionHeads:
     """
 
     name: ClassVar[str] = "attention"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     row: ClassVar[type] = AttentionRow
     sample: ClassVar[str] = "eval"
     theme: ClassVar[str] = Theme.FEATURE_MAPS

@@ -16,18 +16,29 @@ from visionscope.core.subject import Subject
 from visionscope.diagnostics.attention.question import AttentionRow
 from visionscope.diagnostics.outcomes import passes
 from visionscope.errors import DataError
-from visionscope.numerics.attention import head_diversity, mean_distance, mean_entropy, uniform_distance
-from visionscope.tracing.attention import Attention, read_attention
+from visionscope.numerics.attention import (
+    head_diversity,
+    mean_distance,
+    mean_entropy,
+    mutual_information,
+    sink_value_norm,
+    sinks,
+    uniform_distance,
+)
+from visionscope.tracing.attention import Attention
+from visionscope.tracing.read_attention import read_attention
 from visionscope.tracing.tokens import Tokens
 
-_MEASURED = (
+_WITHOUT_SPREAD = ("entropy_share", "sink_is_prefix")
+_NUMBERS = (
     "distance",
-    "distance_deviation",
     "entropy",
-    "entropy_deviation",
     "entropy_share",
     "diversity",
-    "diversity_deviation",
+    "mutual_information",
+    "sink_share",
+    "sink_is_prefix",
+    "sink_value_norm",
 )
 
 
@@ -40,6 +51,8 @@ class Reading:
         self._alone = int(part.removeprefix("image-")) if part.startswith("image-") else None
         self._span = span_of(part) if self._alone is None else (self._alone, self._alone + 1)
         self._values: dict[Attention, list[NDArray[np.float64]]] = {one: [] for one in attentions}
+        self._value_norms: dict[Attention, list[NDArray[np.float64]]] = {one: [] for one in attentions}
+        self._sinks: dict[Attention, Tensor] = {}  # of the batch at hand
         self._maps: dict[Attention, NDArray[np.float64]] = {}
 
     def rows(self) -> Iterator[AttentionRow]:
@@ -53,19 +66,26 @@ class Reading:
             heads = sum(one.heads for one in readable)
             first = 0
             for one in readable:
-                values = np.concatenate(self._values[one])
+                values = self._all_values(one)
                 for head in range(one.heads):
                     yield self._row(one, values[:, :, head], heads, first + head, head)
                 first += one.heads
             if readable:
                 # Each attention has its own number of keys and hence of windows: heads are what is averaged over.
-                values = np.concatenate([np.concatenate(self._values[one]) for one in readable], axis=2).mean(2)
+                values = np.concatenate([self._all_values(one) for one in readable], axis=2).mean(2)
                 # Where one has no distance the mean over heads has none.
                 largest = max(readable, key=lambda one: (not _is_placed(one), _placed(one)[1].count))
                 yield self._row(largest, values, heads)
             for one in attentions:
                 if not one.is_readable:
                     yield self._row(one, None, heads)
+
+    def _all_values(self, one: Attention) -> NDArray[np.float64]:
+        """(images, numbers, heads); NaN where one has no such number."""
+        values = np.concatenate(self._values[one])
+        norms = self._value_norms[one]
+        last = np.concatenate(norms) if norms else np.full_like(values[:, 0], math.nan)
+        return np.concatenate([values, last[:, None]], axis=1)
 
     def _read(self) -> None:
         subject, (start, stop) = self._subject, self._span
@@ -80,31 +100,54 @@ class Reading:
                 if self._alone is not None and _is_placed(attention):
                     self._maps[attention] = received(attention, high[0]).double().cpu().numpy()
 
-        with passes.passes(subject), read_attention(subject.model, subject.trace, self._attentions, take):
+        def take_values(attention: Attention, values: Tensor) -> None:
+            with torch.autocast(values.device.type, enabled=False):
+                high = values.to(torch.promote_types(values.dtype, torch.float32))
+                self._value_norms[attention].append(self._value_norm(attention, high, batch))
+
+        reading = read_attention(subject.model, subject.trace, self._attentions, take, take_values)
+        with passes.passes(subject), reading:
             for images in subject.samples[self._sample].batches(start, stop, passes.BATCH):
                 batch[:] = images.positions.tolist()
                 subject.model(images.images.to(like))
 
     def _measured(self, attention: Attention, probabilities: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:
-        """(images, 4, heads): distance, entropy, its share, diversity."""
+        """(images, numbers but the last, heads); NaN where one has no such number."""
         place = _place(attention, probabilities.device)
         asked = probabilities[..., place.first_query :, :]
+        given = asked[..., place.first_key :]
         entropy = mean_entropy(asked, place.queries)
         several = probabilities.shape[2] > 1
+        share, which = sinks(asked, place.queries, place.all_keys)
+        self._sinks[attention] = which
         values = torch.stack(
             [
-                mean_distance(asked[..., place.first_key :], place.lengths, place.queries, place.keys),
+                mean_distance(given, place.lengths, place.queries, place.keys),
                 entropy,
                 entropy / max(math.log(probabilities.shape[-1]), 1e-300),
                 head_diversity(asked, place.queries) if several else torch.zeros_like(entropy),
+                mutual_information(given, place.queries, place.keys),
+                share,
+                (which < place.first_key).to(entropy).mean(1),
             ],
             dim=1,
         )
-        found = values.double().cpu().numpy()
-        if not np.isfinite(found).all():
-            image = positions[int((~np.isfinite(found)).any((1, 2)).argmax())]
-            raise DataError(f"attention at {attention.point.name!r}: not finite in image position {image}")
+        found = _checked(attention, values, positions)
+        for name, known in (
+            ("distance", _is_placed(attention)),
+            ("diversity", several),
+            ("sink_is_prefix", place.first_key > 0),
+        ):
+            if not known:
+                found[:, _NUMBERS.index(name)] = math.nan
         return found
+
+    def _value_norm(self, attention: Attention, values: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:
+        """(images, heads)."""
+        place = _place(attention, values.device)
+        norms = torch.linalg.vector_norm(values, dim=-1)
+        found = sink_value_norm(norms, self._sinks[attention], place.queries, place.all_keys)
+        return _checked(attention, found[:, None], positions)[:, 0]
 
     def _row(
         self,
@@ -116,21 +159,15 @@ class Reading:
     ) -> AttentionRow:
         """The row of one head, of the mean over heads, or of an attention that can't be read (no values)."""
         point, (start, stop) = one.point, self._span
-        measured: dict[str, float | None] = dict.fromkeys(_MEASURED)
+        measured: dict[str, float | None] = {}
         diagonal = math.hypot(*shape_of_images(self._subject)[1:])
         place = None if values is None else _place(one, "cpu")
-        if values is not None:
-            means = values.mean(0)
-            squared = ((values - means) ** 2).sum(0)
-            measured = {
-                "distance": means[0] if _is_placed(one) else None,
-                "distance_deviation": squared[0] if _is_placed(one) else None,
-                "entropy": means[1],
-                "entropy_deviation": squared[1],
-                "entropy_share": means[2],
-                "diversity": means[3] if one.heads > 1 else None,
-                "diversity_deviation": squared[3] if one.heads > 1 else None,
-            }
+        for number, name in enumerate(_NUMBERS):
+            series = np.full(1, math.nan) if values is None else values[:, number]
+            mean = None if np.isnan(series).any() else float(series.mean())
+            measured[name] = mean
+            if name not in _WITHOUT_SPREAD:
+                measured[f"{name}_deviation"] = None if mean is None else float(((series - mean) ** 2).sum())
         shown = self._maps[one][own] if head is not None and one in self._maps else np.empty(0)
         keys = one.keys
         return AttentionRow(
@@ -144,7 +181,7 @@ class Reading:
             reach=_reach(one),
             tokens=keys.count if keys else 0,
             prefix_tokens=keys.prefix if keys else 0,
-            **{name: None if value is None else float(value) for name, value in measured.items()},
+            **measured,
             diagonal=diagonal,
             uniform_distance=place.uniform if place and _is_placed(one) else None,
             image=self._alone,
@@ -163,6 +200,7 @@ class _Place:
     first_key: int
     queries: Tensor
     keys: Tensor
+    all_keys: Tensor  # those without a place in front
     lengths: Tensor
     uniform: float
 
@@ -171,14 +209,24 @@ class _Place:
 def _place(attention: Attention, device: torch.device | str) -> _Place:
     queries, keys = _placed(attention)
     lengths = torch.cdist(queries.pixels, keys.pixels, compute_mode="donot_use_mm_for_euclid_dist")
+    before = torch.ones((len(keys.inside), keys.prefix), dtype=torch.bool)
     return _Place(
         first_query=queries.prefix,
         first_key=keys.prefix,
         queries=queries.inside.to(device),
         keys=keys.inside.to(device),
+        all_keys=torch.cat([before, keys.inside], dim=1).to(device),
         lengths=lengths.to(device),
-        uniform=uniform_distance(lengths, queries.inside, keys.inside),
+        uniform=uniform_distance(lengths, queries.inside, keys.inside, queries.side[:, :, None] == keys.side[:, None]),
     )
+
+
+def _checked(attention: Attention, values: Tensor, positions: Sequence[int]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = values.double().cpu().numpy()
+    if not np.isfinite(found).all():
+        image = positions[int((~np.isfinite(found)).any((1, 2)).argmax())]
+        raise DataError(f"attention at {attention.point.name!r}: not finite in image position {image}")
+    return found
 
 
 def _placed(attention: Attention) -> tuple[Tokens, Tokens]:
@@ -212,7 +260,7 @@ def received(attention: Attention, probabilities: Tensor) -> Tensor:
         probabilities: (windows, heads, queries, keys) of one image.
 
     Returns:
-        (heads, rows * columns) of the keys' grid. Of shifted windows, the map lies as it was rolled.
+        (heads, rows * columns) of the keys' grid, as it lies on the image.
     """
     queries, keys = _placed(attention)
     given = probabilities[..., keys.prefix :]

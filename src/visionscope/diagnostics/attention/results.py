@@ -16,7 +16,9 @@ from visionscope.numerics.ranks import rank_correlation
 Row = Mapping[str, Any]
 BY_DEPTH = "rank correlation of distance with depth"
 _LEAST_POINTS = 5
-_UNITS = {"distance": "pixels", "entropy": "nat", "diversity": ""}
+_UNITS = {"distance": "pixels", "entropy": "nat", "diversity": "", "mutual_information": "", "sink_share": ""}
+_NAMES = {"mutual_information": "mutual information", "sink_share": "sink share"}
+_SPREAD = (*_UNITS, "sink_value_norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,20 @@ class HeadSummaryRow:
         "1 - cosine similarity with the point's other heads, mean over them; null for one", spread="diversity_error"
     )
     diversity_error: float | None = column("its standard error over images")
+    mutual_information: float | None = column(
+        "of query and key, normalised: 0 where all queries look alike", spread="mutual_information_error"
+    )
+    mutual_information_error: float | None = column("its standard error over images")
+    sink_share: float | None = column("share of all attention that the most attended token gets", percent=True)
+    sink_share_error: float | None = column("its standard error over images")
+    sink_is_prefix: float | None = column(
+        "share of images in which that is a class or register token; null without any", percent=True
+    )
+    sink_value_norm: float | None = column(
+        "norm of that token's value / mean norm of all; null where values can't be told",
+        spread="sink_value_norm_error",
+    )
+    sink_value_norm_error: float | None = column("its standard error over images")
     note: str = column("why there is no value")
 
 
@@ -53,7 +69,9 @@ class HeadSummaryRow:
 class DepthRow:
     """How the last attention of a network differs from the first, or whether distance goes with depth."""
 
-    number: str = column(f"distance, entropy or diversity, of the means over heads; or {BY_DEPTH}")
+    number: str = column(
+        "distance, entropy, diversity, mutual information or sink share, of the means over heads; or " + BY_DEPTH
+    )
     first_point: str = column("name of the first point; empty for a rank correlation")
     last_point: str = column("name of the last point; empty for a rank correlation")
     first: float | None = column("the number at the first point")
@@ -97,7 +115,7 @@ def _summed(rows: Sequence[dict[str, Any]]) -> HeadSummaryRow:
     first = rows[0]
     images = sum(row["images"] for row in rows)
     values: dict[str, float | None] = {}
-    for name in ("distance", "entropy", "diversity"):
+    for name in _SPREAD:
         values[name], values[f"{name}_error"] = _mean_and_error(rows, name)
     kept = ("point", "stage", "depth", "head", "heads", "reach", "tokens", "uniform_distance", "note")
     distance = values["distance"]
@@ -107,6 +125,7 @@ def _summed(rows: Sequence[dict[str, Any]]) -> HeadSummaryRow:
         images=images,
         distance_share=None if distance is None else distance / first["diagonal"],
         entropy_share=_mean_and_error(rows, "entropy_share")[0],
+        sink_is_prefix=_mean_and_error(rows, "sink_is_prefix")[0],
     )
 
 
@@ -167,7 +186,7 @@ def _by_depth(points: Sequence[Row]) -> Iterator[DepthRow]:
         error = None if None in errors else errors[0] + errors[1]
         low, high = interval(difference, error, images - 1) or (None, None)
         yield DepthRow(
-            number=name,
+            number=_NAMES.get(name, name),
             first_point=first["point"],
             last_point=last["point"],
             first=first[name],
