@@ -10,11 +10,20 @@ from reference.observing import feed, make_maps, make_points, numbers, stored, t
 from visionscope.core.registry import diagnostic_class
 from visionscope.diagnostics.fourier.question import Fourier
 from visionscope.diagnostics.similarity.question import Similarity
+from visionscope.diagnostics.token_similarity.question import TokenSimilarity
+from visionscope.diagnostics.tokens.question import TokenNorms
 from visionscope.diagnostics.variance.question import Variance
 from visionscope.errors import StoreError, VisionscopeError
 
 POINTS = make_points([(8, 8), (8, 8), (4, 6), (2, 2), (1, 1)], stages=[0, 1, 1, 2, 3])
-DIAGNOSTICS = [Fourier(), Fourier(radial=True, labelling="paper"), Variance(), Similarity(group=8)]
+DIAGNOSTICS = [
+    Fourier(),
+    Fourier(radial=True, labelling="paper"),
+    Variance(),
+    Similarity(group=8),
+    TokenNorms(),
+    TokenSimilarity(),
+]
 each = pytest.mark.parametrize("diagnostic", DIAGNOSTICS, ids=repr)
 
 

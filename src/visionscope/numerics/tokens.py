@@ -94,4 +94,5 @@ def _effective_rank(tokens: Tensor, energy: Tensor) -> Tensor:
     # The eigenvalue solver refuses what is no number; such images get their value from the caller.
     scaled = torch.where(known[:, None, None], gram / energy[:, None, None], 1.0)
     shares = torch.linalg.eigvalsh(scaled).clamp(min=0)  # rounding can leave less than nothing
-    return torch.special.entr(shares / shares.sum(1, keepdim=True)).sum(1).exp()
+    rank: Tensor = torch.special.entr(shares / shares.sum(1, keepdim=True)).sum(1).exp()
+    return rank

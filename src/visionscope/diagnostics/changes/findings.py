@@ -175,7 +175,9 @@ def _detail(told: _Told, more: Callable[[Row], str], *, staged: bool, tallied: b
 
 
 def _tally(counts: Mapping[str, int]) -> str:
-    """'Lower at 7 of 12 points, higher at 3, no clear change at 2.'; nothing where all do the same, plainly."""
+    """'Lower at 7 of 12 points, higher at 3, no clear change at 2.'; nothing of one point or where all do alike."""
+    if sum(counts.values()) == 1:
+        return ""
     ranked = sorted((name for name in COUNTS if counts[name]), key=lambda name: -counts[name])
     first, *others = ranked
     if not others and SLIGHTLY not in first and first != NO_CLEAR_CHANGE:

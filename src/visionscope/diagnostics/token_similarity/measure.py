@@ -74,10 +74,8 @@ class TokenSimilarityObserver:
 
 
 def _row(point: Point, other: Before, sums: Sums) -> TokenSimilarityRow:
-    means = [mean_and_error(sums.images, *pair) for pair in zip(sums.total, sums.squares, strict=True)]
-    changes = [
-        mean_and_error(sums.change_images, *pair) for pair in zip(sums.change_total, sums.change_squares, strict=True)
-    ]
+    cosine, share, rank = zip(sums.total, sums.squares, strict=True)
+    change, share_change, rank_change = zip(sums.change_total, sums.change_squares, strict=True)
     note = "" if sums.images else "no image was seen"
     return TokenSimilarityRow(
         point.name,
@@ -87,12 +85,14 @@ def _row(point: Point, other: Before, sums: Sums) -> TokenSimilarityRow:
         *point.grid,
         point.channels,
         sums.images,
-        *(value for pair in means for value in pair),
+        *mean_and_error(sums.images, *cosine),
+        *mean_and_error(sums.images, *share),
+        *mean_and_error(sums.images, *rank),
         min(point.grid[0] * point.grid[1], point.channels),
         point.follows,
-        *changes[0],
-        changes[1][0],
-        changes[2][0],
+        *mean_and_error(sums.change_images, *change),
+        mean_and_error(sums.change_images, *share_change)[0],
+        mean_and_error(sums.change_images, *rank_change)[0],
         other.note,
         "a single position has nothing to be like" if is_too_small(point) else note,
     )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from visionscope.core.figure import Figure, Heat, Line, Panel
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.diagnostics.tokens.question import DEVIATIONS, TokenNorms
-from visionscope.diagnostics.tokens.results import known_rows, most_outliers
+from visionscope.diagnostics.tokens.results import Row, known_rows, most_outliers
 
 
 def figure(asked: TokenNorms, table: pa.Table) -> Figure:
@@ -36,15 +36,15 @@ def figure(asked: TokenNorms, table: pa.Table) -> Figure:
     return Figure(name="tokens", title="Norms of tokens", caption=" ".join(said), panels=(shares, *norms, *maps))
 
 
-def _line(name: str, rows: Sequence[dict[str, Any]], value: str, error: str, *, factor: float = 1) -> Line:
-    own = [
+def _line(name: str, rows: Sequence[Row], value: str, error: str, *, factor: float = 1) -> Line:
+    own: list[dict[str, Any]] = [
         {**row, value: factor * row[value], "standard_error": None if row[error] is None else factor * row[error]}
         for row in rows
     ]
     return depth_line(name, own, value, (), lambda row: f"{row['point']} ({row['kind']})")
 
 
-def _norm_panel(model: str, rows: Sequence[dict[str, Any]]) -> Panel:
+def _norm_panel(model: str, rows: Sequence[Row]) -> Panel:
     lines = [_line("positions", rows, "norm", "norm_error")]
     beside = [row for row in rows if row["prefix_norm"] is not None]
     if beside:
@@ -60,7 +60,7 @@ def _norm_panel(model: str, rows: Sequence[dict[str, Any]]) -> Panel:
     )
 
 
-def _map_panel(model: str, row: dict[str, Any]) -> Panel:
+def _map_panel(model: str, row: Row) -> Panel:
     width = row["grid_width"]
     lines = [tuple(row["shares"][first : first + width]) for first in range(0, len(row["shares"]), width)]
     return Panel(
