@@ -270,3 +270,8 @@ def test_a_network_without_a_classifier_gives_no_predictions() -> None:
     reading = Reading("bare", nn.Identity(), (3, 8, 8), output=None, output_is=None, stated=0)
     with pytest.raises(NotApplicableError, match=r"bare: has no classifier \(num_classes=0\)"):
         reading.classes()
+
+
+def test_attention_needs_no_classifier() -> None:
+    planned = plan(study_of(models=["vit_nano?num_classes=0"], only=["attention"], images=8))
+    assert [job.diagnostic.name for one in planned for job in one.jobs] == ["attention"]

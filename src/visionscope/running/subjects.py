@@ -70,7 +70,7 @@ class Asking:
     def _measured(self, diagnostic: MeasuringDiagnostic) -> Subject:
         """With samples, its logits and, on training images, an objective."""
         needed = getattr(diagnostic, "needs_logits", True)
-        classes = self._reading.classes() if needed else self._loaded.num_classes
+        classes = self._reading.classes() if needed else self._loaded.num_classes or None  # 0: no classifier
         samples = self._images.measured(diagnostic, self._loaded.input, classes)
         changed = dataclasses.replace(self.subject, samples=samples)
         if needed:
