@@ -11,6 +11,8 @@ from visionscope.core.figure import Figure
 from visionscope.core.table import to_table
 from visionscope.diagnostics.fourier.question import Fourier
 from visionscope.diagnostics.similarity.question import BetweenRow, Similarity
+from visionscope.diagnostics.token_similarity.question import TokenSimilarity
+from visionscope.diagnostics.tokens.question import TokenNorms
 from visionscope.diagnostics.variance.question import Variance
 
 LEADING = ("model", "data", "weights", "precision", "job")
@@ -168,6 +170,32 @@ def similarity_rows(model: Invented) -> list[dict[str, object]]:
             own = {"cka": cka, "standard_error": 0.01, "groups": model.images // 32, "group": 32, "dropped": 0}
             rows.append({**leading(model), **sides, **own})
     return rows
+
+
+def token_tables(models: Sequence[Invented]) -> dict[str, pa.Table]:
+    """Tokens and token similarity: blocks make tokens more alike by what they change in the variance."""
+    norms, alike = [], []
+    for model in models:
+        spots = model.spots()
+        for index, spot in enumerate(spots):
+            place = {**leading(model), **_place(spot), "images": model.images, "note": ""}
+            count, share = spot.grid**2, 0.001 * (index + 1)
+            own = {"norm": 10.0 + index, "norm_error": 0.1, "largest": 1.5, "largest_error": 0.01}
+            own |= {"outlier_share": share, "outlier_error": share / 20, "border_error": share / 5}
+            own |= {"border_share": 2 * share, "inside_share": share / 2, "border_difference": 1.5 * share}
+            own |= {"prefix_tokens": 1, "prefix_norm": 40.0, "prefix_error": 0.2, "prefix_norms": (40.0,)}
+            own |= {"norms": (10.0,) * count, "shares": (share,) * count}
+            norms.append({**place, **own})
+            change = None if spot.variance is None else 0.01 * spot.variance
+            own = {"cosine": 0.5, "cosine_error": 0.01, "mean_share": 0.5, "mean_share_error": 0.01}
+            own |= {"effective_rank": 5.0, "effective_rank_error": 0.1, "rank_limit": 64}
+            own |= {"mean_share_change": change, "effective_rank_change": change}
+            known = {"change": change, "change_error": None if change is None else 0.001}
+            alike.append({**place, **_followed(spots, index), **own, **known})
+    return {
+        TokenNorms.name: as_table(TokenNorms.row, norms),
+        TokenSimilarity.name: as_table(TokenSimilarity.row, alike),
+    }
 
 
 _PAIR = (("point", "name"), ("kind", "kind"), ("stage", "stage"), ("depth", "depth"))

@@ -50,6 +50,7 @@ def _answers(models: list[samples.Invented]) -> list[Answer]:
     several = (0.9,) * len(names)
     found = [
         samples.tables(models),
+        samples.token_tables(models),
         {"similarity_between": pa.concat_tables(pairs)},
         outcomes.lesions([Damaged(label=name, losses=units) for name in names]),
         outcomes.noise(damaged),

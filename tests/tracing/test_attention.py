@@ -7,15 +7,14 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
 
 from reference.attention import vit_attention
 from reference.found_as_it_was import snapshot
+from reference.written_attention import FORMS, Mixed, OnTokens
 from visionscope.core.subject import Kind
 from visionscope.errors import TraceError
 from visionscope.models.windows import LocalAttention
@@ -36,81 +35,6 @@ def swin(size=(32, 32), window=4):
     return SwinTransformer(
         img_size=size, patch_size=2, embed_dim=8, depths=(2, 1), num_heads=(2, 4), window_size=window, num_classes=4
     ).eval()
-
-
-class Mixed(nn.Module):
-    """x + mix(x) on a map, behind a stem, twice."""
-
-    def __init__(self, *mixers):
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem = nn.Conv2d(3, 8, 2, stride=2)
-        self.mixers = nn.ModuleList(mixers)
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, images):
-        x = self.stem(images)
-        for mixer in self.mixers:
-            x = x + mixer(x)
-        return self.head(x.mean((2, 3)))
-
-
-class OnTokens(nn.Module):
-    """Attention of all places, in one of several ways to write it."""
-
-    def __init__(self, form):
-        super().__init__()
-        self.form = form
-        self.qkv = nn.Linear(8, 24)
-        self.talk = nn.Linear(2, 2)
-        self.module = nn.MultiheadAttention(8, 2, batch_first=form == "module")
-
-    def forward(self, x):
-        batch, _, height, width = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        return self.mixed(tokens).transpose(1, 2).reshape(batch, -1, height, width)
-
-    def mixed(self, tokens):
-        batch, count, _ = tokens.shape
-        if self.form == "module":
-            return self.module(tokens, tokens, tokens, need_weights=False)[0]
-        if self.form == "module with weights":
-            one = tokens.transpose(0, 1)
-            output, weights = self.module(one, one, one)
-            assert weights.shape == (batch, count, count)
-            return output.transpose(0, 1)
-        q, k, v = self.qkv(tokens).reshape(batch, count, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        if self.form == "merged":
-            q, k, v = (one.flatten(0, 1) for one in (q, k, v))
-            y = torch.bmm(F.softmax(torch.bmm(q, k.mT) * 0.5, dim=2), v).reshape(batch, 2, count, 4)
-        else:
-            y = WRITTEN[self.form](self, q, k, v)
-        return y.transpose(1, 2).reshape(batch, count, 8)
-
-    def talking(self, q, k, v):
-        scores = self.talk((q @ k.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.talk(scores.softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v
-
-    def gated(self, q, k, v):
-        gate = self.talk.bias.sigmoid().reshape(2, 1, 1)
-        return (gate * (q @ k.mT).softmax(-1) + (1 - gate) / k.shape[-2]) @ v
-
-
-def rolled(count):
-    return torch.eye(count, dtype=torch.bool).roll(1, 0)
-
-
-WRITTEN = {
-    "fused": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v),
-    "causal": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3),
-    "masked": lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=rolled(k.shape[-2])),
-    "grouped": lambda self, q, k, v: F.scaled_dot_product_attention(q, k[:, :1], v[:, :1], enable_gqa=True),
-    "talking": OnTokens.talking,
-    "gated": OnTokens.gated,
-    "channels": lambda self, q, k, v: v @ (q.mT @ k).softmax(-1),
-    "linear": lambda self, q, k, v: q @ (k.softmax(-2).mT @ v),
-    "over queries": lambda self, q, k, v: (q @ k.mT).softmax(-2) @ v,
-}
 
 
 def read(model, images):
@@ -140,9 +64,6 @@ def test_a_vit_gives_what_a_forward_pass_by_hand_gives(dtype, tolerance):
         assert one.keys.pixels[0].tolist() == [[y, x] for y in (4, 12) for x in (4, 12, 20)]
 
 
-FORMS = ("fused", "causal", "masked", "grouped", "talking", "merged", "module", "module with weights")
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_every_way_to_write_attention_is_read(form):
     model = Mixed(OnTokens(form), OnTokens(form)).eval()
@@ -160,55 +81,6 @@ def test_every_way_to_write_attention_is_read(form):
     if form == "causal":
         assert float(seen[0][1][..., 0, 1:].abs().max()) == 0
         assert float(seen[0][1][..., 5, 5].min()) > 0
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_values_are_what_the_probabilities_weigh(form):
-    """Their product is what the branch hands on; mixed heads weigh nothing as it is, so nothing is told of them."""
-    model = Mixed(OnTokens(form), OnTokens(form)).eval()
-    images = torch.randn(3, 3, 6, 8)
-    found = trace(model, images)
-    attentions = find_attention(model, found, images)
-    probabilities, values, outputs = [], [], []
-    for mixer in model.mixers:
-        mixer.register_forward_hook(lambda mixer, given, output: outputs.append((mixer, output.clone())))
-    taken = (lambda one, p: probabilities.append(p.clone()), lambda one, v: values.append(v.clone()))
-    with torch.no_grad(), read_attention(model, found, attentions, *taken):
-        model(images)
-    assert len(values) == (0 if form == "talking" else 2)
-    for p, v, (mixer, output) in zip(probabilities, values, outputs, strict=False):
-        assert v.shape == (3, 1, 2, 12, 4)
-        mixed = (p @ v)[:, 0].transpose(1, 2).flatten(2)
-        with torch.no_grad():
-            mixed = mixer.module.out_proj(mixed) if form.startswith("module") else mixed
-        torch.testing.assert_close(mixed.mT.reshape(output.shape), output, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("library", ["timm", "torchvision"])
-@pytest.mark.parametrize("side", [32, 36])
-def test_shifted_windows_lie_where_they_do_on_the_image(library, side):
-    """Every place once, also where the map was padded or merged."""
-    sizes = {"embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "num_classes": 4}
-    torch.manual_seed(0)
-    if library == "timm":
-        model = SwinTransformer(img_size=side, patch_size=2, window_size=4, **sizes).eval()
-    else:
-        model = torchvision.models.SwinTransformer(patch_size=[2, 2], window_size=[4, 4], **sizes).eval()
-    images = torch.zeros(1, 3, side, side)
-    attentions = find_attention(model, trace(model, images), images)
-    assert len(attentions) == 4
-    for number, one in enumerate(attentions):
-        count = side // 2 if number < 2 else side // 4
-        positions, inside = one.keys.positions, one.keys.inside
-        places = positions[inside][:, 0] * count + positions[inside][:, 1]
-        assert sorted(places.tolist()) == list(range(count * count))
-        assert bool(one.keys.side.any()) == (number % 2 == 1)
-        if side == 32 and number % 2:
-            # The last window has the four corners of the map, each on a side of its own.
-            ends = {0, 1, count - 2, count - 1}
-            assert set(positions[-1].flatten().tolist()) == ends
-            for (row, column), corner in zip(positions[-1].tolist(), one.keys.side[-1].tolist(), strict=True):
-                assert corner == 2 * (row < 2) + (column < 2)
 
 
 @pytest.mark.parametrize(

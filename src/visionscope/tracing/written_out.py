@@ -67,4 +67,4 @@ def multi_head_values(*args: Any, **kwargs: Any) -> Tensor:
     width, bias = asked["embed_dim_to_check"], asked["in_proj_bias"]
     weight = asked["v_proj_weight"] if asked["use_separate_proj_weight"] else asked["in_proj_weight"][2 * width :]
     projected = F.linear(asked["value"], weight, None if bias is None else bias[2 * width :])
-    return projected.unflatten(-1, (asked["num_heads"], -1)).permute(1, 2, 0, 3)
+    return projected.reshape(*projected.shape[:2], asked["num_heads"], -1).permute(1, 2, 0, 3)

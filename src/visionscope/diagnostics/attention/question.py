@@ -46,7 +46,7 @@ class AttentionRow:
         "share of images in which that token is a class or register token; null without any", percent=True
     )
     sink_value_norm: float | None = column(
-        "norm of that token's value / mean norm of all; null where values can't be told"
+        "norm of that token's value / mean norm of all; null where values are unknown"
     )
     sink_value_norm_deviation: float | None = column("sum over images of squared deviations from it")
     image: int | None = column("position of the one image in the sample; null for spans")

@@ -58,7 +58,7 @@ class HeadSummaryRow:
         "share of images in which that is a class or register token; null without any", percent=True
     )
     sink_value_norm: float | None = column(
-        "norm of that token's value / mean norm of all; null where values can't be told",
+        "norm of that token's value / mean norm of all; null where values are unknown",
         spread="sink_value_norm_error",
     )
     sink_value_norm_error: float | None = column("its standard error over images")
