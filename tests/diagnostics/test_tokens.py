@@ -146,8 +146,11 @@ def test_what_is_said_has_the_numbers_of_the_tables(rows):
     assert (borders[0]["low"], borders[0]["high"]) == pytest.approx(ends)
     (one,) = said.findings
     share = f"{100 * row.outlier_share:.1f} %"
-    assert one.headline == f"In vit, outlier tokens are most frequent at p0: {share} of its positions."
-    assert f"The largest norm of an image is there {row.largest:.2f} times its mean norm." in one.detail
+    said_so = f"the longest has {row.largest:.2f} times the mean norm, and {share} are outliers"
+    assert one.headline == f"In vit, tokens stand out most at p0: {said_so}."
+    assert one.detail.startswith("95 % intervals ")
+    reach = float(stats.t.ppf(1 - 0.05 / 2 / 3, IMAGES - 1)) * row.largest_error
+    assert (most["largest_low"], most["largest_high"]) == pytest.approx((row.largest - reach, row.largest + reach))
     assert "not clearly more or less frequent at the edge" in one.detail
     assert (one.value, one.n) == (pytest.approx(100 * row.outlier_share), IMAGES)
     (cell,) = said.measures
@@ -170,18 +173,19 @@ def test_more_at_the_edge_less_or_nowhere(maps):
     assert "They are more frequent at the edge of the map than inside (6.2 % against 0 %)." in told((0, 2)).detail
     assert "They are less frequent at the edge of the map than inside (0 % against 11 %)." in told((2, 2)).detail
     nothing = told(None)
-    assert nothing.headline == "In vit, no token stands out at any point."
+    assert nothing.headline == "In vit, no token is an outlier at any point."
     assert nothing.value == 0
 
 
 def test_figure_draws_shares_norms_and_the_map_with_most(rows):
     figure = TokenNorms().figure(pa.concat_tables([table_of(TokenNorms(), rows, name) for name in ("a", "b")]))
     assert [panel.title for panel in figure.panels] == [
-        *("Outlier tokens", "a: norm", "b: norm", "a: outliers at p0", "b: outliers at p0")
+        *("Outlier tokens", "a: norm", "b: norm"),
+        *(f"{name}: outliers at p0, up to {100 * max(rows[0].shares):.0f} %" for name in "ab"),
     ]
     (line, _) = figure.panels[0].lines
     assert line.y == pytest.approx([100 * row.outlier_share for row in rows[:3]])
     heat: Any = figure.panels[3].heat
-    np.testing.assert_allclose(heat.values, np.array(rows[0].shares).reshape(5, 5)[::-1])
+    np.testing.assert_allclose(heat.values, np.array(rows[0].shares).reshape(5, 5)[::-1] / max(rows[0].shares))
     assert heat.names_y[0] == "row 4"
     assert not math.isnan(figure.panels[1].lines[0].y[0])

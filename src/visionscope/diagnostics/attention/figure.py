@@ -22,10 +22,19 @@ def figure(asked: AttentionHeads, table: pa.Table) -> Figure:
         _mean_panel("Attention entropy", "entropy / log(keys)", means, "entropy_share", ""),
         _mean_panel("Head diversity", "1 - cosine similarity of heads", means, "diversity", "diversity_error"),
         _mean_panel(
-            "Dependence on the query", "mutual information", means, "mutual_information", "mutual_information_error"
+            "Dependence on the query",
+            "mutual information",
+            means,
+            "mutual_information",
+            "mutual_information_error",
+            "query and sinks",
         ),
-        _mean_panel("Attention sinks", "share of the largest", means, "sink_share", "sink_share_error"),
-        _mean_panel("Values of sinks", "norm / mean norm of values", means, "sink_value_norm", "sink_value_norm_error"),
+        _mean_panel(
+            "Attention sinks", "share of all attention", means, "sink_share", "sink_share_error", "query and sinks"
+        ),
+        _mean_panel(
+            "Values of sinks", "norm / mean norm", means, "sink_value_norm", "sink_value_norm_error", "query and sinks"
+        ),
     ]
     maps = [
         panel for model, rows in rows_by_model(table).items() for panel in _map_panels(model, rows, asked.map_point)
@@ -92,7 +101,14 @@ def _distance_panel(model: str, rows: list[dict[str, Any]]) -> Panel:
     )
 
 
-def _mean_panel(title: str, label: str, models: dict[str, list[dict[str, Any]]], value: str, error: str) -> Panel:
+def _mean_panel(
+    title: str,
+    label: str,
+    models: dict[str, list[dict[str, Any]]],
+    value: str,
+    error: str,
+    group: str = "over depth",
+) -> Panel:
     lines = []
     for model, rows in models.items():
         own = [
@@ -102,9 +118,7 @@ def _mean_panel(title: str, label: str, models: dict[str, list[dict[str, Any]]],
         ]
         if own:
             lines.append(depth_line(model, own, value, (), lambda row: f"{row['point']}, {row['reach']}"))
-    return Panel(
-        model="", title=title, x_label="normalized depth", y_label=label, lines=tuple(lines), group="over depth"
-    )
+    return Panel(model="", title=title, x_label="normalized depth", y_label=label, lines=tuple(lines), group=group)
 
 
 def _map_panels(model: str, rows: list[dict[str, Any]], point: str) -> list[Panel]:

@@ -6,13 +6,14 @@ from typing import Any
 import pyarrow as pa
 
 from visionscope.core.figure import Figure, Heat, Line, Panel
+from visionscope.core.finding import number
 from visionscope.core.grouping import depth_line, images_text, rows_by_model, stage_boundaries
 from visionscope.diagnostics.tokens.question import DEVIATIONS, TokenNorms
-from visionscope.diagnostics.tokens.results import Row, known_rows, most_outliers
+from visionscope.diagnostics.tokens.results import Row, known_rows, stands_out
 
 
 def figure(asked: TokenNorms, table: pa.Table) -> Figure:
-    """Share of outliers against depth, norms against depth, and the map of outliers at the point that has most."""
+    """Share of outliers against depth, norms against depth, and the map of outliers where one stands out most."""
     models = {model: known_rows(rows) for model, rows in rows_by_model(table).items()}
     models = {model: rows for model, rows in models.items() if rows}
     lines = [_line(model, rows, "outlier_share", "outlier_error", factor=100) for model, rows in models.items()]
@@ -24,7 +25,7 @@ def figure(asked: TokenNorms, table: pa.Table) -> Figure:
         lines=tuple(lines),
     )
     norms = [_norm_panel(model, rows) for model, rows in models.items()]
-    maps = [_map_panel(model, most_outliers(rows)) for model, rows in models.items()]
+    maps = [_map_panel(model, stands_out(rows)) for model, rows in models.items()]
     said = [
         f"Norm of tokens over channels; outliers have a norm above median + {DEVIATIONS:g} MAD of their own image;"
         f" means over {images_text(table)}. Bands: one standard error over images.",
@@ -32,7 +33,10 @@ def figure(asked: TokenNorms, table: pa.Table) -> Figure:
     if any(len(panel.lines) > 1 for panel in norms):
         said.append("Class and register tokens (prefix) are drawn apart and count in no share.")
     if maps:
-        said.append("Maps: share of images whose token there is an outlier, at the point with most.")
+        said.append(
+            "Maps: share of images whose token there is an outlier, compared with the largest such share, at the point"
+            " whose largest norm is largest compared with the mean."
+        )
     return Figure(name="tokens", title="Norms of tokens", caption=" ".join(said), panels=(shares, *norms, *maps))
 
 
@@ -61,11 +65,12 @@ def _norm_panel(model: str, rows: Sequence[Row]) -> Panel:
 
 
 def _map_panel(model: str, row: Row) -> Panel:
-    width = row["grid_width"]
-    lines = [tuple(row["shares"][first : first + width]) for first in range(0, len(row["shares"]), width)]
+    width, most = row["grid_width"], max(row["shares"])
+    shares = [share / most if most else 0.0 for share in row["shares"]]
+    lines = [tuple(shares[first : first + width]) for first in range(0, len(shares), width)]
     return Panel(
         model=model,
-        title=f"{model}: outliers at {row['point']}",
+        title=f"{model}: outliers at {row['point']}, up to {number(100 * most, 2)} %",
         x_label="column of the map",
         y_label="",
         heat=Heat(

@@ -27,7 +27,7 @@ def limits(asked: TokenNorms, tables: Tables) -> Sequence[str]:
 
 
 def findings(asked: TokenNorms, tables: Tables) -> Iterator[Finding]:
-    """Of each model the point with most outliers, and where they lie."""
+    """Of each model the point at which a token stands out most, and where outliers lie."""
     if "summary" not in tables:
         return
     borders = rows_by_model(tables["comparisons"]) if "comparisons" in tables else {}
@@ -38,15 +38,14 @@ def findings(asked: TokenNorms, tables: Tables) -> Iterator[Finding]:
 
 
 def _finding(rows: Sequence[Row], most: Row, border: Row | None) -> Finding:
-    share = _percent(most["outlier_share"])
-    if most["outlier_share"] == 0:
-        said = "no token stands out at any point"
+    if not any(row["outlier_share"] for row in rows):
+        said = "no token is an outlier at any point"
     else:
-        said = f"outlier tokens are most frequent at {most['point']}: {share} of its positions"
-    ends = None if most["low"] is None else f"{_percent(most['low'])} to {_percent(most['high'])}"
+        length, share = number(most["largest"]), _percent(most["outlier_share"])
+        said = f"tokens stand out most at {most['point']}: the longest has {length} times the mean norm, "
+        said += f"and {share} are outliers"
     detail = [
-        f"95 % interval {ends}." if ends else "No interval: too few images.",
-        f"The largest norm of an image is there {number(most['largest'])} times its mean norm.",
+        _intervals(most),
         f"At the last point, {most['last_point']}, {_percent(most['last_share'])} are outliers.",
         _where(border),
         _prefix(most),
@@ -54,15 +53,22 @@ def _finding(rows: Sequence[Row], most: Row, border: Row | None) -> Finding:
     return about(
         rows,
         said,
-        detail=detail if most["outlier_share"] else detail[1:2],
+        detail=detail if most["outlier_share"] else (),
         columns=_SHOWN,
-        measure="largest share of outlier tokens of a point",
+        measure="share of outlier tokens at the point where one stands out most",
         value=100 * most["outlier_share"],
         low=None if most["low"] is None else 100 * most["low"],
         high=None if most["high"] is None else 100 * most["high"],
         unit="%",
         n=most["images"],
     )
+
+
+def _intervals(most: Row) -> str:
+    if most["low"] is None:
+        return "No intervals: too few images."
+    length = f"{number(most['largest_low'])} to {number(most['largest_high'])} times"
+    return f"95 % intervals {length} and {_percent(most['low'])} to {_percent(most['high'])}."
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,7 @@ from visionscope.diagnostics.tokens.question import DEVIATIONS, TokenNorms
 
 
 def measures(asked: TokenNorms, tables: Tables) -> Sequence[Measure]:
-    """Of each model the share of outliers at the point that has most."""
+    """Of each model the share of outliers at the point where one stands out most."""
     return [
         measure(
             row,
@@ -18,7 +18,7 @@ def measures(asked: TokenNorms, tables: Tables) -> Sequence[Measure]:
             ends=("low", "high"),
             factor=100,
             unit="%",
-            meaning=f"share of positions whose norm is above median + {DEVIATIONS:g} MAD, at the point with most",
+            meaning=f"share of positions whose norm is above median + {DEVIATIONS:g} MAD, where one stands out most",
             note=f"at {row['point']}",
         )
         for row in rows_of(tables, "summary")

@@ -1,4 +1,4 @@
-"""What token norms come to: the point with most outliers, and whether they lie at the edge of the map."""
+"""What token norms come to: the point where one stands out most, and whether outliers lie at the edge of the map."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,23 +16,24 @@ Row = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class OutliersRow:
-    """The point of one network at which most tokens are outliers."""
+    """The point of one network at which a token stands out most."""
 
-    point: str = column("name of the point with the largest share")
+    point: str = column("name of the point with the largest norm in units of the mean norm")
     kind: str = column("what the point's branch does")
     stage: int = column("stage of the network, 0 = stem")
     depth: float = column("index of the point / (number of points - 1)")
-    outlier_share: float = column("share of the positions that are outliers there", percent=True, ends=("low", "high"))
-    low: float | None = column(
+    largest: float = column("largest norm of an image / its mean norm, there", ends=("largest_low", "largest_high"))
+    largest_low: float | None = column(
         "lower end of its 95 % interval, Student's t over images, wide enough to hold at all points at once "
-        "(Bonferroni's rule), since the point was chosen by its value",
-        percent=True,
+        "(Bonferroni's rule), since the point was chosen by its value"
     )
+    largest_high: float | None = column("upper end")
+    outlier_share: float = column("share of the positions that are outliers there", percent=True, ends=("low", "high"))
+    low: float | None = column("lower end of its interval, made likewise", percent=True)
     high: float | None = column("upper end", percent=True)
-    largest: float = column("largest norm of an image / its mean norm, there")
     last_point: str = column("name of the last point")
     last_share: float = column("share of the positions that are outliers at the last point", percent=True)
-    norm: float = column("mean norm of a position's token where most are outliers", "feature units")
+    norm: float = column("mean norm of a position's token there", "feature units")
     prefix_norm: float | None = column("mean norm of a prefix token there; null without one", "feature units")
     points: int = column("points with a share", role="count")
     images: int = column("images in the means", role="count")
@@ -79,24 +80,32 @@ def known_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["outlier_share"] is not None]
 
 
-def most_outliers(rows: Sequence[Row]) -> Row:
-    """The row of the point with the largest share of outliers, the first of equals.
+def stands_out(rows: Sequence[Row]) -> Row:
+    """The row of the point whose largest norm is largest, compared with the mean; the first of equals.
+
+    Not that with most outliers: artefacts are few and long, while early maps have many that are a little longer.
 
     Args:
         rows: of one model, each with a share.
     """
-    return max(rows, key=lambda row: float(row["outlier_share"]))
+    return max(rows, key=lambda row: float(row["largest"]))
 
 
 def _summed(rows: Sequence[Row]) -> OutliersRow:
-    most, last = most_outliers(rows), rows[-1]
-    ends = interval(most["outlier_share"], most["outlier_error"], most["images"] - 1, comparisons=len(rows))
-    low, high = ends or (None, None)
+    most, last = stands_out(rows), rows[-1]
+    errors = {"outlier_share": "outlier_error", "largest": "largest_error"}
+    ends = {
+        name: interval(most[name], most[error], most["images"] - 1, comparisons=len(rows)) or (None, None)
+        for name, error in errors.items()
+    }
+    low, high = ends["outlier_share"]
     kept = ("point", "kind", "stage", "depth", "outlier_share", "largest", "norm", "prefix_norm", "images")
     return OutliersRow(
         **{name: most[name] for name in kept},
         low=None if low is None else max(low, 0.0),
         high=high,
+        largest_low=ends["largest"][0],
+        largest_high=ends["largest"][1],
         last_point=last["point"],
         last_share=last["outlier_share"],
         points=len(rows),
