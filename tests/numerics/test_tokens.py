@@ -83,6 +83,15 @@ def test_zeros_have_no_direction():
     np.testing.assert_allclose(token_likeness(maps)[1], twin.likeness(maps[1].tolist()))
 
 
+@pytest.mark.parametrize("shape", [(5, 3, 3), (96, 7, 7), (24, 8, 8)])
+def test_an_image_has_the_same_bits_in_any_batch(shape):
+    maps = drawn(1, shape, images=12).float()
+    for measure in (token_norms, token_likeness):
+        for batch in (1, 5):
+            parts = torch.cat([measure(part) for part in maps.split(batch)])
+            assert parts.equal(measure(maps))
+
+
 def test_what_is_no_number_stays_in_its_image():
     maps = drawn(0, (4, 3, 3), images=3)
     expected = token_likeness(maps)

@@ -63,14 +63,15 @@ def token_likeness(maps: Tensor) -> Tensor:
     """
     result = torch.empty((len(maps), 3), dtype=working_type(maps), device=maps.device)
     with full_precision(maps):
-        for part, chunk in image_chunks(maps):
-            result[part] = _likeness(_tokens(chunk))
+        for image, own in enumerate(maps):
+            # One by one: how a product of many images adds up, in which order, depends on how many there are.
+            result[image] = _likeness(_tokens(own[None].to(result.dtype)))[0]
     return result
 
 
-def _tokens(chunk: Tensor) -> Tensor:
+def _tokens(maps: Tensor) -> Tensor:
     """(batch, positions, channel), a view."""
-    values, axis = join_positions(chunk)
+    values, axis = join_positions(maps)
     return values if axis == 1 else values.mT
 
 
