@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from visionscope.questions.curvature import density as density
     from visionscope.questions.curvature import hessian as hessian
     from visionscope.questions.curvature import landscape as landscape
+    from visionscope.questions.curvature import sharpness as sharpness
     from visionscope.questions.feature_maps import attention as attention
     from visionscope.questions.feature_maps import fourier as fourier
+    from visionscope.questions.feature_maps import receptive_field as receptive_field
     from visionscope.questions.feature_maps import similarity as similarity
     from visionscope.questions.feature_maps import token_similarity as token_similarity
     from visionscope.questions.feature_maps import tokens as tokens
     from visionscope.questions.feature_maps import variance as variance
     from visionscope.questions.robustness import adversarial as adversarial
+    from visionscope.questions.robustness import compression as compression
     from visionscope.questions.robustness import corruption as corruption
     from visionscope.questions.robustness import fourier_heatmap as fourier_heatmap
     from visionscope.questions.robustness import frequency_noise as frequency_noise
@@ -43,6 +46,7 @@ _HOMES = {
     "adversarial": "questions.robustness",
     "attention": "questions.feature_maps",
     "calibration": "questions.trust",
+    "compression": "questions.robustness",
     "corruption": "questions.robustness",
     "density": "questions.curvature",
     "diagnose": "api",
@@ -59,7 +63,9 @@ _HOMES = {
     "measure": "api",
     "open_source": "data.sources",
     "points": "api",
+    "receptive_field": "questions.feature_maps",
     "shape_bias": "questions.trust",
+    "sharpness": "questions.curvature",
     "similarity": "questions.feature_maps",
     "token_similarity": "questions.feature_maps",
     "tokens": "questions.feature_maps",

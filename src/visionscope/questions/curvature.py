@@ -98,3 +98,33 @@ def landscape(
 ) -> Result:
     """The loss on lines and planes through the weights."""
     return asked("landscape", locals())
+
+
+@asks
+def sharpness(
+    model: nn.Module | str,
+    images: Images,
+    labels: Labels | None = None,
+    *,
+    kinds: Sequence[str] = ("average", "worst", "critical"),
+    batches: int = 8,
+    batch_size: int = 128,
+    average_radius: float = 0.1,
+    draws: int = 20,
+    norm: str = "linf",
+    worst_radius: float | None = None,
+    steps: int = 20,
+    parameters: str | None = None,
+    seed: int = 0,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    output: str | int | None = None,
+    output_is: str | None = None,
+    weight_decay: float | None = None,
+    label_smoothing: float | None = None,
+    augmentation: str | None = None,
+) -> Result:
+    """How much the loss rises when weights change: on average, at worst, along the negative gradient."""
+    return asked("sharpness", locals())

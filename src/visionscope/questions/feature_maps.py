@@ -99,3 +99,18 @@ def attention(
 ) -> Result:
     """How attention attends, head by head: distance, entropy and diversity."""
     return asked("attention", locals())
+
+
+@asks
+def receptive_field(
+    model: nn.Module | str,
+    images: Images,
+    *,
+    sample_size: int = 50,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Result:
+    """Which pixels the centre of each point's map depends on, and how far they lie."""
+    return asked("receptive_field", locals())

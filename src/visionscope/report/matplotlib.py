@@ -219,6 +219,8 @@ def _draw_line(ax: Axes, line: Line, colour: str, series: int) -> None:
 def _draw_pictures(ax: Axes, panel: Panel) -> None:
     """A contact sheet as axes inside the panel's place."""
     ax.set_axis_off()
+    if panel.model:  # each model has a sheet of its own
+        ax.set_title(_safe(panel.title), loc="left")
     columns, rows = max(map(len, panel.pictures)), len(panel.pictures)
     for row, pictures in enumerate(panel.pictures):
         for column, picture in enumerate(pictures):

@@ -1,0 +1,127 @@
+"""The first step along a direction at which the loss rises: exponential search, then bisection."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from visionscope.curvature.moving import Direction, MovableWeights
+
+_PASSES = 9
+"""Forward passes of a search at most."""
+_TOLERANCE = 1 / 16
+"""Width of the bracket, as a share of its upper end, at which the search is over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Critical:
+    """Where the loss along a direction comes back to its start.
+
+    Attributes:
+        step: the critical step, in units of the direction's own length; None where it was not found.
+        low: the largest tried step below it at which the loss has not risen, 0 where there is none.
+        high: the smallest tried step at which it has; infinity where there is none.
+        passes: evaluations of the loss.
+        note: why there is no step.
+    """
+
+    step: float | None
+    low: float
+    high: float
+    passes: int
+    note: str = ""
+
+    @property
+    def sharpness(self) -> float | None:
+        """`2 / step`; on a quadratic loss `d.H.d / |g.d|`, which along the negative gradient is `g.H.g / g.g`."""
+        return None if self.step is None else 2 / self.step
+
+
+def critical_step(loss_at: Callable[[float], float], start: float, slope: float) -> Critical:
+    r"""The first step :math:`\eta > 0` at which a loss along a line is above its value at 0.
+
+    It is the root of :math:`\psi(\eta) = (L(\eta) - L(0)) / \eta`, which begins at the slope. The first step tried is
+    :math:`L(0) / |\psi(0)|`, at which a straight line would reach zero. From there steps are doubled or halved, or more
+    where the line through :math:`\psi(0)` and the last :math:`\psi` says so, until the root is enclosed; then the
+    bracket is halved until it is narrower than 1/16 of its upper end; the line between its ends gives the root. On a
+    quadratic loss :math:`\psi` is a line, so that :math:`\eta = 2\,|g \cdot d| / (d \cdot H d)` is exact but for
+    rounding. It is the critical learning rate of Kalra et al. 2026 (A Scalable Measure of Loss Landscape Curvature), who
+    search by doubling and bisection alone.
+
+    "First" is among the steps tried: a loss that rises and falls again between two of them is not seen. A loss that is
+    infinite or not a number has risen.
+
+    Args:
+        loss_at: the loss after a step.
+        start: the loss at 0, in the unit of `loss_at`.
+        slope: its derivative along the direction at 0.
+
+    Returns:
+        The step with its bracket, after 9 evaluations at most; without one where the slope is not negative, where the
+        loss has not risen at the largest step tried, and where the bracket stayed wide.
+    """
+    if not slope < 0:
+        return Critical(None, 0.0, 0.0, 0, f"the loss does not fall along the direction: its slope is {slope:.3g}")
+    low, high = (0.0, slope), (math.inf, math.inf)
+    step = start / -slope if start > 0 else 1.0
+    passes = 0
+    while passes < _PASSES and _is_wide(low[0], high[0]):
+        rise = (loss_at(step) - start) / step
+        passes += 1
+        if rise <= 0:
+            low = (step, rise)
+        else:
+            high = (step, rise if math.isfinite(rise) else math.inf)
+        step = _next(low, high, slope)
+    if math.isinf(high[0]):
+        return Critical(None, low[0], high[0], passes, f"the loss has not risen at a step of {low[0]:.3g}")
+    if _is_wide(low[0], high[0]):
+        note = f"between {low[0]:.3g} and {high[0]:.3g} after {passes} passes"
+        return Critical(None, low[0], high[0], passes, note)
+    # Where the loss is infinite at the upper end, no line can be drawn to it.
+    share = 0.5 if math.isinf(high[1]) else low[1] / (low[1] - high[1])
+    return Critical(low[0] + share * (high[0] - low[0]), low[0], high[0], passes)
+
+
+def critical_sharpness(
+    weights: MovableWeights, direction: Direction, loss: Callable[[], float], start: float, slope: float
+) -> Critical:
+    """Critical step and sharpness of a network along any direction: the negative gradient, an optimizer's update.
+
+    Where the direction is an optimizer's update, a step of 1 is that update: the critical learning rate is `step` times
+    the learning rate that made it, and the sharpness is in units of its inverse.
+
+    Args:
+        weights: of the network, from `movable`, which puts them back to the bit; they are left at the last place.
+        direction: by parameter name; parameters that it lacks stay.
+        loss: of the network as it is, over images that stay the same.
+        start: that loss where the network was.
+        slope: the inner product of the direction with the gradient of that loss.
+    """
+
+    def loss_at(step: float) -> float:
+        weights.move(direction, step)
+        return loss()
+
+    return critical_step(loss_at, start, slope)
+
+
+def _is_wide(low: float, high: float) -> bool:
+    return math.isinf(high) or high - low > _TOLERANCE * high
+
+
+def _next(low: tuple[float, float], high: tuple[float, float], slope: float) -> float:
+    """The next step, from the bracket's ends with their rises per step."""
+    if math.isinf(high[0]):
+        return max(2 * low[0], _root(low, slope))
+    if low[0] == 0:
+        return min(high[0] / 2, _root(high, slope))
+    return min((low[0] + high[0]) / 2, 2 * low[0])
+
+
+def _root(end: tuple[float, float], slope: float) -> float:
+    """Where the line from the slope at 0 through one end is zero; beyond its reach where it does not rise."""
+    step, rise = end
+    if math.isinf(rise):
+        return step
+    # A line that hardly rises would lead out of all numbers.
+    return min(step * slope / (slope - rise), 1024 * step) if rise > slope else 2 * step

@@ -1,0 +1,1 @@
+"""Which pixels the centre of a feature map depends on."""

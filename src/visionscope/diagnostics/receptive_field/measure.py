@@ -1,0 +1,187 @@
+"""Gradients of the maps' centres with respect to the images: one forward pass, a backward pass per point."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visionscope.core.diagnostic import Cost
+from visionscope.core.inputs import image_like
+from visionscope.core.modes import evaluation_mode
+from visionscope.core.subject import Point, Subject
+from visionscope.diagnostics.receptive_field.question import SHARES, ReceptiveField, ReceptiveFieldRow
+from visionscope.errors import NotApplicableError, VisionscopeError
+from visionscope.numerics.fields import centre_of_mass, jackknife, radii
+from visionscope.tracing.caches import clear_caches
+
+_GROUPS = 10
+_MOST_LOADED = 16  # images whose graph is kept at a time
+_CELLS = 64  # of a stored picture's longer side, at most
+_GRAPH = 30  # tensors of an image's size in its graph, by a rough guess
+
+Fields = NDArray[np.float64]
+
+
+def parts(asked: ReceptiveField, subject: Subject) -> Sequence[str]:
+    """A part per point: all come from the same passes."""
+    if not subject.points:
+        raise NotApplicableError(f"{subject.label}: has no feature maps whose receptive field could be measured")
+    return [f"point-{place:04d}" for place in range(len(subject.points))]
+
+
+def cost(asked: ReceptiveField, subject: Subject) -> Cost:
+    """A forward pass, and a backward pass per point through the layers before it: half of one on average."""
+    count = len(subject.samples[asked.sample])
+    shown = next(iter(subject.samples[asked.sample].batches(0, 1, 1))).images
+    points = len(subject.points)
+    widest = max(math.prod(point.grid) * point.channels for point in subject.points)
+    sums = _GROUPS * points * math.prod(shown.shape[-2:]) * 8
+    return Cost(
+        passes=count * (0.5 + 1 / points),
+        memory=sums + _GRAPH * _MOST_LOADED * 4 * max(widest, shown.numel()) * max(1, points // 4),
+        advice=f"take fewer images (--receptive_field.sample_size, now {asked.sample_size}) or smaller ones",
+    )
+
+
+def measure(
+    asked: ReceptiveField, subject: Subject, parts: Sequence[str]
+) -> Iterator[tuple[str, list[ReceptiveFieldRow]]]:
+    """The row of each part, after one pass over the images for all of them."""
+    chosen = {part: subject.points[int(part.rpartition("-")[2])] for part in parts}
+    images = len(subject.samples[asked.sample])
+    fields = _fields(asked, subject, list(chosen.values()))
+    for part, point in chosen.items():
+        yield part, [_row(part, point, fields[point.name], images)]
+
+
+def _fields(asked: ReceptiveField, subject: Subject, points: Sequence[Point]) -> Mapping[str, Fields]:
+    """(groups, height, width) for each point: the sums of |gradient| over the colours and images of each group."""
+    sample = subject.samples[asked.sample]
+    count = len(sample)
+    # Groups are fixed by position, so that no number depends on how images are loaded.
+    size = -(-count // _GROUPS)
+    starts = range(0, count, size)
+    found: dict[str, Fields] = {}
+    like = None
+    with differentiable_by_images(subject.model):
+        for group, start in enumerate(starts):
+            for batch in sample.batches(start, min(start + size, count), min(size, _MOST_LOADED)):
+                like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
+                images = batch.images.to(like).detach().requires_grad_()
+                for point, gradient in input_gradients(subject, images, points):
+                    _check(point, gradient, batch.positions)
+                    shape = (len(starts), *gradient.shape[-2:])
+                    own = found.setdefault(point.name, np.zeros(shape))
+                    own[group] += gradient.abs().double().sum((0, 1)).cpu().numpy()
+    return found
+
+
+@contextmanager
+def differentiable_by_images(model: nn.Module) -> Iterator[None]:
+    """A context in which gradients with respect to images, and to them alone, are taken, in evaluation mode.
+
+    Args:
+        model: any network; its mode and the flags of its parameters are as before afterwards.
+    """
+    flags = [(value, value.requires_grad) for value in model.parameters()]
+    hook = model.register_forward_pre_hook(lambda module, args: clear_caches(module))
+    try:
+        with evaluation_mode(model), torch.enable_grad():
+            for value, _ in flags:
+                value.requires_grad_(False)
+            yield
+    finally:
+        hook.remove()
+        clear_caches(model)
+        for value, flag in flags:
+            value.requires_grad_(flag)
+
+
+def input_gradients(subject: Subject, images: Tensor, points: Sequence[Point]) -> Iterator[tuple[Point, Tensor]]:
+    """The gradients, of the images' shape, of the sum over channels of each point's map at its centre.
+
+    Args:
+        subject: its points are watched in one forward pass.
+        images: (batch, channel, height, width), requiring a gradient.
+        points: of the subject.
+
+    Raises:
+        VisionscopeError: when the gradients of a point don't reach the images.
+    """
+    wanted, centres = {point.name for point in points}, {}
+
+    def consume(point: Point, maps: Tensor) -> None:
+        if point.name in wanted:
+            # Summed at once: the network may overwrite the map, but not what autograd knows of it.
+            centres[point.name] = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
+
+    with subject.watch(consume):
+        subject.model(images)
+    for place, point in enumerate(points):
+        centre = centres.pop(point.name)
+        keep = place + 1 < len(points)
+        found = (
+            torch.autograd.grad(centre, images, retain_graph=keep, allow_unused=True) if centre.requires_grad else ()
+        )
+        if not found or found[0] is None:
+            raise VisionscopeError(
+                f"receptive_field at {point.name!r}: no gradient reaches the images; a part of the forward runs under "
+                "torch.no_grad or detaches"
+            )
+        yield point, found[0]
+
+
+def _check(point: Point, gradient: Tensor, positions: Tensor) -> None:
+    bad = ~gradient.isfinite().flatten(1).all(1)
+    if bool(bad.any()):
+        place = int(positions[int(bad.nonzero()[0, 0])])
+        raise VisionscopeError(
+            f"receptive_field at {point.name!r}: the gradient of image position {place} is not finite"
+        )
+
+
+def _row(part: str, point: Point, groups: Fields, images: int) -> ReceptiveFieldRow:
+    total = groups.sum(0)
+    if not total.sum() > 0:
+        raise VisionscopeError(
+            f"receptive_field at {point.name!r}: the centre of its map depends on no pixel: all gradients are zero"
+        )
+    half, most = radii(total, SHARES)
+    errors = jackknife(groups, SHARES)
+    even = radii(np.ones_like(total), SHARES)
+    row, column = centre_of_mass(total)
+    picture = _cells(total / total.sum())
+    return ReceptiveFieldRow(
+        part=part,
+        point=point.name,
+        kind=str(point.kind),
+        stage=point.stage,
+        depth=point.depth,
+        grid_height=point.grid[0],
+        grid_width=point.grid[1],
+        images=images,
+        radius_50=half,
+        error_50=None if errors is None else errors[0],
+        radius_99=most,
+        error_99=None if errors is None else errors[1],
+        even_50=even[0],
+        even_99=even[1],
+        centre_row=row,
+        centre_column=column,
+        groups=len(groups),
+        field=tuple(picture.ravel().tolist()),
+        field_width=picture.shape[1],
+        note="" if errors is not None else "an error needs 4 groups of images",
+    )
+
+
+def _cells(field: Fields) -> Fields:
+    """The field in square cells, so that its longer side has 64 at most; what fills no cell at the edges is summed."""
+    side = -(-max(field.shape) // _CELLS)
+    rows, columns = (range(0, size, side) for size in field.shape)
+    found: Fields = np.add.reduceat(np.add.reduceat(field, rows, axis=0), columns, axis=1)
+    return found
