@@ -44,8 +44,8 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
     where the line through :math:`\psi(0)` and the last :math:`\psi` says so, until the root is enclosed; then the
     bracket is halved until it is narrower than 1/16 of its upper end; the line between its ends gives the root. On a
     quadratic loss :math:`\psi` is a line, so that :math:`\eta = 2\,|g \cdot d| / (d \cdot H d)` is exact but for
-    rounding. It is the critical learning rate of Kalra et al. 2026 (A Scalable Measure of Loss Landscape Curvature), who
-    search by doubling and bisection alone.
+    rounding. It is the critical learning rate of Kalra et al. 2026 (A Scalable Measure of Loss Landscape Curvature),
+    who search by doubling and bisection alone.
 
     "First" is among the steps tried: a loss that rises and falls again between two of them is not seen. A loss that is
     infinite or not a number has risen.

@@ -19,6 +19,9 @@ TYPES = {
 }
 """The types as the published sets name them, in their order, with their names in torch-uncertainty."""
 
+JPEG = "jpeg"
+"""Compression by quality, which is none of the published types."""
+
 SEVERITIES = (1, 2, 3, 4, 5)
 
 ALEXNET_ERRORS = {

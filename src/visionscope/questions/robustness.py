@@ -88,6 +88,7 @@ def corruption(
     folder: str = "",
     types: Sequence[str] = tuple(TYPES),
     severities: Sequence[int] = (1, 2, 3, 4, 5),
+    qualities: Sequence[int] = (95, 75, 50, 30, 10),
     sample_size: int = 1024,
     seed: int = 0,
     reference: str = "none",
@@ -123,3 +124,19 @@ def adversarial(
 ) -> Result:
     """Accuracy under attacks that change no pixel by more than eps."""
     return asked("adversarial", locals())
+
+
+@asks
+def compression(
+    model: nn.Module | str,
+    images: Images,
+    *,
+    qualities: Sequence[int] = (95, 75, 50, 30, 10),
+    sample_size: int = 256,
+    input: InputConfig | None = None,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Result:
+    """What JPEG does to the feature maps: their high frequencies, and how alike they stay."""
+    return asked("compression", locals())

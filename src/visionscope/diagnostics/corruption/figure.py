@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from visionscope.core.figure import Figure, Heat, Line, Panel, Picture
 from visionscope.core.finding import counted
+from visionscope.data.corruption_types import JPEG
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import Cells, cells_of, mean_of, words
 from visionscope.diagnostics.outcomes.statistics import accuracy_of
@@ -15,22 +16,19 @@ from visionscope.diagnostics.outcomes.statistics import accuracy_of
 def figure(asked: Corruption, table: pa.Table) -> Figure:
     """Accuracy of types and severities per model, against severity, and the contact sheet."""
     jobs = cells_of(table)
-    panels = [_map(cells) for cells in jobs]
+    panels = [_map(cells) for cells in jobs if not cells.by_quality]
     lines = tuple(_line(cells) for cells in jobs)
+    names = ("clean", *map(str, asked.levels))
     panels.append(
-        Panel(
-            model="",
-            title="Mean over types",
-            x_label="severity (0: clean)",
-            y_label="accuracy",
-            lines=lines,
-        )
+        Panel(model="", title="Accuracy after JPEG", x_label="quality", y_label="accuracy", lines=lines, x_names=names)
+        if asked.by_quality
+        else Panel(model="", title="Mean over types", x_label="severity (0: clean)", y_label="accuracy", lines=lines)
     )
     sheet = _contact_sheet(table)
     panels += [sheet] if sheet else []
     return Figure(
         name="corruption",
-        title="Accuracy under common corruptions",
+        title="Accuracy under JPEG compression" if asked.by_quality else "Accuracy under common corruptions",
         caption=_caption(jobs, shown=sheet is not None),
         panels=tuple(panels),
     )
@@ -67,7 +65,7 @@ def _line(cells: Cells) -> Line:
     points = [clean, *means]
     return Line(
         name=cells.clean.first["model"],
-        x=(0.0, *map(float, cells.severities)),
+        x=tuple(map(float, range(len(points)))) if cells.by_quality else (0.0, *map(float, cells.severities)),
         y=tuple(float(point["accuracy"]) for point in points),
         low=tuple(float(point["accuracy_low"]) for point in points),
         high=tuple(float(point["accuracy_high"]) for point in points),
@@ -83,7 +81,8 @@ def _contact_sheet(table: pa.Table) -> Panel | None:
     types = list(dict.fromkeys(row["corruption"] for row in mine if row["corruption"]))
     sheet = []
     for kind in types:
-        rows = sorted((row for row in mine if row["corruption"] == kind), key=lambda row: int(row["severity"]))
+        rows = [row for row in mine if row["corruption"] == kind]
+        rows.sort(key=lambda row: int(row["severity"]), reverse=kind == JPEG)
         sheet.append(
             tuple(
                 Picture(png=base64.b64decode(row["picture"]), title=f"{words(kind)} {row['severity']}") for row in rows
@@ -95,6 +94,8 @@ def _contact_sheet(table: pa.Table) -> Panel | None:
 def _caption(jobs: Sequence[Cells], *, shown: bool) -> str:
     if not jobs:
         return "Nothing to show: the clean images are not done."
+    if jobs[0].by_quality:
+        return _quality_caption(jobs, shown=shown)
     images = sorted({len(cells.clean.right) for cells in jobs})
     origins = sorted({cells.origin for cells in jobs})
     made = (
@@ -108,3 +109,14 @@ def _caption(jobs: Sequence[Cells], *, shown: bool) -> str:
         "Wilson's for the clean ones). Robustness is the mean over all types and severities."
     )
     return text + (" Contact sheet: one image at the size that the network sees, shrunk where large." if shown else "")
+
+
+def _quality_caption(jobs: Sequence[Cells], *, shown: bool) -> str:
+    images = sorted({len(cells.clean.right) for cells in jobs})
+    text = (
+        f"Share of {' or '.join(counted(count, 'image') for count in images)} whose top class is right, as they are "
+        f"and encoded at each quality ({', '.join(sorted({cells.origin for cells in jobs}))}). 95 % intervals: "
+        "bootstrap over images, Wilson's for the clean ones. "
+        "The same images at every quality: the table's paired changes are more exact."
+    )
+    return text + (" Contact sheet: one image at the size that the network sees." if shown else "")

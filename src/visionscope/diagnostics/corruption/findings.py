@@ -9,6 +9,7 @@ from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import ALL, LOSS, ROBUSTNESS, words
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT, at_chance
+from visionscope.diagnostics.outcomes.rows import POINTS
 from visionscope.diagnostics.outcomes.words import (
     PAIRED_LIMIT,
     Clear,
@@ -43,7 +44,8 @@ def findings(asked: Corruption, tables: Tables) -> list[Finding]:
     """For each model its robustness and the types that hurt most; for two models which is more robust."""
     # Without any clean images there is no summary.
     models = rows_by_model(tables["summary"]) if "summary" in tables else {}
-    return [*map(_robustness, models.values()), *_between_models(tables)]
+    own = map(_compression if asked.by_quality else _robustness, models.values())
+    return [*own, *_between_models(tables, "JPEG compression" if asked.by_quality else "corruptions")]
 
 
 def _robustness(rows: Sequence[Row]) -> Finding:
@@ -79,12 +81,45 @@ def _robustness(rows: Sequence[Row]) -> Finding:
     )
 
 
-def _between_models(tables: Tables) -> Iterator[Finding]:
+def _compression(rows: Sequence[Row]) -> Finding:
+    clean = next(row for row in rows if row["corruption"] == "")
+    idle = at_chance(rows, round(clean["accuracy"] * clean["images"]), clean["images"], clean["chance"])
+    if idle is not None:
+        return idle
+    qualities = sorted((row for row in rows if row["severity"]), key=lambda row: -int(row["severity"]))
+    worst = min(qualities, key=lambda row: float(row["change"]))
+    clear = [row for row in qualities if is_clear(row)]
+    if clear:
+        first = clear[0]
+        said = f"JPEG lowers accuracy from quality {first['severity']} on, by {number(-first['change'])} points"
+        if first["change"] > 0:
+            said = f"JPEG of quality {first['severity']} raises accuracy by {number(first['change'])} points"
+        elif worst is not first:
+            said += f"; at quality {worst['severity']} it costs {number(-worst['change'])}"
+    else:
+        said = f"no JPEG quality down to {qualities[-1]['severity']} changes accuracy clearly"
+    told = first if clear else worst
+    return about(
+        [clean, *qualities],
+        said,
+        detail=[f"Quality {row['severity']}: {change_text(row)}." for row in qualities],
+        columns=("severity", *_COLUMNS),
+        strength=0.6 if clear else 0.2,
+        measure=f"change at JPEG quality {told['severity']}",
+        value=told["change"],
+        low=told["change_low"],
+        high=told["change_high"],
+        unit=POINTS,
+        n=told["images"],
+    )
+
+
+def _between_models(tables: Tables, what: str) -> Iterator[Finding]:
     def say(clear: Sequence[Clear]) -> str:
         more = {one.number: (one.more, one.less) for one in clear}
         if ROBUSTNESS not in more:
-            return "{} loses more of its accuracy under corruptions than {}".format(*more[LOSS])
-        said = "{} is more robust to corruptions than {}".format(*more[ROBUSTNESS])
+            return f"{{}} loses more of its accuracy under {what} than {{}}".format(*more[LOSS])
+        said = f"{{}} is more robust to {what} than {{}}".format(*more[ROBUSTNESS])
         if LOSS not in more:
             return said
         least = more[LOSS][1]

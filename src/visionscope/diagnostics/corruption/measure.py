@@ -25,6 +25,7 @@ from visionscope.data.corruptions import (
     to_images,
     to_pixels,
 )
+from visionscope.data.jpeg import encoder, recompressed
 from visionscope.data.published_corruptions import open_published
 from visionscope.data.sample import Sample
 from visionscope.diagnostics.corruption.question import Corruption, CorruptionRow
@@ -42,10 +43,13 @@ Condition = tuple[str, int]
 def identity(asked: Corruption) -> dict[str, Any]:
     """The fields that numbers depend on, with a published set's content, or the library, instead of the path.
 
-    `reference`, which the summary alone reads, is none of them.
+    `reference`, which the summary alone reads, is none of them, and of severities and qualities one alone is.
     """
     fields = dataclasses.asdict(asked)
     del fields["reference"]
+    del fields["severities" if asked.by_quality else "qualities"]
+    if asked.by_quality:
+        return {**fields, "maker": encoder()}
     if asked.folder:
         fields["folder"] = open_published(asked.folder, asked.types, asked.severities, None).fingerprint()
     else:
@@ -63,6 +67,8 @@ def parts(asked: Corruption, subject: Subject) -> Sequence[str]:
         if asked.reference == "alexnet" and not found.is_tree:
             raise ConfigError("corruption.reference: alexnet's errors are on ImageNet-C, not on arrays; take none")
         return ["clean", *(f"{kind}-{severity}" for kind, severity in _conditions(asked))]
+    if asked.by_quality:
+        return spans_of(len(subject.samples[asked.sample]))
     maker()
     if min(input.size) < LEAST_SIZE:
         raise NotApplicableError(
@@ -97,27 +103,37 @@ def measure(asked: Corruption, subject: Subject, parts: Sequence[str]) -> Iterat
 
 
 def _conditions(asked: Corruption) -> list[Condition]:
-    return [(kind, severity) for kind in asked.types for severity in asked.severities]
+    return [(kind, severity) for kind in asked.types for severity in asked.levels]
 
 
 def _span(asked: Corruption, subject: Subject, part: str, workers: CorruptionWorkers) -> list[CorruptionRow]:
     input, conditions = _input(subject), _conditions(asked)
+    origin = encoder() if asked.by_quality else maker()
 
     def changed(batch: Batch) -> Iterator[Tensor]:
         yield batch.images
-        for damaged in workers.corrupted(to_pixels(batch.images, input), batch.positions.tolist(), conditions):
+        for damaged in _corrupted(asked, workers, to_pixels(batch.images, input), batch.positions.tolist()):
             yield to_images(damaged, input).to(batch.images)
 
     found = outcomes_of(subject, asked.sample, part, changed, channels_last=False)
     pictures = [""] * len(found)
     if span_of(part)[0] == 0:
         sheet = _sheet(asked, subject)
-        seen = [sheet, *workers.corrupted(sheet, [0], conditions)]
+        seen = [sheet, *_corrupted(asked, workers, sheet, [0])]
         pictures = [_picture(to_pixels(to_images(pixels, input), input)) for pixels in seen]
     return [
-        CorruptionRow(**outcome, corruption=kind, severity=severity, origin=maker(), paired=True, picture=picture)
+        CorruptionRow(**outcome, corruption=kind, severity=severity, origin=origin, paired=True, picture=picture)
         for (kind, severity), outcome, picture in zip([CLEAN, *conditions], found, pictures, strict=True)
     ]
+
+
+def _corrupted(
+    asked: Corruption, workers: CorruptionWorkers, pixels: Pixels, positions: Sequence[int]
+) -> Iterator[Pixels]:
+    """The images under each condition."""
+    if asked.by_quality:
+        return (recompressed(pixels, quality) for quality in asked.levels)
+    return workers.corrupted(pixels, positions, _conditions(asked))
 
 
 def _sheet(asked: Corruption, subject: Subject) -> Pixels:

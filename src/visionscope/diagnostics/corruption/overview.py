@@ -16,11 +16,11 @@ def measures(asked: Corruption, tables: Tables) -> Sequence[Measure]:
     own = [
         measure(
             row,
-            "robustness",
+            "accuracy under JPEG" if asked.by_quality else "robustness",
             "accuracy",
             factor=100,
             unit="%",
-            meaning="mean accuracy over all corruptions",
+            meaning="mean accuracy over all qualities" if asked.by_quality else "mean accuracy over all corruptions",
             by_interval=False,
         )
         for row in rows

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from visionscope.core.table import column, to_table, with_leading_of
-from visionscope.data.corruption_types import ALEXNET_ERRORS
+from visionscope.data.corruption_types import ALEXNET_ERRORS, JPEG
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.outcomes.fairness import relative_loss, unlike
 from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE
@@ -36,7 +36,7 @@ class RobustnessRow:
     """Accuracy of one model under one corruption, one type in all severities, or all of them."""
 
     corruption: str = column("type; empty for the clean images, `all` for the mean over all: the robustness")
-    severity: int | None = column("1 to 5, 0 for the clean images; None for the mean over severities")
+    severity: int | None = column("1 to 5, of `jpeg` the quality, 0 for the clean images; None for the mean over all")
     images: int = column("images in the means", role="count")
     accuracy: float = column(
         "share of images whose top class is right; where several cells, their mean",
@@ -100,8 +100,13 @@ class Cells:
 
     @property
     def severities(self) -> list[int]:
-        """In rising order."""
-        return sorted({severity for _, severity in self.damaged})
+        """The mildest first: severities in rising order, qualities in falling order."""
+        return sorted({severity for _, severity in self.damaged}, reverse=self.by_quality)
+
+    @property
+    def by_quality(self) -> bool:
+        """Whether these are qualities of JPEG."""
+        return any(kind == JPEG for kind, _ in self.damaged)
 
     def mean(self, keys: Sequence[tuple[str, int]]) -> Values:
         """(n,) for each image, the share of these conditions under which it is right."""

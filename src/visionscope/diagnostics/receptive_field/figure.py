@@ -30,9 +30,9 @@ def figure(asked: ReceptiveField, table: pa.Table) -> Figure:
         title="Effective receptive fields",
         caption=(
             "Which pixels the centre of each point's map depends on: magnitude of the gradient, summed over colours, "
-            f"mean over {images_text(table)}. Curves: radius of the circle around the field's centre of mass that holds "
-            "50 % and 99 % of it, with 95 % intervals (jackknife over groups of images); grey, the same if all "
-            "pixels counted alike. Pictures: square root of each field over its largest value, bright where it is large."
+            f"mean over {images_text(table)}. Curves: radius of the circle around the field's centre of mass that "
+            "holds 50 % and 99 % of it, with 95 % intervals (jackknife over groups of images); grey, the same if all "
+            "pixels counted alike. Pictures: square root of each field over its largest value, where bright is large."
         ),
         panels=(*curves, *sheets),
     )

@@ -61,7 +61,7 @@ class ReceptiveField:
 
     :math:`F_{yx} = \mathrm{mean}_b \sum_c |\partial T_b / \partial x_{bcyx}|`, with :math:`T_b` the sum over channels
     of the point's map of image b at its centre, row h // 2 and column w // 2 (Luo et al. 2016, section 3.2; the mean
-    over images is theirs). The radius is that of the circle around the field's centre of mass that holds 50 % or 99 % of F.
+    over images is theirs). The radius is that of the circle around the field's centre of mass that holds 50 % or 99 %.
     Around the centre of mass, as no pixel lies under a position by rule: convolutions of stride 2 shift the field by
     half a pixel each. The script that many papers share (Ding et al. 2022, RepLKNet) keeps positive outputs and
     positive gradients alone, takes a logarithm before it sums, and measures squares around the image's middle. Here

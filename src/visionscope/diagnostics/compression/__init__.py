@@ -1,0 +1,1 @@
+"""What JPEG compression does to the feature maps."""
