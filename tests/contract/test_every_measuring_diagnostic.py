@@ -42,6 +42,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "calibration": {"fit_size": 20},
     "fit": {"sample_size": 280},
     "corruption": {"types": ("shot_noise", "contrast"), "severities": (5,)},
+    "sharpness": {"batches": 2, "batch_size": 32, "draws": 2, "steps": 2},
+    "receptive_field": {"sample_size": 40},
+    "compression": {"qualities": (30,), "sample_size": 300},
 }
 NETWORKS = {"tokens": tokens, "normalized": normalized, "alternating": alternating}
 # The other way with BatchNorm, which changes running statistics for a while.
@@ -51,15 +54,16 @@ APPLIES: dict[str, tuple[str, ...]] = {
     # What takes predictions alone is asked of one network: convolutions, BatchNorm and attention.
     **dict.fromkeys(_PREDICTIONS, ("alternating",)),
     "attention": ("tokens", "alternating"),
+    "compression": ("alternating",),
     # Its own tests skip, saying so, where the extra is missing.
     **({} if find_spec("torch_uncertainty") else {"corruption": ()}),
 }
 NORMS = {"hessian": "train", "density": "train", "landscape": "reestimated"}
 # Where the order of images changes nothing: within mini-batches of 16, or at all.
 # What is drawn per position has no order to lose.
-ORDERS = {"hessian": "within", "density": "within", "landscape": "any"}
+ORDERS = {"hessian": "within", "density": "within", "sharpness": "within", "landscape": "any"}
 # They load images in groups of their own, whatever others do.
-GROUPED = {*ORDERS, "adversarial"}
+GROUPED = {*ORDERS, "adversarial", "compression", "receptive_field"}
 INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 FEW = 150  # for what is cut into mini-batches of 16
 MANY = 300  # for what is cut into spans of 256

@@ -34,8 +34,9 @@ FEW: dict[str, dict[str, Any]] = {
     "calibration": {"sample_size": 32, "fit_size": 8},
     "fit": {"sample_size": 32, "test_size": 32},
     "shape_bias": {"sample_size": 32},
+    "sharpness": {"batches": 1, "batch_size": 16, "draws": 2, "steps": 1},
 }
-OBJECTIVES = ("hessian", "density", "landscape")
+OBJECTIVES = ("hessian", "density", "landscape", "sharpness")
 IMAGES = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), MeasuringDiagnostic)]
@@ -63,7 +64,7 @@ IN_MEMORY = [name for name in FEW if name not in ("fit", "shape_bias")]  # these
 def test_every_diagnostic_that_reads_logits_is_asked_here() -> None:
     reading = {name for name in MEASURING if getattr(diagnostic_class(name), "needs_logits", True)}
     assert reading - {"corruption"} == set(FEW)  # corruption predicts and scores as these do, with a library
-    assert set(MEASURING) - reading == {"attention"}
+    assert set(MEASURING) - reading == {"attention", "compression", "receptive_field"}
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -19,7 +19,7 @@ from visionscope.numerics.fields import centre_of_mass, jackknife, radii
 from visionscope.tracing.caches import clear_caches
 
 _GROUPS = 10
-_MOST_LOADED = 16  # images whose graph is kept at a time
+_LOADED = 16  # images whose graph is kept at a time
 _CELLS = 64  # of a stored picture's longer side, at most
 _GRAPH = 30  # tensors of an image's size in its graph, by a rough guess
 
@@ -42,7 +42,7 @@ def cost(asked: ReceptiveField, subject: Subject) -> Cost:
     sums = _GROUPS * points * math.prod(shown.shape[-2:]) * 8
     return Cost(
         passes=count * (0.5 + 1 / points),
-        memory=sums + _GRAPH * _MOST_LOADED * 4 * max(widest, shown.numel()) * max(1, points // 4),
+        memory=sums + _GRAPH * _LOADED * 4 * max(widest, shown.numel()) * max(1, points // 4),
         advice=f"take fewer images (--receptive_field.sample_size, now {asked.sample_size}) or smaller ones",
     )
 
@@ -62,21 +62,19 @@ def _fields(asked: ReceptiveField, subject: Subject, points: Sequence[Point]) ->
     """(groups, height, width) for each point: the sums of |gradient| over the colours and images of each group."""
     sample = subject.samples[asked.sample]
     count = len(sample)
-    # Groups are fixed by position, so that no number depends on how images are loaded.
-    size = -(-count // _GROUPS)
-    starts = range(0, count, size)
+    groups = min(_GROUPS, count)
     found: dict[str, Fields] = {}
     like = None
     with differentiable_by_images(subject.model):
-        for group, start in enumerate(starts):
-            for batch in sample.batches(start, min(start + size, count), min(size, _MOST_LOADED)):
-                like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
-                images = batch.images.to(like).detach().requires_grad_()
-                for point, gradient in input_gradients(subject, images, points):
-                    _check(point, gradient, batch.positions)
-                    shape = (len(starts), *gradient.shape[-2:])
-                    own = found.setdefault(point.name, np.zeros(shape))
-                    own[group] += gradient.abs().double().sum((0, 1)).cpu().numpy()
+        for batch in sample.batches(0, count, _LOADED):
+            like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
+            images = batch.images.to(like).detach().requires_grad_()
+            # Groups go by position, so that no number depends on how images are loaded.
+            own = [position * groups // count for position in batch.positions.tolist()]
+            for point, gradient in input_gradients(subject, images, points):
+                _check(point, gradient, batch.positions)
+                sums = found.setdefault(point.name, np.zeros((groups, *gradient.shape[-2:])))
+                np.add.at(sums, own, gradient.abs().double().sum(1).cpu().numpy())
     return found
 
 
