@@ -22,19 +22,20 @@ def centre_of_mass(weights: Map) -> tuple[float, float]:
 def radii(weights: Map, shares: Sequence[float]) -> tuple[float, ...]:
     """The radii, in pixels, of the circles around the centre of mass that hold these shares of a map.
 
-    A circle holds the pixels whose centres it encloses. Between two distances at which pixels lie, the share grows in
-    a straight line; below the nearest pixel's it is that pixel's distance.
+    A circle holds the pixels whose centres it encloses. Between two distances at which pixels of any weight lie, the
+    share grows in a straight line; below the nearest one's the radius is that one's distance.
 
     Args:
         weights: (height, width), none negative, not all zero.
         shares: of the sum, above 0 and below 1.
     """
     row, column = centre_of_mass(weights)
-    rows, columns = np.indices(weights.shape)
+    # Where nothing is, nothing may change the radius: neither a frame of zeros nor where it ends.
+    rows, columns = np.nonzero(weights)
     # Pixels that lie equally far must not be told apart by rounding.
     distances = np.hypot(rows - row, columns - column).round(9)
     found, places = np.unique(distances, return_inverse=True)
-    held = np.cumsum(np.bincount(places.ravel(), weights=weights.ravel()))
+    held = np.cumsum(np.bincount(places, weights=weights[rows, columns]))
     return tuple(float(np.interp(share * held[-1], held, found)) for share in shares)
 
 

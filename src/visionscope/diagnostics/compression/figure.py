@@ -28,8 +28,8 @@ def figure(asked: Compression, table: pa.Table) -> Figure:
         caption=(
             f"{images_text(table)} and the same ones encoded at each quality and decoded "
             f"({', '.join(sorted(set(table.column('origin').to_pylist())))}). High frequencies: relative log-amplitude "
-            "at the highest half-diagonal frequency, compressed less clean. CKA: over groups of 32 images. Cosine: of the "
-            "two maps of an image, as they are. Bands and whiskers: 95 % intervals."
+            "at the highest half-diagonal frequency, compressed less clean. CKA: over groups of 32 images. Cosine: of "
+            "the two maps of an image, as they are. Bands and whiskers: 95 % intervals."
         ),
         panels=tuple(panels),
     )

@@ -22,9 +22,13 @@ _ROOT = 0.5
 
 def figure(asked: ReceptiveField, table: pa.Table) -> Figure:
     """Both radii of each model against depth, then its fields."""
-    models, fields = rows_by_model(summary(asked, table)), rows_by_model(table)
+    models, fields = (
+        {model: [row for row in rows if row["radius_50"] is not None] for model, rows in rows_by_model(one).items()}
+        for one in (summary(asked, table), table)
+    )
+    models = {model: rows for model, rows in models.items() if rows}
     curves = [_curves(model, rows, fields[model]) for model, rows in models.items()]
-    sheets = [_sheet(model, rows) for model, rows in fields.items()]
+    sheets = [_sheet(model, rows) for model, rows in fields.items() if rows]
     return Figure(
         name="receptive_field",
         title="Effective receptive fields",

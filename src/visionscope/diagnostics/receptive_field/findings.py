@@ -27,7 +27,8 @@ def limits(asked: ReceptiveField, tables: Tables) -> Sequence[str]:
 def findings(asked: ReceptiveField, tables: Tables) -> list[Finding]:
     """A sentence per model on its last map."""
     models = rows_by_model(tables["summary"]).values() if "summary" in tables else []
-    return [_last(rows) for rows in models]
+    known = ([row for row in rows if row["radius_50"] is not None] for rows in models)
+    return [_last(rows) for rows in known if rows]
 
 
 def _last(rows: Sequence[Row]) -> Finding:
@@ -35,7 +36,7 @@ def _last(rows: Sequence[Row]) -> Finding:
     ends = None if row["low_50"] is None else (row["low_50"], row["high_50"])
     detail = [f"Half of {row['point']}'s field: {span(ends)} pixels, over {counted(row['images'], 'image')}."]
     detail.append(f"At {first['point']} the radii are {number(first['radius_50'])} and {number(first['radius_99'])}.")
-    wide = next((one for one in rows if one["reach"] >= _EVEN), None)
+    wide = next((one for one in rows if one["reach"] is not None and one["reach"] >= _EVEN), None)
     if wide is not None:
         detail.append(f"From {wide['point']} on, a map's centre depends on all pixels nearly alike.")
     return about(

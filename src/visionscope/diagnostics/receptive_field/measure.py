@@ -1,5 +1,6 @@
 """Gradients of the maps' centres with respect to the images: one forward pass, a backward pass per point."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from visionscope.tracing.caches import clear_caches
 _GROUPS = 10
 _LOADED = 16  # images whose graph is kept at a time
 _CELLS = 64  # of a stored picture's longer side, at most
+_ROUNDING = 1e-5  # relative to the centre's magnitudes
+_MEASURED = ("radius_50", "radius_99", "error_50", "error_99", "centre_row", "centre_column")
 _GRAPH = 30  # tensors of an image's size in its graph, by a rough guess
 
 Fields = NDArray[np.float64]
@@ -58,12 +61,34 @@ def measure(
         yield part, [_row(part, point, fields[point.name], images)]
 
 
-def _fields(asked: ReceptiveField, subject: Subject, points: Sequence[Point]) -> Mapping[str, Fields]:
-    """(groups, height, width) for each point: the sums of |gradient| over the colours and images of each group."""
+@dataclasses.dataclass
+class _Field:
+    """What the images gave at one point.
+
+    Attributes:
+        groups: (groups, height, width), the sums of |gradient| over the colours and images of each group.
+        centres: of each image, the sum over the channels of the map's centre.
+        sizes: of each image, the sum of their magnitudes.
+    """
+
+    groups: Fields
+    centres: list[float] = dataclasses.field(default_factory=list)
+    sizes: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether what the centre's channels add up to is the same for all images but for rounding."""
+        centres = np.array(self.centres)
+        moves = centres - centres.mean() if len(centres) > 1 else centres
+        return bool(np.abs(moves).max() <= _ROUNDING * np.mean(self.sizes)) or not self.groups.sum() > 0
+
+
+def _fields(asked: ReceptiveField, subject: Subject, points: Sequence[Point]) -> Mapping[str, _Field]:
+    """The fields of some points, from one pass over the images."""
     sample = subject.samples[asked.sample]
     count = len(sample)
     groups = min(_GROUPS, count)
-    found: dict[str, Fields] = {}
+    found: dict[str, _Field] = {}
     like = None
     with differentiable_by_images(subject.model):
         for batch in sample.batches(0, count, _LOADED):
@@ -71,10 +96,12 @@ def _fields(asked: ReceptiveField, subject: Subject, points: Sequence[Point]) ->
             images = batch.images.to(like).detach().requires_grad_()
             # Groups go by position, so that no number depends on how images are loaded.
             own = [position * groups // count for position in batch.positions.tolist()]
-            for point, gradient in input_gradients(subject, images, points):
+            for point, centre, gradient in input_gradients(subject, images, points):
                 _check(point, gradient, batch.positions)
-                sums = found.setdefault(point.name, np.zeros((groups, *gradient.shape[-2:])))
-                np.add.at(sums, own, gradient.abs().double().sum(1).cpu().numpy())
+                field = found.setdefault(point.name, _Field(np.zeros((groups, *gradient.shape[-2:]))))
+                np.add.at(field.groups, own, gradient.abs().double().sum(1).cpu().numpy())
+                field.centres += centre.sums.tolist()
+                field.sizes += centre.sizes.tolist()
     return found
 
 
@@ -99,8 +126,23 @@ def differentiable_by_images(model: nn.Module) -> Iterator[None]:
             value.requires_grad_(flag)
 
 
-def input_gradients(subject: Subject, images: Tensor, points: Sequence[Point]) -> Iterator[tuple[Point, Tensor]]:
-    """The gradients, of the images' shape, of the sum over channels of each point's map at its centre.
+@dataclasses.dataclass(frozen=True)
+class Centre:
+    """The centre of a batch of maps.
+
+    Attributes:
+        sums: (batch,) over channels, with their graph.
+        sizes: (batch,) of magnitudes.
+    """
+
+    sums: Tensor
+    sizes: Tensor
+
+
+def input_gradients(
+    subject: Subject, images: Tensor, points: Sequence[Point]
+) -> Iterator[tuple[Point, Centre, Tensor]]:
+    """The centre of each point's map, and the gradient of its sum over channels, of the images' shape.
 
     Args:
         subject: its points are watched in one forward pass.
@@ -115,22 +157,23 @@ def input_gradients(subject: Subject, images: Tensor, points: Sequence[Point]) -
     def consume(point: Point, maps: Tensor) -> None:
         if point.name in wanted:
             # Summed at once: the network may overwrite the map, but not what autograd knows of it.
-            centres[point.name] = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
+            centre = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
+            centres[point.name] = Centre(centre.sum(1), centre.detach().abs().sum(1))
 
     with subject.watch(consume):
         subject.model(images)
     for place, point in enumerate(points):
         centre = centres.pop(point.name)
-        keep = place + 1 < len(points)
-        found = (
-            torch.autograd.grad(centre, images, retain_graph=keep, allow_unused=True) if centre.requires_grad else ()
-        )
-        if not found or found[0] is None:
+        gradient = None
+        if centre.sums.requires_grad:
+            keep = place + 1 < len(points)
+            (gradient,) = torch.autograd.grad(centre.sums.sum(), images, retain_graph=keep, allow_unused=True)
+        if gradient is None:
             raise VisionscopeError(
                 f"receptive_field at {point.name!r}: no gradient reaches the images; a part of the forward runs under "
                 "torch.no_grad or detaches"
             )
-        yield point, found[0]
+        yield point, centre, gradient
 
 
 def _check(point: Point, gradient: Tensor, positions: Tensor) -> None:
@@ -142,35 +185,31 @@ def _check(point: Point, gradient: Tensor, positions: Tensor) -> None:
         )
 
 
-def _row(part: str, point: Point, groups: Fields, images: int) -> ReceptiveFieldRow:
-    total = groups.sum(0)
-    if not total.sum() > 0:
-        raise VisionscopeError(
-            f"receptive_field at {point.name!r}: the centre of its map depends on no pixel: all gradients are zero"
-        )
-    half, most = radii(total, SHARES)
-    errors = jackknife(groups, SHARES)
+def _row(part: str, point: Point, field: _Field, images: int) -> ReceptiveFieldRow:
+    groups, total = field.groups, field.groups.sum(0)
     even = radii(np.ones_like(total), SHARES)
-    row, column = centre_of_mass(total)
+    about = {
+        "part": part,
+        "point": point.name,
+        "kind": str(point.kind),
+        "stage": point.stage,
+        "depth": point.depth,
+        "grid_height": point.grid[0],
+        "grid_width": point.grid[1],
+        "images": images,
+        "even_50": even[0],
+        "even_99": even[1],
+        "groups": len(groups),
+    }
+    if field.is_constant:
+        note = "the centre's channels add up to the same for all images, as those of a normalization may"
+        return ReceptiveFieldRow(**about, **dict.fromkeys(_MEASURED), field=(), field_width=0, note=note)
+    errors = jackknife(groups, SHARES)
     picture = _cells(total / total.sum())
+    values = (*radii(total, SHARES), *(errors or (None, None)), *centre_of_mass(total))
     return ReceptiveFieldRow(
-        part=part,
-        point=point.name,
-        kind=str(point.kind),
-        stage=point.stage,
-        depth=point.depth,
-        grid_height=point.grid[0],
-        grid_width=point.grid[1],
-        images=images,
-        radius_50=half,
-        error_50=None if errors is None else errors[0],
-        radius_99=most,
-        error_99=None if errors is None else errors[1],
-        even_50=even[0],
-        even_99=even[1],
-        centre_row=row,
-        centre_column=column,
-        groups=len(groups),
+        **about,
+        **dict(zip(_MEASURED, values, strict=True)),
         field=tuple(picture.ravel().tolist()),
         field_width=picture.shape[1],
         note="" if errors is not None else "an error needs 4 groups of images",

@@ -25,25 +25,27 @@ class ReceptiveFieldRow:
     grid_height: int = column("rows of the point's map", role="count")
     grid_width: int = column("columns of the point's map", role="count")
     images: int = column("images in the mean", role="count")
-    radius_50: float = column(
+    radius_50: float | None = column(
         "radius of the circle around the field's centre of mass that holds half of it",
         PIXELS,
         role="outcome",
         spread="error_50",
     )
     error_50: float | None = column("its jackknife standard error over groups of images", PIXELS)
-    radius_99: float = column("radius of the circle that holds 99 % of it", PIXELS, role="outcome", spread="error_99")
+    radius_99: float | None = column(
+        "radius of the circle that holds 99 % of it", PIXELS, role="outcome", spread="error_99"
+    )
     error_99: float | None = column("its jackknife standard error over groups of images", PIXELS)
     even_50: float = column("radius_50 if all pixels counted alike", PIXELS)
     even_99: float = column("radius_99 if all pixels counted alike", PIXELS)
-    centre_row: float = column("row of the field's centre of mass, from 0 at the top", PIXELS)
-    centre_column: float = column("its column, from 0 at the left", PIXELS)
+    centre_row: float | None = column("row of the field's centre of mass, from 0 at the top", PIXELS)
+    centre_column: float | None = column("its column, from 0 at the left", PIXELS)
     groups: int = column("groups of images that the errors rest on", role="count")
     field: tuple[float, ...] = column(
         "the field as shares of its sum, row by row from the top, in cells of equal numbers of pixels", packed=True
     )
     field_width: int = column("cells in a row of the field", role="hidden")
-    note: str = column("why there is no error")
+    note: str = column("why there is no field, or no error")
 
 
 @later(
@@ -69,7 +71,8 @@ class ReceptiveField:
 
     Images are as the network gets them, normalised. Prefix tokens are no position. All points share the forward pass;
     each has a backward pass of its own through the layers before it, since the magnitude of a sum is not the sum of
-    magnitudes. Gradients of weights are not computed.
+    magnitudes. Gradients of weights are not computed. Where the channels add up to a constant, as right after a layer
+    norm without weights, there is no field; a note says so.
 
     Attributes:
         sample_size: how many images.

@@ -22,17 +22,17 @@ class FieldRow:
     kind: str = column("what the branch does")
     stage: int = column("stage of the network, 0 = stem")
     depth: float = column("index of the point / (number of points - 1)")
-    radius_50: float = column(
+    radius_50: float | None = column(
         "radius of the circle that holds half of the field", PIXELS, role="outcome", ends=("low_50", "high_50")
     )
     low_50: float | None = column("lower end of its 95 % interval (jackknife, Student's t over groups)", PIXELS)
     high_50: float | None = column("upper end", PIXELS)
-    radius_99: float = column(
+    radius_99: float | None = column(
         "radius of the circle that holds 99 % of it", PIXELS, role="outcome", ends=("low_99", "high_99")
     )
     low_99: float | None = column("lower end of its 95 % interval", PIXELS)
     high_99: float | None = column("upper end", PIXELS)
-    reach: float = column("radius_50 as a share of what it were if all pixels counted alike", percent=True)
+    reach: float | None = column("radius_50 as a share of what it were if all pixels counted alike", percent=True)
     images: int = column("images in the mean", role="count")
 
 
@@ -51,5 +51,5 @@ def _with_intervals(row: Row) -> FieldRow:
     return FieldRow(
         **{name: row[name] for name in ("point", "kind", "stage", "depth", "radius_50", "radius_99", "images")},
         **ends,
-        reach=row["radius_50"] / row["even_50"] if row["even_50"] else 1.0,
+        reach=row["radius_50"] / row["even_50"] if row["radius_50"] is not None and row["even_50"] else None,
     )
