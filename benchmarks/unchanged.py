@@ -27,6 +27,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "adversarial": {"sample_size": 32, "steps": 3},
     "attention": {"sample_size": 64},
     "calibration": {"sample_size": 512, "fit_size": 256},
+    "compression": {"sample_size": 64},
     "corruption": {"sample_size": 64},
     "density": {"mini_batches": 2, "probes": 2},
     "fit": {"sample_size": 256, "test_size": 512},
@@ -35,7 +36,9 @@ FIELDS: dict[str, dict[str, Any]] = {
     "hessian": {"mini_batches": 2},
     "landscape": {"sample_size": 64, "points": 5, "draws": 1},
     "lesion": {"sample_size": 256},
+    "receptive_field": {"sample_size": 16},
     "shape_bias": {"sample_size": 256},
+    "sharpness": {"batches": 2, "batch_size": 32, "draws": 2, "steps": 2},
 }
 TOLERANCE = 1e-12
 # Old column to new, by table.

@@ -18,7 +18,11 @@ PAGE = DOCS / "gallery.md"
 PICTURES = DOCS / "images" / "gallery"
 SCALE = 0.6
 MOST_BYTES = 60_000
-SHOWN = {"corruption": 0.78}  # height over width, without the contact sheet below
+SHOWN = {
+    "corruption": 0.78,
+    "receptive_field": 0.3,
+    "compression": 0.34,
+}  # height over width, without the contact sheet below
 
 
 def commands() -> dict[str, list[str]]:

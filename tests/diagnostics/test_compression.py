@@ -134,7 +134,7 @@ def test_what_it_cannot_be_asked_of_is_refused():
     with pytest.raises(NotApplicableError, match="needs the size and normalisation"):
         Compression().parts(subject(input=None))
     many = InputConfig(size=(8, 8), mean=(0.5,) * 4, std=(0.5,) * 4)
-    with pytest.raises(NotApplicableError, match="photographs alone are compressed, .* have 4 channels"):
+    with pytest.raises(NotApplicableError, match=r"photographs alone are compressed, .* have 4 channels"):
         Compression().parts(subject(input=many))
     with pytest.raises(NotApplicableError, match="has no feature maps to compare"):
         Compression().parts(subject(points=()))
