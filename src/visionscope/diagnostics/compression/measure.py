@@ -101,8 +101,8 @@ class _Seen:
 
     def take(self, point: Point, maps: Tensor) -> None:
         """Takes the maps (copies x images, channel, height, width) of one point."""
-        copies = maps.split(self._images)
-        features = join_features(maps).to(working_type(maps)).split(self._images)
+        copies = torch.split(maps, self._images)
+        features = torch.split(join_features(maps).to(working_type(maps)), self._images)
         wide = diagonal_length(point.grid) > 1
         high = _relative_high(maps).reshape(len(copies), -1) if wide else None
         grams = [centred_gram(copy).cpu().double().numpy() for copy in copies] if self._images == GROUP else []

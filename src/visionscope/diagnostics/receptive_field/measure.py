@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,7 +189,7 @@ def _check(point: Point, gradient: Tensor, positions: Tensor) -> None:
 def _row(part: str, point: Point, field: _Field, images: int) -> ReceptiveFieldRow:
     groups, total = field.groups, field.groups.sum(0)
     even = radii(np.ones_like(total), SHARES)
-    about = {
+    about: dict[str, Any] = {
         "part": part,
         "point": point.name,
         "kind": str(point.kind),
@@ -203,13 +204,12 @@ def _row(part: str, point: Point, field: _Field, images: int) -> ReceptiveFieldR
     }
     if field.is_constant:
         note = "the centre's channels add up to the same for all images, as those of a normalization may"
-        return ReceptiveFieldRow(**about, **dict.fromkeys(_MEASURED), field=(), field_width=0, note=note)
+        return ReceptiveFieldRow(**{**about, **dict.fromkeys(_MEASURED)}, field=(), field_width=0, note=note)
     errors = jackknife(groups, SHARES)
     picture = _cells(total / total.sum())
     values = (*radii(total, SHARES), *(errors or (None, None)), *centre_of_mass(total))
     return ReceptiveFieldRow(
-        **about,
-        **dict(zip(_MEASURED, values, strict=True)),
+        **{**about, **dict(zip(_MEASURED, values, strict=True))},
         field=tuple(picture.ravel().tolist()),
         field_width=picture.shape[1],
         note="" if errors is not None else "an error needs 4 groups of images",

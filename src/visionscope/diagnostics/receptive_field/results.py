@@ -43,7 +43,7 @@ def summary(asked: ReceptiveField, table: pa.Table) -> pa.Table:
 
 
 def _with_intervals(row: Row) -> FieldRow:
-    ends = {}
+    ends: dict[str, Any] = {}
     for share in ("50", "99"):
         found = interval(row[f"radius_{share}"], row[f"error_{share}"], row["groups"] - 1)
         # No radius is negative, however wide its interval.
