@@ -2,7 +2,7 @@
 
 The scripts are what is posted for such questions: keep every map, then norms with medians, the whole cosine matrix and
 singular values image by image; write attention out, keep it, and reduce it at the end. F is one fp32 forward pass of
-the same 16 images in the same process and round; weights are random. About three minutes on one core.
+the same 16 images in the same process and round; weights are random. About four minutes on one core.
 """
 
 import functools
@@ -26,7 +26,7 @@ from visionscope.tracing import Trace, watch
 from visionscope.tracing.attention import Attention, find_attention
 
 MODELS = ("resnet50", "vit_tiny_patch16_224")
-ROUNDS = 3
+ROUNDS = 2
 
 
 class _Images:
