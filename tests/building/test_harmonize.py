@@ -318,7 +318,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "stages": (lambda: _empty("resnet18"), {"msa": (0, 1, 1)}, r"got 3 \(0,1,1\) for 4 stages of 2,2,2,2 blocks"),
     "half": (lambda: _empty("resnet18"), {"msa": (0, 1, 1, 2)}, "stage 4 .* m = 2 with n = 2. The largest is 1"),
     "twice": (Shared, {"msa": (1, 1)}, "block four can't be replaced by attention: it is called 2 times"),
-    "reached into": (Reaching, {"msa": (0, 1)}, "with attention in its place, Reaching does not run"),
+    "reached into": (Reaching, {"msa": (0, 1)}, "with other blocks in their places, Reaching does not run"),
     "not run": (Indexed, {"msa": (0,), "extend": (1,)}, "blocks does not run a block that is added to it as blocks.2"),
     "no number": (OwnNetwork, {"msa": (0, 0), "extend": (0, 1)}, "behind four in OwnNetwork: head follows it"),
 }

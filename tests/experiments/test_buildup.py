@@ -6,24 +6,49 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
+from experiments.buildups import CNN, Pretending
 from experiments.conftest import Inline
-from training.conftest import data  # noqa: F401  # the fixture
 from visionscope.building.blocks import find_stages
 from visionscope.cli import main
 from visionscope.errors import ConfigError
 from visionscope.experiments.buildup import running
 from visionscope.experiments.buildup.search import Question, search_for
 from visionscope.models.load import load_model
+from visionscope.models.mixers.mixer import Mixer, mixer_kinds
 from visionscope.models.surgery import changes_of
 
-CNN = "resnet_nano?channels=(8,8,8)&stem_width=4&layers=(1,2,2)"
+PLAIN = """
+from torch import nn
 
 
-def flags(data: str, run: Path, *more: str, model: str = CNN, budget: str = "1h") -> list[str]:  # noqa: F811
+def net():
+    made = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    made.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3, "num_classes": 3}
+    return made
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Few images of noise: what a search does with its trainings is tested, not what they learn."""
+    folder, random = tmp_path_factory.mktemp("few"), np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 4)):
+        for name in ("dark", "light"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return str(folder)
+
+
+def flags(data: str, run: Path, *more: str, model: str = CNN, budget: str = "1h") -> list[str]:
     toy = ["--recipe", "pico", "--epochs", "1", "--budget", budget, "--out", str(run)]
     return ["buildup", model, "--data", data, *toy, *more]
 
@@ -53,23 +78,26 @@ def rulings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_dry_run_shows_candidates_hours_and_the_effect_and_trains_nothing(
-    data: str,  # noqa: F811
+    data: str,
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     executor = inline(Inline())
-    assert main(flags(data, tmp_path / "run", "--seeds", "4", "--dry-run")) == 0
+    asked = ("--seeds", "4", "--dry-run", "--control", "--at-most-ms", "1000")
+    assert main(flags(data, tmp_path / "run", *asked)) == 0
     said = " ".join(capsys.readouterr().out.split())
     for told in ("0,0,0", "0,0,1", "0,1,1", "Up to 4 seeds of each", "standard deviations of paired seeds"):
         assert told in said
+    assert "The control comes on top: up to" in said
+    assert "ms of an image" in said
     assert "1,1,1" not in said  # a stage of one block has no room
     assert executor.submitted == []
     assert not (tmp_path / "run").exists()
 
 
 def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
-    data: str,  # noqa: F811
+    data: str,
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
     rulings: list[int],
@@ -95,11 +123,11 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
     seeds = [(one["seed"], "block_changes" in one["model"]) for one in asked]
     assert sorted(seeds[:6]) == [(0, False), (0, True), (0, True), (1, False), (1, True), (1, True)]
     assert sorted(seeds[6:]) == [(2, False), (2, True), (3, False), (3, True)]
-    assert {one["validation"] for one in asked} == {0.1}
+    assert {(one["validation"], one["scored"]) for one in asked} == {(0.1, "end")}
     said = capsys.readouterr().out
     assert "* 0,1,0 wins," in said
     table = pd.read_csv(run / "buildup.csv")
-    assert list(table["places"]) == ["0,0,0", "0,0,1", "0,1,0"]
+    assert list(table["network"]) == ["0,0,0", "0,0,1", "0,1,0"]
     assert list(table["verdict"]) == ["start", "dropped", "kept"]
     assert list(table["seeds"]) == [2, 2, 2]
     assert table["accuracy"].between(0, 1).all()
@@ -111,27 +139,102 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
 
     winner = load_model(f"{CNN}@{run / 'harmonized.safetensors'}")
     assert [change.path for change in changes_of(winner.model)] == [find_stages(winner.model, (32, 32))[1][-1].path]
-    assert winner.num_classes == 3
+    assert winner.num_classes == 2
     assert torch.isfinite(winner.model(torch.zeros(1, 3, 32, 32))).all()
+
+    card = (run / "harmonized.md").read_text()
+    for told in ("took the places of these blocks: `layer2.1`", "test accuracy of 2 trainings", "--epochs 1.0"):
+        assert told in card
+    spec = card.partition('vs.load_model("')[2].partition('")')[0]
+    with contextlib.chdir(run):  # the file and the card are enough
+        loaded = load_model(spec)
+    assert loaded.digest == winner.digest
 
     rulings.clear()
     third = inline(Inline())
-    assert main(flags(data, run)) == 0
-    assert third.submitted == []  # everything is there
+    assert main(flags(data, run, "--control")) == 0
+    # Two random placements of one block, two seeds of each, and the best on the fresh seeds: all else is there.
+    assert [(one.asked["seed"], one.asked["model"].count('"msa": {')) for one in third.submitted] == [
+        *((0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (3, 1))
+    ]
+    result = json.loads((run / "buildup.json").read_bytes())["result"]
+    table = pd.read_csv(run / "buildup.csv").set_index("network")
+    assert list(table["verdict"]) == ["start", "dropped", "kept", "control", "control"]
+    control = result["control"]
+    assert (control["placements"], control["trainings"]) == (list(table.index[3:]), 4)
+    assert table["winner_gain"][control["name"]] == pytest.approx(control["winner_gain"])
+    difference = np.mean(result["winner"]["test_accuracy"]) - np.mean(control["test_accuracy"])
+    assert control["winner_gain"] == pytest.approx(difference)
+    said = capsys.readouterr().out
+    assert f"* {result['sentences'][1]}\n" in said
+    page = (run / "experiment.html").read_text()
+    assert all(one in page for one in (*result["sentences"], *control["placements"], "published: ResNet-50"))
+
+    assert main(["status", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "a build-up of timm:resnet_nano" in said
+    assert "trainings that are finished: 16" in said
+    assert f"* {result['sentences'][0]}\n" in said
+    assert "everything is done" in said
 
 
 def test_where_nothing_helps_nothing_is_written(
-    data: str,  # noqa: F811
+    data: str,
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     inline(Inline())
-    monkeypatch.setattr(running, "ruling", lambda *_, **__: "drop")
-    assert main(flags(data, tmp_path / "run", "--seeds", "2")) == 0
-    assert "* No candidate helps" in capsys.readouterr().out
-    assert not (tmp_path / "run" / "harmonized.safetensors").exists()
+    monkeypatch.setattr(running, "Trainer", Pretending(lambda name, seed: 0.5))
+    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)  # drawn in the search above
+    run = tmp_path / "run"
+    assert main(flags(data, run, "--seeds", "2", "--control")) == 0
+    said = capsys.readouterr().out
+    assert "* No candidate helps" in said
+    assert "no control" not in said
+    assert not (run / "harmonized.safetensors").exists()
+    assert json.loads((run / "buildup.json").read_bytes())["result"]["winner"] is None
+
+
+def test_status_of_a_search_that_was_stopped_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"asked": {"model": "resnet_pico", "data": "images"}, "seeds": 4, "command": "visionscope buildup x"}
+    (tmp_path / "buildup.json").write_text(json.dumps(told))
+    assert main(["status", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "a build-up of resnet_pico on images, up to 4 seeds" in said
+    assert "go on with: visionscope buildup x" in said
+    (tmp_path / "buildup.json").write_text("[]")
+    assert main(["status", str(tmp_path)]) == 2
+    assert "buildup.json can't be read" in capsys.readouterr().err
+
+
+class Picky(nn.Module):
+    """Takes maps of 64 positions or more."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] * x.shape[-2] < 64:
+            raise RuntimeError("wants maps of 64 positions")
+        return x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PickyMixer(Mixer):
+    """A mixer as a later one may be: ours take any map."""
+
+    name = "picky"
+    does = "y = x"
+    source = "a control"
+    low_pass = "never"
+    data_specific = False
+
+    def reach(self) -> int:
+        return 0
+
+    def build(self, dim: int) -> nn.Module:
+        return Picky()
 
 
 @pytest.mark.parametrize(
@@ -143,13 +246,17 @@ def test_where_nothing_helps_nothing_is_written(
         (CNN, (), "soon", "budget: must be a time such as 2h, 1.5h or 45min"),
         (CNN, (), "0h", "budget: must be a time such as 2h.*above zero"),
         (CNN, ("--seeds", "1"), "1h", "seeds: must be an integer from 2 to 1000; got 1"),
+        (CNN, ("--at-most-ms", "0"), "1h", "at_most_ms: must be a number above 0"),
+        ("plain.py:net", (), "1h", "can't be harmonized: no module of it runs a residual sum"),
+        (CNN, ("--mixer", "picky"), "1h", "with other blocks in their places, .*wants maps of 64 positions"),
         (CNN, ("--mixer", "nonsense"), "1h", "mixer.*nonsense"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_trained(
-    data: str,  # noqa: F811
+    data: str,
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     model: str,
     more: tuple[str, ...],
@@ -157,6 +264,9 @@ def test_bad_input_is_one_line_before_anything_is_trained(
     message: str,
 ) -> None:
     executor = inline(Inline())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(mixer_kinds(), "picky", PickyMixer)
+    Path("plain.py").write_text(PLAIN)
     assert main(flags(data, tmp_path / "run", *more, model=model, budget=budget)) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said
@@ -165,7 +275,7 @@ def test_bad_input_is_one_line_before_anything_is_trained(
     assert executor.submitted == []
 
 
-def test_a_run_folder_keeps_to_its_question_and_its_seeds(data: str, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_folder_keeps_to_its_question_and_its_seeds(data: str, tmp_path: Path) -> None:
     question = Question(model=CNN, data=data, recipe="pico", changes={"epochs": 1.0})
     told = {"asked": dataclasses.asdict(question), "seeds": 3}
     (tmp_path / "buildup.json").write_text(json.dumps(told))

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from training.conftest import SMALL
 from training.test_loop import same_bits
 from visionscope.data.digest import source_digest
-from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import initial_weights, training_digest
 from visionscope.training.launching import open_splits
@@ -69,9 +68,18 @@ def test_scored_at_the_end_alone_has_the_weights_and_the_last_row_of_one_scored_
     assert [end[-1][name] for name in (*scores, "loss")] == [every[-1][name] for name in (*scores, "loss")]
 
 
-def test_the_best_on_a_validation_split_needs_every_epoch() -> None:
-    with pytest.raises(ConfigError, match=r"scored: must be epochs where the best one .*; got end"):
-        Terms(validation=0.1, scored="end")
+def test_held_out_images_may_be_scored_at_the_end_alone_and_no_epoch_is_then_the_best(
+    data: str, tmp_path: Path
+) -> None:
+    asked = {"epochs": 2, "batch_size": 32, "validation": 0.25, "threads": 1}
+    every, end = (
+        train(SMALL, data, tmp_path / scored, **asked, scored=scored).checkpoint.parent for scored in ("epochs", "end")
+    )
+    assert every.name == end.name
+    assert [folder.joinpath("best.safetensors").exists() for folder in (every, end)] == [True, False]
+    assert [row["top_1"] for row in rows(end)[:-1]] == [""]
+    assert rows(end)[-1]["top_1"] == rows(every)[-1]["top_1"]
+    assert rows(end)[-1]["nll"] == rows(every)[-1]["nll"]
 
 
 def test_the_digest_is_known_before_the_training_and_tells_threads_and_data_apart(data: str, whole: Path) -> None:

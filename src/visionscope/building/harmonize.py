@@ -20,7 +20,7 @@ from visionscope.models.mixers.mixer import mixer_of
 from visionscope.models.stages import MIX
 from visionscope.models.surgery import BlockChange, change_blocks
 
-__all__ = ["HarmonizePlan", "StagePlan", "carry_out", "harmonize", "plan_harmonize"]
+__all__ = ["HarmonizePlan", "StagePlan", "carry_out", "harmonize", "plan_harmonize", "replacements"]
 
 _SIZE = Value(
     tuple[int, int] | None,
@@ -136,17 +136,14 @@ def plan_harmonize(
     if not isinstance(placement, Placement):
         numbers: Any = placement if isinstance(placement, (str, bytes)) else tuple(placement)
         placement = Placement(msa=numbers)
-    own = {"mixer": _MIXER.checked("mixer", mixer)} if mixer else {}
-    if mixer:
-        mixer_of(mixer)
+    own = _mixer_given(mixer)
     size = _SIZE.checked("input_size", input_size) or _own_size(model)
     stages = find_stages(model, size)
     orders = placement.orders([len(stage) for stage in stages])
-    head_dim = placement.head_dim_for(stages[-1][-1].out_chs)
-    window_size = placement.window_size_for(stages[-1][-1].grid)
     plans, changes = [], []
-    for number, (stage, order, num_heads) in enumerate(zip(stages, orders, placement.heads(), strict=True), start=1):
-        attention = {"num_heads": num_heads, "head_dim": head_dim, "window_size": window_size}
+    for number, (stage, order, attention) in enumerate(
+        zip(stages, orders, _attentions(placement, stages), strict=True), start=1
+    ):
         changes += _changes(number, stage, order, {**attention, **own}, model)
         slot = f"{MIX}{mixer}" if mixer else "msa"
         plans.append(
@@ -161,6 +158,39 @@ def plan_harmonize(
             )
         )
     return HarmonizePlan(stages=tuple(plans), changes=tuple(changes), input_size=size)
+
+
+def replacements(
+    model: nn.Module, *, mixer: str = "", input_size: tuple[int, int]
+) -> tuple[tuple[BlockChange | str, ...], ...]:
+    """What `harmonize` would put in the place of each block of each stage, whatever blocks it was asked for.
+
+    Args:
+        model: as for `harmonize`.
+        mixer: likewise.
+        input_size: likewise.
+
+    Returns:
+        A stage each, from the highest resolution to the lowest, with the new block or why there can't be one.
+
+    Raises:
+        ConfigError: for an unknown mixer, and a network in which no stages are found.
+        TraceError: when the network can't be traced.
+    """
+    own = _mixer_given(mixer)
+    stages = find_stages(model, input_size)
+    attentions = _attentions(Placement(msa=(0,) * len(stages)), stages)
+    found = []
+    for number, (stage, attention) in enumerate(zip(stages, attentions, strict=True), start=1):
+        blocks: list[BlockChange | str] = []
+        for block in stage:
+            try:
+                _check_convolutions(number, stage)
+                blocks.append(_replacement(block, {**attention, **own}))
+            except ConfigError as error:
+                blocks.append(str(error))
+        found.append(tuple(blocks))
+    return tuple(found)
 
 
 def carry_out(model: nn.Module, plan: HarmonizePlan, *, seed: int = 0) -> nn.Module:
@@ -179,7 +209,7 @@ def carry_out(model: nn.Module, plan: HarmonizePlan, *, seed: int = 0) -> nn.Mod
     try:
         record = run_empty(changed, plan.input_size)
     except TraceError as error:  # code that reaches into its blocks fails when they are others
-        raise ConfigError(f"with attention in its place, {error}") from error
+        raise ConfigError(f"with other blocks in their places, {error}") from error
     called = {frame.path for frame in record.frames}
     for change in plan.changes:
         if change.path not in called:
@@ -192,12 +222,7 @@ def _changes(
     number: int, stage: Sequence[Block], order: Sequence[str], attention: Mapping[str, Any], model: nn.Module
 ) -> list[BlockChange]:
     if "msa" in order or len(order) > len(stage):
-        strange = next((block for block in stage if block.kind.value != "conv"), None)
-        if strange is not None:
-            raise ConfigError(
-                f"stage {number}: its blocks must all be convolutions; {strange.path} is {strange.kind.value}"
-                f"{f' ({strange.obstacle})' if strange.obstacle else ''}. Give the stage 0 attention blocks"
-            )
+        _check_convolutions(number, stage)
     changes = []
     for block, kind in zip(stage, order, strict=False):
         if kind == "msa":
@@ -219,6 +244,33 @@ def _changes(
             )
         changes.append(BlockChange(path=path, like=donor.path))
     return changes
+
+
+def _check_convolutions(number: int, stage: Sequence[Block]) -> None:
+    strange = next((block for block in stage if block.kind.value != "conv"), None)
+    if strange is not None:
+        raise ConfigError(
+            f"stage {number}: its blocks must all be convolutions; {strange.path} is {strange.kind.value}"
+            f"{f' ({strange.obstacle})' if strange.obstacle else ''}. Give the stage 0 attention blocks"
+        )
+
+
+def _mixer_given(mixer: str) -> dict[str, Any]:
+    """The argument of new blocks that says what mixes; none for attention."""
+    if not mixer:
+        return {}
+    mixer_of(_MIXER.checked("mixer", mixer))
+    return {"mixer": mixer}
+
+
+def _attentions(placement: Placement, stages: Sequence[Sequence[Block]]) -> list[dict[str, int]]:
+    """Of each stage, the arguments that its attention blocks share."""
+    head_dim = placement.head_dim_for(stages[-1][-1].out_chs)
+    window_size = placement.window_size_for(stages[-1][-1].grid)
+    return [
+        {"num_heads": heads, "head_dim": head_dim, "window_size": window_size}
+        for heads, _ in zip(placement.heads(), stages, strict=True)
+    ]
 
 
 def _replacement(block: Block, attention: Mapping[str, Any]) -> BlockChange:

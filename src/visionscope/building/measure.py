@@ -19,7 +19,7 @@ from visionscope.core.logits import Readout
 from visionscope.errors import ConfigError
 from visionscope.tracing.watch import shadow
 
-__all__ = ["Costs", "Throughput", "costs", "throughput"]
+__all__ = ["Costs", "Throughput", "costs", "latency", "throughput"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,30 @@ def throughput(
         )
         for name in networks
     }
+
+
+def latency(
+    network: nn.Module,
+    size: tuple[int, int],
+    channels: int = 3,
+    *,
+    repeats: int = 21,
+    device: torch.device | None = None,
+) -> float:
+    """Milliseconds of a forward pass of one image in eval mode and float32, the median, after one that isn't counted.
+
+    Args:
+        network: is left as it was.
+        size: height and width of the image in pixels.
+        channels: of the image.
+        repeats: of which the median is taken.
+        device: the CPU without it.
+    """
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng():
+        image = torch.rand(1, channels, *size, device=device)
+        run = _forward(copy_of(network).to(device), image)
+        return 1000 * _seconds({"": run}, repeats, device)[""]
 
 
 def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:

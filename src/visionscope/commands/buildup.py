@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import shlex
+from typing import TYPE_CHECKING
 
 from visionscope.commands.experiments import sitting_flags_of
 from visionscope.commands.output import exit_code
@@ -17,6 +17,7 @@ from visionscope.core.ticking import duration
 from visionscope.core.values import Rule, Value
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.errors import ConfigError
+from visionscope.experiments.buildup.kept import Question, begun_in
 from visionscope.experiments.sitting import Sitting
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
@@ -28,14 +29,26 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
-    import pandas as pd
-
-    from visionscope.experiments.buildup.running import Buildup
     from visionscope.experiments.buildup.search import Search
 
 _OUT = Value(str, Rule(empty=False), "visionscope-buildup")
 _MIXER = Value(str, Rule(empty=False, longest=500))
 _SEEDS = Value(int, Rule(least=2, most=1000))
+_MILLISECONDS = Value(float, Rule(above=0, most=1e6))
+_SEARCH_FLAGS = (
+    "data",
+    "recipe",
+    "budget",
+    "mixer",
+    "seeds",
+    "fraction",
+    "epochs",
+    "at_most_ms",
+    "out",
+    "on",
+    "workers",
+)
+_SEARCH_SWITCHES = ("warm_start", "from_pretrained", "control")
 _HOURS = re.compile(r"(\d+(?:\.\d+)?)(h|min|m)")
 _BUDGET = Value(str, Rule(pattern=_HOURS.pattern, words="a time such as 2h, 1.5h or 45min"))
 
@@ -51,6 +64,10 @@ def buildup_flags(parser: Parser) -> None:
     parser.add_value("--seeds", _SEEDS, "of a candidate at most; by default as many as the budget allows, up to 16")
     parser.add_field(Terms, "fraction")
     parser.add_field(Recipe, "epochs", default=None)
+    parser.add_switch("--warm-start", "begin a candidate with its parent's trained weights of the same seed")
+    parser.add_switch("--from-pretrained", "fine-tune from the library's weights; MODEL@FILE does so from a file's")
+    parser.add_value("--at-most-ms", _MILLISECONDS, "drop candidates on which one image takes longer on this machine")
+    parser.add_switch("--control", "then give random placements as many trainings, and compare")
     parser.add_value("--out", _OUT, "run folder; the same command goes on there")
     parser.add_switch("--dry-run", "show the candidates and what they cost, and train nothing")
     sitting_flags_of(parser, ("on", "workers", "gpus"))
@@ -69,12 +86,9 @@ def buildup(parsed: Namespace) -> int:
     check_apart(run, parsed.data)
     if not parsed.dry_run:
         check_can_be_written(run)
+    hours = hours_of(parsed.budget)
     spec = find_model(parsed.model)
-    if spec.checkpoint is not None:
-        raise ConfigError(f"model: a build-up begins with random weights; leave @{spec.checkpoint.name} out")
-
-    from visionscope.experiments.buildup.search import Question, search_for
-
+    spec.check_single()
     question = Question(
         model=spec.text,
         data=parsed.data,
@@ -82,10 +96,27 @@ def buildup(parsed: Namespace) -> int:
         changes=changes,
         fraction=parsed.fraction or 1.0,
         mixer=parsed.mixer or "",
+        warm_start=parsed.warm_start,
+        pretrained=parsed.from_pretrained,
+        at_most_ms=parsed.at_most_ms,
     )
-    search = search_for(question, seeds=parsed.seeds, budget=hours_of(parsed.budget), run=run, note=_note)
-    _tell_plan(search)
-    return 0 if parsed.dry_run else _carried_out(search, sitting, run)
+
+    from visionscope.experiments.buildup.search import search_for
+
+    search = search_for(question, seeds=parsed.seeds, budget=hours, run=run, note=_note, command=_command(parsed))
+    _tell_plan(search, control=parsed.control)
+    return 0 if parsed.dry_run else _carried_out(search, sitting, run, control=parsed.control)
+
+
+def _command(parsed: Namespace) -> str:
+    """What goes on with a search."""
+    words = ["visionscope", "buildup", parsed.model]
+    for name in _SEARCH_FLAGS:
+        value = getattr(parsed, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += [f"--{name.replace('_', '-')}" for name in _SEARCH_SWITCHES if getattr(parsed, name)]
+    return shlex.join(words)
 
 
 def hours_of(text: str) -> float:
@@ -104,95 +135,91 @@ def hours_of(text: str) -> float:
     return hours
 
 
-def _carried_out(search: Search, sitting: Sitting, run: Path) -> int:
-    from visionscope.experiments.buildup.results import speeds_of, table_of, write_results
+def _carried_out(search: Search, sitting: Sitting, run: Path, *, control: bool) -> int:
+    from visionscope.experiments.buildup.networks import Network
+    from visionscope.experiments.buildup.page import write_page
+    from visionscope.experiments.buildup.results import (
+        SHOWN,
+        sentences_of,
+        shown_rows,
+        speeds_of,
+        table_of,
+        write_results,
+    )
     from visionscope.experiments.buildup.running import carry_out
 
     try:
-        found = carry_out(search, sitting, run, _note)
+        found = carry_out(search, sitting, run, _note, control=control)
     except KeyboardInterrupt as stop:
         interrupted("Stopped; what is finished is kept. The same command goes on.")
         return exit_code(stop)
     table = table_of(found, speeds_of(found))
     files = write_results(found, table, run)
-    _tell_table(table)
-    say(verdict_of(found))
-    for file in files:
+    page = write_page(found, table, run)
+    show_table("Held-out images", SHOWN, list(shown_rows(table)))
+    for sentence in sentences_of(found):
+        say(f"* {sentence}")
+    if control and found.winner is not None and found.control is None:
+        say("* There is no control: no other placement of as many blocks can be trained.")
+    for file in (page, *files):
         say(str(file))
     if found.confirmed is not None:
-        say(f"Load the winner as {search.question.model}@{files[-1]}")
+        say(f"Load the winner as {search.spec(Network(name=''), files[-1])}")
     return 0
 
 
-def verdict_of(found: Buildup) -> str:
-    """What a build-up has found, in a sentence.
+def tell_buildup(run: Path) -> bool:
+    """Writes what a build-up's run folder holds, and what goes on with it.
 
     Args:
-        found: any.
-    """
-    from visionscope.experiments.buildup.path import name_of
-    from visionscope.experiments.buildup.results import confirmed_gain
+        run: the run folder.
 
-    if found.confirmed is None:
-        return "* No candidate helps: accuracy does not rise reliably with any of them."
-    gain, (low, high) = confirmed_gain(found)
-    told = "confirmed" if low > 0 else "not confirmed"
-    count = len(found.confirmed.seeds)
-    return (
-        f"* {name_of(found.winner)} wins, {told} on {count} fresh seeds: test accuracy {100 * gain:+.2f} points "
-        f"({100 * low:.2f} to {100 * high:.2f})."
-    )
+    Returns:
+        Whether it holds one.
+
+    Raises:
+        ConfigError: when its file can't be read.
+    """
+    told = begun_in(run)
+    if not told:
+        return False
+    asked = told["asked"]
+    trained = sum(1 for _ in run.glob("train/*/last.safetensors"))
+    say(f"{run}: a build-up of {asked.get('model')} on {asked.get('data')}, up to {told['seeds']} seeds")
+    say(f"trainings that are finished: {trained}")
+    result = told.get("result") or {}
+    for sentence in result.get("sentences", ()):
+        say(f"* {sentence}")
+    say("everything is done" if result else f"go on with: {told.get('command') or 'the same command'}")
+    return True
 
 
 def _note(line: str) -> None:
     tell(f"visionscope: {line}")
 
 
-def _tell_plan(search: Search) -> None:
+def _tell_plan(search: Search, *, control: bool) -> None:
+    from visionscope.experiments.buildup.results import number
     from visionscope.numerics.sequential import detectable, looks_of
 
     columns = ("blocks of each stage", "parameters", "GMACs", "a training, one core")
+    measured = search.milliseconds if search.question.at_most_ms is not None else {}
     rows = [
-        (name, f"{task.parameters:,}", _figure(task.gmacs), duration(search.seconds[name]))
+        (
+            *(name, f"{task.parameters:,}", number(task.gmacs), duration(search.seconds[name])),
+            *((number(measured[name]),) if measured else ()),
+        )
         for name, task in search.tasks.items()
     ]
-    show_table("Candidates, if every one helps", columns, rows)
+    show_table("Candidates, if every one helps", (*columns, *(("ms of an image",) if measured else ())), rows)
     looks = ", ".join(map(str, looks_of(search.seeds)))
     say(
         f"Up to {search.seeds} seeds of each, looked at after {looks}; what helps nothing is kept with a chance of 5 %."
     )
-    say(f"A gain of {detectable(search.seeds):.2f} standard deviations of paired seeds is kept in four of five cases.")
-    say(f"All that may be trained takes about {duration(3600 * search.hours)} on one core, confirmation included.")
-
-
-def _tell_table(table: pd.DataFrame) -> None:
-    columns = (
-        *("blocks", "verdict", "seeds", "accuracy, 95 % interval", "NLL", "gain in points, 95 % interval"),
-        *("parameters", "GMACs", "images/s"),
+    say(
+        f"A gain of {detectable(search.seeds):.2f} standard deviations of paired seeds is kept in four of five cases; "
+        "in points, each candidate's line says it."
     )
-    show_table("Held-out images", columns, _rows(table))
-
-
-def _rows(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
-    for row in table.to_dict("records"):
-        tried = row["gain"] == row["gain"]
-        yield (
-            row["places"],
-            row["verdict"],
-            str(row["seeds"]),
-            f"{_percent(row, 'accuracy')} %" if row["seeds"] else "",
-            f"{row['nll']:.3f}" if row["seeds"] else "",
-            _percent(row, "gain") if tried else "",
-            f"{row['parameters']:,.0f}" if row["seeds"] else "",
-            _figure(row["gmacs"]),
-            _figure(row["images_per_second"]),
-        )
-
-
-def _percent(row: dict[Any, Any], name: str) -> str:
-    mean, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.3g}"
+    say(f"All that may be trained takes about {duration(3600 * search.hours)} on one core, confirmation included.")
+    if control:
+        say(f"The control comes on top: up to {duration(3600 * search.control_hours)} on one core.")

@@ -8,6 +8,7 @@ from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from visionscope.commands.buildup import tell_buildup
 from visionscope.commands.experiments import (
     check_trains_nothing,
     run_experiment,
@@ -238,7 +239,7 @@ def run_folder_flags(parser: Parser) -> None:
 def status(parsed: Namespace) -> int:
     """Lists the jobs of a run, after reading every file of theirs."""
     store = Store(folder_of("run", parsed.run))
-    if tell_experiments(store.run):
+    if tell_buildup(store.run) or tell_experiments(store.run):
         return 0
     studies = read_studies(store.run) if store.run.is_dir() else []
     try:

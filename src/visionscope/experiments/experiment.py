@@ -54,14 +54,14 @@ class Variant:
         return choose_recipe(self.recipe, self.changes)
 
     def terms(self, seed: int) -> Terms:
-        """What the training of one seed is asked beside the recipe; without held-out images the end alone is scored."""
+        """What the training of one seed is asked beside the recipe; its end alone is scored."""
         return Terms(
             recipe=self.recipe,
             seed=seed,
             fraction=self.fraction,
             same=self.same,
             validation=self.validation,
-            scored="epochs" if self.validation else "end",
+            scored="end",
         )
 
 

@@ -60,12 +60,17 @@ def gain_bounds(gains: Sequence[float], looks: int, least: float = 0.0) -> tuple
     numbers = np.asarray(gains, dtype=np.float64)
     if len(numbers) < FEWEST or not np.isfinite(numbers).all():
         raise ConfigError(f"gains: must be finite numbers of at least {FEWEST} seeds; got {list(gains)}")
-    from scipy.stats import t  # takes a second, which no measuring needs
-
     n, mean = len(numbers), float(numbers.mean())
     error = max(float(numbers.std(ddof=1)), least) / math.sqrt(n)
-    low, high = (float(t.ppf(1 - share / looks, n - 1)) for share in (ERROR, 1 - POWER))
-    return mean - low * error, mean + high * error
+    return mean - _quantile(ERROR / looks, n) * error, mean + _quantile((1 - POWER) / looks, n) * error
+
+
+@functools.cache
+def _quantile(share: float, n: int) -> float:
+    """What Student's t of n numbers exceeds with a chance of `share`."""
+    from scipy.stats import t  # takes a second, which no measuring needs
+
+    return float(t.ppf(1 - share, n - 1))
 
 
 def ruling(gains: Sequence[float], most: int, least: float = 0.0) -> Ruling:

@@ -25,27 +25,35 @@ from visionscope.tracing.opaque import check_ready
 
 
 def network_for(
-    spec: str | ModelSpec, classes: int, *, seed: int, drop_path: float = 0.0, note: Callable[[str], None]
+    spec: str | ModelSpec,
+    classes: int,
+    *,
+    seed: int,
+    drop_path: float = 0.0,
+    pretrained: bool = False,
+    note: Callable[[str], None],
 ) -> LoadedModel:
     """Loads a network for training, with a head of as many classes as the data have.
 
-    Without `@FILE` its weights are random, from the seed. A checkpoint's head of another size is replaced.
+    Without `@FILE` its weights are random, from the seed. A trained network's head of another size is replaced.
 
     Args:
         spec: a model spec.
         classes: of the data; 0 where the data don't say, which leaves the head as it is.
         seed: of random weights.
         drop_path: rate of stochastic depth; a network that has none of it is trained without, which is noted.
+        pretrained: whether weights of its source are taken where no file is named.
         note: takes a line for the user.
 
     Raises:
-        ConfigError: for a spec that is refused, or a checkpoint whose head can't be replaced.
+        ConfigError: for a spec that is refused, weights that are not available, or a trained network whose head can't
+            be replaced.
     """
     given = parse_spec(spec) if isinstance(spec, str) else spec
-    loaded = _load(given, seed, drop_path, note)
+    loaded = _load(given, None if given.checkpoint or pretrained else seed, drop_path, note)
     if not classes or loaded.num_classes in (None, classes):
         return loaded
-    if given.checkpoint is None:
+    if given.checkpoint is None and not pretrained:
         head = "num_labels" if given.source == "hf" else "num_classes"
         headed = dataclasses.replace(given, arguments={**given.arguments, head: classes})
         return _load(headed, seed, drop_path, note=lambda line: None)
@@ -142,9 +150,11 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readou
     return found
 
 
-def _load(spec: ModelSpec, seed: int, drop_path: float, note: Callable[[str], None]) -> LoadedModel:
-    """The network with drop path where it can have it; its spec keeps no word of it, for the weights need none."""
-    fresh = None if spec.checkpoint else seed
+def _load(spec: ModelSpec, fresh: int | None, drop_path: float, note: Callable[[str], None]) -> LoadedModel:
+    """The network with drop path where it can have it; its spec keeps no word of it, for the weights need none.
+
+    `fresh` is the seed of random weights, or None.
+    """
     if not drop_path or "drop_path_rate" in spec.arguments:
         return load_model(spec, random_weights=fresh)
     try:

@@ -3,7 +3,6 @@
 import dataclasses
 
 from visionscope.core.rules import check_rules, rule, seed_rule
-from visionscope.errors import ConfigError
 from visionscope.training.recipe import RECIPES
 from visionscope.training.trackers import TRACKERS
 
@@ -20,8 +19,8 @@ class Terms:
         seed: seed of weights, order, augmentation and dropout.
         fraction: share of the training images of each class that is used, such as 1/16.
         same: what a smaller fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes).
-        validation: share of the training images that is held out; the weights that do best on them are kept as
-            best.safetensors.
+        validation: share of the training images that is held out; where each epoch is scored, the weights that do best
+            on them are kept as best.safetensors.
         scored: when the network is scored: after each of its `epochs`, or at the `end` alone, which saves a tenth to a
             third of the time of small networks.
         devices: processes on each machine, with a GPU each where there are GPUs.
@@ -46,7 +45,3 @@ class Terms:
 
     def __post_init__(self) -> None:
         check_rules(self)
-        if self.validation and self.scored == "end":
-            raise ConfigError(
-                f"scored: must be epochs where the best one on a validation split is kept; got {self.scored}"
-            )

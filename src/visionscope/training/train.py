@@ -137,7 +137,8 @@ def train(
             of the log has then as many steps as with all images).
         validation: share of the training images, of each class alike, that is held out, measured after each epoch and
             used to keep `best`; the test split is then read once, at the end.
-        scored: whether the log's rows have scores after each of the `epochs`, or at the `end` alone, which saves time.
+        scored: whether the log's rows have scores after each of the `epochs`, or at the `end` alone, which saves time
+            and keeps no `best`.
         devices: processes per machine, one GPU each where there are GPUs.
         nodes: machines; Lightning Fabric reads the rest from SLURM's or torchrun's environment.
         workers: further processes that prepare batches.
@@ -335,7 +336,7 @@ class _Job:
             until=until,
             record=record,
             report=report if first else lambda progress: None,
-            selects=bool(len(self._held)),
+            selects=bool(len(self._held)) and terms.scored == "epochs",  # of one moment, none is the best
             save_seconds=save_seconds,
         )
         try:

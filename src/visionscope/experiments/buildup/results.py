@@ -1,98 +1,136 @@
-"""What a build-up has come to, as files: the table of candidates, two pictures, and the winner's weights."""
+"""What a build-up has come to: the table of networks, in sentences, as JSON, and the winner's weights with a card."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from visionscope.building.measure import throughput
-from visionscope.core.figure import Figure, Line, Panel
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
-from visionscope.experiments.buildup.path import name_of
+from visionscope.experiments.buildup.card import CARD, card_of
+from visionscope.experiments.buildup.confirming import gain_of
+from visionscope.experiments.buildup.kept import keep
+from visionscope.experiments.buildup.networks import Network
 from visionscope.experiments.buildup.running import Buildup, Trial
 from visionscope.experiments.experiment import THREADS
 from visionscope.numerics.over_seeds import Interval, t_interval
-from visionscope.report.files import write_figure
+from visionscope.training.evaluation import Scores
 from visionscope.training.launching import threads_of
 from visionscope.training.networks import network_for
 
 TABLE, WINNER = "buildup.csv", "harmonized.safetensors"
-COLUMNS = (
-    *("places", "parent", "verdict", "seeds", "accuracy", "accuracy_low", "accuracy_high", "nll"),
-    *("gain", "gain_low", "gain_high", "parameters", "gmacs", "images_per_second"),
-)
+START, AGAIN, CONTROL = "start", "again", "control"
+"""Verdicts of networks that are no candidates of the rule."""
+
 _BATCH = 16  # images of a pass that is timed
 
 
+def networks_of(buildup: Buildup) -> dict[str, tuple[Network, Trial | None, str]]:
+    """Every network of a build-up with its trial, if it was a candidate, and its verdict, by name.
+
+    Args:
+        buildup: any.
+    """
+    found: dict[str, tuple[Network, Trial | None, str]] = {buildup.start.name: (buildup.start, None, START)}
+    for trial in buildup.trials:
+        found.setdefault(trial.beside.name, (trial.beside, None, AGAIN))
+        found[trial.network.name] = (trial.network, trial, trial.verdict)
+    for network in buildup.control.drawn if buildup.control else ():
+        found.setdefault(network.name, (network, None, CONTROL))
+    return found
+
+
 def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
-    """A row per network that was trained, the one that the build-up began with first.
+    """A row per network, the one that the build-up began with first.
 
     Accuracies are shares of the held-out images, with Student's 95 % interval over seeds; gains are paired by seed.
+    `test_accuracy` is of the fresh seeds, and `winner_gain` the winner's less this network's on them.
 
     Args:
         buildup: any.
         speeds: images per second of a forward pass, by name.
     """
-    start = name_of(buildup.search.start)
-    trials: dict[str, Trial] = {name_of(trial.step.places): trial for trial in buildup.trials}
     rows = []
-    for name in (start, *trials):
-        held, trial = buildup.held.get(name), trials.get(name)
+    tested = _tested(buildup)
+    for name, (_, trial, verdict) in networks_of(buildup).items():
+        held, gains = buildup.held.get(name), list(trial.gains) if trial else []
         top_1 = list(held.top_1.values()) if held else []
-        gains = [*trial.gains] if trial else []
-        values = (
-            name,
-            name_of(trial.step.parent) if trial else "",
-            "start" if trial is None else "kept" if trial.kept else "failed" if trial.reason else "dropped",
-            len(top_1),
-            *_mean_and_interval(top_1),
-            _mean(list(held.nll.values()) if held else []),
-            *_mean_and_interval(gains),
-            held.parameters if held else None,
-            held.gmacs if held else None,
-            speeds.get(name, math.nan),
+        scores = tested.get(name, ())
+        led = buildup.confirmed is not None and buildup.winner is not None and name != buildup.winner.name
+        lead = gain_of(buildup.confirmed.after, scores) if buildup.confirmed and led and scores else None
+        rows.append(
+            {
+                "network": name,
+                "parent": trial.beside.name if trial else "",
+                "verdict": verdict,
+                "seeds": len(top_1),
+                **_named("accuracy", _mean_and_interval(top_1)),
+                "nll": _mean(list(held.nll.values()) if held else []),
+                **_named("gain", _mean_and_interval(gains)),
+                "detectable": buildup.search.detectable(gains) if gains else math.nan,
+                "parameters": held.parameters if held else None,
+                "gmacs": held.gmacs if held else None,
+                "images_per_second": speeds.get(name, math.nan),
+                "milliseconds": buildup.search.milliseconds.get(name, math.nan),
+                **_named("test_accuracy", _mean_and_interval([one.top_1 for one in scores])),
+                **_named("winner_gain", (lead[0], *lead[1]) if lead else (math.nan,) * 3),
+            }
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def speeds_of(buildup: Buildup) -> dict[str, float]:
-    """Images per second of a forward pass of every network that was tried, on one core; they take turns.
+    """Images per second of a forward pass of every network that was trained, on one core; they take turns.
 
     Args:
         buildup: any.
     """
     search = buildup.search
-    places = [search.start, *(trial.step.places for trial in buildup.trials)]
     networks = {
-        name_of(one): network_for(search.variant(one, (0,)).model, 0, seed=0, note=lambda line: None).model
-        for one in places
+        name: network_for(search.spec(network), 0, seed=0, note=lambda line: None).model
+        for name, (network, _, verdict) in networks_of(buildup).items()
+        if name in buildup.held and verdict != AGAIN
     }
+    if not networks:
+        return {}
     config = search.base.input
     with threads_of(THREADS):
         found = throughput(networks, config.size, len(config.mean), batch=_BATCH)
     return {name: one.forward for name, one in found.items()}
 
 
-def confirmed_gain(buildup: Buildup) -> tuple[float, Interval]:
-    """The winner's test accuracy less that of the network before, over fresh seeds, with Student's 95 % interval.
+def sentences_of(buildup: Buildup) -> tuple[str, ...]:
+    """What a build-up has found, a sentence each: whether the winner is better, and than random placements.
 
     Args:
-        buildup: with a confirmed winner.
+        buildup: any.
     """
-    assert buildup.confirmed is not None
-    pairs = zip(buildup.confirmed.after, buildup.confirmed.before, strict=True)
-    gains = [after.top_1 - before.top_1 for after, before in pairs]
-    return sum(gains) / len(gains), t_interval(gains)
+    if buildup.confirmed is None or buildup.winner is None:
+        return ("No candidate helps: accuracy does not rise reliably with any of them.",)
+    gain, interval = buildup.confirmed.gain
+    told = "confirmed" if interval[0] > 0 else "not confirmed"
+    name, count = buildup.winner.name, len(buildup.confirmed.seeds)
+    found = [f"{name} wins, {told} on {count} fresh seeds: test accuracy {_points(gain, interval)}."]
+    control = buildup.control
+    if control is not None:
+        gain, interval = control.gain
+        verb = "beats" if interval[0] > 0 else "loses to" if interval[1] < 0 else "does not differ reliably from"
+        drawn = len(control.drawn)
+        found.append(
+            f"{name} {verb} the best of {drawn} random placement{'s' * (drawn > 1)} of as many blocks: test accuracy "
+            f"{_points(gain, interval)}."
+        )
+    return tuple(found)
 
 
 def write_results(buildup: Buildup, table: pd.DataFrame, run: Path) -> tuple[Path, ...]:
-    """Writes the table, the pictures and, where something helped, the winner's weights of the first fresh seed.
+    """Writes the table, the result into buildup.json, and the winner's weights of the first fresh seed with a card.
 
     Args:
         buildup: any.
@@ -100,83 +138,110 @@ def write_results(buildup: Buildup, table: pd.DataFrame, run: Path) -> tuple[Pat
         run: the run folder.
 
     Returns:
-        The files.
+        The files; the winner's last.
 
     Raises:
         StoreError: when the disk refuses.
     """
     files = [run / TABLE]
+    keep(run, buildup.search.told(_result(buildup)))
     with refusals(run):
         write_whole(run / TABLE, table.to_csv(index=False).encode())
-        for figure in figures_of(table):
-            (run / "figures").mkdir(exist_ok=True)
-            write_figure(run / "figures", figure.name, figure)
-            files.append(run / "figures" / f"{figure.name}.png")
         if buildup.confirmed is not None:
+            write_whole(run / CARD, card_of(buildup, WINNER, sentences_of(buildup)).encode())
             with open(buildup.confirmed.weights, "rb") as source:
                 write_whole(run / WINNER, lambda file: shutil.copyfileobj(source, file))
-            files.append(run / WINNER)
+            files += [run / CARD, run / WINNER]
     return tuple(files)
 
 
-def figures_of(table: pd.DataFrame) -> tuple[Figure, ...]:
-    """The path in the form of the paper's Fig. 12a, and accuracy against cost.
+SHOWN = (
+    *("network", "verdict", "seeds", "accuracy in %, 95 % interval", "NLL", "gain in points, 95 % interval"),
+    *("parameters", "GMACs", "images/s"),
+)
+
+
+def shown_rows(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """The columns of `SHOWN` as people read them.
 
     Args:
         table: of `table_of`.
     """
-    rows = table[table["seeds"] > 0].reset_index(drop=True)
-    caption = "Held-out training images. Means over seeds with Student's 95 % interval; a dropped network has no line."
-    path = Panel(
-        model="",
-        title="changed blocks of each stage",
-        x_label="network, in the order in which they were tried",
-        y_label="accuracy in %",
-        lines=_lines(rows, [float(place) for place in rows.index]),
-        x_names=tuple(rows["places"]),
-    )
-    figures = [Figure(name="buildup_path", title="The path of the build-up", caption=caption, panels=(path,))]
-    costed = rows[rows["gmacs"].notna()]
-    if len(costed):
-        panels = [
-            Panel(
-                model="",
-                title=title,
-                x_label=label,
-                y_label="accuracy in %",
-                lines=_lines(costed, [float(value) for value in costed[column]]),
-            )
-            for column, title, label in (
-                ("gmacs", "against arithmetic", "GMACs of an image"),
-                ("images_per_second", "against speed", "images/s, one core"),
-            )
-        ]
-        figures.append(
-            Figure(name="buildup_cost", title="Accuracy against cost", caption=caption, panels=tuple(panels))
+    for row in table.to_dict("records"):
+        yield (
+            row["network"],
+            row["verdict"],
+            str(row["seeds"]),
+            percent(row, "accuracy"),
+            number(row["nll"], ".3f"),
+            percent(row, "gain"),
+            number(row["parameters"], ",.0f"),
+            number(row["gmacs"]),
+            number(row["images_per_second"]),
         )
-    return tuple(figures)
 
 
-def _lines(rows: pd.DataFrame, x: Sequence[float]) -> tuple[Line, ...]:
-    rows = rows.assign(x=list(x))
-    kept = rows[rows["verdict"].isin(("start", "kept"))]
-    lines = [_line("kept", kept, "curve"), _line("dropped", rows[~rows.index.isin(kept.index)], "points")]
-    return tuple(line for line in lines if line.x)
+def percent(row: Mapping[Any, Any], name: str) -> str:
+    """A share with its interval in percent; "" where there is none.
+
+    Args:
+        row: of a table.
+        name: of the column.
+    """
+    if row[name] != row[name]:
+        return ""
+    mean, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _line(name: str, rows: pd.DataFrame, role: str) -> Line:
-    def percent(column: str) -> tuple[float, ...]:
-        return tuple(100 * float(value) for value in rows[column])
+def number(value: float | None, form: str = ".3g") -> str:
+    """A number as people read it; "" for none.
 
-    return Line(
-        name=name,
-        x=tuple(float(value) for value in rows["x"]),
-        y=percent("accuracy"),
-        low=percent("accuracy_low"),
-        high=percent("accuracy_high"),
-        hover=tuple(rows["places"]),
-        role=role,
-    )
+    Args:
+        value: it.
+        form: as Python's `format` takes it.
+    """
+    return "" if value is None or value != value else format(value, form)
+
+
+def _result(buildup: Buildup) -> dict[str, Any]:
+    """As JSON can hold it; accuracies and gains are shares of the test images."""
+    told: dict[str, Any] = {"sentences": sentences_of(buildup), "winner": None, "control": None}
+    if buildup.confirmed is not None and buildup.winner is not None:
+        told["winner"] = {
+            "name": buildup.winner.name,
+            "blocks": [change.path for change in buildup.winner.changes],
+            "seeds": buildup.confirmed.seeds,
+            "test_accuracy": [one.top_1 for one in buildup.confirmed.after],
+            **_named("gain", (buildup.confirmed.gain[0], *buildup.confirmed.gain[1])),
+        }
+    if buildup.control is not None:
+        told["control"] = {
+            "name": buildup.control.best.name,
+            "placements": [network.name for network in buildup.control.drawn],
+            "trainings": len(buildup.control.drawn) * buildup.control.seeds,
+            "test_accuracy": [one.top_1 for one in buildup.control.scores],
+            **_named("winner_gain", (buildup.control.gain[0], *buildup.control.gain[1])),
+        }
+    return told
+
+
+def _tested(buildup: Buildup) -> dict[str, tuple[Scores, ...]]:
+    """Scores on test images and fresh seeds, by name of the network."""
+    found: dict[str, tuple[Scores, ...]] = {}
+    if buildup.confirmed is not None and buildup.winner is not None:
+        found = {buildup.start.name: buildup.confirmed.before, buildup.winner.name: buildup.confirmed.after}
+    if buildup.control is not None:
+        found[buildup.control.best.name] = buildup.control.scores
+    return found
+
+
+def _points(gain: float, interval: Interval) -> str:
+    return f"{100 * gain:+.2f} points ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
+
+
+def _named(name: str, values: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
 def _mean(values: Sequence[float]) -> float:

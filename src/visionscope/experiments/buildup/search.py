@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionscope.building.blocks import find_stages
-from visionscope.building.harmonize import carry_out, plan_harmonize
-from visionscope.core.files import write_whole
-from visionscope.core.refusals import refusals
+from visionscope.building.harmonize import HarmonizePlan, carry_out, replacements
+from visionscope.building.measure import latency
 from visionscope.core.ticking import duration
 from visionscope.errors import ConfigError
-from visionscope.experiments.buildup.path import Places, longest, name_of
+from visionscope.experiments.buildup.kept import Question, begun_in, seeds_held
+from visionscope.experiments.buildup.networks import Network, Slots, candidate, random_networks, spec_of
+from visionscope.experiments.buildup.path import Places, longest
 from visionscope.experiments.done import stored_tables
 from visionscope.experiments.driver import Standing
-from visionscope.experiments.experiment import Experiment, Variant
+from visionscope.experiments.experiment import THREADS, Experiment, Variant
 from visionscope.experiments.outlook import outlook_of
 from visionscope.experiments.plan import TrainTask, plan_of
 from visionscope.models.load import LoadedModel
-from visionscope.models.spec import BLOCK_CHANGES, ModelSpec, parse_spec
-from visionscope.models.surgery import changes_text
-from visionscope.numerics.sequential import FEWEST, looks_of
+from visionscope.models.stages import alternate
+from visionscope.models.surgery import changes_of
+from visionscope.numerics.sequential import FEWEST, detectable, looks_of
+from visionscope.running.devices import device_of
+from visionscope.training.launching import open_splits, threads_of
 from visionscope.training.networks import network_for
 
 VALIDATION = 0.1
@@ -31,29 +33,6 @@ VALIDATION = 0.1
 
 MOST_SEEDS = 16
 """Of a candidate, whatever the budget: more detect effects that nobody would pay for."""
-
-FILE = "buildup.json"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a build-up is asked.
-
-    Attributes:
-        model: spec of the network that it begins with.
-        data: a data spec without split.
-        recipe: a name in `RECIPES`.
-        changes: fields of the recipe that are others than its own.
-        fraction: share of the training images of each class.
-        mixer: what stands in attention's place; empty for attention.
-    """
-
-    model: str
-    data: str
-    recipe: str
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    fraction: float = 1.0
-    mixer: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,22 +42,30 @@ class Search:
     Attributes:
         question: what is asked.
         base: the network that it begins with.
+        classes: of the data.
+        slots: what each of its blocks would become.
         room: blocks that each stage has room for.
         path: the candidates where every one helps: no search tries more.
         tasks: the training of seed 0 of the network itself and of each candidate of the path, by name.
         seconds: of one training of each of these, on one core.
         seeds: of a candidate at most.
         budget: hours on one core, or None where the seeds were said.
+        command: that goes on with it.
+        milliseconds: of a forward pass of one image, by name, of the networks that were asked about so far.
     """
 
     question: Question
     base: LoadedModel
+    classes: int
+    slots: Slots
     room: Places
     path: tuple[Places, ...]
     tasks: Mapping[str, TrainTask]
     seconds: Mapping[str, float]
     seeds: int
     budget: float | None
+    command: str
+    milliseconds: dict[str, float]
 
     @property
     def start(self) -> Places:
@@ -88,7 +75,13 @@ class Search:
     @property
     def hours(self) -> float:
         """On one core, where every candidate takes all its seeds and the last one wins."""
-        return self.seeds * _seconds_of_a_seed(self.seconds) / 3600
+        return self.seeds * _seconds_of_a_seed(self.seconds, self.question.warm_start) / 3600
+
+    @property
+    def control_hours(self) -> float:
+        """On one core, of as many random placements as the longest path has candidates, and of the best one."""
+        path = list(self.seconds.values())[1:]
+        return self.seeds * (sum(path) + max(path)) / 3600
 
     @property
     def one_image(self) -> float:
@@ -96,17 +89,77 @@ class Search:
         trained = next(iter(self.tasks.values())).images
         return self.question.fraction * (1 - VALIDATION) / (VALIDATION * trained)
 
-    def variant(self, places: Places, seeds: Sequence[int]) -> Variant:
-        """A candidate as what is trained.
+    def detectable(self, gains: Sequence[float]) -> float:
+        """The smallest true gain that is kept in four of five cases, where gains differ between seeds as these do.
+
+        Args:
+            gains: of at least 2 seeds, as shares.
+        """
+        return detectable(self.seeds) * max(statistics.stdev(gains), self.one_image)
+
+    def told(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What buildup.json says: what is asked, the seeds and, at the end, the result.
+
+        Args:
+            result: what it has come to, as JSON can hold it.
+        """
+        return {
+            "asked": dataclasses.asdict(self.question),
+            "seeds": self.seeds,
+            "looks": looks_of(self.seeds),
+            "milliseconds": self.milliseconds,
+            "command": self.command,
+            "result": result,
+        }
+
+    def network(self, places: Places, after: Network | None = None) -> Network:
+        """A candidate of the rule.
 
         Args:
             places: blocks of each stage that are others.
+            after: the network whose trained weights it begins with, if any.
+        """
+        return candidate(self.slots, places, after)
+
+    def drawn(self, without: Network, most: int, after: Network | None = None) -> tuple[Network, ...]:
+        """Networks with as many changed blocks as one has, at random places; those that can't run, or are slow, go.
+
+        Args:
+            without: the network.
+            most: how many.
+            after: the network whose trained weights they begin with, if any.
+        """
+
+        def fits(network: Network) -> bool:
+            try:
+                _check_runs(self.base, network)
+            except ConfigError:
+                return False
+            return not self.too_slow(network)
+
+        return random_networks(self.slots, without, most, fits, after)
+
+    def spec(self, network: Network, weights: Path | None = None) -> str:
+        """The spec of a network.
+
+        Args:
+            network: any.
+            weights: that its training begins with; None for random ones.
+        """
+        return spec_of(self.question.model, changes_of(self.base.model), network, weights)
+
+    def variant(self, network: Network, seeds: Sequence[int], weights: Path | None = None) -> Variant:
+        """A network as what is trained.
+
+        Args:
+            network: any.
             seeds: one training each.
+            weights: as for `spec`.
         """
         asked = self.question
         return Variant(
-            name=name_of(places),
-            model=spec_of(self.base, asked, places),
+            name=network.name,
+            model=self.spec(network, weights),
             data=asked.data,
             recipe=asked.recipe,
             changes=asked.changes,
@@ -116,11 +169,34 @@ class Search:
             validation=VALIDATION,
         )
 
+    def too_slow(self, network: Network) -> str:
+        """Why a network is not trained; "" where it is as fast as asked. Measured once for each network.
+
+        Args:
+            network: any.
+        """
+        limit, config = self.question.at_most_ms, self.base.input
+        if limit is None:
+            return ""
+        if network.name not in self.milliseconds:
+            built = network_for(self.spec(network), 0, seed=0, note=lambda line: None).model
+            with threads_of(THREADS):
+                found = latency(built, config.size, len(config.mean), device=device_of("auto"))
+            self.milliseconds[network.name] = round(found, 4)
+        taken = self.milliseconds[network.name]
+        return f"an image takes {taken:.3g} ms, above {limit:g}" if taken > limit else ""
+
 
 def search_for(
-    question: Question, *, seeds: int | None, budget: float | None, run: Path, note: Callable[[str], None]
+    question: Question,
+    *,
+    seeds: int | None,
+    budget: float | None,
+    run: Path,
+    note: Callable[[str], None],
+    command: str = "",
 ) -> Search:
-    """Builds every candidate of the longest path, counts and times it, and chooses the seeds.
+    """Builds the last candidate of the longest path, which has the blocks of all; counts and times all candidates.
 
     Args:
         question: what is asked.
@@ -129,76 +205,78 @@ def search_for(
         budget: hours on one core; None for no limit.
         run: the run folder, which need not be there.
         note: takes a line for the user.
+        command: that goes on with the search.
 
     Raises:
         ConfigError: for a network that has no room for such blocks, a mixer that can't take its maps, a budget that is
             too small for two seeds, or a run folder of another build-up.
         DataError: for images that can't be read.
     """
-    begun = _begun(run, question, seeds)
-    base = network_for(question.model, 0, seed=0, note=note)
-    room = room_of(base, question.mixer)
+    begun = begun_in(run)
+    held = seeds_held(begun, run, question, seeds)
+    base = network_for(question.model, 0, seed=0, pretrained=question.pretrained, note=note)
+    slots = replacements(base.model, mixer=question.mixer, input_size=base.input.size)
+    room = room_of(base.label, slots)
     path = longest(room)
-    for places in path:
-        harmonized = plan_harmonize(base.model, places, mixer=question.mixer, input_size=base.input.size)
-        carry_out(base.model, harmonized)
+    _check_runs(base, candidate(slots, path[-1]))
     draft = Search(
-        question=question, base=base, room=room, path=path, tasks={}, seconds={}, seeds=FEWEST, budget=budget
+        question=question,
+        base=base,
+        classes=len(open_splits(question.data)[0].classes),
+        slots=slots,
+        room=room,
+        path=path,
+        tasks={},
+        seconds={},
+        seeds=FEWEST,
+        budget=budget,
+        command=command,
+        milliseconds=dict(begun.get("milliseconds", {})),
     )
-    plan = plan_of(experiment_of([draft.variant(places, (0,)) for places in (draft.start, *path)], run))
+    networks = [draft.network(places) for places in (draft.start, *path)]
+    plan = plan_of(experiment_of([draft.variant(network, (0,)) for network in networks], run))
     left = Standing(trainings=list(plan.trainings), diagnoses=[], trained=0, diagnosed=0)
     known = outlook_of(plan, left, stored_tables(run)).training_seconds
     seconds = {task.variant.name: known[task.variant.name] for task in plan.trainings}
+    for network in networks:
+        draft.too_slow(network)  # the plan shows what was measured
     return dataclasses.replace(
         draft,
         tasks={task.variant.name: task for task in plan.trainings},
         seconds=seconds,
-        seeds=begun or _seeds_for(seconds, seeds, budget),
+        seeds=held or _seeds_for(seconds, question.warm_start, seeds, budget),
     )
 
 
-def room_of(base: LoadedModel, mixer: str) -> Places:
+def room_of(label: str, slots: Slots) -> Places:
     """How many blocks of each stage can be others: at most every second one, and only where the network allows it.
 
     Args:
-        base: the network.
-        mixer: what stands in attention's place.
+        label: of the network.
+        slots: what each of its blocks would become.
 
     Raises:
         ConfigError: when no stage has room, with the reason.
-        TraceError: when the network can't be traced.
     """
-    stages = find_stages(base.model, base.input.size)
-    room, reason = [], f"its {len(stages)} stages have one block each, and a convolution goes before each new block"
-    for number, stage in enumerate(stages):
+    room, reason = [], f"its {len(slots)} stages have one block each, and a convolution goes before each new block"
+    for stage in slots:
         most = 0
         for count in range(1, len(stage) // 2 + 1):
-            places = tuple(count * (place == number) for place in range(len(stages)))
-            try:
-                plan_harmonize(base.model, places, mixer=mixer, input_size=base.input.size)
-            except ConfigError as error:
-                reason = str(error)
+            taken = [slot for slot, kind in zip(stage, alternate(len(stage), count), strict=True) if kind == "msa"]
+            refused = next((slot for slot in taken if isinstance(slot, str)), None)
+            if refused is not None:
+                reason = refused
                 break
             most = count
         room.append(most)
     if not any(room):
-        raise ConfigError(f"{base.label}: no stage has room for another block: {reason}")
+        raise ConfigError(f"{label}: no stage has room for another block: {reason}")
     return tuple(room)
 
 
-def spec_of(base: LoadedModel, question: Question, places: Places) -> str:
-    """The spec of a candidate.
-
-    Args:
-        base: the network that the build-up begins with.
-        question: names its spec and the mixer.
-        places: blocks of each stage that are others.
-    """
-    if not any(places):
-        return question.model
-    changes = plan_harmonize(base.model, places, mixer=question.mixer, input_size=base.input.size).changes
-    spec: ModelSpec = parse_spec(question.model)
-    return dataclasses.replace(spec, arguments={**spec.arguments, BLOCK_CHANGES: changes_text(changes)}).text
+def _check_runs(base: LoadedModel, network: Network) -> None:
+    """Refuses new blocks that can't take the maps of the network."""
+    carry_out(base.model, HarmonizePlan(stages=(), changes=network.changes, input_size=base.input.size))
 
 
 def experiment_of(variants: Sequence[Variant], run: Path) -> Experiment:
@@ -213,48 +291,18 @@ def experiment_of(variants: Sequence[Variant], run: Path) -> Experiment:
     )
 
 
-def keep_question(run: Path, search: Search) -> None:
-    """Writes what is asked and the seeds into the run folder, before the first training.
+def _seconds_of_a_seed(seconds: Mapping[str, float], warm: bool) -> float:
+    """Of one seed of every training that there may be: the search, then the network and the winner on a fresh seed.
 
-    Args:
-        run: the run folder.
-        search: any.
-
-    Raises:
-        StoreError: when the disk refuses.
+    With a warm start each parent is trained once more, too.
     """
-    told = {"asked": dataclasses.asdict(search.question), "seeds": search.seeds, "looks": looks_of(search.seeds)}
-    with refusals(run / FILE):
-        run.mkdir(parents=True, exist_ok=True)
-        write_whole(run / FILE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
-
-
-def _begun(run: Path, question: Question, seeds: int | None) -> int | None:
-    """The seeds that a run folder was begun with; None where it was not."""
-    try:
-        told = json.loads((run / FILE).read_bytes())
-        asked, begun = told["asked"], int(told["seeds"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"out: {run / FILE} can't be read ({error}); name another folder") from error
-    if asked != json.loads(json.dumps(dataclasses.asdict(question))):
-        raise ConfigError(f"out: {run} holds another build-up; name another folder, or ask the same")
-    if seeds not in (None, begun):
-        raise ConfigError(
-            f"seeds: must be {begun} as the build-up in {run} was begun with, since its looks are fixed; got {seeds}"
-        )
-    return begun
-
-
-def _seconds_of_a_seed(seconds: Mapping[str, float]) -> float:
-    """Of one seed of every training that there may be: the search, then the network and the winner on a fresh seed."""
     start, *path = seconds.values()
-    return 2 * start + sum(path) + max(path)
+    again = start + sum(path[:-1]) if warm else 0.0
+    return 2 * start + sum(path) + max(path) + again
 
 
-def _seeds_for(seconds: Mapping[str, float], seeds: int | None, budget: float | None) -> int:
-    one = _seconds_of_a_seed(seconds)
+def _seeds_for(seconds: Mapping[str, float], warm: bool, seeds: int | None, budget: float | None) -> int:
+    one = _seconds_of_a_seed(seconds, warm)
     allowed = MOST_SEEDS if budget is None else min(MOST_SEEDS, int(3600 * budget / one))
     least = f"{FEWEST} seeds of {len(seconds)} networks and the confirmation take about {duration(FEWEST * one)}"
     if allowed < FEWEST:

@@ -1,0 +1,196 @@
+"""Trains the networks of a build-up on seeds, each once, and knows what they came to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from visionscope.claims.one_seed import LAST
+from visionscope.errors import VisionscopeError
+from visionscope.experiments.buildup.networks import Network, beginning
+from visionscope.experiments.buildup.search import Search, experiment_of
+from visionscope.experiments.driver import Driver, standing
+from visionscope.experiments.executors.executor import Executor
+from visionscope.experiments.experiment import Variant
+from visionscope.experiments.outlook import outlook_of
+from visionscope.experiments.plan import Plan, TrainTask, plan_of
+from visionscope.experiments.session import gpus_of
+from visionscope.experiments.showing import Showing
+from visionscope.experiments.sitting import Sitting
+from visionscope.experiments.tables import TRAINING, gather
+from visionscope.models.load import LoadedModel
+from visionscope.training.evaluation import Scores
+from visionscope.training.folder import finished
+from visionscope.training.networks import network_for
+
+Numbers = dict[int, float]
+"""By seed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a network achieves on the images that are held out.
+
+    Attributes:
+        top_1: share that is right, by seed.
+        nll: in nats, by seed.
+        parameters: of the network.
+        gmacs: 1e9 multiply-accumulates of an image; None where an operation's cost is unknown.
+        seconds: that a training took, the median.
+    """
+
+    top_1: Numbers
+    nll: Numbers
+    parameters: int
+    gmacs: float | None
+    seconds: float
+
+
+class Trainer:
+    """Trains networks on seeds, each once, and knows what they came to.
+
+    Args:
+        search: what is asked.
+        executor: where trainings run.
+        sitting: how many at a time.
+        run: the run folder.
+        note: takes a line that the user should see.
+
+    Attributes:
+        held: of every network that was trained to be chosen, by name.
+    """
+
+    def __init__(
+        self, search: Search, executor: Executor, sitting: Sitting, run: Path, note: Callable[[str], None]
+    ) -> None:
+        self.held: dict[str, Held] = {}
+        self._search, self._executor, self._sitting, self._run, self._note = search, executor, sitting, run, note
+        self._weights: dict[tuple[str, int], Path] = {}
+
+    def trained(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, str]:
+        """Trains networks, in the order of the seeds, after those that they begin with.
+
+        Args:
+            networks: any.
+            seeds: one training each.
+
+        Returns:
+            Why a network's training failed, by its name.
+
+        Raises:
+            ConfigError: for pretrained weights that are not available.
+            StoreError: when the disk refuses.
+            VisionscopeError: when a network that another begins with can't be trained.
+        """
+        before = {network.after.name: network.after for network in networks if network.after is not None}
+        for name, reason in self.trained(list(before.values()), seeds).items() if before else ():
+            raise VisionscopeError(f"{name}: its training failed: {reason}")
+        plan, failed = self._carried_out(networks, seeds)
+        self._keep(plan)
+        return failed
+
+    def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, tuple[Scores, ...]]:
+        """Trains networks on seeds that decide nothing; here alone test scores are read.
+
+        Args:
+            networks: any that begin with no other's weights.
+            seeds: one training each.
+
+        Returns:
+            The scores of each network, by name, in the order of the seeds.
+
+        Raises:
+            VisionscopeError: when one of them can't be trained, or its weights are gone.
+        """
+        plan, failed = self._carried_out(networks, seeds)
+        gather(plan, self._run, self._note)
+        for name, reason in failed.items():
+            raise VisionscopeError(f"{name}: its training on a fresh seed failed: {reason}")
+        return {
+            network.name: tuple(self._scores(task) for task in plan.trainings if task.variant.name == network.name)
+            for network in networks
+        }
+
+    def weights(self, network: Network, seed: int) -> Path:
+        """The last weights of a training.
+
+        Args:
+            network: that was trained.
+            seed: of the training.
+        """
+        return self._weights[network.name, seed]
+
+    def _carried_out(self, networks: Sequence[Network], seeds: Sequence[int]) -> tuple[Plan, dict[str, str]]:
+        variants = [variant for network in networks for variant in self._variants(network, seeds)]
+        plan = plan_of(experiment_of(variants, self._run))
+        for task in plan.trainings:
+            self._weights[task.variant.name, task.seed] = task.weights(self._run, LAST)
+        left = standing(plan, self._run)
+        failed: dict[str, str] = {}
+        if left.trainings:
+            outlook = outlook_of(plan, left, gather(plan, self._run))
+            with Showing(outlook, self._sitting.workers) as showing:
+                driver = Driver(self._run, self._executor, left, showing.show, gpus=gpus_of(self._sitting))
+                driver.carry_out()
+            for task, reason in driver.failed:
+                if isinstance(task, TrainTask):
+                    failed.setdefault(task.variant.name, f"seed {task.seed}: {reason}")
+        return plan, failed
+
+    def _variants(self, network: Network, seeds: Sequence[int]) -> Iterator[Variant]:
+        """As what a network is trained: with weights of its own for each seed where these are not random."""
+        if network.after is None and not self._search.question.fine_tunes:
+            yield self._search.variant(network, seeds)
+            return
+        for seed in seeds:
+            # Workers may have another working directory.
+            yield self._search.variant(network, (seed,), self._beginning(network, seed).absolute())
+
+    def _beginning(self, network: Network, seed: int) -> Path:
+        search = self._search
+        if network.after is None:
+
+            def load() -> LoadedModel:
+                asked = search.question
+                return network_for(asked.model, search.classes, seed=seed, pretrained=asked.pretrained, note=self._note)
+
+            source = f"{search.base.digest} {search.classes}"
+        else:
+            trained = self.weights(network.after, seed)
+            if network.changes == network.after.changes:
+                return trained
+
+            def load() -> LoadedModel:
+                return network_for(search.spec(network, trained), search.classes, seed=seed, note=self._note)
+
+            source = trained.parent.name
+        return beginning(network, seed, self._run, source=source, load=load, classes=search.classes)
+
+    def _keep(self, plan: Plan) -> None:
+        rows = gather(plan, self._run, self._note).get(TRAINING, pd.DataFrame({"variant": []}))
+        tasks = {task.variant.name: task for task in reversed(plan.trainings)}
+        for name, own in rows.groupby("variant"):
+            known, task = self.held.get(str(name)), tasks[str(name)]
+            self.held[str(name)] = Held(
+                top_1={**(known.top_1 if known else {}), **_by_seed(own, "top_1")},
+                nll={**(known.nll if known else {}), **_by_seed(own, "nll")},
+                parameters=task.parameters,
+                gmacs=task.gmacs,
+                seconds=float(own["seconds"].median()),
+            )
+
+    def _scores(self, task: TrainTask) -> Scores:
+        found = finished(task.folder(self._run), task.digest, self._note)
+        if found is None:
+            raise VisionscopeError(
+                f"{task.text}: its weights are gone from {task.folder(self._run)}; put them back, or name another "
+                "folder"
+            )
+        return found
+
+
+def _by_seed(rows: pd.DataFrame, column: str) -> Numbers:
+    return {int(seed): float(value) for seed, value in zip(rows["seed"], rows[column], strict=True)}

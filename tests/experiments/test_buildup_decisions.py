@@ -1,0 +1,202 @@
+"""What a build-up decides, on accuracies that are known beforehand: control, warm start, latency, sentences, table."""
+
+import contextlib
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from experiments.buildups import CNN, Accuracy, Pretending
+from experiments.conftest import Inline
+from training.conftest import data  # noqa: F401  # the fixture
+from visionscope.errors import VisionscopeError
+from visionscope.experiments.buildup import running, search
+from visionscope.experiments.buildup.page import figures_of
+from visionscope.experiments.buildup.results import sentences_of, table_of
+from visionscope.experiments.buildup.running import Buildup, carry_out
+from visionscope.experiments.buildup.search import Question, Search, search_for
+from visionscope.experiments.sitting import Sitting
+from visionscope.models.surgery import BlockChange
+from visionscope.numerics.sequential import detectable
+
+SEEDS = 8  # looks after 4 and 8
+
+
+@pytest.fixture(scope="module")
+def small(data: str, tmp_path_factory: pytest.TempPathFactory) -> Search:  # noqa: F811
+    question = Question(model=CNN, data=data, recipe="pico", changes={"epochs": 1.0})
+    folder = tmp_path_factory.mktemp("small")
+    return search_for(question, seeds=SEEDS, budget=None, run=folder, note=lambda line: None, command="visionscope x")
+
+
+def carried_out(
+    asked: Search,
+    accuracy: Accuracy,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    fails: str = "",
+    control: bool = False,
+) -> tuple[Buildup, Pretending, list[str]]:
+    trainer, lines = Pretending(accuracy), list[str]()
+    trainer.fails = {fails}
+    monkeypatch.setattr(running, "Trainer", trainer)
+    monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(Inline()))
+    return carry_out(asked, Sitting(), run, lines.append, control=control), trainer, lines
+
+
+def noise(name: str, seed: int) -> float:
+    return 0.01 * math.sin(seed + 3 * len(name))
+
+
+def late_helps(name: str, seed: int) -> float:
+    """A block at the end of the last stage helps much, a further one in the stage before harms."""
+    known = {"0,0,0": 0.5, "0,0,1": 0.7, "0,1,1": 0.6, "layer1.0": 0.55, "layer2.0": 0.65}
+    return known.get(name.removesuffix(" again"), 0.4) + noise(name, seed)
+
+
+def test_the_control_has_as_many_placements_and_trainings_and_its_best_is_compared_on_the_winners_seeds(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, trainer, _ = carried_out(small, late_helps, tmp_path, monkeypatch, control=True)
+    assert found.winner is not None
+    assert found.confirmed is not None
+    assert found.winner.name == "0,0,1"
+    spent = [len(trial.gains) for trial in found.trials]
+    assert spent == [4, 4]  # both were clear at the first look
+    control = found.control
+    assert control is not None
+    names = [network.name for network in control.drawn]
+    assert len(set(names)) == len(spent)
+    assert "layer3.1" not in names  # the winner's own
+    assert len(control.drawn) * control.seeds == sum(spent)
+    assert control.best.name == max(names, key=lambda name: np.mean([late_helps(name, seed) for seed in range(4)]))
+    fresh = range(SEEDS, 2 * SEEDS)
+    gains = np.array([late_helps("0,0,1", seed) - late_helps(control.best.name, seed) for seed in fresh])
+    half = t.ppf(0.975, SEEDS - 1) * gains.std(ddof=1) / math.sqrt(SEEDS)
+    assert [control.gain[0], *control.gain[1]] == pytest.approx(
+        [gains.mean(), gains.mean() - half, gains.mean() + half]
+    )
+    table = table_of(found, {}).set_index("network")
+    assert list(table["verdict"]) == ["start", "kept", "dropped", "control", "control"]
+    assert table["winner_gain"][control.best.name] == pytest.approx(gains.mean())
+    assert table["winner_gain_low"][control.best.name] == pytest.approx(gains.mean() - half)
+    assert table["winner_gain"]["0,0,0"] == pytest.approx(found.confirmed.gain[0])
+    assert math.isnan(table["winner_gain"]["0,0,1"])
+    assert [name for name, _, _ in trainer.asked[-2:]] == names
+
+
+@pytest.mark.parametrize(("lead", "verb"), [(0.2, "beats"), (-0.2, "loses to"), (0.0, "does not differ reliably from")])
+def test_the_sentence_says_which_is_better(
+    lead: float, verb: str, small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(name: str, seed: int) -> float:
+        random = 0.0 if name.startswith("0") else 0.2 - lead
+        return late_helps(name, seed) if name.startswith("0") else 0.5 + random + noise(name, seed + 1)
+
+    sentences = sentences_of(carried_out(small, accuracy, tmp_path, monkeypatch, control=True)[0])
+    assert sentences[0].startswith("0,0,1 wins, confirmed on 8 fresh seeds: test accuracy +20.")
+    assert sentences[1].startswith(f"0,0,1 {verb} the best of 2 random placements of as many blocks: test accuracy ")
+    assert all(len(one.split()) <= 25 for one in sentences)
+
+
+def test_without_another_place_there_is_no_control(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = tuple(
+        tuple(slot if isinstance(slot, BlockChange) and slot.path == "layer3.1" else "no" for slot in stage)
+        for stage in small.slots
+    )
+    asked = dataclasses.replace(small, slots=only, room=(0, 0, 1))
+    found, _, _ = carried_out(asked, late_helps, tmp_path, monkeypatch, control=True)
+    assert found.winner is not None
+    assert found.control is None
+    assert len(sentences_of(found)) == 1
+
+
+def test_with_a_warm_start_a_candidate_is_compared_with_its_parent_trained_once_more(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(name: str, seed: int) -> float:
+        return late_helps(name, seed) + 0.5 * name.endswith(" again")  # training on is what helps
+
+    warm = dataclasses.replace(small, question=dataclasses.replace(small.question, warm_start=True))
+    found, trainer, _ = carried_out(warm, accuracy, tmp_path, monkeypatch)
+    assert found.winner is None
+    began = {name: after for name, after, _ in trainer.asked}
+    assert began == {"0,0,0": None, "0,0,0 again": "0,0,0", "0,0,1": "0,0,0", "0,1,0": "0,0,0"}
+    assert list(table_of(found, {})["verdict"]) == ["start", "again", "dropped", "dropped"]
+    kept, trainer, _ = carried_out(warm, late_helps, tmp_path, monkeypatch)
+    began = {name: after for name, after, _ in trainer.asked}
+    assert (began["0,1,1"], began["0,0,1 again"]) == ("0,0,1", "0,0,1")
+    assert kept.winner is not None
+
+
+def test_what_is_slower_than_asked_is_dropped_before_any_training_and_measured_once(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter([4.0, 2.0])
+    monkeypatch.setattr(search, "latency", lambda *_, **__: next(taken))
+    question = dataclasses.replace(small.question, at_most_ms=3.0)
+    asked = dataclasses.replace(small, question=question, milliseconds={})
+    found, trainer, lines = carried_out(asked, late_helps, tmp_path, monkeypatch)
+    assert [trial.verdict for trial in found.trials] == ["too slow", "dropped"]
+    assert "0,0,1" not in trainer.held
+    assert lines[0] == "0,0,1: dropped before any training: an image takes 4 ms, above 3"
+    assert json.loads((tmp_path / "buildup.json").read_bytes())["milliseconds"] == {"0,0,1": 4.0, "0,1,0": 2.0}
+    assert list(table_of(found, {})["milliseconds"])[1:] == [4.0, 2.0]
+    carried_out(asked, late_helps, tmp_path, monkeypatch)  # another measurement would stop the iteration
+
+
+def test_random_placements_that_are_slow_or_do_not_run_are_not_drawn(
+    small: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "latency", lambda *_, **__: next(taken))
+    taken = iter([5.0, 1.0, 5.0, 1.0])
+    question = dataclasses.replace(small.question, at_most_ms=3.0)
+    asked = dataclasses.replace(small, question=question, milliseconds={})
+    drawn = asked.drawn(small.network((0, 0, 1)), 10)
+    assert {asked.milliseconds[network.name] for network in drawn} == {1.0}
+    assert len(drawn) == 2
+
+
+def test_a_candidate_whose_training_fails_is_dropped_and_a_parent_stops_the_search(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, lines = carried_out(small, late_helps, tmp_path, monkeypatch, fails="0,0,1")
+    assert [trial.verdict for trial in found.trials] == ["failed", "dropped"]
+    assert lines[0] == "0,0,1: dropped, since its training failed: seed 0: it broke"
+    with pytest.raises(VisionscopeError, match="0,0,0: its training failed: seed 0: it broke"):
+        carried_out(small, late_helps, tmp_path, monkeypatch, fails="0,0,0")
+
+
+def test_the_gain_that_can_be_shown_is_told_in_points(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, lines = carried_out(small, late_helps, tmp_path, monkeypatch)
+    gains = np.array(found.trials[0].gains)
+    expected = detectable(SEEDS) * max(gains.std(ddof=1), small.one_image)
+    assert f"keep a gain of {100 * expected:.2f} points in four of five cases" in lines[0]
+    assert table_of(found, {})["detectable"][1] == pytest.approx(expected)
+    assert small.detectable([0.1, 0.1]) == pytest.approx(detectable(SEEDS) * small.one_image)  # no certainty
+
+
+def test_the_published_path_stands_beside_the_measured_one(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, _ = carried_out(small, late_helps, tmp_path, monkeypatch, control=True)
+    path, costs = figures_of(table_of(found, {"0,0,0": 9.0, "0,0,1": 8.0, "0,1,1": 7.0}))
+    ours, published = path.panels
+    assert ours.x_names == ("0,0,0", "0,0,1", "0,1,1")
+    assert {line.name: line.x for line in ours.lines} == {"kept": (0.0, 1.0), "dropped": (2.0,)}
+    # PAPER.md 1.15: four were kept, the last of them is the paper's network.
+    kept = next(line for line in published.lines if line.name == "kept")
+    assert kept.hover == ("0,0,0,0", "0,0,0,1", "0,0,0,2", "0,0,1,2", "0,1,1,2")
+    assert kept.y[-1] == pytest.approx(84.02)
+    assert kept.low is None
+    assert [line.name for line in costs.panels[0].lines] == ["kept", "dropped", "random placement"]
+    assert figures_of(table_of(dataclasses.replace(found, held={}), {})) == ()
