@@ -94,6 +94,7 @@ def harmless(folder: Path, *, planning: bool) -> Iterator[None]:
     import visionscope.api
     import visionscope.commands.harmonize
     import visionscope.demo
+    import visionscope.experiments.buildup.search
     import visionscope.running.plan
     import visionscope.training.train
 
@@ -104,6 +105,7 @@ def harmless(folder: Path, *, planning: bool) -> Iterator[None]:
         *([] if planning else [(visionscope.running.plan, "plan")]),
         (visionscope.api, "run_planned"),
         (visionscope.training.train, "train"),
+        (visionscope.experiments.buildup.search, "search_for"),
         (visionscope.demo, "demo"),
         (visionscope.commands.harmonize, "_loaded"),
     ]

@@ -14,6 +14,7 @@ from visionscope.errors import ConfigError
 from visionscope.flags import Parser, add_study_flags
 
 DATA = ["diagnose", "resnet18", "--data", "embedded"]
+BUILDUP = ["buildup", "resnet_pico", "--data", "embedded", "--budget", "1h"]
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -124,6 +125,9 @@ def test_one_line_says_what_is_wrong(flags: list[str], line: str, capsys: pytest
         (["harmonize", "resnet18"], "msa: must be given"),
         (["harmonize", "resnet18", "--msa", "1,1,1,1", "--heads", "3"], "num_heads: must have as many numbers as msa"),
         (["harmonize", "resnet18", "--msa", "1", "--window", "0"], "window: must be an integer from 1 to 16384; got 0"),
+        (["buildup", "resnet_pico", "--data", "embedded"], "budget: must be given"),
+        ([*BUILDUP, "--at-most-ms", "nan"], "at_most_ms: must be a number above 0"),
+        ([*BUILDUP, "--from-pretrain"], "--from-pretrain: there is no such flag. Did you mean '--from-pretrained'"),
         (["report", ".", "--published", "ViT"], "published: each must be one of ResNet-50, ViT-Ti; got 'ViT'. Did you"),
         (["report", ".", "--outcomes", "cvs"], "outcomes: must be one of parquet, csv; got 'cvs'. Did you mean 'csv'?"),
         (["run", "."], "study: . is a folder"),

@@ -179,13 +179,15 @@ def test_files_of_a_run(name: str, kind: str, command_line: CommandLine, run_fol
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pipe", "device", "loop", "huge"])
-@pytest.mark.parametrize("command", ["status", "report", "diagnose", "train"])
+@pytest.mark.parametrize("command", ["status", "report", "diagnose", "train", "buildup"])
 def test_folders_of_runs(command: str, kind: str, command_line: CommandLine, tmp_path: Path) -> None:
     FILES[kind](tmp_path / "run")
     if command == "diagnose":
         asked = _diagnose(f"cnn={NETWORKS}:convolutions", "embedded", "--out", "run")
     elif command == "train":
         asked = ("train", "resnet_nano", "--data", "embedded", "--out", "run")
+    elif command == "buildup":
+        asked = ("buildup", "resnet_nano", "--data", "embedded", "--budget", "1h", "--out", "run")
     else:
         asked = (command, "run")
     _is_one_line(command_line, *asked, folder=tmp_path)

@@ -98,7 +98,7 @@ def test_every_command_has_help(
 
 
 @pytest.mark.parametrize(
-    ("command", "most"), [("", 18), ("diagnose", 105), ("train", 125), ("points", 26), ("run", 20)]
+    ("command", "most"), [("", 18), ("diagnose", 105), ("train", 125), ("points", 26), ("run", 20), ("buildup", 40)]
 )
 def test_help_is_short(
     command: str, most: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

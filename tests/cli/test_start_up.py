@@ -1,8 +1,10 @@
 """What a command imports before it needs it: libraries that take seconds, and diagnostics that nobody asked for."""
 
+import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,7 @@ def test_planning_imports_neither_what_draws_nor_what_was_not_asked_for(tmp_path
     assert {name for name in everything if name.endswith((".figure", ".findings"))} == set()
 
 
+BUDGET = ("--data", "embedded", "--budget")
 WITHOUT_TORCH = """
     import sys
     for name in ("torch", "timm", "torchvision", "datasets"):
@@ -70,6 +73,9 @@ WITHOUT_TORCH = """
         (["train", "resnet18", "--data", "embedded", "--epochs", "-1"], "epochs: must be a number above 0"),
         (["train", "resnet18", "--data", "embedded", "--fraction", "2"], "fraction: must be a number above 0"),
         (["harmonize", "resnet18", "--msa", "x"], "msa: each must be an integer from 0"),
+        (["buildup", "resnt18", *BUDGET, "1h"], "timm has no model 'resnt18'. Did you mean 'resnet18'?"),
+        (["buildup", "resnet18", *BUDGET, "soon"], "budget: must be a time such as 2h, 1.5h or 45min"),
+        (["buildup", "resnet18@nowhere.pt", *BUDGET, "1h"], "checkpoint nowhere.pt: there is no such file"),
         (["points", "resnet18", "--size", "0", "0"], "size: each must be an integer from 1"),
         (["run", "/nowhere.yaml"], "study: /nowhere.yaml can't be read"),
         (["status", "/nowhere"], "/nowhere: is not a run folder"),
@@ -119,10 +125,22 @@ def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [["diagnose", "--help"], ["diagnose", "--help", "all"], ["train", "-h"], ["harmonize", "-h"], ["run", "-h"]],
+    [
+        *(["diagnose", "--help"], ["diagnose", "--help", "all"], ["train", "-h"], ["harmonize", "-h"], ["run", "-h"]),
+        ["buildup", "-h"],
+    ],
 )
 def test_help_imports_no_torch(arguments: list[str]) -> None:
     command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.startswith(f"usage: visionscope {arguments[0]}")
+
+
+def test_status_of_a_build_up_imports_no_torch(tmp_path: Path) -> None:
+    told = {"asked": {"model": "resnet_pico", "data": "embedded"}, "seeds": 4, "command": "visionscope buildup x"}
+    (tmp_path / "buildup.json").write_text(json.dumps(told))
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), "status", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "go on with: visionscope buildup x" in found.stdout

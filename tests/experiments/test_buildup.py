@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,7 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
 
     rulings.clear()
     third = inline(Inline())
+    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)  # they were drawn above
     assert main(flags(data, run, "--control")) == 0
     # Two random placements of one block, two seeds of each, and the best on the fresh seeds: all else is there.
     assert [(one.asked["seed"], one.asked["model"].count('"msa": {')) for one in third.submitted] == [
@@ -167,7 +169,7 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
     assert control["winner_gain"] == pytest.approx(difference)
     said = capsys.readouterr().out
     assert f"* {result['sentences'][1]}\n" in said
-    page = (run / "experiment.html").read_text()
+    page = html.unescape((run / "experiment.html").read_text()).replace("\xa0", " ")
     assert all(one in page for one in (*result["sentences"], *control["placements"], "published: ResNet-50"))
 
     assert main(["status", str(run)]) == 0

@@ -67,7 +67,7 @@ def buildup_flags(parser: Parser) -> None:
     parser.add_switch("--warm-start", "begin a candidate with its parent's trained weights of the same seed")
     parser.add_switch("--from-pretrained", "fine-tune from the library's weights; MODEL@FILE does so from a file's")
     parser.add_value("--at-most-ms", _MILLISECONDS, "drop candidates on which one image takes longer on this machine")
-    parser.add_switch("--control", "then give random placements as many trainings, and compare")
+    parser.add_switch("--control", "compare with random placements of as many trainings, beyond the budget")
     parser.add_value("--out", _OUT, "run folder; the same command goes on there")
     parser.add_switch("--dry-run", "show the candidates and what they cost, and train nothing")
     sitting_flags_of(parser, ("on", "workers", "gpus"))

@@ -87,7 +87,13 @@ def figures_of(table: pd.DataFrame) -> tuple[Figure, ...]:
     costed = trained[trained["gmacs"].notna()]
     if len(costed):
         panels = [
-            Panel(model="", title=title, x_label=label, y_label="accuracy in %", lines=_lines(costed, costed[column]))
+            Panel(
+                model="",
+                title=title,
+                x_label=label,
+                y_label="accuracy in %",
+                lines=_lines(costed, list(costed[column])),
+            )
             for column, title, label in (
                 ("gmacs", "against arithmetic", "GMACs of an image"),
                 ("images_per_second", "against speed", "images/s, one core"),
@@ -104,7 +110,7 @@ def _path(title: str, rows: pd.DataFrame) -> Panel:
         title=title,
         x_label="changed blocks of each stage, as they were tried",
         y_label="accuracy in %",
-        lines=_lines(rows, rows.index),
+        lines=_lines(rows, range(len(rows))),
         x_names=tuple(rows["network"]),
         group=title,  # axes of its own
     )
@@ -112,7 +118,7 @@ def _path(title: str, rows: pd.DataFrame) -> Panel:
 
 def _published() -> pd.DataFrame:
     """Fig. 12a as rows: kept is what lies above all before it, as the rule without repetitions has it."""
-    rows, best = [], float("-inf")
+    rows, best = list[dict[str, object]](), float("-inf")
     for one in figure("fig12a_buildup_cifar100"):
         accuracy = one["acc"] / 100
         verdict = START if not rows else "kept" if accuracy > best else "dropped"

@@ -135,9 +135,9 @@ class Trainer:
             with Showing(outlook, self._sitting.workers) as showing:
                 driver = Driver(self._run, self._executor, left, showing.show, gpus=gpus_of(self._sitting))
                 driver.carry_out()
-            for task, reason in driver.failed:
-                if isinstance(task, TrainTask):
-                    failed.setdefault(task.variant.name, f"seed {task.seed}: {reason}")
+            for lost, reason in driver.failed:
+                if isinstance(lost, TrainTask):
+                    failed.setdefault(lost.variant.name, f"seed {lost.seed}: {reason}")
         return plan, failed
 
     def _variants(self, network: Network, seeds: Sequence[int]) -> Iterator[Variant]:
