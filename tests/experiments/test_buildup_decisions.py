@@ -24,6 +24,7 @@ from visionscope.models.surgery import BlockChange
 from visionscope.numerics.sequential import detectable
 
 SEEDS = 8  # looks after 4 and 8
+EVEN = "does not differ reliably from"
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_the_control_has_as_many_placements_and_trainings_and_its_best_is_compar
     assert [name for name, _, _ in trainer.asked[-2:]] == names
 
 
-@pytest.mark.parametrize(("lead", "verb"), [(0.2, "beats"), (-0.2, "loses to"), (0.0, "does not differ reliably from")])
+@pytest.mark.parametrize(("lead", "verb"), [(0.2, "beats"), (-0.2, "loses to"), (0.005, EVEN), (-0.005, EVEN)])
 def test_the_sentence_says_which_is_better(
     lead: float, verb: str, small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,10 +131,12 @@ def test_with_a_warm_start_a_candidate_is_compared_with_its_parent_trained_once_
     began = {name: after for name, after, _ in trainer.asked}
     assert began == {"0,0,0": None, "0,0,0 again": "0,0,0", "0,0,1": "0,0,0", "0,1,0": "0,0,0"}
     assert list(table_of(found, {})["verdict"]) == ["start", "again", "dropped", "dropped"]
-    kept, trainer, _ = carried_out(warm, late_helps, tmp_path, monkeypatch)
+    kept, trainer, _ = carried_out(warm, late_helps, tmp_path, monkeypatch, control=True)
     began = {name: after for name, after, _ in trainer.asked}
     assert (began["0,1,1"], began["0,0,1 again"]) == ("0,0,1", "0,0,1")
-    assert kept.winner is not None
+    assert kept.control is not None
+    assert {began[network.name] for network in kept.control.drawn} == {"0,0,0"}
+    assert kept.control.best.after is None  # what is confirmed begins as the whole build-up does
 
 
 def test_what_is_slower_than_asked_is_dropped_before_any_training_and_measured_once(

@@ -84,7 +84,8 @@ def test_trainings_begin_with_the_weights_of_a_file_and_then_with_those_of_the_p
         arguments=given_weights.spec.arguments,
         config=given_weights.input,
     )
-    question = Question(model=f"{CNN}@{file}", data=data, recipe="pico", changes={"epochs": 0.2}, fraction=0.2)
+    # The file says which network it is of: the spec need not.
+    question = Question(model=f"resnet_nano@{file}", data=data, recipe="pico", changes={"epochs": 0.2}, fraction=0.2)
     search = search_for(question, seeds=2, budget=None, run=run, note=lambda line: None)
     assert question.fine_tunes
     trainer = Trainer(search, Inline(), Sitting(), run, lambda line: None)

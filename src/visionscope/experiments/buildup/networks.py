@@ -13,7 +13,7 @@ from visionscope.core.refusals import refusals
 from visionscope.experiments.buildup.path import Places, name_of
 from visionscope.models.checkpoint import is_as_written, save_checkpoint
 from visionscope.models.load import LoadedModel
-from visionscope.models.spec import BLOCK_CHANGES, parse_spec
+from visionscope.models.spec import BLOCK_CHANGES, ModelSpec
 from visionscope.models.stages import alternate
 from visionscope.models.surgery import BlockChange, change_blocks, changes_text
 
@@ -90,20 +90,20 @@ def random_networks(
     return tuple(found)
 
 
-def spec_of(model: str, own: Sequence[BlockChange], network: Network, weights: Path | None = None) -> str:
+def spec_of(base: ModelSpec, own: Sequence[BlockChange], network: Network, weights: Path | None = None) -> str:
     """The spec of a network.
 
     Args:
-        model: spec of the network that the build-up begins with.
+        base: of the network that the build-up begins with, with the arguments that its file says.
         own: changed blocks that this one has.
         network: any.
-        weights: a file of ours that its training begins with, which says its blocks itself; None for random ones.
+        weights: a file of ours that its training begins with, which says its arguments and its blocks itself; None for
+            random ones.
     """
-    spec = parse_spec(model)
-    arguments = {name: value for name, value in spec.arguments.items() if name != BLOCK_CHANGES}
+    arguments = dict(base.arguments) if weights is None else {}
     if weights is None and (own or network.changes):
         arguments[BLOCK_CHANGES] = changes_text((*own, *network.changes))
-    return dataclasses.replace(spec, arguments=arguments, checkpoint=weights, others=()).text
+    return dataclasses.replace(base, arguments=arguments, checkpoint=weights).text
 
 
 def beginning(

@@ -146,7 +146,7 @@ class Search:
             network: any.
             weights: that its training begins with; None for random ones.
         """
-        return spec_of(self.question.model, changes_of(self.base.model), network, weights)
+        return spec_of(self.base.spec, changes_of(self.base.model), network, weights)
 
     def variant(self, network: Network, seeds: Sequence[int], weights: Path | None = None) -> Variant:
         """A network as what is trained.

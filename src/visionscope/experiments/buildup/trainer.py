@@ -86,8 +86,9 @@ class Trainer:
             VisionscopeError: when a network that another begins with can't be trained.
         """
         before = {network.after.name: network.after for network in networks if network.after is not None}
-        for name, reason in self.trained(list(before.values()), seeds).items() if before else ():
-            raise VisionscopeError(f"{name}: its training failed: {reason}")
+        if before:
+            for name, reason in self.trained(list(before.values()), seeds).items():
+                raise VisionscopeError(f"{name}: its training failed: {reason}")
         plan, failed = self._carried_out(networks, seeds)
         self._keep(plan)
         return failed
