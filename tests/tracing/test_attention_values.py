@@ -15,6 +15,8 @@ from visionscope.tracing.read_attention import read_attention
 def test_values_are_what_the_probabilities_weigh(form):
     """Their product is what the branch hands on; mixed heads weigh nothing as it is, so nothing is told of them."""
     model = Mixed(OnTokens(form), OnTokens(form)).eval()
+    for mixer in model.mixers:
+        torch.nn.init.normal_(mixer.module.in_proj_bias)  # zeros at first
     images = torch.randn(3, 3, 6, 8)
     found = trace(model, images)
     attentions = find_attention(model, found, images)
