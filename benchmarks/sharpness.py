@@ -30,7 +30,7 @@ IMAGES, BATCH = 64, 32
 TIMES = 6  # draws, and steps
 NETWORKS = ("resnet_nano", "vit_nano")
 INPUT = InputConfig(size=(32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
-_GOALS = {"average": 1.3, "worst": 1.3, "critical": 10.0}
+_GOALS = {"average": None, "worst": 1.3, "critical": 10.0}
 _CHECKPOINTS = (0.22, 0.41, 0.57, 0.7, 0.8, 0.87, 0.93)  # Auto-PGD's, as shares of the steps
 
 

@@ -317,7 +317,7 @@ def test_the_identity_is_of_the_content(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"types": ("fogg",)}, r"corruption.types: each must be one of 15 names; got 'fogg'. Did you mean 'fog'\?"),
+        ({"types": ("fogg",)}, r"corruption.types: each must be one of 16 names; got 'fogg'. Did you mean 'fog'\?"),
         ({"types": ()}, r"corruption.types: must be a list of one or more, .*, without repeats; got \[\]"),
         ({"types": ("fog", "fog")}, r"corruption\.types: must not repeat an item; got 'fog' twice"),
         ({"severities": (0,)}, r"corruption\.severities: each must be one of 1, 2, 3, 4, 5; got 0\. Did you mean 1\?"),

@@ -8,7 +8,7 @@ from visionscope.curvature.moving import Direction, MovableWeights
 
 _PASSES = 9
 """Forward passes of a search at most."""
-_TOLERANCE = 1 / 16
+_TOLERANCE = 1 / 8
 """Width of the bracket, as a share of its upper end, at which the search is over."""
 
 
@@ -42,7 +42,7 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
     It is the root of :math:`\psi(\eta) = (L(\eta) - L(0)) / \eta`, which begins at the slope. The first step tried is
     :math:`L(0) / |\psi(0)|`, at which a straight line would reach zero. From there steps are doubled or halved, or more
     where the line through :math:`\psi(0)` and the last :math:`\psi` says so, until the root is enclosed; then the
-    bracket is halved until it is narrower than 1/16 of its upper end; the line between its ends gives the root. On a
+    bracket is halved until it is narrower than 1/8 of its upper end; the line between its ends gives the root. On a
     quadratic loss :math:`\psi` is a line, so that :math:`\eta = 2\,|g \cdot d| / (d \cdot H d)` is exact but for
     rounding. It is the critical learning rate of Kalra et al. 2026 (A Scalable Measure of Loss Landscape Curvature),
     who search by doubling and bisection alone.
