@@ -14,7 +14,7 @@ from experiments.conftest import Inline
 from training.conftest import data  # noqa: F401  # the fixture
 from visionscope.building.harmonize import plan_harmonize, replacements
 from visionscope.errors import ConfigError
-from visionscope.experiments.buildup.networks import Network, beginning, candidate, random_networks
+from visionscope.experiments.buildup.networks import Network, beginning, candidate, random_networks, spec_of
 from visionscope.experiments.buildup.search import Question, search_for
 from visionscope.experiments.buildup.trainer import Trainer
 from visionscope.experiments.sitting import Sitting
@@ -140,6 +140,22 @@ def test_a_beginning_that_is_there_is_left_as_it_is_and_a_torn_one_is_made_again
     others = [beginning(network, 5, tmp_path, source="a", load=load, classes=3)]
     others.append(beginning(network, 4, tmp_path, source="b", load=load, classes=3))
     assert len({path, *others}) == 3
+
+
+def test_only_the_block_that_the_parent_lacks_is_fresh(tmp_path: Path) -> None:
+    base = load_model(CNN, random_weights=0)
+    slots = replacements(base.model, input_size=(32, 32))
+    parent = candidate(slots, (0, 0, 1))
+    child = candidate(slots, (0, 1, 1), parent)
+
+    def load() -> LoadedModel:
+        return network_for(spec_of(base.spec, (), parent), 3, seed=9, note=lambda line: None)
+
+    began = load_file(beginning(child, 4, tmp_path, source="a", load=load, classes=3))
+    trained = load().model.state_dict()
+    shared = {name for name in began if not name.startswith("layer2.1.")}
+    assert any(name.startswith("layer3.1.") for name in shared)
+    assert all(torch.equal(began[name], trained[name]) for name in shared)
 
 
 def test_weights_that_are_not_available_are_one_line(data: str, tmp_path: Path) -> None:  # noqa: F811
