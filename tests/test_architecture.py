@@ -23,7 +23,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = sorted(path for folder in ("src", "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
-MOST_PUBLIC_NAMES = 12  # and a function for each diagnostic
+MOST_PUBLIC_NAMES = 13  # and a function for each diagnostic
 
 # Columns of rich's bars that show numbers alone.
 PLAIN_COLUMNS = (

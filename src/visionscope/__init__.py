@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from visionscope.data.sources import open_source as open_source
     from visionscope.errors import VisionscopeError as VisionscopeError
     from visionscope.models.load import load_model as load_model
+    from visionscope.monitoring.monitor import Monitor as Monitor
     from visionscope.questions.curvature import density as density
     from visionscope.questions.curvature import hessian as hessian
     from visionscope.questions.curvature import landscape as landscape
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # Imported when first used, so that `visionscope --help` answers at once.
 _HOMES = {
     "InputConfig": "core.sample",
+    "Monitor": "monitoring.monitor",
     "Sample": "data.sample",
     "Store": "running.store",
     "VisionscopeError": "errors",

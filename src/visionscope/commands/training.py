@@ -12,19 +12,23 @@ from visionscope.commands.output import exit_code, tell_failures
 from visionscope.core.display import TaskText, bars
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
+from visionscope.core.registry import diagnostic_names
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import interrupted, say, tell
 from visionscope.core.ticking import duration
+from visionscope.core.values import Rule, Value
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
+from visionscope.errors import ConfigError, nearest
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
-from visionscope.running.study import Study
+from visionscope.running.study import ONLY, Study
 from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
 from visionscope.training.terms import Terms
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from visionscope.monitoring.monitor import Monitor
     from visionscope.training.clock import Progress
 
 _OUT = values_of(Study)["out"]
@@ -39,6 +43,7 @@ _GROUPS = {
         *("crop", "padding", "flip", "rand_augment", "erase", "mixup", "cutmix", "label_smoothing", "drop_path"),
     ),
 }
+_MONITOR = Value(tuple[str, ...], Rule(count=(1, 1000), empty=False, distinct=True, words=ONLY.words))
 _MACHINE = ("precision", "compile", "devices", "nodes", "workers", "track")
 _DEMO_OUT = dataclasses.replace(_OUT, default="visionscope-demo")
 
@@ -61,6 +66,25 @@ def train_flags(parser: Parser) -> None:
     for name in _MACHINE:
         described = Terms if name in values_of(Terms) else Recipe
         parser.add_field(described, name, default=... if described is Terms else getattr(usual, name))
+    monitor = (
+        "diagnostics, comma-separated, asked of the network before the first step and after every epoch; their rows "
+    )
+    parser.add_value(
+        "--monitor", _MONITOR, monitor + "go to monitor.parquet beside the weights, and change no bit of these"
+    )
+
+
+def _monitor(parsed: Namespace) -> Monitor | None:
+    """What is asked of the network after every epoch, on the data's own images."""
+    if not parsed.monitor:
+        return None
+    for name in parsed.monitor:
+        if name not in diagnostic_names():
+            raise ConfigError(f"--monitor: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
+
+    from visionscope.monitoring.monitor import Monitor
+
+    return Monitor(parsed.data, diagnostics=parsed.monitor)
 
 
 def train(parsed: Namespace) -> int:
@@ -74,12 +98,14 @@ def train(parsed: Namespace) -> int:
     check_apart(out, parsed.data)
     check_can_be_written(out)
     find_model(parsed.model).check_single()
+    monitor = _monitor(parsed)
 
     from visionscope.training.train import train as carry_out
 
     try:
         with _Bar() as bar:
-            trained = carry_out(parsed.model, parsed.data, out, report=bar.report, note=tell, **given, **changes)
+            asked = {"report": bar.report, "note": tell, "monitor": monitor}
+            trained = carry_out(parsed.model, parsed.data, out, **asked, **given, **changes)
     except KeyboardInterrupt as stop:
         interrupted("Stopped. The same command goes on from the last minute.")
         return exit_code(stop)

@@ -43,6 +43,7 @@ def fit(training: Training) -> nn.Module | None:
         keeper.keep("init", network)
     if training.until == "init":
         return None
+    training.watch(network, at.step, at.step / training.steps_per_epoch)
     clock = Clock(
         fabric,
         steps=training.steps,
@@ -64,6 +65,7 @@ def fit(training: Training) -> nn.Module | None:
         warm = before < recipe.warm_up <= done
         if warm:
             keeper.keep("warmup", network, step=str(at.step))
+        training.watch(network, at.step, at.step / training.steps_per_epoch)
         epoch = _epoch_ended(training, at.step)
         stops = _stops(training, warm, epoch)
         if epoch or done >= 1 or stops or len(losses) == CHECK_EVERY:

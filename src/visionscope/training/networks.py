@@ -24,6 +24,35 @@ from visionscope.models.structure import code_digest, structure_digest
 from visionscope.tracing.opaque import check_ready
 
 
+def network_of(
+    model: str | nn.Module,
+    input: InputConfig | None,
+    classes: int,
+    *,
+    seed: int,
+    drop_path: float,
+    note: Callable[[str], None],
+) -> LoadedModel:
+    """The network that a training begins with, of a spec or as it was handed in.
+
+    Args:
+        model: a model spec, or a network.
+        input: how a network wants its images, or None.
+        classes: of the data.
+        seed: of random weights.
+        drop_path: rate of stochastic depth.
+        note: takes a line for the user.
+
+    Raises:
+        ConfigError: as `network_for` and `handed_network`, and for `input` beside a spec.
+    """
+    if isinstance(model, nn.Module):
+        return handed_network(model, input, drop_path=drop_path, note=note)
+    if input is not None:
+        raise ConfigError("input: is for a network given as such; a model spec has its own, leave it out")
+    return network_for(model, classes, seed=seed, drop_path=drop_path, note=note)
+
+
 def network_for(
     spec: str | ModelSpec,
     classes: int,

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from lightning_fabric import Fabric
 from torch import nn
 
+from visionscope.core.sample import InputConfig
 from visionscope.training.clock import Progress
 from visionscope.training.feed import Feed
 from visionscope.training.recipe import Recipe
 from visionscope.training.snapshots import Keeper
+
+
+class Watching(Protocol):
+    """Measures a network while it trains and changes nothing of it: `visionscope.Monitor`."""
+
+    def begin(self, folder: Path, input: InputConfig, *, weight_decay: float, label_smoothing: float) -> None:
+        """Takes what it needs to know of the training; `folder` is the training's own."""
+
+    def step(self, model: nn.Module, step: int, epoch: float) -> Mapping[str, float]:
+        """Measures where that is due; what it gives goes to the trackers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,7 @@ class Training:
         selects: whether the scores are of a validation split, so that `best` can be kept.
         save_seconds: between two states.
         each_epoch: whether the network is scored after every epoch; else at the end alone.
+        watch: takes the network, the steps and the epochs done, before the first step and after each; changes nothing.
         until: the snapshot after which the loop ends, to be gone on from; "" for the end.
     """
 
@@ -55,3 +69,4 @@ class Training:
     save_seconds: float = 60.0
     each_epoch: bool = True
     until: str = ""
+    watch: Callable[[nn.Module, int, float], None] = lambda network, step, epoch: None

@@ -22,7 +22,6 @@ from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.digest import source_digest
 from visionscope.data.share import split_by_class
 from visionscope.data.sources import Source
-from visionscope.errors import ConfigError
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import settings_of
 from visionscope.training.clock import Progress
@@ -32,9 +31,9 @@ from visionscope.training.folder import alone_in, finished, identity, is_kept, w
 from visionscope.training.images import Images, labels_of
 from visionscope.training.launching import launched, open_splits, put_back, reported, threads_of
 from visionscope.training.loop import fit
-from visionscope.training.networks import check_head, check_network, handed_network, network_for
+from visionscope.training.networks import check_head, check_network, network_of
 from visionscope.training.optimizers import generators_put_back
-from visionscope.training.plan import Training
+from visionscope.training.plan import Training, Watching
 from visionscope.training.recipe import Recipe, choose_recipe
 from visionscope.training.snapshots import Keeper, forget
 from visionscope.training.terms import Terms
@@ -84,6 +83,7 @@ def train(
     save_seconds: float = 60.0,
     until: str = "",
     threads: int | None = None,
+    monitor: Watching | None = None,
     input: InputConfig | None = None,
     epochs: float | None = None,
     minutes: float | None = None,
@@ -150,6 +150,8 @@ def train(
             same call without it goes on from there.
         threads: of torch while it trains, which then are a part of what tells one training from another; by default as
             many as torch has, which are not.
+        monitor: a `Monitor`, which measures the network while it trains and changes no bit of it; its rows go to the
+            training's folder, its numbers to the trackers.
         input: size and normalisation of the images of a network given as such; by default as its `pretrained_cfg` says.
         epochs: passes over the training images; this and all that follow replace the recipe's own values.
         minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
@@ -192,7 +194,9 @@ def train(
     with generators_put_back(), reported(report) as told, put_back(model), threads_of(threads):
         fabric = launched(chosen, devices, nodes)
         note = note if fabric.global_rank == 0 else lambda line: None
-        loaded = _network(model, input, sources[0], terms.seed, chosen.drop_path, note)
+        loaded = network_of(
+            model, input, len(sources[0].classes), seed=terms.seed, drop_path=chosen.drop_path, note=note
+        )
         digests = [source_digest(source) for source in sources]
         settings = settings_of(chosen, terms, loaded, digests, processes=fabric.world_size, threads=threads)
         training = identity(settings)
@@ -211,23 +215,11 @@ def train(
         with alone_in(folder, fabric):
             if fabric.global_rank == 0:
                 write_settings(folder, asked)
+            if monitor is not None:
+                own = {"weight_decay": chosen.weight_decay, "label_smoothing": chosen.label_smoothing}
+                monitor.begin(folder, loaded.input, **own)
             job = _Job(fabric, chosen, loaded, sources, asked, folder, terms.workers)
-            return job.run(terms, told, note, save_seconds, until)
-
-
-def _network(
-    model: str | nn.Module,
-    input: InputConfig | None,
-    source: Source,
-    seed: int,
-    drop_path: float,
-    note: Callable[[str], None],
-) -> LoadedModel:
-    if isinstance(model, nn.Module):
-        return handed_network(model, input, drop_path=drop_path, note=note)
-    if input is not None:
-        raise ConfigError("input: is for a network given as such; a model spec has its own, leave it out")
-    return network_for(model, len(source.classes), seed=seed, drop_path=drop_path, note=note)
+            return job.run(terms, told, note, save_seconds, until, monitor)
 
 
 class _Job:
@@ -293,6 +285,7 @@ class _Job:
         note: Callable[[str], None],
         save_seconds: float,
         until: str,
+        monitor: Watching | None,
     ) -> Trained:
         fabric, recipe = self._fabric, self._recipe
         first = fabric.global_rank == 0
@@ -320,6 +313,11 @@ class _Job:
             for tracker in trackers:
                 tracker.log(step, values)
 
+        def watch(network: nn.Module, step: int, epoch: float) -> None:
+            values = monitor.step(network, step, epoch) if monitor else {}
+            for tracker in trackers[1:] if values else ():  # the first is log.csv, which has columns of its own
+                tracker.log(step, values)
+
         training = Training(
             fabric=fabric,
             network=network,
@@ -334,6 +332,7 @@ class _Job:
             columns=_COLUMNS,
             each_epoch=terms.scored == "epochs",
             until=until,
+            watch=watch,
             record=record,
             report=report if first else lambda progress: None,
             selects=bool(len(self._held)) and terms.scored == "epochs",  # of one moment, none is the best

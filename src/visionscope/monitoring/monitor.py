@@ -1,0 +1,197 @@
+"""A monitor: the same questions asked of a network again and again while it trains, which changes nothing of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from visionscope.config import diagnostic_of
+from visionscope.core.failures import one_line
+from visionscope.core.files import given_path
+from visionscope.core.inputs import place_of
+from visionscope.core.sample import InputConfig
+from visionscope.core.terminal import tell
+from visionscope.core.values import Rule, Value, is_whole, shown
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.monitoring.pace import Pace
+from visionscope.monitoring.rows import MonitorRow, Rows, numbers_of
+from visionscope.monitoring.untouched import untouched, unwrapped
+from visionscope.result import Images, Labels
+from visionscope.running.brought import gathered, is_gathered
+from visionscope.running.in_memory import measured
+from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY
+from visionscope.running.wanted import WantedInput
+
+_AT_MOST = Value(float | None, Rule(above=0, most=1))
+_STEP = Value(int, Rule(least=0))
+
+
+class Monitor:
+    """Asks diagnostics of a network while it trains, on the same images each time.
+
+    A training ends with the same bits with a monitor and without one: it runs in evaluation mode and a random state of
+    its own, and leaves modes, gradients, weights, optimizer and the generators of Python, numpy and torch as they were.
+    The network is measured as it was written, in the type of its weights, whatever `torch.compile`, autocast, data
+    parallelism or Fabric make of it. Of several processes the first one measures; the others go on to their next
+    exchange.
+
+    Each measurement is a file in `OUT/monitor.parquet`, which pandas and pyarrow read as one table of
+    `visionscope.monitoring.rows.MonitorRow`: step, epoch, diagnostic, point, column, value and its interval. A
+    diagnostic that fails leaves a row that says why, and a line on stderr the first time.
+
+    Args:
+        images: what `measure` takes, looked at anew each time; a DataLoader is read once.
+        labels: class indices (n,) of the images, where they don't come with them.
+        diagnostics: their names.
+        every: `epoch`, or a number of steps.
+        at_most: share of the training's time that measuring may take; where it takes more, there are half as many
+            measurements from then on, a line on stderr says so, and which steps have rows depends on the clock. None
+            for no limit.
+        out: run folder.
+        fields: parameters of the diagnostics, by diagnostic: `{"hessian": {"k": 3}}`.
+        input: as for `measure`, like the four that follow.
+        output: name or index of the logits, of a network that returns several outputs.
+        output_is: `probabilities` of a network that ends in a softmax or sigmoid.
+        weight_decay: factor of the L2 term of the loss, for diagnostics of training images.
+        label_smoothing: share of each target spread over all classes, for diagnostics of training images.
+
+    Raises:
+        ConfigError: for a value that breaks its rule.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: Labels | None = None,
+        *,
+        diagnostics: Sequence[str] = DEFAULT_DIAGNOSTICS,
+        every: Literal["epoch"] | int = "epoch",
+        at_most: float | None = 0.05,
+        out: str | os.PathLike[str] = "visionscope-run",
+        fields: Mapping[str, Mapping[str, Any]] | None = None,
+        input: InputConfig | None = None,
+        output: str | int | None = None,
+        output_is: str | None = None,
+        weight_decay: float | None = None,
+        label_smoothing: float | None = None,
+    ) -> None:
+        if every != "epoch" and not (is_whole(every) and every >= 1):
+            raise ConfigError(f"every: must be epoch or a number of steps, 1 or more; got {shown(every)}")
+        names = ONLY.checked("diagnostics", diagnostics)
+        for name in fields or {}:
+            if name not in names:
+                raise ConfigError(f"fields: {shown(name)} is not among the diagnostics, {', '.join(names)}")
+        self._input = input
+        self._diagnostics = [diagnostic_of(name, (fields or {}).get(name)) for name in names]
+        self._pace = Pace(every, _AT_MOST.checked("at_most", at_most))
+        self._images: Any = images.detach().clone() if isinstance(images, Tensor) else images
+        self._labels: Any = labels
+        self._rows = Rows(given_path("out", out))
+        self._asked = {"output": output, "output_is": output_is}
+        self._objective = {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
+        self._step: int | None = None
+        self._ended = 0.0
+        self._failed: set[tuple[str, str]] = set()
+
+    def begin(self, folder: Path, input: InputConfig, *, weight_decay: float, label_smoothing: float) -> None:
+        """Takes from a training what it was not told; `visionscope.train` calls this.
+
+        Args:
+            folder: of the training, where the rows go.
+            input: how the network wants its images.
+            weight_decay: factor of the L2 term of the training's loss.
+            label_smoothing: of its targets.
+        """
+        self._rows = Rows(folder)
+        self._input = self._input or input
+        own = {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
+        self._objective = {name: own[name] if value is None else value for name, value in self._objective.items()}
+
+    def step(self, model: nn.Module, step: int, epoch: float) -> dict[str, float]:
+        """Measures the network where that is due; to be called after each step, or after each epoch.
+
+        A call with step 0, before the training, measures the network that it begins with.
+
+        Args:
+            model: the network, or what wraps it; or the moving average of its weights.
+            step: steps that the optimizer has made.
+            epoch: passes over the training images, with fractions.
+
+        Returns:
+            The numbers for a tracker, by name; none where nothing was due.
+
+        Raises:
+            ConfigError: for a value that breaks its rule, a network that can't be had whole, and images or labels that
+                the diagnostics can't use.
+            NotApplicableError: when a diagnostic has nothing to ask of this network or these images.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+            return {}
+        step, epoch = _STEP.checked("step", step), float(epoch)
+        known = False
+        if self._step is None:
+            known = self._rows.begin(step) and step > 0  # it goes on from there
+        elif step < self._step:
+            raise ConfigError(f"step: must not fall; got {step} after {self._step}, make a Monitor for each training")
+        self._step = step
+        if not self._pace.due(step, epoch) or known:
+            return {}
+        network = unwrapped(model)
+        began = _now(network)
+        line = self._pace.too_dear(began - self._ended)
+        if line:
+            tell(line)
+            return {}
+        with untouched(network):
+            values = self._measured(network, step, epoch)
+        self._ended = _now(network)
+        self._pace.took(self._ended - began)
+        return values
+
+    def _measured(self, network: nn.Module, step: int, epoch: float) -> dict[str, float]:
+        if is_gathered(self._images):
+            wanted = WantedInput(network, self._input)
+            self._images, self._labels = gathered(self._images, self._labels, wanted.known)
+        rows: list[MonitorRow] = []
+        values: dict[str, float] = {}
+        for diagnostic in self._diagnostics:
+            objective = self._objective if getattr(diagnostic, "sample", "eval") == "train" else {}
+            with self._spared(diagnostic.name, step, epoch, rows):
+                found = measured(
+                    diagnostic, network, self._images, self._labels, input=self._input, **self._asked, **objective
+                )
+                own, scalars = numbers_of(diagnostic, found.table, step, epoch)
+                rows += own
+                values |= scalars
+        with self._spared("", step, epoch, rows):
+            self._rows.write(step, rows)
+        return values
+
+    @contextmanager
+    def _spared(self, name: str, step: int, epoch: float, rows: list[MonitorRow]) -> Iterator[None]:
+        """Keeps from the training what goes wrong, but for what was asked wrongly."""
+        try:
+            yield
+        except (ConfigError, NotApplicableError):
+            raise
+        except Exception as error:
+            message = one_line(error)
+            rows.append(MonitorRow(step, epoch, name, "", "", None, None, None, "", message))
+            if (name, message) not in self._failed:
+                self._failed.add((name, message))
+                tell(f"monitor: at step {step} {name or 'the rows'} failed, the training goes on: {message}")
+
+
+def _now(model: nn.Module) -> float:
+    """The time, once a GPU has done what it was given before."""
+    place = place_of(model)
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    return time.perf_counter()

@@ -1,0 +1,149 @@
+"""A monitor in a loop of one's own: the training ends with the same bits, and its numbers are those of `measure`."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import visionscope as vs
+from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.monitoring import monitor as module
+
+IMAGES = torch.linspace(-1, 1, 32 * 3 * 16 * 16).sin().reshape(32, 3, 16, 16)
+LABELS = torch.arange(32) % 4
+SMALL = {"hessian": {"mini_batches": 1, "k": 2, "tolerance": 0.1, "max_products": 40}}
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.dropout = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Dropout(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.dropout(torch.relu(self.norm(self.convolution(x))))
+
+
+class Net(nn.Module):
+    """Two residual blocks with what a monitor could disturb: batch statistics and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks, self.head = (
+            nn.Conv2d(3, 6, 3, stride=2),
+            nn.Sequential(Block(), Block()),
+            nn.Linear(6, 4),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    network = Net()
+    network.blocks[0].norm.eval()  # a frozen one, as in fine-tuning
+    network.stem.bias.requires_grad_(False)
+    return network
+
+
+def trained(monitor: vs.Monitor | None, *, wrap=lambda network: network, autocast: bool = False) -> dict[str, object]:
+    """Six steps of two epochs; what they end with, to the bit."""
+    network = net()
+    random.seed(1)
+    np.random.seed(1)
+    model = wrap(network)
+    optimizer = torch.optim.AdamW([one for one in network.parameters() if one.requires_grad], lr=1e-2)
+    for step in range(6):
+        if monitor and not step:
+            monitor.step(model, 0, 0)
+        noise = torch.tensor(np.random.rand() + random.random()) + torch.randn(())
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = nn.functional.cross_entropy(model(IMAGES + noise), LABELS)
+        loss.backward()
+        optimizer.step()
+        if monitor:
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                monitor.step(model, step + 1, (step + 1) / 3)  # while there are gradients
+        kept = {name: one.grad.clone() for name, one in network.named_parameters() if one.grad is not None}
+        optimizer.zero_grad()
+    return {
+        "weights": network.state_dict(),
+        "gradients": kept,
+        "optimizer": optimizer.state_dict()["state"],
+        "modes": [one.training for one in network.modules()],
+        "wanted": [one.requires_grad for one in network.parameters()],
+        "python": random.getstate(),
+        "numpy": np.random.get_state()[1].tolist(),
+        "torch": torch.get_rng_state(),
+        "hooks": [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in network.modules()],
+    }
+
+
+def bits(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.numpy(force=True).tobytes()
+    if isinstance(value, dict):
+        return {name: bits(one) for name, one in value.items()}
+    return value
+
+
+@pytest.fixture(scope="module")
+def alone() -> object:
+    return bits(trained(None))
+
+
+def test_the_same_bits_with_a_monitor_and_without(tmp_path: Path, alone: object) -> None:
+    monitor = vs.Monitor(
+        IMAGES, LABELS, diagnostics=("fourier", "hessian"), every=3, at_most=None, out=tmp_path, fields=SMALL
+    )
+    assert bits(trained(monitor)) == alone
+    rows = pd.read_parquet(tmp_path / "monitor.parquet")
+    assert sorted(rows["step"].unique()) == [0, 3, 6]
+    assert rows.groupby("step")["epoch"].unique().map(list).to_dict() == {0: [0], 3: [1], 6: [2]}
+    assert sorted(rows["diagnostic"].unique()) == ["fourier", "hessian"]
+    assert set(rows[rows["diagnostic"] == "fourier"]["point"]) >= {"blocks.0+conv", "blocks.1+conv"}
+    assert not rows.duplicated(["step", "diagnostic", "point", "column"]).any()
+
+
+def test_its_numbers_are_those_of_measure(tmp_path: Path) -> None:
+    network = net()
+    monitor = vs.Monitor(IMAGES, LABELS, diagnostics=("variance", "hessian"), out=tmp_path, fields=SMALL)
+    values = monitor.step(network, 0, 0)
+    rows = pd.read_parquet(tmp_path / "monitor.parquet").set_index(["diagnostic", "point", "column"])["value"]
+    alone = vs.variance(network, IMAGES).to_pandas().set_index("point")["variance"]
+    assert {point: rows["variance", point, "value"] for point in alone.index} == alone.to_dict()
+    eigenvalues = vs.hessian(network, IMAGES, LABELS, **SMALL["hessian"]).to_pandas()["eigenvalue"]
+    assert rows["hessian", "", "APE"] == pytest.approx(eigenvalues[eigenvalues > 0].mean())
+    assert values["hessian/APE"] == rows["hessian", "", "APE"]
+    assert values["hessian/NEP"] == 100 * (eigenvalues < 0).mean()
+    assert set(values) == {"hessian/APE", "hessian/NEP", "variance/variance_after_conv"}
+
+
+def vandal(diagnostic: object, network: nn.Module, *given: object, **asked: object) -> None:
+    """A diagnostic that leaves nothing as it was, and fails."""
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    network.eval()
+    network.requires_grad_(True)
+    assert not torch.is_autocast_enabled("cpu")
+    assert all(one.grad is None for one in network.parameters())
+    network(IMAGES).sum().backward()
+    raise RuntimeError("it broke")
+
+
+def test_a_diagnostic_that_breaks_leaves_all_as_it_was(
+    tmp_path: Path, alone: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "measured", vandal)
+    monitor = vs.Monitor(IMAGES, LABELS, diagnostics=("variance",), every=1, at_most=None, out=tmp_path)
+    assert bits(trained(monitor)) == alone
+    rows = pd.read_parquet(tmp_path / "monitor.parquet")
+    assert rows["note"].tolist() == ["RuntimeError: it broke"] * 7
+    assert rows["value"].isna().all()
+    told = "monitor: at step 0 variance failed, the training goes on: RuntimeError: it broke\n"
+    assert capsys.readouterr().err == told  # once
