@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from visionscope.core.sample import InputConfig
 from visionscope.core.terminal import tell
 from visionscope.core.values import Rule, Value, is_whole, shown
 from visionscope.errors import ConfigError, NotApplicableError
+from visionscope.monitoring.hugging_face import TrainerCallback
+from visionscope.monitoring.lightning import callback_of
 from visionscope.monitoring.pace import Pace
 from visionscope.monitoring.rows import MonitorRow, Rows, numbers_of
 from visionscope.monitoring.untouched import untouched, unwrapped
@@ -154,6 +156,26 @@ class Monitor:
         self._ended = _now(network)
         self._pace.took(self._ended - began)
         return values
+
+    def lightning(self, network: Callable[[Any], nn.Module] = lambda module: module) -> Any:
+        """A callback for Lightning's `Trainer(callbacks=[...])`; its loggers get the numbers.
+
+        Args:
+            network: takes the LightningModule and gives the network in it, where its `forward` does not give the
+                logits of images, or the average of its weights.
+
+        Raises:
+            ConfigError: where Lightning is not installed.
+        """
+        return callback_of(self, network)
+
+    def hugging_face(self, trainer: Any) -> TrainerCallback:
+        """A callback for Hugging Face's `trainer.add_callback(...)`; what it reports to gets the numbers.
+
+        Args:
+            trainer: the same Trainer.
+        """
+        return TrainerCallback(self, trainer)
 
     def _measured(self, network: nn.Module, step: int, epoch: float) -> dict[str, float]:
         if is_gathered(self._images):
