@@ -1,4 +1,4 @@
-"""A monitor as a callback of Hugging Face's Trainer, driven by its own callback handler and, where it runs, by itself."""
+"""A monitor as a callback of Hugging Face's Trainer: with its callback handler, and the Trainer itself."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import visionscope as vs
-from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.monitoring import monitor as module
 
 IMAGES = torch.linspace(-1, 1, 32 * 3 * 16 * 16).sin().reshape(32, 3, 16, 16)
