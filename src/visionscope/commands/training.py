@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
@@ -104,7 +104,7 @@ def train(parsed: Namespace) -> int:
 
     try:
         with _Bar() as bar:
-            asked = {"report": bar.report, "note": tell, "monitor": monitor}
+            asked: dict[str, Any] = {"report": bar.report, "note": tell, "monitor": monitor}
             trained = carry_out(parsed.model, parsed.data, out, **asked, **given, **changes)
     except KeyboardInterrupt as stop:
         interrupted("Stopped. The same command goes on from the last minute.")

@@ -96,8 +96,8 @@ class Monitor:
         self._images: Any = images.detach().clone() if isinstance(images, Tensor) else images
         self._labels: Any = labels
         self._rows = Rows(given_path("out", out))
-        self._asked = {"output": output, "output_is": output_is}
-        self._objective = {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
+        self._asked: dict[str, Any] = {"output": output, "output_is": output_is}
+        self._objective: dict[str, Any] = {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
         self._step: int | None = None
         self._ended = 0.0
         self._failed: set[tuple[str, str]] = set()

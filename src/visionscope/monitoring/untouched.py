@@ -63,7 +63,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
         model: from `unwrapped`.
     """
     parameters = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     states = random.getstate(), np.random.get_state()
     with contextlib.ExitStack() as stack:
         for device in {"cpu", place_of(model).type}:
