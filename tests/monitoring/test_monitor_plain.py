@@ -146,3 +146,22 @@ def test_a_diagnostic_that_breaks_leaves_all_as_it_was(
     assert rows["value"].isna().all()
     told = "monitor: at step 0 variance failed, the training goes on: RuntimeError: it broke\n"
     assert capsys.readouterr().err == told  # once
+
+
+def test_a_training_that_goes_on_keeps_what_came_before_and_nothing_beyond(tmp_path: Path) -> None:
+    network = net()
+
+    def sitting(*steps: int) -> list[bool]:
+        monitor = vs.Monitor(IMAGES, diagnostics=("variance",), every=2, at_most=None, out=tmp_path)
+        return [bool(monitor.step(network, step, 0)) for step in steps]
+
+    def stored() -> list[int]:
+        return sorted(pd.read_parquet(tmp_path / "monitor.parquet")["step"].unique())
+
+    assert sitting(0, 1, 2, 3, 4, 5, 6) == [True, False, True, False, True, False, True]
+    assert sitting(3, 4) == [False, True]
+    assert stored() == [0, 2, 4]  # 6 was another sitting's
+    assert sitting(4, 5, 6) == [False, False, True]  # 4 is known
+    assert stored() == [0, 2, 4, 6]
+    assert sitting(0) == [True]  # it begins anew
+    assert stored() == [0]

@@ -37,7 +37,9 @@ class MonitorRow:
     point: str = declared("where in the network, or of what; empty for the whole")
     column: str = declared("which number: a column of the diagnostic's tables, or a measure of its overview")
     value: float | None = declared("the number", ends=("low", "high"))
-    low: float | None = declared("lower end of its interval, where it has one")
+    low: float | None = declared(
+        "lower end of what its table shows beside it: its interval, of a median of all values a quartile"
+    )
     high: float | None = declared("upper end")
     unit: str = declared("of all three")
     note: str = declared("why there is no value")

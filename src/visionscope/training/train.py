@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -309,15 +310,6 @@ class _Job:
         if first:
             trackers = open_trackers(terms.track, self._folder, self._asked, keeper.step())
 
-        def record(step: int, values: Mapping[str, float | None]) -> None:
-            for tracker in trackers:
-                tracker.log(step, values)
-
-        def watch(network: nn.Module, step: int, epoch: float) -> None:
-            values = monitor.step(network, step, epoch) if monitor else {}
-            for tracker in trackers[1:] if values else ():  # the first is log.csv, which has columns of its own
-                tracker.log(step, values)
-
         training = Training(
             fabric=fabric,
             network=network,
@@ -332,8 +324,8 @@ class _Job:
             columns=_COLUMNS,
             each_epoch=terms.scored == "epochs",
             until=until,
-            watch=watch,
-            record=record,
+            watch=functools.partial(_watch, monitor, trackers),
+            record=functools.partial(_record, trackers),
             report=report if first else lambda progress: None,
             selects=bool(len(self._held)) and terms.scored == "epochs",  # of one moment, none is the best
             save_seconds=save_seconds,
@@ -388,6 +380,17 @@ class _Job:
             label=self._loaded.label,
             reduce=reduce,
         )
+
+
+def _record(trackers: Sequence[Tracker], step: int, values: Mapping[str, float | None]) -> None:
+    for tracker in trackers:
+        tracker.log(step, values)
+
+
+def _watch(monitor: Watching | None, trackers: Sequence[Tracker], network: nn.Module, step: int, epoch: float) -> None:
+    values = monitor.step(network, step, epoch) if monitor else {}
+    if values:
+        _record(trackers[1:], step, values)  # the first is log.csv, which has columns of its own
 
 
 def _trained(folder: Path, scores: Scores | None, tested: Source) -> Trained:
