@@ -192,8 +192,7 @@ def diagnose(
         std: standard deviation of each channel; by default the model's own.
         output: name or index of the logits, for networks that return several outputs; by default the output with one
             column per class, or the one that its name tells.
-        output_is: `probabilities` for networks that end in a softmax or sigmoid, `logits` for those that are wrongly
-            refused as such; by default the values tell.
+        output_is: `probabilities` (after a softmax or sigmoid) or `logits`, where a network's values don't tell.
         points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
             has.
         augmentation: of the training images: `strong` (the paper's), `weak` (crop and flip) or `none`.

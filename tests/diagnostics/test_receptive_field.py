@@ -191,7 +191,7 @@ def test_large_images_are_kept_in_square_cells():
     given = plain([ones(3)], [(SIDE, SIDE)])
     given.samples["eval"].images = torch.randn(2, 3, 150, 100, dtype=torch.float64)
     (row,) = rows_of(given)
-    assert picture(row).shape == (50, 34)
+    assert picture(row).shape == (30, 20)
     assert picture(row).sum() == pytest.approx(1.0)
     assert row.error_50 is None
     assert row.note == "an error needs 4 groups of images"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from report import curvature, outcomes, samples
+from report import curvature, outcomes, probes, samples
 from report.outcomes import Damaged
 from report.telling import answers_of
 from visionscope.core.diagnostic import Answer
@@ -51,6 +51,9 @@ def _answers(models: list[samples.Invented]) -> list[Answer]:
     found = [
         samples.tables(models),
         samples.token_tables(models),
+        probes.receptive_fields(models),
+        probes.sharpnesses(models),
+        probes.compressions(models),
         {"similarity_between": pa.concat_tables(pairs)},
         outcomes.lesions([Damaged(label=name, losses=units) for name in names]),
         outcomes.noise(damaged),
@@ -85,3 +88,14 @@ def test_six_models_in_all_diagnostics_fit_into_three_megabytes(
     page = build_report(tmp_path, answers, samples.jobs(models))
 
     assert page.stat().st_size < LARGEST
+
+
+def test_of_many_receptive_fields_twelve_are_drawn_the_first_and_the_last_among_them() -> None:
+    model = samples.vit(blocks=12)
+    (answer,) = answers_of(probes.receptive_fields([model]))
+    (sheet,) = [panel for panel in answer.figures[0].panels if panel.pictures]
+    titles = [picture.title for row in sheet.pictures for picture in row]
+    spots = [spot.name for spot in model.spots()]
+    assert len(titles) == len(set(titles)) == 12
+    assert (titles[0], titles[-1]) == (spots[0], spots[-1])
+    assert "12 evenly spaced ones" in answer.figures[0].caption

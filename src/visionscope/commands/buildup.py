@@ -180,7 +180,7 @@ def tell_buildup(run: Path) -> bool:
     Raises:
         ConfigError: when its file can't be read.
     """
-    told = begun_in(run)
+    told = begun_in(run) if run.is_dir() else {}
     if not told:
         return False
     asked = told["asked"]

@@ -10,6 +10,8 @@ _PASSES = 9
 """Forward passes of a search at most."""
 _TOLERANCE = 1 / 8
 """Width of the bracket, as a share of its upper end, at which the search is over."""
+_ASIDE = 1 / 32
+"""How far from a root that a line tells a step is tried: at the root itself a last bit would say which end it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +114,9 @@ def _is_wide(low: float, high: float) -> bool:
 def _next(low: tuple[float, float], high: tuple[float, float], slope: float) -> float:
     """The next step, from the bracket's ends with their rises per step."""
     if math.isinf(high[0]):
-        return max(2 * low[0], _root(low, slope))
+        return max(2 * low[0], (1 + _ASIDE) * _root(low, slope))
     if low[0] == 0:
-        return min(high[0] / 2, _root(high, slope))
+        return min(high[0] / 2, (1 - _ASIDE) * _root(high, slope))
     return min((low[0] + high[0]) / 2, 2 * low[0])
 
 

@@ -15,6 +15,7 @@ from visionscope.diagnostics.receptive_field.question import ReceptiveField
 from visionscope.diagnostics.receptive_field.results import summary
 
 Row = Mapping[str, Any]
+_MOST_PICTURES = 12  # of a model, evenly spaced over its points, the first and the last among them
 _SIDE = 96  # pixels of a picture's longer side
 _COLUMNS = 6
 _ROOT = 0.5
@@ -36,7 +37,8 @@ def figure(asked: ReceptiveField, table: pa.Table) -> Figure:
             "Which pixels the centre of each point's map depends on: magnitude of the gradient, summed over colours, "
             f"mean over {images_text(table)}. Curves: radius of the circle around the field's centre of mass that "
             "holds 50 % and 99 % of it, with 95 % intervals (jackknife over groups of images); grey, the same if all "
-            "pixels counted alike. Pictures: square root of each field over its largest value, where bright is large."
+            "pixels counted alike. Pictures: square root of a field over its largest value, where bright is large; of a model "
+            f"with more than {_MOST_PICTURES} points, {_MOST_PICTURES} evenly spaced ones."
         ),
         panels=(*curves, *sheets),
     )
@@ -75,7 +77,8 @@ def _line(rows: Sequence[Row], share: str) -> Line:
 
 
 def _sheet(model: str, rows: Sequence[Row]) -> Panel:
-    pictures = [Picture(png=_png(row), title=row["point"]) for row in rows]
+    places = dict.fromkeys(round(place) for place in np.linspace(0, len(rows) - 1, min(len(rows), _MOST_PICTURES)))
+    pictures = [Picture(png=_png(rows[place]), title=rows[place]["point"]) for place in places]
     return Panel(
         model=model,
         title=f"Fields of {model}",
@@ -88,7 +91,8 @@ def _sheet(model: str, rows: Sequence[Row]) -> Panel:
 
 def _png(row: Row) -> bytes:
     field = np.array(row["field"]).reshape(-1, row["field_width"])
-    bright = np.round(255 * (field / field.max()) ** _ROOT).astype(np.uint8)
+    # The eye can't tell 52 levels from 256 in a small picture, and a page of many of them is half as large.
+    bright = (5 * np.round(51 * (field / field.max()) ** _ROOT)).astype(np.uint8)
     enlarged = max(1, math.floor(_SIDE / max(field.shape)))
     image = Image.fromarray(bright)
     image = image.resize((image.width * enlarged, image.height * enlarged), Image.Resampling.NEAREST)

@@ -22,7 +22,7 @@ from visionscope.tracing.caches import clear_caches
 
 _GROUPS = 10
 _LOADED = 16  # images whose graph is kept at a time
-_CELLS = 64  # of a stored picture's longer side, at most
+_CELLS = 32  # of a stored picture's longer side, at most
 _ROUNDING = 1e-5  # relative to the centre's magnitudes
 _MEASURED = ("radius_50", "radius_99", "error_50", "error_99", "centre_row", "centre_column")
 _GRAPH = 30  # tensors of an image's size in its graph, by a rough guess
@@ -217,7 +217,7 @@ def _row(part: str, point: Point, field: _Field, images: int) -> ReceptiveFieldR
 
 
 def _cells(field: Fields) -> Fields:
-    """The field in square cells, so that its longer side has 64 at most; what fills no cell at the edges is summed."""
+    """The field in square cells, so that its longer side has 32 at most; what fills no cell at the edges is summed."""
     side = -(-max(field.shape) // _CELLS)
     rows, columns = (range(0, size, side) for size in field.shape)
     found: Fields = np.add.reduceat(np.add.reduceat(field, rows, axis=0), columns, axis=1)
