@@ -85,7 +85,7 @@ class AttentionHeads:
     Mutual information is I(q; k) / sqrt(H(q) H(k)) of a query drawn evenly and the key it looks at, both with a place,
     window by window (Park et al. 2023, What Do Self-Supervised Vision Transformers Learn?): 0 is attention that does
     not depend on the query. A sink is the token that gets most attention, `max_k mean_q p_qk` over all keys, prefix
-    tokens included, in each window; its value norm is |v_k| of the head over its mean over keys. Sinks of language
+    tokens included, in each window; its value norm is `|v_k|` of the head over its mean over keys. Sinks of language
     models have small values (Gu et al. 2025, When Attention Sink Emerges in Language Models); 1 is an ordinary token.
 
     Linear and cross-covariance attention, and class tokens that ask alone, have no such distributions over places: a

@@ -37,8 +37,8 @@ def figure(asked: ReceptiveField, table: pa.Table) -> Figure:
             "Which pixels the centre of each point's map depends on: magnitude of the gradient, summed over colours, "
             f"mean over {images_text(table)}. Curves: radius of the circle around the field's centre of mass that "
             "holds 50 % and 99 % of it, with 95 % intervals (jackknife over groups of images); grey, the same if all "
-            "pixels counted alike. Pictures: square root of a field over its largest value, where bright is large; of a model "
-            f"with more than {_MOST_PICTURES} points, {_MOST_PICTURES} evenly spaced ones."
+            "pixels counted alike. Pictures: square root of a field over its largest value, where bright is large; of "
+            f"a model with more than {_MOST_PICTURES} points, {_MOST_PICTURES} evenly spaced ones."
         ),
         panels=(*curves, *sheets),
     )

@@ -66,7 +66,7 @@ class Sharpness:
     All are of the NLL alone, without weight decay, per batch of m frozen augmented training images, in evaluation mode.
     Perturbations are relative, :math:`\delta = |w| \circ u` element by element, so that no rescaling of single weights
     changes the first two (Andriushchenko et al. 2023, A Modern Look at the Relationship between Sharpness and
-    Generalization, eq. 1 and 2 with c = |w|).
+    Generalization, eq. 1 and 2 with `c = |w|`).
 
     - `average`: :math:`\mathrm{mean}_u\, L(w + |w| \circ u) - L(w)` with u normal, of standard deviation
       `average_radius`.

@@ -77,7 +77,7 @@ class TokenNorms:
     """Norms of tokens, and outliers among them.
 
     The norm `|x_p|` over channels of the token at each position of a point, and the share of tokens whose norm lies
-    above median + 5 MAD, with median and MAD (the median of |norm - median|, not scaled) over the positions of their
+    above median + 5 MAD, with median and MAD (the median of `|norm - median|`, not scaled) over the positions of their
     own image. Of normally distributed norms 0.04 % do.
 
     Darcet et al. 2024 (Vision Transformers Need Registers) draw one line for a whole model, by eye, through a histogram
