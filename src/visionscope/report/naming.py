@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 
-NAME = "name of a point"
+_NAME = "name of a point"
 _STEPS = (4, 9, 15, 22)
 _SIDES = (("center", "bottom", 0, 1), ("left", "center", 1, 0), ("right", "center", -1, 0), ("center", "top", 0, -1))
 _POINT = 3.0
@@ -21,7 +21,7 @@ def name_point(ax: Axes, text: str, place: tuple[float, float]) -> None:
         text: the name.
         place: of the point, in data coordinates.
     """
-    ax.annotate(text, place, (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6, gid=NAME)
+    ax.annotate(text, place, (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6, gid=_NAME)
 
 
 def place_names(drawing: Drawing) -> None:
@@ -33,7 +33,7 @@ def place_names(drawing: Drawing) -> None:
         drawing: whose layout is settled.
     """
     for ax in drawing.axes:
-        names = [text for text in ax.texts if isinstance(text, Annotation) and text.get_gid() == NAME]
+        names = [text for text in ax.texts if isinstance(text, Annotation) and text.get_gid() == _NAME]
         points = [ax.transData.transform(name.xy) for name in names]
         radius = _POINT * drawing.dpi / 72
         taken = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in points]

@@ -9,11 +9,11 @@ from torch import Tensor
 from visionscope.core.following import Before, before
 from visionscope.core.subject import Point
 from visionscope.diagnostics.changes.finite import refuse_non_finite
+from visionscope.diagnostics.changes.wholes import is_too_small
 from visionscope.diagnostics.token_similarity.question import (
     TokenSimilarity,
     TokenSimilarityRow,
     TokenSimilarityState,
-    is_too_small,
 )
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
 from visionscope.numerics.tokens import token_likeness

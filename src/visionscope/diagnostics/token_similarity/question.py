@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from visionscope.core.diagnostic import Theme
 from visionscope.core.later import later
-from visionscope.core.spans import span_of
 from visionscope.core.subject import Point
 from visionscope.core.table import column
 from visionscope.diagnostics.changes.rows import PointRow
+from visionscope.diagnostics.changes.wholes import has_every_point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +80,4 @@ class TokenSimilarity:
     place: ClassVar[int] = 4
 
     def is_whole(self, part: str, rows: Sequence[TokenSimilarityState], points: Sequence[Point]) -> bool:
-        start, stop = span_of(part)
-        expected = [(point.name, start, stop - start) for point in points if not is_too_small(point)]
-        return sorted((row.point, row.start, row.images) for row in rows) == sorted(expected)
-
-
-def is_too_small(point: Point) -> bool:
-    """Whether a point's maps have a single position, which has nothing to be like."""
-    return point.grid[0] * point.grid[1] < 2
+        return has_every_point(part, rows, points)

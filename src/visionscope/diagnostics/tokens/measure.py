@@ -9,13 +9,13 @@ from torch import Tensor
 
 from visionscope.core.subject import Point
 from visionscope.diagnostics.changes.finite import refuse_non_finite
+from visionscope.diagnostics.changes.wholes import is_too_small
 from visionscope.diagnostics.tokens.question import (
     DEVIATIONS,
     TokenNorms,
     TokensRow,
     TokensState,
     has_inside,
-    is_too_small,
 )
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
 from visionscope.numerics.tokens import outliers, token_norms

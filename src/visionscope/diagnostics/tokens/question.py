@@ -10,6 +10,7 @@ from visionscope.core.spans import span_of
 from visionscope.core.subject import Point
 from visionscope.core.table import column
 from visionscope.diagnostics.changes.rows import PointRow
+from visionscope.diagnostics.changes.wholes import is_too_small
 
 DEVIATIONS = 5.0
 """How many median absolute deviations above the median a norm must lie for its token to be an outlier."""
@@ -55,7 +56,7 @@ class TokensState:
     point: str = column("name of the point")
     start: int = column("position of the first image in the sample", role="hidden")
     images: int = column("images in the sums", role="count")
-    sums: tuple[float, ...] = column("sum of each number of `PER_IMAGE`", packed=True)
+    sums: tuple[float, ...] = column("sum of each number of an image: norm, largest, shares of outliers", packed=True)
     squares: tuple[float, ...] = column("sum of its squares", packed=True)
     norms: tuple[float, ...] = column("sum of the norms at each position", "feature units", packed=True)
     outliers: tuple[float, ...] = column("images whose token at each position is an outlier", packed=True)
@@ -101,11 +102,6 @@ class TokenNorms:
             if not is_too_small(point)
         ]
         return sorted((row.point, row.start, row.images, len(row.norms)) for row in rows) == sorted(expected)
-
-
-def is_too_small(point: Point) -> bool:
-    """Whether a point's maps have a single position, which stands out from nothing."""
-    return point.grid[0] * point.grid[1] < 2
 
 
 def has_inside(grid: tuple[int, int]) -> bool:

@@ -9,7 +9,8 @@ from torch import Tensor
 from visionscope.core.following import before
 from visionscope.core.subject import Point
 from visionscope.diagnostics.changes.finite import refuse_non_finite
-from visionscope.diagnostics.variance.question import Variance, VarianceRow, VarianceState, is_too_small
+from visionscope.diagnostics.changes.wholes import is_too_small
+from visionscope.diagnostics.variance.question import Variance, VarianceRow, VarianceState
 from visionscope.numerics.moments import spatial_variance
 from visionscope.numerics.statistics import ImageSums, Sums, mean_and_error
 
