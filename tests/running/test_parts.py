@@ -201,7 +201,7 @@ def test_a_folder_in_a_parts_place_stops_before_anything_is_computed(folder):
     assert run(small_study(), folder) == []
 
 
-@pytest.mark.parametrize("name", ["variance", "fourier", "similarity"])
+@pytest.mark.parametrize("name", ["variance", "fourier", "similarity", "token_similarity", "tokens"])
 @pytest.mark.parametrize("damage", [lambda rows: rows[1:], lambda rows: rows[:-1], lambda rows: [*rows, rows[0]]])
 def test_observers_tell_whether_rows_are_all_of_a_part(tmp_path, name, damage):
     (planned,) = plan(study_of(only=[name], images=270))
