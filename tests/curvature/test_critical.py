@@ -76,6 +76,19 @@ def test_on_other_losses_it_is_where_many_small_steps_find_it(name):
     assert not LOSSES[name](found.high) <= LOSSES[name](0.0)
 
 
+@pytest.mark.parametrize("curve", [0.0, 0.7, 1.5, 3.0])
+@pytest.mark.parametrize("first", [0.28, 0.6, 1.1, 2.5])
+def test_where_the_loss_bends_as_networks_do_few_passes_find_it(first, curve):
+    def loss_at(step):  # whose rise per step is (step - 1) / (1 + curve * step)
+        return start + step * (step - 1) / (1 + curve * step)
+
+    start = first / 2  # the first step tried is twice that
+    found = critical_step(loss_at, start, -1.0)
+    assert found.step == pytest.approx(1, rel=1 / 64)
+    assert found.high - found.low <= found.high / 8
+    assert found.passes <= 5
+
+
 def test_where_there_is_none_it_says_why():
     uphill = critical_step(lambda step: pytest.fail("nothing to look for"), 1.0, 0.5)
     assert (uphill.step, uphill.sharpness, uphill.passes) == (None, None, 0)

@@ -10,8 +10,16 @@ _PASSES = 9
 """Forward passes of a search at most."""
 _TOLERANCE = 1 / 8
 """Width of the bracket, as a share of its upper end, at which the search is over."""
+_CLOSING = 0.88
+"""A step at this share of the bracket's upper end, or its lower end at this share of a step, closes the bracket."""
+_FREE = 2
+"""Passes after which a step that does not halve the bracket is followed by one that does."""
 _ASIDE = 1 / 32
-"""How far from a root that a line tells a step is tried: at the root itself a last bit would say which end it is."""
+"""How far from a root that is foretold a step is tried: at the root itself a last bit would say which end it is."""
+
+
+_Point = tuple[float, float]
+"""A step with its rise per step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +50,14 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
     r"""The first step :math:`\eta > 0` at which a loss along a line is above its value at 0.
 
     It is the root of :math:`\psi(\eta) = (L(\eta) - L(0)) / \eta`, which begins at the slope. The first step tried is
-    :math:`L(0) / |\psi(0)|`, at which a straight line would reach zero. From there steps are doubled or halved, or more
-    where the line through :math:`\psi(0)` and the last :math:`\psi` says so, until the root is enclosed; then the
-    bracket is halved until it is narrower than 1/8 of its upper end; the line between its ends gives the root. On a
-    quadratic loss :math:`\psi` is a line, so that :math:`\eta = 2\,|g \cdot d| / (d \cdot H d)` is exact but for
-    rounding. It is the critical learning rate of Kalra et al. 2026 (A Scalable Measure of Loss Landscape Curvature),
-    who search by doubling and bisection alone.
+    :math:`2\,L(0) / |\psi(0)|`: on a quadratic loss that is nowhere negative the root is at most twice as far. From
+    there steps are doubled or halved until the root is enclosed. Meanwhile it is foretold, by the line from
+    :math:`\psi(0)` through one step tried, or by :math:`(a + b\,\eta) / (1 + c\,\eta)` through :math:`\psi(0)` and
+    two, and the next step is taken a little to one side of it, where it closes the bracket if it can. Where that did
+    not halve the bracket, a halving follows. The bracket is closed when it is narrower than 1/8 of its upper end; the
+    line between its ends gives the root. On a quadratic loss :math:`\psi` is a line, so that
+    :math:`\eta = 2\,|g \cdot d| / (d \cdot H d)` is exact but for rounding. It is the critical learning rate of Kalra
+    et al. 2026 (A Scalable Measure of Loss Landscape Curvature), who search by doubling and bisection alone.
 
     "First" is among the steps tried: a loss that rises and falls again between two of them is not seen. A loss that is
     infinite or not a number has risen.
@@ -64,16 +74,21 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
     if not slope < 0:
         return Critical(None, 0.0, 0.0, 0, f"the loss does not fall along the direction: its slope is {slope:.3g}")
     low, high = (0.0, slope), (math.inf, math.inf)
-    step = start / -slope if start > 0 else 1.0
+    spare = high  # the end that a step took the place of
+    step = 2 * start / -slope if start > 0 else 1.0
     passes = 0
     while passes < _PASSES and _is_wide(low[0], high[0]):
+        width = high[0] - low[0]
         rise = (loss_at(step) - start) / step
         passes += 1
         if rise <= 0:
-            low = (step, rise)
+            spare, low = low, (step, rise)
         else:
-            high = (step, rise if math.isfinite(rise) else math.inf)
-        step = _next(low, high, slope)
+            spare, high = high, (step, rise if math.isfinite(rise) else math.inf)
+        if passes > _FREE and 2 * (high[0] - low[0]) > width:
+            step = min((low[0] + high[0]) / 2, (1 - _ASIDE) * _root(high, slope) if low[0] == 0 else math.inf)
+        else:
+            step = _next(low, high, spare, slope, free=passes <= _FREE)
     if math.isinf(high[0]):
         return Critical(None, low[0], high[0], passes, f"the loss has not risen at a step of {low[0]:.3g}")
     if _is_wide(low[0], high[0]):
@@ -111,16 +126,39 @@ def _is_wide(low: float, high: float) -> bool:
     return math.isinf(high) or high - low > _TOLERANCE * high
 
 
-def _next(low: tuple[float, float], high: tuple[float, float], slope: float) -> float:
-    """The next step, from the bracket's ends with their rises per step."""
+def _next(low: _Point, high: _Point, spare: _Point, slope: float, *, free: bool) -> float:
+    """The next step, from the bracket's ends and one that was, with their rises per step.
+
+    Where nothing encloses the root, and `free` does not say otherwise, it is at least twice the last one.
+    """
     if math.isinf(high[0]):
-        return max(2 * low[0], (1 + _ASIDE) * _root(low, slope))
-    if low[0] == 0:
-        return min(high[0] / 2, (1 - _ASIDE) * _root(high, slope))
-    return min((low[0] + high[0]) / 2, 2 * low[0])
+        ahead, nearest = (1 + _ASIDE) * _root(low, slope), low[0] / _CLOSING
+        two = (1 + _ASIDE) * _foretold(spare, low, slope) if low[0] > spare[0] > 0 else math.nan
+        if free and not math.isnan(two):
+            return max(nearest, two)
+        return nearest if free and ahead <= nearest else max(2 * low[0], ahead)
+    if math.isinf(high[1]):
+        return (low[0] + high[0]) / 2
+    other = low if low[0] > 0 else spare
+    root = _root(high, slope) if math.isinf(other[1]) else _foretold(other, high, slope)
+    if not low[0] < root < high[0]:
+        return (low[0] + high[0]) / 2
+    if _CLOSING * high[0] < root:
+        return max(_CLOSING * high[0], (low[0] + high[0]) / 2)
+    return low[0] / _CLOSING if low[0] > _CLOSING * root else (1 - _ASIDE) * root
 
 
-def _root(end: tuple[float, float], slope: float) -> float:
+def _foretold(one: _Point, other: _Point, slope: float) -> float:
+    """The root of (a + b x) / (1 + c x) through the slope at 0 and two finite points; NaN where it has none."""
+    shares = one[1] / slope, other[1] / slope  # 1 at 0
+    falls = (shares[0] - 1) / one[0], (shares[1] - 1) / other[0]
+    if shares[0] == shares[1]:
+        return math.nan
+    rate = falls[0] + shares[0] * (falls[0] - falls[1]) / (shares[1] - shares[0])
+    return -1 / rate if rate < 0 else math.nan
+
+
+def _root(end: _Point, slope: float) -> float:
     """Where the line from the slope at 0 through one end is zero; beyond its reach where it does not rise."""
     step, rise = end
     if math.isinf(rise):

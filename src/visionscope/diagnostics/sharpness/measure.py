@@ -30,7 +30,7 @@ from visionscope.errors import VisionscopeError
 
 _LOADED = 2 * MINI_BATCH  # images whose graph is kept at a time
 _GRADIENT = 3.0  # forward passes that a gradient costs
-_SEARCH = 9  # forward passes of the critical step
+_SEARCH = 4  # forward passes that the critical step usually takes
 _COPIES = 5  # of the weights: where they were, a change, the best one, two gradients
 
 
