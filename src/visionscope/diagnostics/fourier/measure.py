@@ -9,6 +9,7 @@ from torch import Tensor
 from visionscope.core.following import Before, before
 from visionscope.core.subject import Point
 from visionscope.diagnostics.changes.finite import refuse_non_finite
+from visionscope.diagnostics.changes.stored import columns_of, sums_of
 from visionscope.diagnostics.fourier.question import Fourier, FourierRow, FourierState
 from visionscope.errors import TraceError
 from visionscope.numerics import spectrum
@@ -57,35 +58,12 @@ class FourierObserver:
         states = []
         for series, sums in self._sums.blocks():
             index, profile = self._series[series]
-            states.append(
-                FourierState(
-                    self._points[index].name,
-                    profile,
-                    sums.start,
-                    sums.images,
-                    tuple(sums.total.tolist()),
-                    tuple(sums.squares.tolist()),
-                    sums.change_images,
-                    tuple(sums.change_total.tolist()),
-                    tuple(sums.change_squares.tolist()),
-                )
-            )
+            states.append(FourierState(point=self._points[index].name, profile=profile, **columns_of(sums)))
         return states
 
     def load(self, rows: Sequence[Any]) -> None:
         for row in rows:
-            self._sums.load(
-                self._index[row.point, row.profile],
-                Sums(
-                    row.start,
-                    row.images,
-                    np.array(row.sums),
-                    np.array(row.squares),
-                    row.change_images,
-                    np.array(row.change_sums),
-                    np.array(row.change_squares),
-                ),
-            )
+            self._sums.load(self._index[row.point, row.profile], sums_of(row))
 
     def rows(self) -> Iterator[FourierRow]:
         totals = self._sums.totals()

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from visionscope.core.following import Before, before
 from visionscope.core.subject import Point
 from visionscope.diagnostics.changes.finite import refuse_non_finite
+from visionscope.diagnostics.changes.stored import columns_of, sums_of
 from visionscope.diagnostics.changes.wholes import is_too_small
 from visionscope.diagnostics.token_similarity.question import (
     TokenSimilarity,
@@ -43,31 +43,13 @@ class TokenSimilarityObserver:
 
     def state(self) -> list[TokenSimilarityState]:
         return [
-            TokenSimilarityState(
-                self._points[index].name,
-                sums.start,
-                sums.images,
-                tuple(sums.total.tolist()),
-                tuple(sums.squares.tolist()),
-                sums.change_images,
-                tuple(sums.change_total.tolist()),
-                tuple(sums.change_squares.tolist()),
-            )
+            TokenSimilarityState(point=self._points[index].name, **columns_of(sums))
             for index, sums in self._sums.blocks()
         ]
 
     def load(self, rows: Sequence[Any]) -> None:
         for row in rows:
-            sums = Sums(
-                row.start,
-                row.images,
-                np.array(row.sums),
-                np.array(row.squares),
-                row.change_images,
-                np.array(row.change_sums),
-                np.array(row.change_squares),
-            )
-            self._sums.load(self._index[row.point], sums)
+            self._sums.load(self._index[row.point], sums_of(row))
 
     def rows(self) -> Iterator[TokenSimilarityRow]:
         yield from map(_row, self._points, self._before, self._sums.totals())
