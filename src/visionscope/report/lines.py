@@ -38,6 +38,15 @@ def is_scatter(panel: Panel) -> bool:
     return bool(lines) and not panel.model and all(line.role == "points" and len(line.x) == 1 for line in lines)
 
 
+def in_legend(panel: Panel) -> tuple[Line, ...]:
+    """The lines of a panel that a legend has to name: those of several models, but for what the axis names already.
+
+    Args:
+        panel: any panel.
+    """
+    return () if panel.model else tuple(line for line in measured(panel) if line.name not in panel.x_names)
+
+
 def has_whiskers(line: Line) -> bool:
     """Whether the intervals of a line are few enough to be drawn one by one.
 

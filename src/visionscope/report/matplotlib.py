@@ -33,7 +33,16 @@ from visionscope.report.arrange import (
     stage_ticks,
 )
 from visionscope.report.curves import FAINT, is_faint, marked_places, marks_of
-from visionscope.report.lines import edges, has_faint, has_whiskers, is_scatter, measured, series_of, title_of
+from visionscope.report.lines import (
+    edges,
+    has_faint,
+    has_whiskers,
+    in_legend,
+    is_scatter,
+    measured,
+    series_of,
+    title_of,
+)
 from visionscope.report.naming import name_point, place_names
 from visionscope.report.style import (
     SERIES_DASHES,
@@ -299,8 +308,8 @@ def _heat_colours() -> LinearSegmentedColormap:
 def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
-    unnamed = [] if _has_names(row) else [panel for panel in row if not panel.model]
-    for name in dict.fromkeys(line.name for panel in unnamed for line in measured(panel)):
+    unnamed = [] if _has_names(row) else row
+    for name in dict.fromkeys(line.name for panel in unnamed for line in in_legend(panel)):
         handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name)))
     for name, shade in scopes_named(row).items():
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))

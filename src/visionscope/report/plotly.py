@@ -11,7 +11,7 @@ from visionscope.core.figure import Figure, Panel
 from visionscope.report.arrange import Limits, axes_of, groups, kinds_drawn, kinds_shaded, set_apart, spans_zero
 from visionscope.report.axes import axis, boundary, font, zero
 from visionscope.report.curves import FAINT, curve_traces, kind_shading
-from visionscope.report.lines import has_faint, measured, series_of, title_of
+from visionscope.report.lines import has_faint, in_legend, measured, series_of, title_of
 from visionscope.report.maps import heat_axes, heat_trace
 from visionscope.report.matplotlib import to_matplotlib
 from visionscope.report.pictures import picture_source
@@ -247,8 +247,7 @@ def _heading(title: str, box: tuple[float, float, float, float]) -> dict[str, An
 def _legend_entries(figure: Figure) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     models = models_of([figure])
-    lines = [line for panel in figure.panels if not panel.model for line in measured(panel)]
-    for name in dict.fromkeys(line.name for line in lines):
+    for name in dict.fromkeys(line.name for panel in figure.panels for line in in_legend(panel)):
         look = {"color": TOKEN + model_token(models.index(name))}
         entries.append(_legend_entry(html.escape(name), {"mode": "lines", "line": look}))
     for name, place in series_of(figure.panels).items():

@@ -19,7 +19,7 @@ from visionscope.report.arrange import (
     together,
 )
 from visionscope.report.curves import FAINT, marked_places
-from visionscope.report.lines import has_faint, is_scatter, measured, series_of, title_of
+from visionscope.report.lines import has_faint, in_legend, is_scatter, measured, series_of, title_of
 from visionscope.report.pictures import sheet_sources
 from visionscope.report.plotly import panel_spec
 from visionscope.report.style import mark_of, palette, series_mark, shade_token
@@ -88,7 +88,7 @@ def _series(group: list[Panel]) -> list[dict[str, Any]]:
 
 def _colours(view: list[Panel], models: Sequence[str]) -> list[tuple[int, str]]:
     """The models that share a pair of axes, by their place among all models."""
-    names = dict.fromkeys(line.name for panel in view if is_overlay(panel) for line in measured(panel))
+    names = dict.fromkeys(line.name for panel in view if is_overlay(panel) for line in in_legend(panel))
     return [(models.index(name), name) for name in names if name in models]
 
 
