@@ -11,8 +11,10 @@ from visionscope.core.documents import document_text, read_document
 from visionscope.core.files import user_path
 from visionscope.core.registry import diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
+from visionscope.core.terminal import tell
 from visionscope.core.values import Value, shown
 from visionscope.errors import ConfigError, nearest
+from visionscope.models.snapshots import name_snapshots
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study, check_named
 
 _OWN = ("models", "data", "only", *(name for name in values_of(Study) if name not in ("models", "data", "diagnostics")))
@@ -156,6 +158,7 @@ def _flag_words(flag: str, value: Value, given: Any, *, many: bool) -> list[str]
 
 
 def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool = False) -> Study:
+    own = _with_snapshots(own)
     for name in _REQUIRED:
         if name not in own:
             raise ConfigError(f"{name}: must be given" + (", such as --data photos/" if name == "data" else ""))
@@ -171,6 +174,21 @@ def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool =
     check_named(study)
     diagnostics = tuple(diagnostic_of(name, fields.get(name), from_flags=from_flags) for name in names)
     return dataclasses.replace(study, diagnostics=diagnostics)
+
+
+def _with_snapshots(own: dict[str, Any]) -> dict[str, Any]:
+    """The same values with bare files of weights written out as specs, and the data that these were trained on."""
+    models = own.get("models")
+    if not isinstance(models, (list, tuple)) or not all(isinstance(one, str) for one in models):
+        return own  # for the rule of models to refuse
+    named = name_snapshots(models)
+    for line in named.notes:
+        tell(f"visionscope: note: {line}")
+    given = {**own, "models": named.models}
+    if "data" not in own and named.data:
+        tell(f"visionscope: note: --data {shlex.quote(named.data)}, which these were trained on")
+        given["data"] = named.data
+    return given
 
 
 def _only(given: Any) -> tuple[str, ...]:

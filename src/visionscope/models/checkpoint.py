@@ -20,11 +20,11 @@ from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import official
 from visionscope.models.find import split_place
+from visionscope.models.snapshots import NAMESPACE, Moment, moment_of
 from visionscope.models.surgery import BlockChange, changes_of, changes_text, read_changes
 from visionscope.models.weight_files import State, plain_name, state_in
 from visionscope.models.weight_formats import check_tensors, read_content
 
-_NAMESPACE = "visionscope."
 _DIGEST = "sha256"  # of the tensors
 _LONGEST_REASON = 300  # characters
 _ALWAYS = ("num_classes", "arguments", "input")  # what every file of ours says
@@ -45,6 +45,7 @@ class Checkpoint:
         blocks: what was changed in the architecture, as `surgery.change_blocks` does it.
         layer_norm_eps: of its layer normalisations, where it is another than the architecture's own.
         fraction: share of the training images that the network was trained on, from the metadata of `train`, or None.
+        moment: of the training that wrote it, or None.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Checkpoint:
     blocks: tuple[BlockChange, ...] = ()
     layer_norm_eps: float | None = None
     fraction: float | None = None
+    moment: Moment | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -90,6 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         blocks = read_changes(own.get("blocks", "[]"))
         epsilon = float(own["layer_norm_eps"]) if "layer_norm_eps" in own else None
         arguments = dict(arguments)
+        moment = moment_of(own, file)
         _check_metadata(classes, input_parts, fraction, epsilon)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = printable(str(error))[:_LONGEST_REASON]
@@ -105,6 +108,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         blocks=blocks,
         layer_norm_eps=epsilon,
         fraction=fraction,
+        moment=moment,
     )
 
 
@@ -129,7 +133,7 @@ def own_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     Args:
         metadata: of a safetensors file.
     """
-    own = {key.removeprefix(_NAMESPACE): value for key, value in metadata.items() if key.startswith(_NAMESPACE)}
+    own = {key.removeprefix(NAMESPACE): value for key, value in metadata.items() if key.startswith(NAMESPACE)}
     return own or (dict(metadata) if _are_older(metadata) else {})
 
 
@@ -173,7 +177,7 @@ def save_checkpoint(
         own["blocks"] = changes_text(changes_of(model))
     if official.settled(model) is not None:
         own["layer_norm_eps"] = repr(official.settled(model))
-    metadata = {_NAMESPACE + key: value for key, value in own.items()}
+    metadata = {NAMESPACE + key: value for key, value in own.items()}
     content = save(_unshared(model.state_dict()), metadata)
     write_whole(path, functools.partial(_write_sorted, content))
 
@@ -184,7 +188,7 @@ def _write_sorted(content: bytes, file: BinaryIO) -> None:
     described = json.loads(content[8:end])
     digest = _described_digest(described)
     digest.update(memoryview(content)[end:])
-    described["__metadata__"][_NAMESPACE + _DIGEST] = digest.hexdigest()
+    described["__metadata__"][NAMESPACE + _DIGEST] = digest.hexdigest()
     header = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
     file.write(len(header).to_bytes(8, "little"))

@@ -27,6 +27,7 @@ from visionscope.models.fitting import fit, head_size
 from visionscope.models.foreign_arguments import check_foreign
 from visionscope.models.identity import entries
 from visionscope.models.preprocessing import check_parts, given_parts, input_config
+from visionscope.models.snapshots import Moment
 from visionscope.models.spec import BLOCK_CHANGES, ModelSpec, parse_spec
 from visionscope.models.surgery import BlockChange, change_blocks, changes_text, read_changes
 
@@ -46,6 +47,7 @@ class LoadedModel:
         num_classes: size of its head, or None where it doesn't say.
         digest: sha256 over the architecture and the names, types, shapes and bytes of its state.
         fraction: share of the training images that it was trained on, as the checkpoint says it, or None.
+        moment: of the training that wrote the checkpoint, or None.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class LoadedModel:
     num_classes: int | None
     digest: str
     fraction: float | None = None
+    moment: Moment | None = None
 
 
 def load_model(
@@ -150,6 +153,7 @@ def load_model(
         num_classes=built.num_classes,
         digest=digest,
         fraction=stored.fraction if stored else None,
+        moment=stored.moment if stored else None,
     )
 
 

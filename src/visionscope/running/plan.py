@@ -241,6 +241,7 @@ def _shared_record(study: Study, loaded: LoadedModel, subject: Subject, device: 
         "architecture": loaded.architecture,
         "digest": loaded.digest,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "moment": None if loaded.moment is None else dataclasses.asdict(loaded.moment),
     }
     return {
         "model": model,

@@ -48,6 +48,14 @@ def _list_of(*names: str) -> Callable[[Any], bool]:
     )
 
 
+def _is_moment(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    texts = all(map(_is_text, map(value.get, ("training", "label", "name"))))
+    numbers = {"step": value.get("step"), "epoch": value.get("epoch")}
+    return texts and all(one is None or _is_whole(one) or isinstance(one, float) for one in numbers.values())
+
+
 _OF_EXPERIMENTS = ("training", "snapshot", "question")
 _TEXT: _Rule = ("be text", _is_text)
 _WHOLE: _Rule = ("be a whole number", _is_whole)
@@ -77,6 +85,7 @@ _RULES: Mapping[str, _Rule] = {
     "parts": ("be a list of different names without slashes", _are_parts),
 }
 _OPTIONAL: Mapping[str, _Rule] = {
+    "model.moment": ("hold training, label, name, step and epoch, or be null", _is_moment),
     "data.augmentation": ("be text or null", lambda value: value is None or _is_text(value)),
     "device": _TEXT,
     **dict.fromkeys(("objective", "readout"), _MAPPING_OR_NULL),

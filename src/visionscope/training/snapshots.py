@@ -69,13 +69,14 @@ class Keeper:
         self._training = training
         self._metadata = {**metadata, "training": training}
         self._state: dict[str, Any] | None = None
+        self._at = 0
 
     def path(self, name: str) -> Path:
         """The file of a moment's weights: `init`, `warmup`, `epoch-0005`, `best`, `ema` or `last`."""
         return self.folder / f"{name}.safetensors"
 
     def keep(self, name: str, network: nn.Module, **more: str) -> None:
-        """Writes weights as `MODEL@FILE` loads them.
+        """Writes weights as `MODEL@FILE` loads them; `step`, that of the last state by default, goes with them.
 
         Args:
             name: of the moment.
@@ -94,8 +95,7 @@ class Keeper:
                 num_classes=self._classes,
                 arguments=self._loaded.spec.arguments,
                 config=self._loaded.input,
-                **self._metadata,
-                **more,
+                **{**self._metadata, "step": str(self._at), **more},
             )
         except (OSError, SafetensorError) as error:
             raise self._refused(self.path(name), error) from error
@@ -110,6 +110,7 @@ class Keeper:
         Raises:
             VisionscopeError: when the disk refuses; what was there before is left as it was.
         """
+        self._at = position.step
         if not self._writes:
             return
         path = self.folder / _RESUME
@@ -143,7 +144,9 @@ class Keeper:
         try:
             for key, part in parts.items():
                 part.load_state_dict(state[key])
-            return Position(**state["position"])
+            position = Position(**state["position"])
+            self._at = position.step
+            return position
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             line = " ".join(str(error).split())[:200]
             raise VisionscopeError(
