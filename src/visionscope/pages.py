@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visionscope.config import command_of
-from visionscope.core.failures import Failure
+from visionscope.core.failures import Failure, Failures
 from visionscope.errors import ConfigError
-from visionscope.running.reduce import reduce
+from visionscope.running.reduce import Reduced, reduce
 from visionscope.running.store import Store
 from visionscope.running.studies import StudyFile, check_no_experiment, read_studies
+from visionscope.running.trajectories import has_monitor, monitored, of_snapshots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Page:
 
 
 def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes: bool = False) -> Page:
-    """Builds RUN/report.html, its figures and its tables from what is stored.
+    """Builds RUN/report.html, its figures and its tables from what is stored: jobs, and the rows of monitors.
 
     What fails - a damaged job, a table, a figure, a sentence - costs its own section alone.
 
@@ -43,9 +44,10 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
     Raises:
         ConfigError: for another name, where the run has no landscape to put them beside, and for the folder of an
             experiment.
-        StoreError: when the folder holds no job that can be read, or the disk refuses.
+        StoreError: when the folder holds no job that can be read and no monitor's rows, or the disk refuses.
     """
     from visionscope.report.page import build_report
+    from visionscope.report.trajectories import trajectory_answers
 
     check_no_experiment(Path(run))
     beside = {}
@@ -53,12 +55,19 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
         from visionscope.diagnostics.landscape.published import published_landscape
 
         beside["landscape"] = [published_landscape(one) for one in published]
-    reduced = reduce(Store(run), beside)
+    store, reduced = Store(run), Reduced((), (), Failures())
+    if not has_monitor(store.run) or store.has_jobs():
+        reduced = reduce(store, beside)
     if published and not any(job["diagnostic"] == "landscape" for job in reduced.jobs):
         raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
     commands = tuple(_command(study) for study in read_studies(Path(run)))
+    trajectories = [
+        *monitored(store.run, reduced.failures),
+        *of_snapshots(reduced.answers, reduced.jobs, reduced.failures),
+    ]
+    answers = [*reduced.answers, *trajectory_answers(trajectories, reduced.failures)]
     page = build_report(
-        Path(run), reduced.answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes, commands=commands
+        Path(run), answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes, commands=commands
     )
     return Page(page, tuple(reduced.failures.all), _findings(Path(run) / "report.json"))
 

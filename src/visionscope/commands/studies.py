@@ -331,7 +331,10 @@ def report_flags(parser: Parser) -> None:
 def report(parsed: Namespace) -> int:
     """Writes the page of a run."""
     folder = folder_of("run", parsed.run)
-    Store(folder).readable_jobs()  # refuses what is no run folder before the page's libraries are imported
+    from visionscope.running.trajectories import has_monitor
+
+    if not has_monitor(folder):
+        Store(folder).readable_jobs()  # refuses what is no run folder before the page's libraries are imported
 
     from visionscope.pages import write_report
 

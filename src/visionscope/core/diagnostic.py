@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Theme(enum.StrEnum):
     """The topics of the page, in their order; a diagnostic may bring another one, as text."""
 
+    TRAINING = "what training changes"
     FEATURE_MAPS = "what each block does to the feature maps"
     CURVATURE = "how the loss curves"
     ROBUSTNESS = "what breaks it"

@@ -23,11 +23,11 @@ from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.monitoring.hugging_face import TrainerCallback
 from visionscope.monitoring.lightning import callback_of
 from visionscope.monitoring.pace import Pace
-from visionscope.monitoring.rows import MonitorRow, Rows, numbers_of
 from visionscope.monitoring.untouched import untouched, unwrapped
 from visionscope.result import Images, Labels
 from visionscope.running.brought import gathered, is_gathered
 from visionscope.running.in_memory import measured
+from visionscope.running.moments import MonitorRow, Rows, numbers_of
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY
 from visionscope.running.wanted import WantedInput
 
@@ -45,7 +45,7 @@ class Monitor:
     exchange.
 
     Each measurement is a file in `OUT/monitor.parquet`, which pandas and pyarrow read as one table of
-    `visionscope.monitoring.rows.MonitorRow`: step, epoch, diagnostic, point, column, value and its interval. A
+    `visionscope.running.moments.MonitorRow`: step, epoch, diagnostic, point, column, value and its interval. A
     diagnostic that fails leaves a row that says why, and a line on stderr the first time.
 
     Args:

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from visionscope.core.diagnostic import Answer
+from visionscope.core.diagnostic import Answer, Theme
 from visionscope.core.failures import Failures, models_of
 from visionscope.core.finding import Finding, joined, number
 from visionscope.report.about import data_rows, left_out, model_rows
@@ -103,7 +103,10 @@ def _render(
     commands: Sequence[str],
 ) -> str:
     labels = [job["model"]["label"] for job in jobs]
-    models = tuple(dict.fromkeys([*labels, *(name for one in answers for name in models_of(one.tables["rows"]))]))
+    # Trainings come first: of many models the page shows only the first ones at once.
+    trainings = [name for one in answers if one.theme == Theme.TRAINING for name in models_of(one.tables["rows"])]
+    others = [name for one in answers for name in models_of(one.tables["rows"])]
+    models = tuple(dict.fromkeys([*trainings, *labels, *others]))
     panels: list[dict[str, Any]] = []
     sections = sections_of(answers, models, panels, failures)
     limits = []
@@ -121,6 +124,9 @@ def _render(
         title=", ".join(models) or "no finished job",
         facts=facts(about, samples),
         overview=lines,
+        compared=[
+            index for index, name in enumerate(models) if name in labels or any(one.cells[index].value for one in lines)
+        ],
         homes=homes,
         leading=_leading(main, sections, models),
         heading=_heading(answers),

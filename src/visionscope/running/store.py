@@ -111,6 +111,10 @@ class Store:
             raise StoreError(f"{self.run / damage.path}: {damage.message}")
         return records
 
+    def has_jobs(self) -> bool:
+        """Whether the folder has a job.json, readable or not."""
+        return any(self.run.glob("*/*/job.json"))
+
     def readable_jobs(self) -> tuple[list[dict[str, Any]], list[Damage]]:
         """What the job.json files of the run say that can be used, and which jobs' can't.
 
