@@ -22,6 +22,7 @@ from visionscope.report.arrange import (
     together,
 )
 from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
+from visionscope.report.sections import section
 from visionscope.report.style import KIND_MARKS, palette, resolve
 
 
@@ -272,3 +273,18 @@ def test_names_in_a_scatter_plot_cover_neither_points_nor_each_other() -> None:
     assert not any(box.contains(*point) for box in boxes for point in points)
     assert all(ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1 for box in boxes)  # clear of ticks and neighbours
     assert not drawing.subfigs[0].legends  # seven names and five colours
+
+
+def test_what_the_axis_names_is_in_no_legend() -> None:
+    lines = tuple(Line(name=name, x=(float(x),) * 3, y=(1.0, 2.0, 3.0), role="points") for x, name in enumerate("ab"))
+    for names, legend in ((("a", "b"), []), ((), ["a", "b"])):
+        panel = Panel(model="", title="t", x_label="", y_label="y", lines=lines, x_names=names)
+        figure = Figure(name="marks", title="Marks", caption="", panels=(panel,))
+        (group,) = section(figure, ["a", "b"], [])["groups"]
+        assert [name for _, name in group["colours"]["overlaid"]] == legend
+        entries = [trace.name for trace in to_plotly(figure).data if trace.x[0] is None]
+        assert entries == legend
+        drawn = [
+            text.get_text() for part in to_matplotlib(figure).subfigs for one in part.legends for text in one.texts
+        ]
+        assert drawn == legend
