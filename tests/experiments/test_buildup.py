@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
 from experiments.buildups import CNN, Pretending
@@ -21,9 +23,11 @@ from visionscope.cli import main
 from visionscope.errors import ConfigError
 from visionscope.experiments.buildup import running
 from visionscope.experiments.buildup.search import Question, search_for
+from visionscope.models.checkpoint import save_checkpoint
 from visionscope.models.load import load_model, state_digest
 from visionscope.models.mixers.mixer import Mixer, mixer_kinds
 from visionscope.models.surgery import changes_of
+from visionscope.training.networks import network_for
 
 PLAIN = """
 from torch import nn
@@ -180,6 +184,84 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
     assert "everything is done" in said
 
 
+def beginnings_of(executor: Inline) -> list[tuple[int, int, str]]:
+    """Of each training its seed, how many blocks are others, and the folder of the weights that it began with."""
+    found = []
+    for work in executor.submitted:
+        spec, _, path = work.asked["model"].partition("@")
+        blocks = spec.count('"msa": {')
+        if path:
+            with safe_open(path, "pt") as file:
+                blocks = len(json.loads(file.metadata().get("visionscope.blocks", "[]")))
+        found.append((work.asked["seed"], blocks, Path(path).parent.name))
+    return found
+
+
+def test_a_warm_start_goes_from_the_plan_to_a_winner_that_was_trained_without_it(
+    data: str,
+    tmp_path: Path,
+    inline: Callable[[Inline], Inline],
+    rulings: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
+    run, executor = tmp_path / "run", inline(Inline())
+    assert main(flags(data, run, "--seeds", "2", "--warm-start")) == 0
+    first, second, *_ = (work.training for work in executor.submitted)
+    assert beginnings_of(executor) == [
+        *((0, 0, ""), (1, 0, "")),  # the network itself, from random weights
+        *((0, 0, first), (0, 1, "beginnings"), (1, 0, second), (1, 1, "beginnings")),  # once more, and a candidate
+        *((0, 1, "beginnings"), (1, 1, "beginnings")),  # the next one
+        *((2, 0, ""), (2, 1, ""), (3, 0, ""), (3, 1, "")),  # fresh seeds know no other training
+    ]
+    captured = capsys.readouterr()
+    assert re.search(r"0,0,1: dropped, [+-]\d+\.\d\d points to 0,0,0, trained once more, over 2 seeds", captured.err)
+    assert "* 0,1,0 wins," in captured.out
+    table = pd.read_csv(run / "buildup.csv", keep_default_na=False)
+    assert list(table["network"]) == ["0,0,0", "0,0,0 again", "0,0,1", "0,1,0"]
+    assert list(table["verdict"]) == ["start", "again", "dropped", "kept"]
+    assert list(table["parent"]) == ["", "", "0,0,0 again", "0,0,0 again"]
+    gains = table["accuracy"].astype(float) - float(table["accuracy"][1])
+    assert list(table["gain"][2:].astype(float)) == pytest.approx(list(gains[2:]))
+    page = html.unescape((run / "experiment.html").read_text())
+    assert "compared with that one trained once more" in page
+    assert "--warm-start" in page
+    assert "ms of an image" not in page  # nothing was measured
+
+
+def test_a_start_from_a_file_goes_from_the_plan_to_a_winner_that_loads(
+    data: str,
+    tmp_path: Path,
+    inline: Callable[[Inline], Inline],
+    rulings: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
+    file, run, executor = tmp_path / "five.safetensors", tmp_path / "run", inline(Inline())
+    other = network_for(CNN, 5, seed=7, note=lambda line: None)
+    arguments, config = other.spec.arguments, other.input
+    save_checkpoint(file, other.model, num_classes=5, arguments=arguments, config=config)
+    assert main(flags(data, run, "--seeds", "2", model=f"resnet_nano@{file}")) == 0
+    began = beginnings_of(executor)
+    assert [(seed, blocks) for seed, blocks, _ in began] == [
+        *((0, 0), (0, 1), (1, 0), (1, 1)),
+        *((0, 1), (1, 1)),
+        *((2, 0), (2, 1), (3, 0), (3, 1)),
+    ]
+    assert {folder for *_, folder in began} == {"beginnings"}
+    captured = capsys.readouterr()
+    assert captured.err.count("its head of 5 classes is replaced by a fresh one of 2") == 1
+    assert "* 0,1,0 wins," in captured.out
+    spec = captured.out.partition("Load the winner as ")[2].strip()
+    winner = load_model(spec)
+    assert (winner.num_classes, len(changes_of(winner.model))) == (2, 1)
+    assert spec in (run / "harmonized.md").read_text().replace(
+        "harmonized.safetensors", str(run / "harmonized.safetensors")
+    )
+
+
 def test_where_nothing_helps_nothing_is_written(
     data: str,
     tmp_path: Path,
@@ -252,6 +334,7 @@ class PickyMixer(Mixer):
         ("plain.py:net", (), "1h", "can't be harmonized: no module of it runs a residual sum"),
         (CNN, ("--mixer", "picky"), "1h", "with other blocks in their places, .*wants maps of 64 positions"),
         (CNN, ("--mixer", "nonsense"), "1h", "mixer.*nonsense"),
+        ("resnet_pico", ("--from-pretrained",), "1h", "or leave out --from-pretrained, for random ones"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_trained(

@@ -141,17 +141,19 @@ def throughput(
 
 
 def latency(
-    network: nn.Module,
+    networks: Mapping[str, nn.Module],
     size: tuple[int, int],
     channels: int = 3,
     *,
     repeats: int = 21,
     device: torch.device | None = None,
-) -> float:
+) -> dict[str, float]:
     """Milliseconds of a forward pass of one image in eval mode and float32, the median, after one that isn't counted.
 
+    The networks take turns, as in `throughput`.
+
     Args:
-        network: is left as it was.
+        networks: by name; they are left as they were.
         size: height and width of the image in pixels.
         channels: of the image.
         repeats: of which the median is taken.
@@ -160,8 +162,8 @@ def latency(
     device = device or torch.device("cpu")
     with torch.random.fork_rng():
         image = torch.rand(1, channels, *size, device=device)
-        run = _forward(copy_of(network).to(device), image)
-        return 1000 * _seconds({"": run}, repeats, device)[""]
+        runs = {name: _forward(copy_of(network).to(device), image) for name, network in networks.items()}
+        return {name: 1000 * seconds for name, seconds in _seconds(runs, repeats, device).items()}
 
 
 def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:

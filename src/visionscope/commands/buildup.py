@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 from visionscope.commands.experiments import sitting_flags_of
-from visionscope.commands.output import exit_code
+from visionscope.commands.output import command_text, exit_code
 from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
@@ -35,20 +34,10 @@ _OUT = Value(str, Rule(empty=False), "visionscope-buildup")
 _MIXER = Value(str, Rule(empty=False, longest=500))
 _SEEDS = Value(int, Rule(least=2, most=1000))
 _MILLISECONDS = Value(float, Rule(above=0, most=1e6))
-_SEARCH_FLAGS = (
-    "data",
-    "recipe",
-    "budget",
-    "mixer",
-    "seeds",
-    "fraction",
-    "epochs",
-    "at_most_ms",
-    "out",
-    "on",
-    "workers",
+_GOES_ON = (
+    *("data", "recipe", "budget", "mixer", "seeds", "fraction", "epochs", "warm_start", "from_pretrained"),
+    *("at_most_ms", "control", "out", "on", "workers", "gpus"),
 )
-_SEARCH_SWITCHES = ("warm_start", "from_pretrained", "control")
 _HOURS = re.compile(r"(\d+(?:\.\d+)?)(h|min|m)")
 _BUDGET = Value(str, Rule(pattern=_HOURS.pattern, words="a time such as 2h, 1.5h or 45min"))
 
@@ -103,20 +92,10 @@ def buildup(parsed: Namespace) -> int:
 
     from visionscope.experiments.buildup.search import search_for
 
-    search = search_for(question, seeds=parsed.seeds, budget=hours, run=run, note=_note, command=_command(parsed))
+    command = command_text(["buildup", parsed.model], {name: getattr(parsed, name) for name in _GOES_ON})
+    search = search_for(question, seeds=parsed.seeds, budget=hours, run=run, note=_note, command=command)
     _tell_plan(search, control=parsed.control)
     return 0 if parsed.dry_run else _carried_out(search, sitting, run, control=parsed.control)
-
-
-def _command(parsed: Namespace) -> str:
-    """What goes on with a search."""
-    words = ["visionscope", "buildup", parsed.model]
-    for name in _SEARCH_FLAGS:
-        value = getattr(parsed, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    words += [f"--{name.replace('_', '-')}" for name in _SEARCH_SWITCHES if getattr(parsed, name)]
-    return shlex.join(words)
 
 
 def hours_of(text: str) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from visionscope.commands.output import exit_code
+from visionscope.commands.output import command_text, exit_code
 from visionscope.core.display import show_table
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from visionscope.experiments.session import Outcome
 
 _OF_STUDIES = ("device", "batch", "yes")
-
+GOES_ON = ("data", "on", "workers", "gpus", "seeds")
+"""Flags of a sitting that the command has which goes on with it."""
 
 _IN_SHORT = {
     "on": "local, ray, ray://HOST:PORT or slurm",
@@ -105,13 +105,8 @@ def run_experiment(path: Path, out: str | None, parsed: Namespace) -> int:
     from visionscope.experiments.reading import experiment_from_file
 
     experiment = experiment_from_file(path, out=out, data=sitting.data)
-    return carry_out_experiment(experiment, sitting, dry=parsed.dry_run, command=_command(path, parsed))
-
-
-def _command(path: Path, parsed: Namespace) -> str:
-    """What goes on with a study: other images would be another experiment."""
-    words = ["visionscope", "run", str(path), *(("--data", parsed.data) if parsed.data is not None else ())]
-    return shlex.join(words)
+    command = command_text(["run", str(path)], {name: getattr(parsed, name) for name in ("out", *GOES_ON)})
+    return carry_out_experiment(experiment, sitting, dry=parsed.dry_run, command=command)
 
 
 def carry_out_experiment(experiment: Experiment, sitting: Sitting, *, dry: bool, command: str) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from visionscope.core.files import user_path
 from visionscope.core.terminal import say, tell
@@ -31,6 +32,21 @@ def folder_of(parameter: str, text: str) -> Path:
     if not text.strip():
         raise ConfigError(f"{parameter}: name a folder; got {text!r}")
     return user_path(parameter, text)
+
+
+def command_text(words: Sequence[str], given: Mapping[str, Any]) -> str:
+    """A command as a shell takes it, such as the one that goes on with what was stopped.
+
+    Args:
+        words: that it begins with, after `visionscope`.
+        given: what each flag was given, by the name that it has in Python: None and False leave it out, True is a
+            switch.
+    """
+    told = ["visionscope", *words]
+    for name, value in given.items():
+        if value is not None and value is not False:
+            told += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(told)
 
 
 def say_page(findings: Sequence[str], page: Path) -> None:

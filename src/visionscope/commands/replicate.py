@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from visionscope.commands.experiments import carry_out_experiment, sitting_flags, sitting_of
+from visionscope.commands.experiments import GOES_ON, carry_out_experiment, sitting_flags, sitting_of
+from visionscope.commands.output import command_text
 from visionscope.core.display import show_table
 from visionscope.core.terminal import say
 from visionscope.core.values import Rule, Value
@@ -48,10 +49,11 @@ def replicate(parsed: Namespace) -> int:
     figures = _chosen(parsed.figure, scale)
     sitting = sitting_of(parsed)
     out = parsed.out or f"visionscope-replicate-{scale}"
-    words = _ALL if len(figures) == len(figures_at(scale)) else " ".join(figure.name for figure in figures)
-    which = "all figures" if words == _ALL else f"Fig. {words}"
+    words = [_ALL] if len(figures) == len(figures_at(scale)) else [figure.name for figure in figures]
+    which = "all figures" if words == [_ALL] else f"Fig. {' '.join(words)}"
     title = f"Replication of Park & Kim 2022 at the {scale} scale, {which}"
-    command = " ".join([f"visionscope replicate {words} --scale {scale}", *_flags(parsed, out)])
+    given = {"scale": scale, "out": out, **{name: getattr(parsed, name) for name in ("models", *GOES_ON)}}
+    command = command_text(["replicate", *words], given)
     if scale == ZOO:
         from visionscope.commands.zoo import replicate_zoo
 
@@ -76,12 +78,6 @@ def _chosen(words: tuple[str, ...], scale: str) -> tuple[PaperFigure, ...]:
             there = ", ".join(one.name for one in figures_at(scale)) or "none"
             raise ConfigError(f"figure: {figure.name} has no study of the scale {scale}; it has {there}")
     return chosen
-
-
-def _flags(parsed: Namespace, out: str) -> list[str]:
-    """What was given beside the figures, to go on with."""
-    given = [("out", out), *((name, getattr(parsed, name)) for name in ("models", "data", "on", "workers", "seeds"))]
-    return [f"--{name} {value}" for name, value in given if value is not None]
 
 
 def _list() -> int:

@@ -62,6 +62,26 @@ class LoadedModel:
     moment: Moment | None = None
 
 
+class NoWeightsError(ConfigError):
+    """Pretrained weights can't be had.
+
+    Args:
+        name: of the network, as a spec.
+        reason: why.
+        instead: how random ones are asked for.
+    """
+
+    def __init__(self, name: str, reason: str, instead: str = "ask for random ones with --random-weights SEED") -> None:
+        super().__init__(name, reason, instead)  # as it is pickled on the way from a worker
+        self.name, self.reason, self.instead = name, reason, instead
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: no pretrained weights are available ({self.reason}); "
+            f"name a file of weights, {self.name}@FILE, or {self.instead}"
+        )
+
+
 def load_model(
     spec: str | ModelSpec,
     *,
@@ -245,11 +265,7 @@ def _pretrained(spec: ModelSpec, build: Callable[..., Built]) -> Built:
         except Exception as error:  # hub clients raise errors of many libraries
             build(0)  # raises the better error where the arguments are at fault
             reason = printable(str(error).strip().partition("\n")[0])[:300] or type(error).__name__
-    name = dataclasses.replace(spec, checkpoint=None).text
-    raise ConfigError(
-        f"{name}: no pretrained weights are available ({reason}); "
-        f"name a file of weights, {name}@FILE, or ask for random ones with --random-weights SEED"
-    )
+    raise NoWeightsError(dataclasses.replace(spec, checkpoint=None).text, reason)
 
 
 def _equal_states(one: nn.Module, other: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from visionscope.core.logits import Readout, find_readout
 from visionscope.core.sample import InputConfig
 from visionscope.core.values import shown
 from visionscope.errors import ConfigError, DataError
-from visionscope.models.load import LoadedModel, load_model, state_digest
+from visionscope.models.load import LoadedModel, NoWeightsError, load_model, state_digest
 from visionscope.models.preprocessing import input_config, stated_parts
 from visionscope.models.spec import ModelSpec, parse_spec
 from visionscope.models.structure import code_digest, structure_digest
@@ -79,7 +79,11 @@ def network_for(
             be replaced.
     """
     given = parse_spec(spec) if isinstance(spec, str) else spec
-    loaded = _load(given, None if given.checkpoint or pretrained else seed, drop_path, note)
+    try:
+        loaded = _load(given, None if given.checkpoint or pretrained else seed, drop_path, note)
+    except NoWeightsError as error:
+        instead = "leave out --from-pretrained, for random ones"
+        raise NoWeightsError(error.name, error.reason, instead) from error
     if not classes or loaded.num_classes in (None, classes):
         return loaded
     if given.checkpoint is None and not pretrained:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from experiments.mixers.tables_of_mixers import mixer_tables
 from training.conftest import SMALL
 from visionscope.building.measure import costs
 from visionscope.core.documents import document_text
+from visionscope.experiments.experiment import THREADS
+from visionscope.experiments.mixers import speeds
 from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.figure import mixers_figure
 from visionscope.experiments.mixers.networks import (
@@ -134,13 +137,19 @@ def test_the_page_shows_the_figure_and_the_effects_are_a_table(tmp_path, monkeyp
     assert drawn.lines[-1].y == pytest.approx(tuple(written["effect"]))
 
 
-def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path):
+def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path, monkeypatch):
+    def timed(networks, size, channels):  # what it measures is tested beside it
+        assert (size, channels, torch.get_num_threads()) == ((32, 32), 3, THREADS)
+        return {name: 12.5 * place for place, name in enumerate(networks, 1)}
+
+    monkeypatch.setattr(speeds, "latency", timed)
     study = tmp_path / "study.yaml"
     variants = {"one": SMALL, "two": SMALL.replace("(8,8,8)", "(12,12,12)")}
     study.write_text(document_text({"data": "embedded", "out": "run", "train": {"variants": variants}}))
     table = measure_speeds(study, tmp_path / "run", repeats=1)
     assert list(table["variant"]) == ["one", "two"]
     assert (table["forward"] > 0).all()
+    assert list(table["latency"]) == [12.5, 25.0]
     two = network_for(variants["two"], 0, seed=0, note=print).model
     assert table["peak"][0] < table["peak"][1] == 64 * costs(two, (32, 32)).peak
     assert speeds_of(tmp_path / "run") == dict(zip(table["variant"], table["forward"], strict=True))

@@ -47,6 +47,7 @@ def write_page(buildup: Buildup, table: pd.DataFrame, run: Path) -> Path:
     failures, asked, search = Failures(), buildup.search.question, buildup.search
     sections, panels = drawn(run, [(one, []) for one in figures_of(table)], failures)
     images = next(iter(search.tasks.values())).images
+    columns, rows = _shown(table)
     trained = sum(len(held.top_1) for held in buildup.held.values())
     return write_rendered(
         run,
@@ -58,8 +59,9 @@ def write_page(buildup: Buildup, table: pd.DataFrame, run: Path) -> Path:
         left=0,
         undrawn=[failure.text for failure in failures.all],
         sentences=sentences_of(buildup),
-        columns=[*SHOWN, *_MORE],
-        rows=[[*row, *more] for row, more in zip(shown_rows(table), _further(table), strict=True)],
+        columns=columns,
+        rows=rows,
+        warm=asked.warm_start,
         reasons=[f"{one.network.name}: {one.verdict}, {one.reason}" for one in buildup.trials if one.reason],
         sections=sections,
         commands=[Markup(escape(search.command))] if search.command else [],
@@ -92,11 +94,11 @@ def figures_of(table: pd.DataFrame) -> tuple[Figure, ...]:
                 title=title,
                 x_label=label,
                 y_label="accuracy in %",
-                lines=_lines(costed, list(costed[column])),
+                lines=_lines(costed, list(values)),
             )
-            for column, title, label in (
-                ("gmacs", "against arithmetic", "GMACs of an image"),
-                ("images_per_second", "against speed", "images/s, one core"),
+            for values, title, label in (
+                (1e3 * costed["gmacs"], "against arithmetic", "million MACs per image"),
+                (costed["images_per_second"], "against speed", "images/s, one core"),
             )
         ]
         costs = Figure(name="buildup_cost", title="Accuracy against cost", caption=_CAPTION, panels=tuple(panels))
@@ -157,9 +159,13 @@ def _line(name: str, rows: pd.DataFrame, role: str) -> Line:
     )
 
 
-def _further(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """The columns of `_MORE`."""
-    return [
+def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells, without columns in which there is nothing."""
+    names = (*SHOWN, *_MORE)
+    further = [
         (number(row["milliseconds"]), percent(row, "test_accuracy"), percent(row, "winner_gain"))
         for row in table.to_dict("records")
     ]
+    rows = [(*row, *more) for row, more in zip(shown_rows(table), further, strict=True)]
+    there = [place for place in range(len(names)) if any(row[place] for row in rows)]
+    return [names[place] for place in there], [[row[place] for place in there] for row in rows]

@@ -141,9 +141,10 @@ def _told(trial: Trial, search: Search) -> str:
         return f"{name}: dropped before any training: {trial.reason}"
     if trial.verdict == "failed":
         return f"{name}: dropped, since its training failed: {trial.reason}"
-    gain = 100 * sum(trial.gains) / len(trial.gains)
+    gain, origin = 100 * sum(trial.gains) / len(trial.gains), trial.beside.after
+    beside = f"{origin.name}, trained once more," if search.question.warm_start and origin else trial.beside.name
     shown = 100 * search.detectable(trial.gains)
     return (
-        f"{name}: {trial.verdict}, {gain:+.2f} points to {trial.beside.name} over {len(trial.gains)} seeds; as these "
+        f"{name}: {trial.verdict}, {gain:+.2f} points to {beside} over {len(trial.gains)} seeds; as these "
         f"differ, {search.seeds} seeds keep a gain of {shown:.2f} points in four of five cases"
     )

@@ -181,8 +181,8 @@ class Search:
         if network.name not in self.milliseconds:
             built = network_for(self.spec(network), 0, seed=0, note=lambda line: None).model
             with threads_of(THREADS):
-                found = latency(built, config.size, len(config.mean), device=device_of("auto"))
-            self.milliseconds[network.name] = round(found, 4)
+                found = latency({"": built}, config.size, len(config.mean), device=device_of("auto"))
+            self.milliseconds[network.name] = round(found[""], 4)
         taken = self.milliseconds[network.name]
         return f"an image takes {taken:.3g} ms, above {limit:g}" if taken > limit else ""
 

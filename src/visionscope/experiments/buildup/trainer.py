@@ -69,6 +69,7 @@ class Trainer:
         self.held: dict[str, Held] = {}
         self._search, self._executor, self._sitting, self._run, self._note = search, executor, sitting, run, note
         self._weights: dict[tuple[str, int], Path] = {}
+        self._said: set[str] = set()
 
     def trained(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, str]:
         """Trains networks, in the order of the seeds, after those that they begin with.
@@ -156,7 +157,7 @@ class Trainer:
 
             def load() -> LoadedModel:
                 asked = search.question
-                return network_for(asked.model, search.classes, seed=seed, pretrained=asked.pretrained, note=self._note)
+                return network_for(asked.model, search.classes, seed=seed, pretrained=asked.pretrained, note=self._once)
 
             source = f"{search.base.digest} {search.classes}"
         else:
@@ -169,6 +170,12 @@ class Trainer:
 
             source = trained.parent.name
         return beginning(network, seed, self._run, source=source, load=load, classes=search.classes)
+
+    def _once(self, line: str) -> None:
+        """A line that every seed would say again."""
+        if line not in self._said:
+            self._said.add(line)
+            self._note(line)
 
     def _keep(self, plan: Plan) -> None:
         rows = gather(plan, self._run, self._note).get(TRAINING, pd.DataFrame({"variant": []}))

@@ -25,7 +25,7 @@ SORTS: Final = (ATTENTION, *LOW_PASS.values(), CONTROL)
 FEWEST: Final = 3
 """Networks with a mixer that make a study one of mixers."""
 
-_BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\+\w+")
+_BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)[+.]\w+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,17 +92,27 @@ def networks_of(tables: Tables, speeds: Mapping[str, float] | None = None) -> tu
 def slot_changes(fourier: pd.DataFrame | None) -> dict[str, float]:
     """The change of the log amplitude of high frequencies in the slots of each variant, mean over slots and seeds.
 
+    Args:
+        fourier: the table of that name, if there is one.
+    """
+    return slot_means(None if fourier is None else fourier[fourier["high_frequency"]], "point")
+
+
+def slot_means(table: pd.DataFrame | None, place: str) -> dict[str, float]:
+    """The mean of the column `change` in the slots of each variant at the end, over slots and seeds.
+
     Slots are the last blocks of the stages after the first, as AlterNet has them; in a network without mixer these are
     blocks of convolution or attention.
 
     Args:
-        fourier: the table of that name, if there is one.
+        table: with a row per block, if there is one.
+        place: the column that names the block, such as `stages.1.blocks.2+msa` or `stages.1.blocks.2.msa`.
     """
-    if fourier is None or fourier.empty:
+    if table is None or table.empty:
         return {}
-    rows = fourier[fourier["high_frequency"] & (fourier["snapshot"] == LAST) & fourier["change"].notna()]
-    places = rows["point"].str.extract(_BLOCK).astype("Float64")
-    rows = rows.assign(block_stage=places[0], block=places[1])
+    rows = table[(table["snapshot"] == LAST) & table["change"].notna()]
+    blocks = rows[place].str.extract(_BLOCK).astype("Float64")
+    rows = rows.assign(block_stage=blocks[0], block=blocks[1])
     rows = rows[rows["block_stage"].fillna(0) > 0]
     last = rows.groupby(["variant", "seed", "block_stage"])["block"].transform("max")
     slots = rows[rows["block"] == last]

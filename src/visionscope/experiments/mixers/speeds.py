@@ -1,4 +1,4 @@
-"""How many images per second the networks of a study pass, measured side by side on this machine, and their memory."""
+"""How fast the networks of a study are, measured side by side on this machine, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pandas as pd
 
-from visionscope.building.measure import costs, throughput
+from visionscope.building.measure import costs, latency, throughput
 from visionscope.core.files import user_path, write_whole
 from visionscope.core.refusals import refusals
 from visionscope.experiments.done import FOLDER
@@ -24,17 +24,18 @@ BATCH: Final = 64
 
 
 def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = None, repeats: int = 5) -> pd.DataFrame:
-    """Images per second and peak memory of every variant's network, the speeds in one thread.
+    """Images per second, latency and peak memory of every variant's network, in one thread.
 
-    Of a forward pass and of a training step; the networks take turns, with fresh weights and random images, and the
-    median of the repeats counts. Peak memory is that of `building.costs`, of a batch. Writes
+    Images per second of a forward pass (`forward`) and of a training step, in batches; `latency` is the milliseconds of
+    a forward pass of one image, the median of `building.measure.latency`. The networks take turns, with fresh weights
+    and random images, and the median of the repeats counts. Peak memory is that of `building.costs`, of a batch. Writes
     RUN/tables/speeds.parquet, which the page of the study shows the next time that it is written.
 
     Args:
         study: the YAML file.
         run: the run folder.
         data: data spec instead of the study's; it only needs to be there.
-        repeats: of each pass.
+        repeats: of each pass of a batch.
 
     Raises:
         ConfigError: for a study that can't be read, or too few repeats.
@@ -46,12 +47,14 @@ def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = Non
     with threads_of(THREADS):
         networks = {name: one.model for name, one in loaded.items()}
         found = throughput(networks, first.size, len(first.mean), batch=BATCH, repeats=repeats)
+        milliseconds = latency(networks, first.size, len(first.mean))
     rows = [
         {
             "variant": one.name,
             "model": one.model,
             "forward": found[one.name].forward,
             "training_step": found[one.name].training,
+            "latency": milliseconds[one.name],
             "peak": BATCH * costs(loaded[one.name].model, first.size, len(first.mean)).peak,
             "batch": BATCH,
             "threads": THREADS,
