@@ -1,12 +1,20 @@
 """A small search, and a trainer that knows accuracies beforehand: what a build-up decides needs no training."""
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from experiments.conftest import Inline
+from visionscope.experiments.buildup import running
 from visionscope.experiments.buildup.networks import Network
+from visionscope.experiments.buildup.running import Buildup, carry_out
 from visionscope.experiments.buildup.search import Search
 from visionscope.experiments.buildup.trainer import Held
+from visionscope.experiments.sitting import Sitting
 from visionscope.training.evaluation import Scores
 
 CNN = "resnet_nano?channels=(8,8,8)&stem_width=4&layers=(1,2,2)"
@@ -53,3 +61,29 @@ class Pretending:
 
     def weights(self, network: Network, seed: int) -> Path:
         return Path(f"{network.name}-{seed}.safetensors")
+
+
+def carried_out(
+    asked: Search,
+    accuracy: Accuracy,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    fails: str = "",
+    control: bool = False,
+) -> tuple[Buildup, Pretending, list[str]]:
+    trainer, lines = Pretending(accuracy), list[str]()
+    trainer.fails = {fails}
+    monkeypatch.setattr(running, "Trainer", trainer)
+    monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(Inline()))
+    return carry_out(asked, Sitting(), run, lines.append, control=control), trainer, lines
+
+
+def noise(name: str, seed: int) -> float:
+    return 0.01 * math.sin(seed + 3 * len(name))
+
+
+def late_helps(name: str, seed: int) -> float:
+    """A block at the end of the last stage helps much, a further one in the stage before harms."""
+    known = {"0,0,0": 0.5, "0,0,1": 0.7, "0,1,1": 0.6, "layer1.0": 0.55, "layer2.0": 0.65}
+    return known.get(name.removesuffix(" again"), 0.4) + noise(name, seed)

@@ -1,6 +1,5 @@
 """What a build-up decides, on accuracies that are known beforehand: control, warm start, latency, sentences, table."""
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -10,16 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from experiments.buildups import CNN, Accuracy, Pretending
-from experiments.conftest import Inline
+from experiments.buildups import CNN, carried_out, late_helps, noise
 from training.conftest import data  # noqa: F401  # the fixture
 from visionscope.errors import VisionscopeError
-from visionscope.experiments.buildup import running, search
+from visionscope.experiments.buildup import search
 from visionscope.experiments.buildup.page import figures_of
 from visionscope.experiments.buildup.results import sentences_of, table_of
-from visionscope.experiments.buildup.running import Buildup, carry_out
 from visionscope.experiments.buildup.search import Question, Search, search_for
-from visionscope.experiments.sitting import Sitting
 from visionscope.models.surgery import BlockChange
 from visionscope.numerics.sequential import detectable
 
@@ -32,32 +28,6 @@ def small(data: str, tmp_path_factory: pytest.TempPathFactory) -> Search:  # noq
     question = Question(model=CNN, data=data, recipe="pico", changes={"epochs": 1.0})
     folder = tmp_path_factory.mktemp("small")
     return search_for(question, seeds=SEEDS, budget=None, run=folder, note=lambda line: None, command="visionscope x")
-
-
-def carried_out(
-    asked: Search,
-    accuracy: Accuracy,
-    run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    fails: str = "",
-    control: bool = False,
-) -> tuple[Buildup, Pretending, list[str]]:
-    trainer, lines = Pretending(accuracy), list[str]()
-    trainer.fails = {fails}
-    monkeypatch.setattr(running, "Trainer", trainer)
-    monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(Inline()))
-    return carry_out(asked, Sitting(), run, lines.append, control=control), trainer, lines
-
-
-def noise(name: str, seed: int) -> float:
-    return 0.01 * math.sin(seed + 3 * len(name))
-
-
-def late_helps(name: str, seed: int) -> float:
-    """A block at the end of the last stage helps much, a further one in the stage before harms."""
-    known = {"0,0,0": 0.5, "0,0,1": 0.7, "0,1,1": 0.6, "layer1.0": 0.55, "layer2.0": 0.65}
-    return known.get(name.removesuffix(" again"), 0.4) + noise(name, seed)
 
 
 def test_the_control_has_as_many_placements_and_trainings_and_its_best_is_compared_on_the_winners_seeds(
