@@ -61,6 +61,7 @@ def found(returned, counts=THREE, **asked):
         ((LOGITS, LOGITS[:, :1]), (0,)),
         ((LOGITS, LOGITS), (0,)),
         ({"classes": LOGITS.argmax(1), "y": LOGITS}, ("y",)),
+        ({"logits": LOGITS, "maps": MAPS}, ("logits",)),
     ],
 )
 def test_the_class_count_decides_and_then_the_name(returned, place):
@@ -99,11 +100,14 @@ def test_what_is_stated_goes_before_what_the_data_say():
         ({"pooler_output": FEATURES, "last_hidden_state": MAPS}, ClassCounts(), r"none of its outputs has a name"),
         ((FEATURES, LOGITS), ClassCounts(), r"2 of its outputs could be the logits"),
         (
-            {"out": MAPS, "aux": MAPS},
+            {"out": MAPS[..., 0], "aux": MAPS[..., 0]},
             THREE,
-            r"must be logits \(batch, classes\) for a loss; got out \(batch, 3, 2, 2\)",
+            r"must be logits \(batch, classes\) for a loss; got out \(batch, 3, 2\)",
         ),
-        (MAPS, THREE, r"must be logits \(batch, classes\) for a loss; got shape \(4, 3, 2, 2\)"),
+        (MAPS[..., 0], THREE, r"must be logits \(batch, classes\) for a loss; got shape \(4, 3, 2\)"),
+        (MAPS[:, :, :0], THREE, r"must be logits \(batch, classes\) for a loss; got shape \(4, 3, 0, 2\)"),
+        ([MAPS, MAPS + 1], THREE, r"2 of its outputs could be the logits: 0 \(batch, 3, 2, 2\), 1"),
+        ([MAPS[:, :2], MAPS[:, :1]], THREE, r"none of its outputs has as many columns as classes \(3\)"),
         (LOGITS.argmax(1), THREE, r"for a loss; got shape \(4,\) of int64"),
         (LOGITS.mean(), THREE, r"got shape \(\)"),
         ("cat", THREE, r"for a loss; got str"),
@@ -139,7 +143,7 @@ def test_the_user_chooses_by_name_or_index(returned, output, place):
     [
         ((LOGITS, OTHER), "2", r"output: must be one of 0 \(batch, 3\), 1 \(batch, 3\); got '2'"),
         ({"out": LOGITS, "aux": OTHER}, "auxx", r"got 'auxx'. Did you mean 'aux'\?"),
-        ((LOGITS, MAPS), "1", r"must be logits \(batch, classes\) for a loss; got shape \(4, 3, 2, 2\)"),
+        ((LOGITS, MAPS[..., 0]), "1", r"must be logits \(batch, classes\) for a loss; got shape \(4, 3, 2\)"),
     ],
 )
 def test_a_choice_that_is_not_there_is_refused(returned, output, told):

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from visionscope.core.classes import ClassCounts
 from visionscope.core.outputs import Place, find_place, place_text, tensor_at, usual_place
 from visionscope.core.probabilities import Sigmoids, not_logits
+from visionscope.core.sample import DENSE_AXES, MASK_AXES
 from visionscope.errors import ConfigError, DataError, nearest
 
 OUTPUT_IS = ("logits", "probabilities")
@@ -30,6 +32,7 @@ class Readout:
         counts: the numbers of classes that are known.
         columns: of that tensor, the size of the head; 0 where the network was not tried.
         usual: whether `place` is where nearly every network has its logits, so that no digest need tell it.
+        dense: whether they are logits per pixel, (batch, classes, height, width); False where it was not tried.
     """
 
     place: Place | None = None
@@ -38,6 +41,7 @@ class Readout:
     counts: ClassCounts = dataclasses.field(default_factory=ClassCounts)
     columns: int = 0
     usual: bool = True
+    dense: bool = False
 
     def __post_init__(self) -> None:
         if self.output_is not in ("", *OUTPUT_IS):
@@ -52,7 +56,7 @@ class Readout:
         return 2 if self.columns == 1 else self.columns
 
     def logits(self, output: Any) -> Tensor:
-        """The logits (batch, classes) in what the network returned.
+        """The logits (batch, classes), or (batch, classes, height, width), in what the network returned.
 
         A single logit z is read as sigmoid(z) for class 1, which is the softmax of the two logits (0, z). The logarithm
         of probabilities is taken of nothing below the smallest normal number of their type (1.2e-38 in float32), so
@@ -70,7 +74,7 @@ class Readout:
         return self.read(found)
 
     def after(self, network: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
-        """A network followed by this: a function from images to logits (batch, classes).
+        """A network followed by this: a function from images to logits as `logits` gives them.
 
         Args:
             network: a subject's model, or a copy of it.
@@ -78,7 +82,7 @@ class Readout:
         return lambda images: self.logits(network(images))
 
     def tensor(self, output: Any) -> Tensor:
-        """The tensor (batch, columns) that the logits are read from, as the network gave it.
+        """The tensor (batch, columns, ...) that the logits are read from, as the network gave it.
 
         Args:
             output: of the network.
@@ -92,10 +96,10 @@ class Readout:
         return found.reshape(-1, self.columns or 1) if found.ndim < 2 else found
 
     def read(self, values: Tensor) -> Tensor:
-        """The logits (batch, classes) that a tensor of `tensor` stands for.
+        """The logits (batch, classes, ...) that a tensor of `tensor` stands for.
 
         Args:
-            values: (batch, columns).
+            values: (batch, columns, ...).
         """
         if self.output_is == "probabilities":
             wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
@@ -160,4 +164,38 @@ def find_readout(
         place=place,
         columns=values.shape[1],
         usual=place == usual_place(returned),
+        dense=values.ndim == DENSE_AXES,
     )
+
+
+def of_pixels(logits: Tensor, masks: Tensor) -> Tensor:
+    """Logits of a dense network in the size of the masks: the one place in which they are resized.
+
+    Many networks answer at a quarter or an eighth of the size of their images. Theirs are resized bilinearly with
+    `align_corners=False`, as transformers does before its own losses.
+
+    Args:
+        logits: (batch, classes, height, width) of any size.
+        masks: (batch, height, width).
+
+    Raises:
+        DataError: for logits per image or labels per image.
+    """
+    if logits.ndim != DENSE_AXES or masks.ndim != MASK_AXES:
+        raise DataError(
+            f"a network with logits {_axes(logits)} needs {_labels_of(logits)}; the data have {_labels_of(masks)}"
+        )
+    size = masks.shape[1:]
+    if logits.shape[2:] == size:
+        return logits
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def _axes(logits: Tensor) -> str:
+    return (
+        "per pixel, (batch, classes, height, width)," if logits.ndim == DENSE_AXES else "per image, (batch, classes),"
+    )
+
+
+def _labels_of(tensor: Tensor) -> str:
+    return "masks" if tensor.ndim >= MASK_AXES else "class labels"

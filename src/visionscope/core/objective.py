@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from visionscope.core.rules import check_rules, rule
-from visionscope.core.sample import Batch
+from visionscope.core.sample import DENSE_AXES, IGNORED, MASK_AXES, Batch
 from visionscope.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # the command line checks these fields before it needs torch
@@ -20,6 +20,11 @@ DECAYS = ("all", "matrices")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """Cross-entropy and weight decay, `L(w) = NLL(w) + (weight_decay / 2) |w|^2`, its two terms always apart.
+
+    The NLL of images is the mean of the images' own; that of an image with a mask is the mean of the cross-entropy of
+    its pixels that count. So every image weighs as much, however many of its pixels are ignored: torch's
+    `cross_entropy` of a batch, a mean over all its pixels, weighs an image by its pixels. Without ignored pixels the
+    two are equal.
 
     The paper trains with AdamW and reads its decoupled decay as this L2 term. Its code adds `weight_decay` times
     the sum of the tensors' norms instead, not squared; `l2` offers that as the convention `official`.
@@ -43,20 +48,28 @@ class Objective:
     def targets(self, batch: Batch, classes: int) -> Tensor:
         """The probabilities that the model should give, (batch, classes), in float64 on the labels' device.
 
-        (1 - label_smoothing) * (share * own class + (1 - share) * partner's class) + label_smoothing / classes.
+        (1 - label_smoothing) * (share * own class + (1 - share) * partner's class) + label_smoothing / classes. Of
+        masks they are not written out: `nll` makes them of the class indices.
 
         Args:
             batch: with labels.
             classes: size of the model's head.
 
+        Returns:
+            (batch, classes) of float64; for masks these, (batch, height, width) of int64.
+
         Raises:
-            DataError: when the images have no label that the model knows, or one beyond its head.
+            DataError: when the images have no label that the model knows, or one beyond its head; for a mask of another
+                size than its image, or without any pixel that counts.
         """
         if batch.labels is None:
             raise DataError(
                 f"the images have no labels that the model knows; a loss needs them (its head has {classes} classes: "
                 "MODEL?num_classes=N makes another)"
             )
+        if batch.labels.ndim == MASK_AXES:
+            _check_masks(batch, classes)
+            return batch.labels
         import torch
         from torch.nn.functional import one_hot
 
@@ -74,17 +87,38 @@ class Objective:
         """Cross-entropy of each image in nats, (batch,), at least in float32; whoever wants a mean divides once.
 
         Args:
-            logits: (batch, classes).
-            targets: (batch, classes), from `targets`.
+            logits: (batch, classes); of masks (batch, classes, height, width), resized to them where they are smaller.
+            targets: (batch, classes) or masks, from `targets`.
+
+        Raises:
+            DataError: for logits per pixel and a label per image, and the other way round.
         """
         wide = logits.float() if logits.dtype.itemsize < 4 else logits
+        if targets.ndim == MASK_AXES or logits.ndim == DENSE_AXES:
+            return self._nll_of_masks(wide, targets)
         return -(targets.to(wide) * wide.log_softmax(1)).sum(1)
+
+    def _nll_of_masks(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """(batch,) from logits (batch, classes, height, width) and class indices (batch, height, width)."""
+        from torch.nn.functional import cross_entropy
+
+        from visionscope.core.logits import of_pixels
+
+        of_each = cross_entropy(
+            of_pixels(logits, masks),
+            masks,
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return of_each.sum((1, 2)) / (masks != IGNORED).sum((1, 2))
 
     def mean_nll(self, logits_of: Callable[[Tensor], Tensor], batch: Batch, like: Tensor) -> Tensor:
         """The mean cross-entropy of a batch in nats, with its graph.
 
         Args:
-            logits_of: gives logits (batch, classes) for images, such as a subject's `logits`.
+            logits_of: gives logits for images, (batch, classes) or (batch, classes, height, width), such as a subject's
+                `logits`.
             batch: with labels.
             like: a parameter of the model; images take its device and type.
 
@@ -129,6 +163,27 @@ class Objective:
     def identity(self) -> dict[str, Any]:
         """All fields, for digests and job.json."""
         return dataclasses.asdict(self)
+
+
+def _check_masks(batch: Batch, classes: int) -> None:
+    """Refuses masks that no loss can be taken of."""
+    masks = batch.labels
+    assert masks is not None  # of a batch with masks
+    if masks.shape[1:] != batch.images.shape[2:]:
+        sizes = (" x ".join(map(str, some)) for some in (masks.shape[1:], batch.images.shape[2:]))
+        raise DataError("masks: must be of the size of their images, which are {1}; got {0}".format(*sizes))
+    counts = masks != IGNORED
+    empty = ~counts.flatten(1).any(1)
+    if bool(empty.any()):
+        place = int(batch.positions[int(empty.nonzero()[0, 0])])
+        raise DataError(f"masks: each image needs a pixel that counts; all of image {place} are {IGNORED}, ignored")
+    wrong = counts & ((masks < 0) | (masks >= classes))
+    if bool(wrong.any()):
+        image, row, column = wrong.nonzero()[0].tolist()
+        raise DataError(
+            f"masks: must be 0 to {classes - 1}, the classes of the model, or {IGNORED} for ignored pixels; "
+            f"got {int(masks[image, row, column])} in image {int(batch.positions[image])}"
+        )
 
 
 def _reals(value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from visionscope.core.classes import ClassCounts
+from visionscope.core.sample import DENSE_AXES
 from visionscope.errors import DataError, nearest
 
 Key = str | int
@@ -40,9 +41,10 @@ _DEEPEST = 4  # containers in containers
 def find_place(output: Any, counts: ClassCounts, asked: str = "", images: int | None = None) -> Place:
     """Where in what a network returned the logits are.
 
-    An output that is a tensor is the logits. Of several tensors (batch, columns) it is the chosen one, else the one
-    with as many columns as classes are known, else, or where several have, the one that is called `logits`, `out` or
-    the like. One called `aux`, `features`, `embedding` or the like is taken by name alone.
+    An output that is a tensor is the logits: (batch, columns), or (batch, columns, height, width) of a network that
+    answers per pixel, which in a container are looked at where no tensor has columns alone. Of several tensors it is
+    the chosen one, else the one with as many columns as classes are known, else, or where several have, the one that is
+    called `logits`, `out` or the like. One called `aux`, `features`, `embedding` or the like is taken by name alone.
 
     Args:
         output: of the network.
@@ -63,6 +65,7 @@ def find_place(output: Any, counts: ClassCounts, asked: str = "", images: int | 
             _check_shape(leaves[0][1], images)
             return leaves[0][0]
     found = [(place, tensor) for place, tensor in leaves if _could_be(tensor, images)]
+    found = found or [(place, tensor) for place, tensor in leaves if _could_be_dense(tensor, images)]
     if not found:
         listed = _listed(leaves) or type(output).__name__
         raise DataError(f"the model's output must be logits (batch, classes) for a loss; got {listed}")
@@ -108,9 +111,16 @@ def _could_be(tensor: Tensor, images: int | None) -> bool:
     return tensor.is_floating_point() and rows and (tensor.ndim == 2 or (tensor.ndim == 1 and images is not None))
 
 
+def _could_be_dense(tensor: Tensor, images: int | None) -> bool:
+    """Whether a tensor has a row of columns for each pixel of each image."""
+    rows = images is None or (tensor.ndim > 0 and len(tensor) == images)
+    return tensor.is_floating_point() and rows and tensor.ndim == DENSE_AXES and bool(tensor.numel())
+
+
 def _check_shape(tensor: Tensor, images: int | None) -> None:
     alone = tensor.ndim < 2 and (images is None or tensor.shape == (images,))
-    if not tensor.is_floating_point() or not (alone or (tensor.ndim == 2 and tensor.shape[1])):
+    rows = tensor.ndim in (2, DENSE_AXES) and bool(tensor.shape[1:].numel())
+    if not tensor.is_floating_point() or not (alone or rows):
         kind = "" if tensor.is_floating_point() else f" of {str(tensor.dtype).removeprefix('torch.')}"
         raise DataError(
             f"the model's output must be logits (batch, classes) for a loss; got shape {_shape(tensor)}{kind}"

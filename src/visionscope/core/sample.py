@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 SPAN = 256  # images in a part of an observer: what is stored, resumed and shared out as one
 MINI_BATCH = 16  # images that Mixup and CutMix draw from together, and that one Hessian belongs to
+IGNORED = 255
+"""The class index, in masks and in the PNG files that hold them, of pixels that don't count."""
+MASK_AXES, DENSE_AXES = 3, 4  # of masks (batch, height, width), and of logits (batch, class, height, width)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,10 @@ class Batch:
 
     Attributes:
         images: (batch, channel, height, width), normalised.
-        labels: (batch,) class indices, or None where the data has none that the model knows.
+        labels: (batch,) class indices; of data with masks, (batch, height, width) class indices of int64 in the size of
+            the images, `IGNORED` where a pixel doesn't count; None where the data has none that the model knows.
         positions: (batch,) positions in the sample, 0 to len(sample) - 1.
-        partners: (batch,) class index of the image that Mixup or CutMix put in, or None without either.
+        partners: (batch,) class index of the image that Mixup or CutMix put in, or None without either, as with masks.
         shares: (batch,) share of the image's own class in its target, 0 to 1; the partner has the rest.
     """
 
