@@ -89,7 +89,7 @@ WITHOUT_TORCH = """
         ),
         (
             ["points", "torchvision:resnet19"],
-            "torchvision has no classification model 'resnet19'. Did you mean 'resnet1",
+            "torchvision has no image model 'resnet19'. Did you mean 'resnet1",
         ),
         (["train", "vit_nanno", "--data", "embedded"], "timm has no model 'vit_nanno'. Did you mean 'vit_nano'?"),
         (["harmonize", "resnt50", "--msa", "0,1"], "timm has no model 'resnt50'"),

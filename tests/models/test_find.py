@@ -51,7 +51,7 @@ def test_what_is_there_is_found(text, unimported):
             "timm:vit_tiny_patch16_223.augreg",
             r"^timm has no model 'vit_tiny_patch16_223.augreg'. Did you mean 'vit_tiny",
         ),
-        ("torchvision:resnet5", r"^torchvision has no classification model 'resnet5'. Did you mean 'resnet50'\?$"),
+        ("torchvision:resnet5", r"^torchvision has no image model 'resnet5'. Did you mean 'resnet50'\?$"),
         ("resnet18@absent.pt", r"^checkpoint absent.pt: there is no such file$"),
         ("resnet18@absent.pt#ema", r"^checkpoint absent.pt: there is no such file$"),
         ("absent.py:net", r"^model 'absent.py:net': there is no file .*absent.py$"),

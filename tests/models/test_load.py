@@ -89,7 +89,7 @@ def test_seeds_that_no_generator_takes(seed: int) -> None:
         ("timm:hf-hub:a/b", "timm has no model 'hf-hub:a/b'"),
         ("timm:local-dir:/tmp", "timm has no model 'local-dir:/tmp'"),
         ("resnet18." + "y" * 150, "timm has no weights 'y+...y+' for resnet18"),
-        ("torchvision:" + "z" * 150, "torchvision has no classification model 'z+...z+'"),
+        ("torchvision:" + "z" * 150, "torchvision has no image model 'z+...z+'"),
         ("resnet18?act_layer=nope", "resnet18 can't be built with act_layer='nope': KeyError"),
         ("resnet18?self=1", "its name fixes self"),
         ("vit_nano?num_heads=0", "num_heads must be at least 1; got 0"),
@@ -129,8 +129,8 @@ def test_an_impossible_input_is_refused(arguments: dict[str, Any], message: str)
         ("resnet51", "timm has no model 'resnet51'. Did you mean 'resnet51q'[?] `visionscope models` lists all."),
         ("resnet18.a9_in1k", "timm has no weights 'a9_in1k' for resnet18. Did you mean 'a3_in1k'[?]|Choose from"),
         ("vit_nano?num_heads=5", "vit_nano can't be built with num_heads=5: AssertionError"),
-        ("torchvision:resnet51", "torchvision has no classification model 'resnet51'. Did you mean 'resnet50'[?]"),
-        ("torchvision:fcn_resnet50", "torchvision has no classification model 'fcn_resnet50'"),
+        ("torchvision:resnet51", "torchvision has no image model 'resnet51'. Did you mean 'resnet50'[?]"),
+        ("torchvision:fcn_resnet51", "torchvision has no image model 'fcn_resnet51'. Did you mean 'fcn_resnet50'[?]"),
     ],
 )
 def test_unknown_names_and_arguments_are_refused_in_one_line(spec: str, message: str) -> None:

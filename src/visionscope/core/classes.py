@@ -23,6 +23,7 @@ _HEADS = (
     "output_layer",
     "cls_head",
     "classification_head",
+    "segmentation_head",
 )
 # Those of which torch.nn.Identity in their place leaves features.
 _REPLACED = ("head", "heads", "fc", "classifier", "last_linear")

@@ -156,7 +156,8 @@ class MeasuringDiagnostic(Protocol):
     `identity()`, what of its fields a job's digest depends on, `identity_in(subject)`, what of the model beside its
     weights; `needs_logits`, false if it uses no predictions; `beside`, further samples (`calibration`: images that
     `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
-    images instead of the study's; `ensembles`, true if it needs only predictions, of any network.
+    images instead of the study's; `ensembles`, true if it needs only predictions, of any network; `dense`, true if it
+    can be asked of networks that answer per pixel, too, where it uses predictions.
 
     Attributes:
         sample: which of the subject's samples it reads.

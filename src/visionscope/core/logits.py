@@ -13,8 +13,8 @@ from torch import Tensor
 from visionscope.core.classes import ClassCounts
 from visionscope.core.outputs import Place, find_place, place_text, tensor_at, usual_place
 from visionscope.core.probabilities import Sigmoids, not_logits
-from visionscope.core.sample import DENSE_AXES, MASK_AXES
-from visionscope.errors import ConfigError, DataError, nearest
+from visionscope.core.sample import DENSE_AXES, MASK_AXES, SampleLike
+from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
 
 OUTPUT_IS = ("logits", "probabilities")
 
@@ -166,6 +166,39 @@ def find_readout(
         usual=place == usual_place(returned),
         dense=values.ndim == DENSE_AXES,
     )
+
+
+def has_masks(sample: SampleLike) -> bool:
+    """Whether a sample's pixels have classes rather than its images; looks at an image where its source doesn't tell.
+
+    Args:
+        sample: any.
+    """
+    source = getattr(sample, "source", None)
+    if source is not None:
+        return hasattr(source, "mask")
+    labels = next(iter(sample.batches(0, 1, 1))).labels
+    return labels is not None and labels.ndim == MASK_AXES
+
+
+def check_answers(label: str, readout: Readout, sample: SampleLike) -> None:
+    """Refuses a network that answers per pixel on data without masks, and a classifier on data with masks.
+
+    Args:
+        label: how errors call the network.
+        readout: how its logits are read; of a network that was not tried nothing is said.
+        sample: with its labels, or without.
+
+    Raises:
+        NotApplicableError: for the wrong kind.
+    """
+    if not readout.columns or readout.dense == has_masks(sample):
+        return
+    if readout.dense:
+        raise NotApplicableError(
+            f"{label}: answers per pixel, which needs masks, (images, height, width); the data have none"
+        )
+    raise NotApplicableError(f"{label}: answers per image, which needs class labels; the data have masks")
 
 
 def of_pixels(logits: Tensor, masks: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def column(
     spread_is: str = "standard error",
     usual: str = "",
     packed: bool = False,
+    optional: bool = False,
 ) -> Any:
     """A dataclass field that says what its column means, in which unit it is measured and how people read it.
 
@@ -60,12 +61,18 @@ def column(
         spread_is: what that is.
         usual: a value that is not shown where all rows have it.
         packed: whether a cell holds more than one value, such as an outcome per image; tables for people leave it out.
+        optional: whether a row that does not name it has None there.
     """
     shown = {"title": title, "role": role, "percent": percent, "ends": " ".join(ends or ()), "spread": spread}
     shown |= {"ends_are": ends_are if ends else "", "spread_is": spread_is if spread else ""}
     shown |= {"usual": usual, "packed": packed}
     told = {key: value if isinstance(value, str) else "yes" for key, value in shown.items() if value}
-    return dataclasses.field(metadata={"meaning": meaning, "unit": unit, **told})
+    metadata = {"meaning": meaning, "unit": unit, **told}
+    return (
+        dataclasses.field(default=None, kw_only=True, metadata=metadata)
+        if optional
+        else dataclasses.field(metadata=metadata)
+    )
 
 
 def told_of(field: pa.Field) -> Mapping[str, str]:

@@ -22,6 +22,9 @@ TYPES = {
 JPEG = "jpeg"
 """Compression by quality, which is none of the published types."""
 
+MOVING = ("elastic_transform",)
+"""Types that move what an image shows to other pixels, away from a mask of it."""
+
 SEVERITIES = (1, 2, 3, 4, 5)
 
 ALEXNET_ERRORS = {

@@ -125,10 +125,8 @@ def check_known(source: str, name: str) -> None:
     Raises:
         ConfigError: where it has none, with the nearest.
     """
-    if source == "torchvision" and name not in torchvision_names():
-        raise ConfigError(
-            f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], torchvision_names())}"
-        )
+    if source == "torchvision" and name not in (known := [*torchvision_names(), *_torchvision_others()]):
+        raise ConfigError(f"torchvision has no image model {quoted(name)}.{nearest(name[:80], known)}")
     if source != "timm":
         return
     if not timm.is_model(name):
@@ -169,24 +167,39 @@ def _build_torchvision(name: str, arguments: dict[str, Any], pretrained: bool, s
     if size and name.startswith("vit_"):
         arguments = {"image_size": size[0], **arguments}
     weights = torchvision.models.get_model_weights(name).DEFAULT
+    dense = name not in torchvision_names()
     if pretrained:
         model = torchvision.models.get_model(name, weights=weights, progress=False, **arguments)
     else:
         # These two warn unless they are told which initialisation to use; True is their documented one.
-        initial = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        initial: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        if dense:
+            initial["weights_backbone"] = None  # they would be fetched
         build = functools.partial(torchvision.models.get_model, name, weights=None)
         model = _construct(f"torchvision:{name}", arguments, build, {**initial, **arguments})
-    preset = weights.transforms()
-    edge = arguments.get("image_size") or preset.crop_size[0]
-    parts = {
-        "size": (edge, edge),
+    parts = _preset_parts(weights.transforms(), arguments.get("image_size"))
+    classes = arguments.get("num_classes", len(weights.meta["categories"]))
+    return Built(model=model, architecture=_name("torchvision", name, arguments), parts=parts, num_classes=classes)
+
+
+def _preset_parts(preset: Any, edge: int | None) -> dict[str, Any]:
+    """How a torchvision network wants its images: one that detects normalises them itself, and takes any size."""
+    if not hasattr(preset, "mean"):
+        return {"mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear"}
+    cropped = getattr(preset, "crop_size", preset.resize_size)[0]
+    return {
+        "size": (edge or cropped,) * 2,
         "mean": tuple(preset.mean),
         "std": tuple(preset.std),
         "interpolation": preset.interpolation.value,
-        "crop": min(1.0, preset.crop_size[0] / preset.resize_size[0]),
+        "crop": min(1.0, cropped / preset.resize_size[0]),
     }
-    classes = arguments.get("num_classes", len(weights.meta["categories"]))
-    return Built(model=model, architecture=_name("torchvision", name, arguments), parts=parts, num_classes=classes)
+
+
+def _torchvision_others() -> list[str]:
+    """The names of torchvision's networks that segment or detect."""
+    modules = (torchvision.models.segmentation, torchvision.models.detection)
+    return [name for module in modules for name in torchvision.models.list_models(module=module)]
 
 
 def torchvision_names() -> list[str]:
@@ -224,7 +237,7 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
             setattr(config, key, value)
         if size and "image_size" not in arguments and hasattr(config, "image_size"):
             config.image_size = size[0] if size[0] == size[1] else list(size)
-        auto: Any = transformers.AutoModelForImageClassification
+        auto = _hf_class(transformers, config)
         build = functools.partial(auto.from_config, config, dtype=torch.float32, trust_remote_code=False)
         _check_memory(f"hf:{name}", "a config.json of it", build, {})
         if pretrained:
@@ -251,6 +264,16 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
         num_classes=int(config.num_labels),
         convert=_hf_names,
     )
+
+
+def _hf_class(transformers: Any, config: Any) -> Any:
+    """The library's classifiers, or its networks that answer per pixel where a configuration is of one."""
+    kinds = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
+    classifies, segments = (type(config) in kind for kind in kinds)
+    named = any(name.endswith("ForSemanticSegmentation") for name in config.architectures)
+    if segments and (named or not classifies):
+        return transformers.AutoModelForSemanticSegmentation
+    return transformers.AutoModelForImageClassification
 
 
 def _hf_pretrained(auto: Any, name: str, place: str, config: Any) -> nn.Module:

@@ -146,7 +146,7 @@ def _check_name(source: str, name: str) -> None:
         raise ConfigError(
             f"timm has no model {quoted(name)}.{nearest(name[:80], names)} `visionscope models` lists all."
         )
-    raise ConfigError(f"torchvision has no classification model {quoted(name)}.{nearest(name[:80], names)}")
+    raise ConfigError(f"torchvision has no image model {quoted(name)}.{nearest(name[:80], names)}")
 
 
 @functools.cache
@@ -157,7 +157,7 @@ def _source_names(library: str) -> tuple[frozenset[str], frozenset[str]]:
     names: set[str] = set()
     others: set[str] = set()
     for folder in [*folders, *([Path(__file__).parent] if library == "timm" else [])]:
-        for path in folder.glob("*.py"):
+        for path in [*folder.glob("*.py"), *folder.glob("segmentation/*.py"), *folder.glob("detection/*.py")]:
             text = path.read_text(encoding="utf-8", errors="replace")
             names.update(_REGISTERED.findall(text))
             others.update(_NAMED.findall(text))

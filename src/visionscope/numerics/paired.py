@@ -59,6 +59,25 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
+def mean_interval(values: Values, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of a mean over images, of values that are no yes or no, by the bootstrap over images.
+
+    2,000 times n images are drawn with replacement; the ends are the 2.5 % and 97.5 % quantiles of the drawn means.
+
+    Args:
+        values: (n,) a value per image.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: for no images.
+    """
+    if not len(values):
+        raise ConfigError("values: must be of at least 1 image; got none")
+    drawn = _drawn_means(values, np.random.default_rng(seed))
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def paired_shares(first: Flags, second: Flags) -> Difference:
     """The difference of two shares over the same images, such as accuracy damaged and clean.
 

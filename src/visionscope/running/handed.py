@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visionscope.core.sample import InputConfig
+from visionscope.core.sample import IGNORED, MASK_AXES, InputConfig
 from visionscope.core.values import is_whole, shown
 from visionscope.errors import ConfigError, DataError
 from visionscope.running.brought import tensor_of
@@ -63,15 +63,16 @@ def checked_images(images: Any) -> Any:
     return images
 
 
-def checked_labels(labels: object, count: int) -> Tensor:
-    """Class indices of a tensor of images, as 64-bit integers.
+def checked_labels(labels: object, count: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Class indices of a tensor of images, or of their pixels, as 64-bit integers.
 
     Args:
         labels: as a notebook gave them.
         count: of the images.
+        size: their height and width, where masks are taken as well.
 
     Raises:
-        ConfigError: for none, for what is no tensor of integers, one for each image, and for a negative one.
+        ConfigError: for none, for what is no tensor of integers, one for each image or pixel, and for a negative one.
     """
     if labels is None:
         raise ConfigError("labels: a tensor of images needs its class indices for a loss; got none")
@@ -86,6 +87,8 @@ def checked_labels(labels: object, count: int) -> Tensor:
     if kind:
         raise ConfigError(f"{rule}; got {kind}")
     whole = not (labels.is_floating_point() or labels.is_complex()) and labels.dtype != torch.bool
+    if labels.ndim == MASK_AXES and len(labels) == count and size is not None:
+        return _checked_masks(labels, whole, size)
     if labels.shape != (count,) or not whole:
         hint = "; pass labels.argmax(1)" if labels.ndim == 2 and labels.shape[1] > 1 and len(labels) == count else ""
         hint = "; pass labels.flatten()" if labels.shape == (count, 1) and whole else hint
@@ -96,6 +99,20 @@ def checked_labels(labels: object, count: int) -> Tensor:
         place = int(labels.argmin())
         raise ConfigError(f"labels: must be 0 or more; got {int(labels[place])} of image {place}")
     return labels
+
+
+def _checked_masks(masks: Tensor, whole: bool, size: tuple[int, int]) -> Tensor:
+    rule = f"labels: masks must be integers of the size of the images, {size[0]} x {size[1]}"
+    if masks.shape[1:] != size or not whole:
+        raise ConfigError(f"{rule}; got {_described(masks)}{'; pass labels.long()' if masks.shape[1:] == size else ''}")
+    masks = masks.long()
+    if int(masks.min()) < 0:
+        place = int(masks.flatten(1).amin(1).argmin())
+        raise ConfigError(
+            f"labels: masks must be 0 or more, {IGNORED} for pixels that don't count; got {int(masks.min())} in image "
+            f"{place}"
+        )
+    return masks
 
 
 def checked_input(given: object) -> InputConfig | None:

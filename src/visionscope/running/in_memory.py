@@ -82,7 +82,8 @@ def measured(
         model: a network, or a model spec.
         images: what `running.brought` gathers, normalised images (n, c, h, w), a data spec (of the split that the
             diagnostic reads), or a sample; as many of the first of them as the diagnostic reads.
-        labels: class indices (n,) of images that are no data spec's; not for a diagnostic that needs no logits.
+        labels: class indices (n,), or masks (n, h, w), of images that are no data spec's; not for a diagnostic that
+            needs no logits.
         input: how the network wants its images, or how those that are given as numbers were normalised.
         size: height and width of it in pixels, instead of `input`.
         mean: of it, instead of `input`.
@@ -142,7 +143,7 @@ def _labels(diagnostic: Any, images: Tensor | SampleLike, labels: object) -> Ten
     """The labels of a tensor of images, checked; None where the diagnostic can do without and gets none."""
     if not isinstance(images, Tensor) or (labels is None and not _needs_labels(diagnostic)):
         return None
-    return checked_labels(labels, len(images))
+    return checked_labels(labels, len(images), (images.shape[2], images.shape[3]))
 
 
 def _record(diagnostic: Any, loaded: LoadedModel, own: Subject, parts: Sequence[str], images: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Reading:
         if not isinstance(self._network, Ensemble):
             return found
         self._network.readout = found
-        return Readout(place=(), columns=found.classes)
+        return Readout(place=(), columns=found.classes, dense=found.dense)
 
 
 def readout_identity(subject: Subject) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from visionscope.core.sample import Batch, InputConfig, SampleLike
+from visionscope.core.sample import IGNORED, MASK_AXES, Batch, InputConfig, SampleLike
 from visionscope.data.augmentation import paper_augmentation
 from visionscope.data.draws import STRENGTHS
 from visionscope.data.sample import Sample
@@ -99,7 +99,7 @@ class HandedImages:
 
     Args:
         images: normalised images (n, c, h, w), or a sample.
-        labels: class indices of a tensor of images, or None.
+        labels: class indices or masks of a tensor of images, or None.
         input: how they were normalised, or None where that is unknown.
     """
 
@@ -160,7 +160,11 @@ class _Given:
 
     @property
     def classes(self) -> int | None:
-        return None if self.labels is None else int(self.labels.max()) + 1
+        if self.labels is None:
+            return None
+        # A mask may tell of no pixel at all.
+        counted = self.labels[self.labels != IGNORED] if self.labels.ndim == MASK_AXES else self.labels
+        return int(counted.max()) + 1 if len(counted) else None
 
     def __len__(self) -> int:
         return len(self.images)

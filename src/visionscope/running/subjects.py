@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.inputs import image_like, weight_type
+from visionscope.core.logits import check_answers
 from visionscope.core.spans import spans_of
 from visionscope.core.subject import Point, Scope, Subject
 from visionscope.curvature.scopes import find_scopes
@@ -77,6 +78,7 @@ class Asking:
             # Images of a diagnostic's own may be of other classes than the study's.
             data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
             changed = dataclasses.replace(changed, readout=self._reading.readout(data))
+            _check_dense(diagnostic, changed)
         if diagnostic.sample != "train":
             return changed
         return dataclasses.replace(changed, objective=self._study.objective, augmentation=self._images.augmentation)
@@ -177,6 +179,15 @@ def scopes_of(model: nn.Module, traced: Trace, shape: Sequence[int]) -> tuple[Sc
         shape: channels, height and width of its images.
     """
     return find_scopes(model, traced, torch.zeros(2, *shape).to(image_like(model, shape)))
+
+
+def _check_dense(diagnostic: Any, subject: Subject) -> None:
+    """Refuses questions to classifiers where a network answers per pixel, and labels of the other kind."""
+    if subject.readout.dense and not getattr(diagnostic, "dense", False):
+        raise NotApplicableError(
+            f"{subject.label}: answers per pixel, and {diagnostic.name} is asked of networks that answer per image"
+        )
+    check_answers(subject.label, subject.readout, subject.samples[diagnostic.sample])
 
 
 def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:

@@ -16,6 +16,7 @@ from visionscope.core.sample import SPAN, Batch, InputConfig, SampleLike
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.subject import Subject
 from visionscope.data import embedded
+from visionscope.data.corruption_types import MOVING
 from visionscope.data.corruptions import (
     LEAST_SIZE,
     CorruptionWorkers,
@@ -60,7 +61,7 @@ def identity(asked: Corruption) -> dict[str, Any]:
 
 def parts(asked: Corruption, subject: Subject) -> Sequence[str]:
     """Spans of 256 images, or of a published set the clean images and each type and severity."""
-    input = _input(subject)
+    input, asked = _input(subject), _asked_of(asked, subject)
     check_labels(subject, asked.sample)
     if asked.folder:
         found = open_published(asked.folder, asked.types, asked.severities, classes_of(subject, asked.sample))
@@ -80,6 +81,7 @@ def parts(asked: Corruption, subject: Subject) -> Sequence[str]:
 
 def cost(asked: Corruption, subject: Subject) -> Cost:
     """A forward pass per image and condition; what waits between the workers and the network."""
+    asked = _asked_of(asked, subject)
     sample = subject.samples[asked.sample]
     shown = next(iter(sample.batches(0, 1, 1))).images
     conditions = len(_conditions(asked))
@@ -92,6 +94,7 @@ def cost(asked: Corruption, subject: Subject) -> Cost:
 
 def measure(asked: Corruption, subject: Subject, parts: Sequence[str]) -> Iterator[tuple[str, list[CorruptionRow]]]:
     """The rows of each part."""
+    asked = _asked_of(asked, subject)
     if asked.folder:
         published = _Published(asked, subject)
         for part in parts:
@@ -100,6 +103,22 @@ def measure(asked: Corruption, subject: Subject, parts: Sequence[str]) -> Iterat
     with CorruptionWorkers(asked.seed) as workers:
         for part in parts:
             yield part, _span(asked, subject, part, workers)
+
+
+def _asked_of(asked: Corruption, subject: Subject) -> Corruption:
+    """What can be asked: of masks no corruption that moves what an image shows, as they would not move with it."""
+    if not subject.readout.dense:
+        return asked
+    if asked.folder:
+        raise NotApplicableError(
+            f"{subject.label}: answers per pixel, and published corruptions have no masks; leave corruption.folder out"
+        )
+    types = tuple(kind for kind in asked.types if kind not in MOVING)
+    if not types:
+        raise NotApplicableError(
+            f"{subject.label}: {', '.join(asked.types)} moves what an image shows away from its mask; take another type"
+        )
+    return dataclasses.replace(asked, types=types)
 
 
 def _conditions(asked: Corruption) -> list[Condition]:

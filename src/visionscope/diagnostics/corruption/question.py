@@ -86,6 +86,7 @@ class Corruption(Damage):
     unchanged: ClassVar[str | None] = ""
     place: ClassVar[int] = 3
     ensembles: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     folder: str = ""

@@ -11,7 +11,7 @@ from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.data.corruption_types import ALEXNET_ERRORS, JPEG
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.outcomes.fairness import relative_loss, unlike
-from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE
+from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE, MASKS_ALONE
 from visionscope.diagnostics.outcomes.statistics import (
     Number,
     Pooled,
@@ -39,7 +39,7 @@ class RobustnessRow:
     severity: int | None = column("1 to 5, of `jpeg` the quality, 0 for the clean images; None for the mean over all")
     images: int = column("images in the means", role="count")
     accuracy: float = column(
-        "share of images whose top class is right; where several cells, their mean",
+        "share of images whose top class is right, of masks the mean share of their pixels; of several cells the mean",
         role="outcome",
         percent=True,
         ends=("accuracy_low", "accuracy_high"),
@@ -48,7 +48,9 @@ class RobustnessRow:
     accuracy_high: float = column("upper end of its 95 % interval")
     nll: float = column("mean cross-entropy", "nat", title="NLL", role="outcome")
     chance: float = column(
-        "accuracy of guessing: 1 / classes that the network chooses among", percent=True, role="convention"
+        "accuracy of guessing: 1 / classes that the network chooses among; of masks that of always the commonest class",
+        percent=True,
+        role="convention",
     )
     change: float | None = column(
         "accuracy less that of the clean images",
@@ -70,6 +72,19 @@ class RobustnessRow:
         "errors' sum over severities by AlexNet's, the mean over types; None where not asked for",
         title="mCE",
         percent=True,
+    )
+    mean_iou: float | None = column(
+        "of masks: mean over classes of intersection over union; none for means over cells",
+        title="mean IoU",
+        percent=True,
+        role="outcome",
+        ends=("mean_iou_low", "mean_iou_high"),
+        optional=True,
+    )
+    mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
+    mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
+    intact_low: float | None = column(
+        "of masks: lower end of the 95 % interval of the clean images' accuracy", role="hidden", optional=True
     )
     origin: str = column(
         "published, or the library that made the images; only the former compare with the literature", role="convention"
@@ -121,7 +136,8 @@ def summary(asked: Corruption, table: pa.Table) -> pa.Table:
     that of the 75 cells' mean is wider than 75 times as many images would make it.
     """
     found = [(cells.clean.first, row) for cells in cells_of(table) for row in _rows(cells, asked.reference)]
-    return with_leading_of(to_table(RobustnessRow, [row for _, row in found]), [first for first, _ in found])
+    made = with_leading_of(to_table(RobustnessRow, [row for _, row in found]), [first for first, _ in found])
+    return made if any(row.mean_iou is not None for _, row in found) else made.drop_columns(list(MASKS_ALONE))
 
 
 def comparisons(asked: Corruption, table: pa.Table) -> pa.Table:
@@ -208,7 +224,7 @@ def mean_of(cells: Cells, keys: Sequence[tuple[str, int]]) -> dict[str, Any]:
         "accuracy_low": share.low,
         "accuracy_high": share.high,
         "nll": sum(cells.damaged[key].nll for key in keys) / len(keys),
-        "chance": 1 / cells.clean.first["classes"],
+        "chance": cells.clean.chance,
     }
     if cells.paired:
         change = paired_means(values, cells.clean.right.astype(np.float64))

@@ -72,6 +72,7 @@ class Density:
     sample: ClassVar[str] = "train"
     theme: ClassVar[str] = Theme.CURVATURE
     place: ClassVar[int] = 1
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
     mini_batches: int = rule(16, least=1, most=MOST_IMAGES // MINI_BATCH)

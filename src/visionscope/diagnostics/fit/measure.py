@@ -14,8 +14,7 @@ from visionscope.core.sample import SPAN, Batch
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.subject import Subject, objective_of
 from visionscope.diagnostics.fit.question import Fit, FitRow
-from visionscope.diagnostics.outcomes.passes import BATCH, batches, check_labels, passes, predict, sample_text, score
-from visionscope.diagnostics.outcomes.rows import bits
+from visionscope.diagnostics.outcomes.passes import BATCH, Outcomes, batches, check_labels, passes, predict, sample_text
 
 
 def parts(asked: Fit, subject: Subject) -> Sequence[str]:
@@ -47,17 +46,16 @@ def measure(asked: Fit, subject: Subject, parts: Sequence[str]) -> Iterator[tupl
 def _row(subject: Subject, objective: Objective, part: str) -> FitRow:
     name, _, span = part.partition("-")
     start, stop = span_of(span)
-    right, values, mixed = [], [], False
+    outcomes, values, mixed = Outcomes(subject), [], False
     with passes(subject):
         for batch in batches(subject, name, start, stop):
             logits = predict(subject, batch.images)
             top = _top_classes(batch).to(logits.device)
-            hits, nll = score(logits, top, subject=subject, positions=batch.positions)
+            nll = outcomes.add(logits, dataclasses.replace(batch, labels=top))
             if batch.partners is not None:
                 mixed = True
                 logits = logits.double().cpu()
                 nll = objective.nll(logits, objective.targets(_on_cpu(batch), logits.shape[1]))
-            right.append(hits.numpy())
             values.append(nll.numpy())
     cross_entropy = np.concatenate(values)
     return FitRow(
@@ -65,7 +63,7 @@ def _row(subject: Subject, objective: Objective, part: str) -> FitRow:
         sample=sample_text(subject.samples[name]),
         start=start,
         images=len(cross_entropy),
-        right=bits(np.concatenate(right)),
+        right=outcomes.right,
         nll=float(cross_entropy.mean()),
         split=name,
         augmentation=subject.augmentation if name == Fit.sample else "none",

@@ -61,6 +61,7 @@ class Fit:
     theme: ClassVar[str] = Theme.TRUST
     place: ClassVar[int] = 1
     ensembles: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = rule(4096, least=1, most=MOST_IMAGES)

@@ -14,10 +14,19 @@ from visionscope.core.finding import interval
 from visionscope.core.sample import MINI_BATCH
 from visionscope.core.table import column, long_table, schema_of, to_table, with_leading_of
 from visionscope.diagnostics.fit.question import Fit
-from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow, flags_of, positions_of
-from visionscope.diagnostics.outcomes.statistics import comparison_row, measured_models
-from visionscope.numerics.paired import Values, holm, paired_shares, wilson
+from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow, flags_of, pixel_counts_of, positions_of
+from visionscope.diagnostics.outcomes.statistics import Measured, comparison_row, measured_models, right_columns
+from visionscope.numerics.paired import (
+    Difference,
+    Values,
+    holm,
+    mean_interval,
+    paired_means,
+    paired_shares,
+    wilson,
+)
 from visionscope.numerics.ranks import rank_correlation
+from visionscope.numerics.segmentation import mean_iou, mean_iou_interval, pixel_accuracies
 
 Row = Mapping[str, Any]
 LOSS = "NLL_train (low and high from the ends of both intervals)"
@@ -44,14 +53,30 @@ class FitSummaryRow:
     augmentation: str = column("of the training images: strong, weak or none", role="setting")
     targets: str = column("of the training images: labels, or mixed with label smoothing", role="convention")
     label_smoothing: float = column("share of each training target spread over all classes", role="setting")
-    error: float = column("share of test images whose top class is wrong", "%", ends=("error_low", "error_high"))
-    error_low: float = column("lower end of its 95 % interval (Wilson)", "%")
-    error_high: float = column("upper end of its 95 % interval (Wilson)", "%")
+    error: float = column(
+        "share of test images whose top class is wrong; of masks the mean over images of the share of their pixels",
+        "%",
+        ends=("error_low", "error_high"),
+    )
+    error_low: float = column("lower end of its 95 % interval (Wilson; of masks bootstrap over images)", "%")
+    error_high: float = column("upper end of its 95 % interval (Wilson; of masks bootstrap over images)", "%")
     nll_test: float = column("mean cross-entropy on clean test images", "nat", title="test NLL")
     test_images: int = column("test images in the mean")
     fraction: float | None = column(
         "share of the training images that the network was trained on, where it is known", role="convention"
     )
+    mean_iou: float | None = column(
+        "of masks: mean over classes of intersection over union, over test images",
+        title="mean IoU",
+        percent=True,
+        ends=("mean_iou_low", "mean_iou_high"),
+        optional=True,
+    )
+    mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
+    mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
+
+
+_MASKS_ALONE = ("mean_iou", "mean_iou_low", "mean_iou_high")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +86,8 @@ class FitOutcomeRow:
     split: str = column("train: images as augmented for training; eval: clean test images")
     image: int = column("position of the image in its sample")
     cross_entropy: float = column("of its target: the label, or what Mixup or CutMix made of two", "nat")
-    right: bool = column("whether its top class is its label; of a mixed image, the class of the larger share")
+    right: bool | None = column("whether its top class is its label; of a mixed image, the class of the larger share")
+    pixel_accuracy: float | None = column("of a mask: share of its pixels that are right", optional=True)
 
 
 def summary(asked: Fit, table: pa.Table) -> pa.Table:
@@ -70,11 +96,13 @@ def summary(asked: Fit, table: pa.Table) -> pa.Table:
     train, test = asked.sample, asked.beside[0]
     whole = [key for key in dict.fromkeys(key[:2] for key in found) if {(*key, train), (*key, test)} <= found.keys()]
     rows = [_summed(found[*key, train], found[*key, test]) for key in whole]
-    return with_leading_of(to_table(FitSummaryRow, rows), [found[*key, train][0] for key in whole])
+    made = with_leading_of(to_table(FitSummaryRow, rows), [found[*key, train][0] for key in whole])
+    return made if any(row.mean_iou is not None for row in rows) else made.drop_columns(list(_MASKS_ALONE))
 
 
 def outcomes(asked: Fit, table: pa.Table) -> pa.Table:
     """A row per image."""
+    found = list(_spans(table).values())
     pieces = (
         (
             rows[0],
@@ -82,12 +110,14 @@ def outcomes(asked: Fit, table: pa.Table) -> pa.Table:
                 "split": rows[0]["split"],
                 "image": positions_of(rows),
                 "cross_entropy": np.concatenate([np.array(row["cross_entropy"]) for row in rows]),
-                "right": flags_of(rows),
+                **right_columns(rows),
             },
         )
-        for rows in _spans(table).values()
+        for rows in found
     )
-    return long_table(schema_of(FitOutcomeRow), pieces)
+    made = long_table(schema_of(FitOutcomeRow), pieces)
+    masks = any(pixel_counts_of(rows) is not None for rows in found)
+    return made if masks else made.drop_columns(["pixel_accuracy"])
 
 
 def comparisons(asked: Fit, table: pa.Table) -> pa.Table:
@@ -106,8 +136,7 @@ def comparisons(asked: Fit, table: pa.Table) -> pa.Table:
         for low, high in itertools.combinations(known, 2)
         if alike(low) == alike(high) and right[low["model"]].sample == right[high["model"]].sample
     ]
-    hits = {name: one.values[asked.beside[0],] > _EVEN for name, one in right.items()}
-    gains = [paired_shares(hits[low["model"]], hits[high["model"]]) for low, high in pairs]
+    gains = [_gain(right[low["model"]], right[high["model"]], asked.beside[0]) for low, high in pairs]
     raised = holm([one.p for one in gains])
     found: list[tuple[Row, ComparisonRow]] = []
     for (low, high), one, p in zip(pairs, gains, raised, strict=True):
@@ -118,6 +147,13 @@ def comparisons(asked: Fit, table: pa.Table) -> pa.Table:
         if len(rows) > _FEW_MODELS:
             found.append((rows[0], _ordering(rows)))
     return with_leading_of(to_table(ComparisonRow, [row for _, row in found]), [first for first, _ in found])
+
+
+def _gain(first: Measured, second: Measured, split: str) -> Difference:
+    values = [one.values[split,] for one in (first, second)]
+    if first.masks:
+        return paired_means(*values)
+    return paired_shares(*(some > _EVEN for some in values))
 
 
 def alike(row: Row) -> tuple[Any, ...]:
@@ -139,18 +175,26 @@ def _spans(table: pa.Table) -> dict[tuple[str, str, str], list[Row]]:
 
 def _summed(train: Sequence[Row], test: Sequence[Row]) -> FitSummaryRow:
     losses, test_losses = (np.concatenate([row["cross_entropy"] for row in some]) for some in (train, test))
-    right = int(flags_of(test).sum())
-    low, high = wilson(right, len(test_losses))
+    pixels = pixel_counts_of(test)
+    if pixels is None:
+        right = int(flags_of(test).sum())
+        share, (low, high), more = right / len(test_losses), wilson(right, len(test_losses)), {}
+    else:
+        shares = pixel_accuracies(pixels)
+        share, (low, high) = float(shares.mean()), mean_interval(shares)
+        ends = dict(zip(_MASKS_ALONE[1:], mean_iou_interval(pixels), strict=True))
+        more = {"mean_iou": mean_iou(pixels), **ends}
     return FitSummaryRow(
         nll_train=float(losses.mean()),
         nll_train_se=_clustered_se(losses, positions_of(train) // MINI_BATCH),
         train_images=len(losses),
         **{name: train[0][name] for name in ("augmentation", "targets", "label_smoothing", "fraction")},
-        error=100 * (1 - right / len(test_losses)),
+        error=100 * (1 - share),
         error_low=100 * (1 - high),
         error_high=100 * (1 - low),
         nll_test=float(test_losses.mean()),
         test_images=len(test_losses),
+        **more,
     )
 
 

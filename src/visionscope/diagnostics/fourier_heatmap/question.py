@@ -69,6 +69,7 @@ class FourierHeatmap(Damage):
     summary_row: ClassVar[type] = FourierHeatmapSummaryRow
     place: ClassVar[int] = 2
     ensembles: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
     half_size: int = rule(16, least=1, most=MOST_PIXELS)

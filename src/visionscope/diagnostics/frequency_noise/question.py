@@ -101,6 +101,7 @@ class FrequencyNoise(Damage):
     summary_row: ClassVar[type] = FrequencyNoiseSummaryRow
     place: ClassVar[int] = 1
     ensembles: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
     frequencies: tuple[float, ...] = rule(

@@ -88,6 +88,7 @@ class Hessian:
     sample: ClassVar[str] = "train"
     theme: ClassVar[str] = Theme.CURVATURE
     place: ClassVar[int] = 0
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
     k: int = rule(5, least=1, most=1000)

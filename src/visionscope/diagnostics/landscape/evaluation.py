@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like, place_of
+from visionscope.core.logits import of_pixels
 from visionscope.core.objective import Objective
-from visionscope.core.sample import MINI_BATCH, Batch
+from visionscope.core.sample import IGNORED, MASK_AXES, MINI_BATCH, Batch
 from visionscope.core.subject import Subject
 
 # Few images at a time stay in a CPU's cache; an accelerator wants many.
@@ -25,7 +26,8 @@ class Loss:
 
     Attributes:
         nll: mean cross-entropy in nats, as it comes: infinite or NaN, too.
-        accuracy: share of images whose top class has the largest share of the target.
+        accuracy: share of images whose top class has the largest share of the target; of masks the mean over images of
+            the share of their pixels.
     """
 
     nll: float
@@ -68,7 +70,8 @@ class Evaluation:
             like = image_like(subject.model, batch.images.shape[1:]) if like is None else like
             shown = batch.images.to(like).contiguous(memory_format=torch.channels_last)
             classes = classes or _classes(subject, shown)
-            targets = objective.targets(batch, classes).to(like)
+            targets = objective.targets(batch, classes)
+            targets = targets.to(like if targets.is_floating_point() else like.device)  # masks are indices
             self._loaded.append(_Loaded(shown, targets, _top_classes(batch).to(like.device)))
 
     def loss(self, network: nn.Module, *, bf16: bool, most: int | None = None) -> Loss:
@@ -80,7 +83,7 @@ class Evaluation:
             most: how many of the first images, in whole loading batches; None for all.
         """
         total = torch.zeros((), dtype=torch.float64, device=self._device)
-        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        right = torch.zeros((), dtype=torch.float64, device=self._device)
         seen = 0
         with torch.inference_mode():
             for batch in self._loaded:
@@ -89,8 +92,7 @@ class Evaluation:
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                     logits = self._readout.logits(network(batch.images))
                 total += self._objective.nll(logits, batch.targets).double().sum()
-                # An image with a NaN among its logits has no top class.
-                right += ((logits.argmax(1) == batch.wanted) & ~logits.isnan().any(1)).sum()
+                right += _right(logits, batch.wanted).sum()
                 seen += len(batch.images)
         return Loss(total.item() / seen, right.item() / seen)
 
@@ -121,6 +123,15 @@ class Evaluation:
 def _classes(subject: Subject, images: Tensor) -> int:
     with torch.inference_mode():
         return subject.readout.logits(copy_of(subject.model).eval()(images[:2])).shape[1]
+
+
+def _right(logits: Tensor, wanted: Tensor) -> Tensor:
+    """(batch,) 1 for a right image, else 0; of masks the share of its pixels. What has a NaN has no top class."""
+    if wanted.ndim != MASK_AXES:
+        return ((logits.argmax(1) == wanted) & ~logits.isnan().any(1)).double()
+    resized, counts = of_pixels(logits, wanted), wanted != IGNORED
+    right = (resized.argmax(1) == wanted) & ~resized.isnan().any(1) & counts
+    return right.sum((1, 2)).double() / counts.sum((1, 2))
 
 
 def _top_classes(batch: Batch) -> Tensor:

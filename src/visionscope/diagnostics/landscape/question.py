@@ -100,6 +100,7 @@ class Landscape:
     sample: ClassVar[str] = "train"
     theme: ClassVar[str] = Theme.CURVATURE
     place: ClassVar[int] = 2
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16")
 
     sample_size: int = rule(1024, least=1, most=MOST_IMAGES)

@@ -12,8 +12,7 @@ from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of
 from visionscope.core.subject import Subject
 from visionscope.diagnostics.lesion.question import Lesion, LesionRow
-from visionscope.diagnostics.outcomes.passes import BATCH, batches, passes, sample_text, score
-from visionscope.diagnostics.outcomes.rows import bits
+from visionscope.diagnostics.outcomes.passes import BATCH, Outcomes, batches, passes, sample_text
 from visionscope.errors import DataError, NotApplicableError
 from visionscope.tracing.edit import Unit, block_units, branch_units, convolution_units
 from visionscope.tracing.replay import Replay
@@ -57,22 +56,16 @@ def measure(asked: Lesion, subject: Subject, parts: Sequence[str]) -> Iterator[t
 
 def _rows(asked: Lesion, subject: Subject, lesions: "Lesions", part: str) -> list[LesionRow]:
     start, stop = span_of(part)
-    right: dict[tuple[Unit | None, Unit | None], list[Tensor]] = {}
-    losses: dict[tuple[Unit | None, Unit | None], list[Tensor]] = {}
-    classes = 0
+    found: dict[tuple[Unit | None, Unit | None], Outcomes] = {}
     # One autocast context for the whole span, so that weights are cast to bf16 once.
     with passes(subject):
         for batch in batches(subject, asked.sample, start, stop):
-            assert batch.labels is not None
             for removed, logits in lesions.outputs(batch.images):
                 try:
-                    flags, nll = score(logits, batch.labels, subject=subject, positions=batch.positions)
+                    found.setdefault(removed, Outcomes(subject)).add(logits, batch)
                 except DataError as error:
                     names = " and ".join(unit.name for unit in removed if unit)
                     raise DataError(f"{error}{names and f', without {names}'}") from error
-                classes = logits.shape[1]
-                right.setdefault(removed, []).append(flags)
-                losses.setdefault(removed, []).append(nll)
     sample = sample_text(subject.samples[asked.sample])
     return [
         LesionRow(
@@ -80,13 +73,13 @@ def _rows(asked: Lesion, subject: Subject, lesions: "Lesions", part: str) -> lis
             sample=sample,
             start=start,
             images=stop - start,
-            right=bits(torch.cat(right[removed])),
-            nll=float(torch.cat(losses[removed]).mean()),
-            classes=classes,
+            right=outcomes.right,
+            nll=float(outcomes.nll.mean()),
+            classes=outcomes.classes,
             mode=asked.mode,
             **_named(*removed),
         )
-        for removed in right
+        for removed, outcomes in found.items()
     ]
 
 

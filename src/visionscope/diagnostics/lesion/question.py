@@ -79,6 +79,7 @@ class Lesion(Damage):
     unchanged: ClassVar[str | None] = ""
     summary_row: ClassVar[type] = LesionSummaryRow
     place: ClassVar[int] = 0
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     mode: Literal["branch", "conv", "block", "pairs"] = "branch"

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from visionscope.core.finding import UNKNOWN, Finding, about, counted, number
 from visionscope.diagnostics.outcomes.rows import CHANGES
 from visionscope.diagnostics.outcomes.statistics import Measured
@@ -60,7 +58,7 @@ def relative_loss(one: Measured, damaged: Values) -> Values:
         damaged: (n,) what it gets right with it.
     """
     assert one.intact is not None  # or the two were not compared
-    return relative_losses(one.intact, damaged, 1 / one.classes)
+    return relative_losses(one.intact, damaged, one.chance)
 
 
 def nothing_to_lose(rows: Sequence[Row]) -> Finding | None:
@@ -74,15 +72,35 @@ def nothing_to_lose(rows: Sequence[Row]) -> Finding | None:
     return at_chance(rows, intact, first["images"], first["chance"])
 
 
+def _pixels_at_chance(rows: Sequence[Row], first: Row) -> Finding:
+    """What is said where always answering the commonest class does as well."""
+    share = 100 * first["accuracy"] - first["change"]
+    return about(
+        rows,
+        f"pixel accuracy is {number(share)} %, not significantly above that of always the commonest class "
+        f"({number(100 * first['chance'])} %)",
+        detail=[f"Its 95 % interval begins at {number(100 * first['intact_low'])} %."],
+        columns=CHANGES,
+        verdict=UNKNOWN,
+        measure="pixel accuracy",
+        value=share,
+        unit="%",
+        n=first["images"],
+    )
+
+
 def at_chance(rows: Sequence[Row], right: int, images: int, chance: float) -> Finding | None:
     """The same from the counts.
 
     Args:
         rows: of a summary, of one model.
-        right: images that it gets right without damage.
+        right: images that it gets right without damage; of masks the rows tell it.
         images: all images.
         chance: accuracy of guessing.
     """
+    of_masks = next((row for row in rows if row.get("intact_low") is not None), None)
+    if of_masks is not None:
+        return _pixels_at_chance(rows, of_masks) if of_masks["intact_low"] <= of_masks["chance"] else None
     if not is_within_chance(right, images, chance):
         return None
     low, high = (100 * end for end in wilson(right, images))
@@ -109,4 +127,4 @@ def has_something_to_lose(one: Measured) -> bool:
     Args:
         one: with what it gets right without damage.
     """
-    return one.intact is None or not is_within_chance(int(np.sum(one.intact)), len(one.intact), 1 / one.classes)
+    return one.intact is None or one.intact_low > one.chance

@@ -12,6 +12,7 @@ from visionscope.diagnostics.outcomes.damage import Damage
 from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of, pooled
 
 Row = Mapping[str, Any]
+PIXEL_ACCURACY, MEAN_IOU = "pixel accuracy", "mean IoU"
 
 
 def clean_accuracies(asked: Damage, table: pa.Table) -> list[Measure]:
@@ -22,10 +23,30 @@ def clean_accuracies(asked: Damage, table: pa.Table) -> list[Measure]:
         table: rows of `OutcomeRow`'s kind with the leading columns.
     """
     keys = asked.keys()
+    clean = [some for some in pooled(table, keys).values() if some.first[keys[0]] == asked.unchanged]
+    return [one for some in clean for one in accuracies({**some.first, **accuracy_of(some)})]
+
+
+def accuracies(row: Row) -> list[Measure]:
+    """The accuracy that a row tells; of masks pixel accuracy and mean IoU.
+
+    Args:
+        row: with the leading columns and those of `statistics.accuracy_of`.
+    """
+    if row.get("mean_iou") is None:
+        return [accuracy(row)]
+    told = [
+        (
+            PIXEL_ACCURACY,
+            "accuracy",
+            100 * row["chance"],
+            "mean over images of the share of their pixels that are right",
+        ),
+        (MEAN_IOU, "mean_iou", None, "mean over classes of intersection over union, pixels added up over images"),
+    ]
     return [
-        accuracy({**some.first, **accuracy_of(some)})
-        for some in pooled(table, keys).values()
-        if some.first[keys[0]] == asked.unchanged
+        measure(row, name, column, factor=100, unit="%", chance=chance, meaning=meaning)
+        for name, column, chance, meaning in told
     ]
 
 

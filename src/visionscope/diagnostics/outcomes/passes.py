@@ -4,18 +4,22 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from visionscope.core.inputs import image_like, place_of
-from visionscope.core.logits import Readout
+from visionscope.core.logits import Readout, check_answers, has_masks, of_pixels
 from visionscope.core.modes import evaluation_mode
-from visionscope.core.sample import Batch, SampleLike
+from visionscope.core.objective import Objective
+from visionscope.core.sample import DENSE_AXES, MASK_AXES, Batch, SampleLike
 from visionscope.core.spans import spans_of
 from visionscope.core.subject import Subject
 from visionscope.data.sample import Sample
 from visionscope.diagnostics.outcomes.damage import Damage
+from visionscope.diagnostics.outcomes.rows import bits, pixel_text
 from visionscope.errors import DataError, NotApplicableError
+from visionscope.numerics.segmentation import Counts, counts_of
 
 BATCH = 32
 _DIGITS = 12
@@ -51,7 +55,10 @@ def check_labels(subject: Subject, name: str) -> None:
         DataError: when a label can't be read.
     """
     sample = subject.samples[name]
-    if isinstance(sample, Sample):
+    if subject.readout.dense:  # masks are read with their images, and checked then
+        check_answers(subject.label, subject.readout, sample)
+        return
+    if isinstance(sample, Sample) and not has_masks(sample):
         labels = [sample.source.label(int(index)) for index in sample.indices]
         missing, known = None in labels, len(sample.source.classes)
         largest = max((label for label in labels if label is not None), default=0)
@@ -161,3 +168,84 @@ def score(logits: Tensor, labels: Tensor, *, subject: Subject, positions: Tensor
     beaten = ((full > own) | ((full == own) & lower)).any(1)
     nll = -full.log_softmax(1).gather(1, labels[:, None])[:, 0]
     return ~beaten.cpu(), nll.double().cpu()
+
+
+def score_pixels(logits: Tensor, batch: Batch, *, subject: Subject) -> tuple[Counts, Tensor]:
+    """How many pixels of each image and class are right, and each image's mean cross-entropy over them.
+
+    The top class of a pixel is the one with the largest logit, the lowest of several, after the logits were resized to
+    the mask. One image at a time, as many classes of a large image take much memory.
+
+    Args:
+        logits: (batch, classes, height, width).
+        batch: with masks.
+        subject: for the error.
+
+    Returns:
+        (batch, 3, classes) pixels right, predicted as the class and of it; (batch,) in nats, float64, on the CPU.
+
+    Raises:
+        DataError: for masks that don't fit, and a logit that is not finite.
+    """
+    full = logits.double() if logits.dtype == torch.float64 else logits.float()
+    plain, classes = Objective(), logits.shape[1]
+    masks = plain.targets(batch, classes).to(full.device)
+    bad = ~full.isfinite().flatten(1).all(1)
+    if bool(bad.any()):
+        place = int(batch.positions[int(bad.nonzero()[0, 0])])
+        raise DataError(f"{subject.label}: a logit of image {place} is not finite")
+    counts, losses = [], []
+    for one, mask in zip(full.split(1), masks.split(1), strict=True):
+        resized = of_pixels(one, mask)
+        counts.append(counts_of(resized.argmax(1), mask, classes))
+        losses.append(plain.nll(resized, mask).double().cpu())
+    return np.concatenate(counts), torch.cat(losses)
+
+
+class Outcomes:
+    """What becomes of the images of a part under one condition, batch by batch: of labels, or of masks.
+
+    Attributes:
+        classes: that the network chooses among.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._right: list[Tensor] = []
+        self._counts: list[Counts] = []
+        self._nll: list[Tensor] = []
+        self.classes = 0
+
+    def add(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Takes the logits of some images, with their labels or masks.
+
+        Args:
+            logits: (batch, classes) or (batch, classes, height, width).
+            batch: of the images.
+
+        Returns:
+            (batch,) their cross-entropy in nats.
+
+        Raises:
+            DataError: as `score` and `score_pixels` do.
+        """
+        assert batch.labels is not None  # or `batches` would have raised
+        self.classes = logits.shape[1]
+        if logits.ndim == DENSE_AXES or batch.labels.ndim == MASK_AXES:
+            counts, nll = score_pixels(logits, batch, subject=self._subject)
+            self._counts.append(counts)
+        else:
+            right, nll = score(logits, batch.labels, subject=self._subject, positions=batch.positions)
+            self._right.append(right)
+        self._nll.append(nll)
+        return nll
+
+    @property
+    def nll(self) -> Tensor:
+        """(images,) the cross-entropy of each image in nats."""
+        return torch.cat(self._nll)
+
+    @property
+    def right(self) -> str:
+        """What the column `right` of an `OutcomeRow` holds."""
+        return pixel_text(np.concatenate(self._counts)) if self._counts else bits(torch.cat(self._right))

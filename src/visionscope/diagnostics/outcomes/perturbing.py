@@ -14,8 +14,7 @@ from visionscope.core.sample import SPAN, Batch, InputConfig
 from visionscope.core.spans import span_of
 from visionscope.core.subject import Subject
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.passes import BATCH, batches, passes, predict, sample_text, score
-from visionscope.diagnostics.outcomes.rows import bits
+from visionscope.diagnostics.outcomes.passes import BATCH, Outcomes, batches, passes, predict, sample_text
 from visionscope.errors import NotApplicableError
 
 _COPIES = 64  # bytes per number of an image: 8 copies of 8 bytes
@@ -101,35 +100,28 @@ def outcomes_of(
         channels_last: the layout in memory, in which convolutions are faster, and round otherwise.
     """
     start, stop = span or span_of(part)
-    right: list[list[Tensor]] = []
-    losses: list[list[Tensor]] = []
-    classes = 0
+    found: list[Outcomes] = []
     # One context around all passes: autocast keeps its weights in bfloat16 instead of rounding them for each.
     with passes(subject):
         for batch in batches(subject, name, start, stop, batch_size):
-            assert batch.labels is not None
             for place, images in enumerate(changed(batch)):
                 # The first convolution hands the layout on to all others.
                 layout = torch.channels_last if channels_last else torch.contiguous_format
                 logits = predict(subject, images.contiguous(memory_format=layout))
-                found = score(logits, batch.labels, subject=subject, positions=batch.positions)
-                if place == len(right):
-                    right.append([])
-                    losses.append([])
-                classes = logits.shape[1]
-                right[place].append(found[0])
-                losses[place].append(found[1])
+                if place == len(found):
+                    found.append(Outcomes(subject))
+                found[place].add(logits, batch)
     return [
         {
             "part": part,
             "sample": sample_text(subject.samples[name]),
             "start": start,
             "images": stop - start,
-            "right": bits(torch.cat(flags)),
-            "nll": float(torch.cat(nll).mean()),
-            "classes": classes,
+            "right": one.right,
+            "nll": float(one.nll.mean()),
+            "classes": one.classes,
         }
-        for flags, nll in zip(right, losses, strict=True)
+        for one in found
     ]
 
 

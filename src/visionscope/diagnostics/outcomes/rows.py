@@ -1,5 +1,6 @@
 """Rows of outcomes: what a part stores, what a condition comes to, what two models differ in."""
 
+import base64
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from visionscope.numerics.paired import Flags
+    from visionscope.numerics.segmentation import Counts
 
 POINTS = "percentage points"
 ABOVE_CHANCE = "% of the accuracy above chance"
@@ -33,7 +35,9 @@ class OutcomeRow:
     start: int = column("position of the span's first image", role="hidden")
     images: int = column("images in the span", role="count")
     right: str = column(
-        "which of them are right, as hexadecimal digits of 4 images each, the first image foremost", packed=True
+        "which of them are right, as hexadecimal digits of 4 images each, the first image foremost; of masks `pixels "
+        "of N classes:` and the base64 of 4-byte numbers: by image, and in it right, predicted and true, by class",
+        packed=True,
     )
     nll: float = column("mean cross-entropy of their labels", "nat", title="NLL")
 
@@ -51,13 +55,13 @@ class ChangeRow:
 
     images: int = column("images in the means", role="count")
     accuracy: float = column(
-        "share of images whose top class is right",
+        "share of images whose top class is right; of masks the mean over images of the share of their pixels",
         percent=True,
         role="outcome",
         ends=("accuracy_low", "accuracy_high"),
     )
-    accuracy_low: float = column("lower end of its 95 % interval (Wilson)")
-    accuracy_high: float = column("upper end of its 95 % interval (Wilson)")
+    accuracy_low: float = column("lower end of its 95 % interval (Wilson; of masks bootstrap over images)")
+    accuracy_high: float = column("upper end of its 95 % interval (Wilson; of masks bootstrap over images)")
     change: float = column(
         "accuracy less that of the clean images", POINTS, role="outcome", ends=("change_low", "change_high")
     )
@@ -65,14 +69,35 @@ class ChangeRow:
     change_high: float = column("upper end of its 95 % interval, paired over images", POINTS)
     nll: float = column("mean cross-entropy", "nat", title="NLL", role="outcome")
     chance: float = column(
-        "accuracy of guessing: 1 / classes that the network chooses among", percent=True, role="convention"
+        "accuracy of guessing: 1 / classes that the network chooses among; of masks that of always the commonest class",
+        percent=True,
+        role="convention",
     )
-    p: float = column("chance of such a change where there is none (McNemar, exact)", role="hidden")
+    p: float = column(
+        "chance of such a change where there is none (McNemar, exact; of masks by exchanging images)", role="hidden"
+    )
     p_holm: float = column(
         "p raised by Holm's rule for all conditions of the model; below 0.05 the change counts",
         title="p (Holm)",
         role="chance",
     )
+    mean_iou: float | None = column(
+        "of masks: mean over classes of intersection over union, whose pixels are added up over images",
+        title="mean IoU",
+        percent=True,
+        role="outcome",
+        ends=("mean_iou_low", "mean_iou_high"),
+        optional=True,
+    )
+    mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
+    mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
+    intact_low: float | None = column(
+        "of masks: lower end of the 95 % interval of the clean images' accuracy", role="hidden", optional=True
+    )
+
+
+MASKS_ALONE = ("mean_iou", "mean_iou_low", "mean_iou_high", "intact_low")
+"""The columns of a `ChangeRow` that a table without masks leaves out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +157,43 @@ def flags(text: str, images: int) -> "Flags":
     """
     packed = np.frombuffer(bytes.fromhex(text + "0" * (len(text) % 2)), dtype=np.uint8)
     return np.unpackbits(packed, count=images).astype(bool)
+
+
+_PIXELS, _CLASSES = "pixels of ", " classes:"
+_SETS = 3  # of pixels: right, predicted as a class, of it
+
+
+def pixel_text(counts: "Counts") -> str:
+    """Counts of pixels as the column `right` holds them.
+
+    Args:
+        counts: (images, 3, classes).
+    """
+    content = base64.b64encode(counts.astype("<i4").tobytes()).decode("ascii")
+    return f"{_PIXELS}{counts.shape[2]}{_CLASSES}{content}"
+
+
+def pixel_counts(text: str) -> "Counts | None":
+    """(images, 3, classes) the counts that `pixel_text` wrote; None for flags.
+
+    Args:
+        text: of the column `right`.
+    """
+    if not text.startswith(_PIXELS):
+        return None
+    classes, _, content = text.removeprefix(_PIXELS).partition(_CLASSES)
+    read = np.frombuffer(base64.b64decode(content), dtype="<i4")
+    return read.reshape(-1, _SETS, int(classes)).astype(np.int64)
+
+
+def pixel_counts_of(rows: "Sequence[Mapping[str, Any]]") -> "Counts | None":
+    """(n, 3, classes) the counts of several spans; None where they hold flags.
+
+    Args:
+        rows: of `OutcomeRow`'s kind, in the order of positions.
+    """
+    found = [counts for row in rows if (counts := pixel_counts(row["right"])) is not None]
+    return np.concatenate(found) if found else None
 
 
 def flags_of(rows: "Sequence[Mapping[str, Any]]", name: str = "right") -> "Flags":

@@ -13,8 +13,26 @@ from visionscope.core.finding import joined
 from visionscope.core.grouping import rows_by_model
 from visionscope.core.table import long_table, to_table, with_leading_of
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE, POINTS, ComparisonRow, flags_of, positions_of
-from visionscope.numerics.paired import Difference, Flags, Values, holm, paired_means, paired_shares, wilson
+from visionscope.diagnostics.outcomes.rows import (
+    ABOVE_CHANCE,
+    MASKS_ALONE,
+    POINTS,
+    ComparisonRow,
+    flags_of,
+    pixel_counts_of,
+    positions_of,
+)
+from visionscope.numerics.paired import (
+    Difference,
+    Flags,
+    Values,
+    holm,
+    mean_interval,
+    paired_means,
+    paired_shares,
+    wilson,
+)
+from visionscope.numerics.segmentation import Counts, mean_iou, mean_iou_interval, most_common, pixel_accuracies
 
 SIGNIFICANT = 0.05
 _DECIMALS = 9
@@ -29,16 +47,30 @@ class Pooled:
         first: of them the first, with the leading columns.
         sample: names the images: two models that saw the same ones are compared image by image.
         positions: (n,) of the images in their sample, ascending.
-        right: (n,) by position.
+        right: (n,) by position; of masks the share of the image's pixels.
         nll: mean cross-entropy.
+        pixels: (n, 3, classes) by position, of masks; None where images have one class each.
     """
 
     rows: Sequence[Mapping[str, Any]]
     first: Mapping[str, Any]
     sample: str
     positions: NDArray[np.int64]
-    right: Flags
+    right: Flags | Values
     nll: float
+    pixels: Counts | None = None
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing: 1 / classes; of masks that of always answering the commonest class."""
+        return 1 / int(self.first["classes"]) if self.pixels is None else most_common(self.pixels)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy: Wilson's, of masks the bootstrap's over images."""
+        if self.pixels is None:
+            return wilson(int(self.right.sum()), len(self.right))
+        return mean_interval(self.right.astype(np.float64))
 
 
 def pooled(table: pa.Table, keys: Sequence[str]) -> dict[tuple[Any, ...], Pooled]:
@@ -58,13 +90,15 @@ def pooled(table: pa.Table, keys: Sequence[str]) -> dict[tuple[Any, ...], Pooled
     for key, rows in groups.items():
         rows.sort(key=lambda row: int(row["start"]))
         images = sum(row["images"] for row in rows)
+        pixels = pixel_counts_of(rows)
         found[key] = Pooled(
             rows=rows,
             first=rows[0],
             sample=images_of(rows),
             positions=positions_of(rows),
-            right=flags_of(rows),
+            right=flags_of(rows) if pixels is None else pixel_accuracies(pixels),
             nll=sum(row["nll"] * row["images"] for row in rows) / images,
+            pixels=pixels,
         )
     return found
 
@@ -89,11 +123,27 @@ def per_image(table: pa.Table, keys: Sequence[str]) -> pa.Table:
     fields = [table.schema.field(name) for name in keys]
     fields.append(pa.field("image", pa.int64(), metadata={"meaning": "position of the image in its sample"}))
     fields.append(pa.field("right", pa.bool_(), metadata={"meaning": "whether its top class is its label"}))
+    found = pooled(table, keys).values()
+    if any(some.pixels is not None for some in found):
+        told = {"meaning": "share of its pixels that are right; none for an image of one class"}
+        fields.append(pa.field("pixel_accuracy", pa.float64(), metadata=told))
     pieces = (
-        (some.first, {**{name: some.first[name] for name in keys}, "image": some.positions, "right": some.right})
-        for some in pooled(table, keys).values()
+        (some.first, {**{name: some.first[name] for name in keys}, "image": some.positions, **right_columns(some.rows)})
+        for some in found
     )
     return long_table(pa.schema(fields), pieces)
+
+
+def right_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns `right` and `pixel_accuracy` of a table with a row per image, of which one is None.
+
+    Args:
+        rows: of `OutcomeRow`'s kind, in the order of positions.
+    """
+    pixels = pixel_counts_of(rows)
+    if pixels is None:
+        return {"right": flags_of(rows), "pixel_accuracy": None}
+    return {"right": None, "pixel_accuracy": pixel_accuracies(pixels)}
 
 
 def accuracy_of(some: Pooled) -> dict[str, float | int]:
@@ -102,11 +152,13 @@ def accuracy_of(some: Pooled) -> dict[str, float | int]:
     Args:
         some: all its images.
     """
-    images = len(some.right)
-    low, high = wilson(int(some.right.sum()), images)
+    low, high = some.ends
     share = float(some.right.mean())
-    values = {"images": images, "accuracy": share, "accuracy_low": low, "accuracy_high": high, "nll": some.nll}
-    return {**values, "chance": 1 / some.first["classes"]}
+    values = {"images": len(some.right), "accuracy": share, "accuracy_low": low, "accuracy_high": high}
+    if some.pixels is not None:
+        ends = zip(("mean_iou_low", "mean_iou_high"), mean_iou_interval(some.pixels), strict=True)
+        values |= {"mean_iou": mean_iou(some.pixels), **dict(ends)}
+    return {**values, "nll": some.nll, "chance": some.chance}
 
 
 def changes(damaged: Sequence[Pooled], clean: Pooled) -> list[dict[str, float | int]]:
@@ -116,10 +168,14 @@ def changes(damaged: Sequence[Pooled], clean: Pooled) -> list[dict[str, float | 
         damaged: one per condition, over the same images as `clean`.
         clean: without any change.
     """
-    found = [paired_shares(some.right, clean.right) for some in damaged]
+    masks = clean.pixels is not None
+    found = [
+        paired_means(some.right, clean.right) if masks else paired_shares(some.right, clean.right) for some in damaged
+    ]
     raised = holm([one.p for one in found])
+    intact = {"intact_low": clean.ends[0]} if masks else {}
     return [
-        {**accuracy_of(some), **_points(one), "p": one.p, "p_holm": p}
+        {**accuracy_of(some), **_points(one), "p": one.p, "p_holm": p, **intact}
         for some, one, p in zip(damaged, found, raised, strict=True)
     ]
 
@@ -156,7 +212,8 @@ def summary(
         for some, change in zip(damaged, changes(damaged, clean), strict=True):
             rows.append(row(**change, **{name: some.first[name] for name in keys}, **more(some.rows)))
             firsts.append(some.first)
-    return with_leading_of(to_table(row, rows), firsts)
+    table = with_leading_of(to_table(row, rows), firsts)
+    return table if any(one.mean_iou is not None for one in rows) else table.drop_columns(list(MASKS_ALONE))
 
 
 def outcomes(asked: Damage, table: pa.Table) -> pa.Table:
@@ -175,6 +232,9 @@ class Measured:
         values: (n,) per condition, a value of each image, such as whether it is right.
         intact: (n,) which images are right without damage; None where that is not known or nothing was damaged.
         classes: that the network chooses among; 0 where nothing was damaged.
+        chance: accuracy of guessing; 0 where nothing was damaged.
+        intact_low: lower end of the 95 % interval of the accuracy without damage.
+        masks: whether a value is the share of an image's pixels.
     """
 
     first: Mapping[str, Any]
@@ -183,6 +243,9 @@ class Measured:
     values: Mapping[tuple[Any, ...], Values]
     intact: Values | None = None
     classes: int = 0
+    chance: float = 0.0
+    intact_low: float = 0.0
+    masks: bool = False
 
     def mean(self, conditions: Sequence[tuple[Any, ...]]) -> Values:
         """(n,) the mean over conditions, image by image."""
@@ -216,20 +279,34 @@ def measured_models(
         settings: the columns that two models must have in common to be compared; the value of the last row counts.
         clean: the key of the clean images, where `table` has rows of `DamageRow`'s kind.
     """
-    by_model: dict[str, dict[tuple[Any, ...], Values]] = {}
+    by_model: dict[str, dict[tuple[Any, ...], Pooled]] = {}
     for key, some in pooled(table, keys).items():
-        by_model.setdefault(key[0], {})[key[2:]] = some.right.astype(np.float64)
+        by_model.setdefault(key[0], {})[key[2:]] = some
     return [
-        Measured(
-            first=rows[0],
-            sample=images_of(rows),
-            settings={key: rows[-1][key] for key in settings},
-            values=by_model[name],
-            intact=by_model[name].get(clean),
-            classes=rows[-1].get("classes", 0),
-        )
+        _measured(rows, by_model[name], {key: rows[-1][key] for key in settings}, clean)
         for name, rows in rows_by_model(table).items()
     ]
+
+
+def _measured(
+    rows: Sequence[Mapping[str, Any]],
+    found: Mapping[tuple[Any, ...], Pooled],
+    settings: Mapping[str, Any],
+    clean: tuple[Any, ...],
+) -> Measured:
+    intact = found.get(clean)
+    undamaged = intact is None or "classes" not in intact.first
+    return Measured(
+        first=rows[0],
+        sample=images_of(rows),
+        settings=settings,
+        values={key: some.right.astype(np.float64) for key, some in found.items()},
+        intact=None if intact is None else intact.right.astype(np.float64),
+        classes=rows[-1].get("classes", 0),
+        chance=0.0 if intact is None or undamaged else intact.chance,
+        intact_low=0.0 if intact is None or undamaged else intact.ends[0],
+        masks=any(some.pixels is not None for some in found.values()),
+    )
 
 
 def shared_conditions(models: Sequence[Measured], clean: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -102,6 +102,7 @@ class Sharpness:
     sample: ClassVar[str] = "train"
     theme: ClassVar[str] = Theme.CURVATURE
     place: ClassVar[int] = 3
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
 
     kinds: tuple[str, ...] = rule(KINDS, choices=KINDS, count=(1, len(KINDS)), distinct=True)
