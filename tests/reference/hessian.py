@@ -13,7 +13,12 @@ STEP = 1e-4
 
 
 def dense_hessian(
-    model: nn.Module, images: Tensor, targets: Tensor, weight_decay: float = 0.0, names: Sequence[str] | None = None
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    weight_decay: float = 0.0,
+    names: Sequence[str] | None = None,
+    cross_entropy: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Tensor:
     """The Hessian (n, n) of the mean cross-entropy + (weight_decay / 2) |w|^2 over the named parameters.
 
@@ -27,6 +32,7 @@ def dense_hessian(
         targets: class indices or probabilities.
         weight_decay: acts on all parameters in scope.
         names: which parameters, in this order; all by default.
+        cross_entropy: the mean loss of logits with targets.
     """
     everything = {name: value.detach() for name, value in model.named_parameters()}
     chosen = list(everything) if names is None else list(names)
@@ -36,7 +42,7 @@ def dense_hessian(
         pieces = torch.split(vector, sizes)
         moved = {name: piece.view_as(everything[name]) for name, piece in zip(chosen, pieces, strict=True)}
         logits = torch.func.functional_call(model, {**everything, **moved}, (images,))
-        return F.cross_entropy(logits, targets) + weight_decay / 2 * vector.square().sum()
+        return cross_entropy(logits, targets) + weight_decay / 2 * vector.square().sum()
 
     start = torch.cat([everything[name].reshape(-1) for name in chosen])
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():

@@ -63,6 +63,17 @@ class Reading:
             found = 0
         return found or (2 if self._stated == 1 else self._stated)
 
+    def is_dense(self) -> bool:
+        """Whether it is seen to answer per pixel.
+
+        Raises:
+            ConfigError: for another `output_is`.
+        """
+        try:
+            return self.readout(None).dense
+        except NotApplicableError:
+            return False
+
     def readout(self, data: int | None) -> Readout:
         """How its logits are read: as the network tells alone, else, where it tells nothing or not enough, by the data.
 

@@ -71,6 +71,11 @@ class Asking:
     def _measured(self, diagnostic: MeasuringDiagnostic) -> Subject:
         """With samples, its logits and, on training images, an objective."""
         needed = getattr(diagnostic, "needs_logits", True)
+        if needed and not getattr(diagnostic, "dense", False) and self._reading.is_dense():
+            raise NotApplicableError(
+                f"{self.subject.label}: answers per pixel, and {diagnostic.name} is asked of networks that answer per "
+                "image"
+            )
         classes = self._reading.classes() if needed else self._loaded.num_classes or None  # 0: no classifier
         samples = self._images.measured(diagnostic, self._loaded.input, classes)
         changed = dataclasses.replace(self.subject, samples=samples)
@@ -78,7 +83,7 @@ class Asking:
             # Images of a diagnostic's own may be of other classes than the study's.
             data = None if hasattr(diagnostic, "source") else classes_of(samples[diagnostic.sample])
             changed = dataclasses.replace(changed, readout=self._reading.readout(data))
-            _check_dense(diagnostic, changed)
+            check_answers(changed.label, changed.readout, samples[diagnostic.sample])
         if diagnostic.sample != "train":
             return changed
         return dataclasses.replace(changed, objective=self._study.objective, augmentation=self._images.augmentation)
@@ -179,15 +184,6 @@ def scopes_of(model: nn.Module, traced: Trace, shape: Sequence[int]) -> tuple[Sc
         shape: channels, height and width of its images.
     """
     return find_scopes(model, traced, torch.zeros(2, *shape).to(image_like(model, shape)))
-
-
-def _check_dense(diagnostic: Any, subject: Subject) -> None:
-    """Refuses questions to classifiers where a network answers per pixel, and labels of the other kind."""
-    if subject.readout.dense and not getattr(diagnostic, "dense", False):
-        raise NotApplicableError(
-            f"{subject.label}: answers per pixel, and {diagnostic.name} is asked of networks that answer per image"
-        )
-    check_answers(subject.label, subject.readout, subject.samples[diagnostic.sample])
 
 
 def _chosen(traced: Trace, names: tuple[str, ...], label: str) -> tuple[Point, ...]:

@@ -1,0 +1,98 @@
+"""Hessian, density, landscape, sharpness and fit of a network that answers per pixel, against losses written out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import visionscope as vs
+from reference.dense_networks import CLASSES, Masked, images_and_masks, mean_loss, segmenter
+from reference.hessian import by_magnitude, dense_hessian
+from reference.segmentation import slow_confusions, slow_mean_iou, slow_pixel_accuracy
+from visionscope.core.logits import Readout
+from visionscope.core.objective import Objective
+from visionscope.core.subject import Subject
+from visionscope.core.table import LEADING, to_table, with_leading_of
+from visionscope.diagnostics.fit.question import Fit
+
+DECAY = 0.01
+FEW = 16
+
+
+def small():
+    images, masks = images_and_masks(FEW, ignored=0.6)
+    return segmenter(width=2, depth=1), images, masks
+
+
+def hessian_of(network, images, masks):
+    return dense_hessian(network, images, masks, DECAY, cross_entropy=mean_loss)
+
+
+def test_eigenvalues_are_those_of_the_whole_hessian():
+    network, images, masks = small()
+    table = vs.hessian(network, images, masks, k=3, mini_batches=1, weight_decay=DECAY).table.to_pylist()
+    expected = by_magnitude(hessian_of(network, images, masks))[:3]
+    assert [row["eigenvalue"] for row in table] == pytest.approx(expected.tolist(), rel=1e-3)
+    with torch.no_grad():
+        assert table[0]["nll"] == pytest.approx(float(mean_loss(network(images), masks)), rel=1e-10)
+
+
+def test_the_trace_is_that_of_the_whole_hessian():
+    network, images, masks = small()
+    asked = {"mini_batches": 1, "probes": 30, "steps": 5, "weight_decay": DECAY}
+    (row,) = vs.density(network, images, masks, **asked).summary.to_dict("records")
+    expected = float(hessian_of(network, images, masks).trace())
+    assert row["trace"] == pytest.approx(expected, rel=0.1)
+
+
+def test_the_centre_of_a_landscape_is_the_loss_as_written_out():
+    network, images, masks = small()
+    result = vs.landscape(network, images, masks, points=3, axes=1, draws=1, label_smoothing=0.1, weight_decay=DECAY)
+    (row,) = [one for one in result.table.to_pylist() if one["x"] == 0 and not one["draw"]]
+    with torch.no_grad():
+        logits = network(images)
+        uniform = -F.interpolate(logits, masks.shape[1:], mode="bilinear").log_softmax(1).mean(1)
+    counts = masks != 255
+    even = torch.stack([one[mask].mean() for one, mask in zip(uniform, counts, strict=True)]).mean()
+    assert row["nll"] == pytest.approx(0.9 * float(mean_loss(logits, masks)) + 0.1 * float(even), rel=1e-10)
+    predicted = F.interpolate(logits, masks.shape[1:], mode="bilinear").argmax(1)
+    assert row["accuracy"] == pytest.approx(slow_pixel_accuracy(slow_confusions(predicted, masks, CLASSES)), rel=1e-12)
+
+
+def test_sharpness_starts_from_the_same_loss():
+    network, images, masks = small()
+    table = vs.sharpness(network, images, masks, kinds=("average",), draws=2).table.to_pylist()
+    with torch.no_grad():
+        assert table[0]["nll"] == pytest.approx(float(mean_loss(network(images), masks)), rel=1e-10)
+
+
+def test_fit_tells_pixel_error_and_mean_iou_of_test_images():
+    network, images, masks = small()
+    others = images_and_masks(FEW, seed=1)
+    given = Subject(
+        label="m",
+        model=network,
+        points=(),
+        watch=lambda callback: None,
+        samples={"train": Masked(images, masks), "eval": Masked(*others)},
+        objective=Objective(label_smoothing=0.1),
+        readout=Readout(place=(), columns=CLASSES, dense=True),
+    )
+    rows = [row for _, some in Fit().measure(given, Fit().parts(given)) for row in some]
+    table = with_leading_of(to_table(Fit.row, rows), [{**dict.fromkeys(LEADING, "x"), "model": "m"}] * len(rows))
+    (row,) = Fit().summary(table).to_pylist()
+    with torch.no_grad():
+        logits = network(others[0])
+        assert row["nll_train"] == pytest.approx(float(mean_loss(network(images), masks)), rel=1e-10)
+        assert row["nll_test"] == pytest.approx(float(mean_loss(logits, others[1])), rel=1e-10)
+    predicted = F.interpolate(logits, others[1].shape[1:], mode="bilinear").argmax(1)
+    matrices = slow_confusions(predicted, others[1], CLASSES)
+    assert row["error"] == pytest.approx(100 * (1 - slow_pixel_accuracy(matrices)), rel=1e-12)
+    assert row["mean_iou"] == pytest.approx(slow_mean_iou(matrices), rel=1e-12)
+    assert row["error_low"] < row["error"] < row["error_high"]
+    assert {one["right"] for one in Fit().outcomes(table).to_pylist()} == {None}
+    # Of two networks accuracies are compared over images, as means.
+    second = with_leading_of(to_table(Fit.row, rows), [{**dict.fromkeys(LEADING, "x"), "model": "n"}] * len(rows))
+    import pyarrow as pa
+
+    gain = next(one for one in Fit().comparisons(pa.concat_tables([table, second])).to_pylist() if one["p"] is not None)
+    assert (gain["difference"], gain["p"]) == (0, 1)
