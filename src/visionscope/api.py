@@ -23,6 +23,7 @@ from visionscope.core.subject import Point
 from visionscope.core.turns import in_turn
 from visionscope.core.values import is_whole, shown
 from visionscope.errors import ConfigError, nearest
+from visionscope.models.detectors import looked_at
 from visionscope.models.load import load_model
 from visionscope.result import Images, Labels, Result
 from visionscope.running.brought import shape_of
@@ -140,7 +141,9 @@ def points(
         model, shape = loaded.model, shape or (len(loaded.input.mean), *loaded.input.size)
     height, width = size or _INPUT_SIZE
     return tuple(
-        trace(model, torch.zeros(2, *(shape or (channels_taken(model, (height, width)), height, width)))).points
+        trace(
+            looked_at(model), torch.zeros(2, *(shape or (channels_taken(model, (height, width)), height, width)))
+        ).points
     )
 
 

@@ -97,6 +97,7 @@ def points(parsed: Namespace) -> int:
 
     import torch
 
+    from visionscope.models.detectors import looked_at
     from visionscope.models.load import load_model
     from visionscope.tracing import trace
 
@@ -104,7 +105,7 @@ def points(parsed: Namespace) -> int:
     loaded = load_model(
         parsed.model, random_weights=parsed.random_weights or 0, size=size, mean=mean, std=std, normalised=False
     )
-    traced = trace(loaded.model, torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
+    traced = trace(looked_at(loaded.model), torch.zeros(2, len(loaded.input.mean), *loaded.input.size))
     points = traced.all_points if parsed.all else traced.points
     if parsed.json:
         unwatched = [{"name": missing.name, "reason": missing.reason} for missing in traced.unwatched]

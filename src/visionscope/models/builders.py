@@ -23,6 +23,7 @@ from visionscope.core.printable import quoted
 from visionscope.errors import ConfigError, nearest
 from visionscope.models import alternet, cifar, convvit, nano, paper, pico  # noqa: F401  # registers them with timm
 from visionscope.models.arguments import check_numbers, check_types, explained, listed
+from visionscope.models.detectors import detects
 from visionscope.models.factory import open_factory
 from visionscope.models.fitting import Convert
 from visionscope.models.hub import cache_alone_when_offline, check_config, first_line
@@ -177,15 +178,17 @@ def _build_torchvision(name: str, arguments: dict[str, Any], pretrained: bool, s
             initial["weights_backbone"] = None  # they would be fetched
         build = functools.partial(torchvision.models.get_model, name, weights=None)
         model = _construct(f"torchvision:{name}", arguments, build, {**initial, **arguments})
-    parts = _preset_parts(weights.transforms(), arguments.get("image_size"))
+    parts = _preset_parts(weights.transforms(), arguments.get("image_size"), model)
     classes = arguments.get("num_classes", len(weights.meta["categories"]))
     return Built(model=model, architecture=_name("torchvision", name, arguments), parts=parts, num_classes=classes)
 
 
-def _preset_parts(preset: Any, edge: int | None) -> dict[str, Any]:
-    """How a torchvision network wants its images: one that detects normalises them itself, and takes any size."""
-    if not hasattr(preset, "mean"):
-        return {"mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear"}
+def _preset_parts(preset: Any, edge: int | None, model: Any) -> dict[str, Any]:
+    """How a torchvision network wants its images; of one that detects, how its backbone gets them from it."""
+    if detects(model):
+        inner = model.transform
+        parts = {"mean": tuple(inner.image_mean), "std": tuple(inner.image_std), "interpolation": "bilinear"}
+        return {**parts, "size": (inner.min_size[-1],) * 2}
     cropped = getattr(preset, "crop_size", preset.resize_size)[0]
     return {
         "size": (edge or cropped,) * 2,

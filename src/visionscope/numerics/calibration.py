@@ -41,14 +41,14 @@ class Bins:
     """Images by confidence, bin by bin.
 
     Attributes:
-        images: (bins,) how many.
+        images: (bins,) how many; of pixels the sum over images of the share of their pixels, like the next two.
         confidence: (bins,) sum of their confidences.
         right: (bins,) how many of them are right.
     """
 
-    images: Classes
+    images: Classes | Values
     confidence: Values
-    right: Classes
+    right: Classes | Values
 
     @property
     def ece(self) -> float:
@@ -305,10 +305,21 @@ def resampled(
         bins: of the ECE.
         seed: of the draws.
     """
-    images, place = len(confidence), _bins_of(confidence, bins)
-    columns = np.zeros((images, bins + len(scores)))
-    columns[np.arange(images), place] = confidence - right
-    columns[:, bins:] = scores.T
+    gaps = np.zeros((len(confidence), bins))
+    gaps[np.arange(len(confidence)), _bins_of(confidence, bins)] = confidence - right
+    return resampled_gaps(gaps, scores, seed=seed)
+
+
+def resampled_gaps(gaps: Values, scores: Values, *, seed: int = 0) -> tuple[Interval, Interval, tuple[Interval, ...]]:
+    """The same of what each image adds to each bin: of an image with many pixels it is more than one.
+
+    Args:
+        gaps: (n, bins) of each image the sum of confidence less correctness of its part in the bin.
+        scores: (scores, n) values per image, such as NLL.
+        seed: of the draws.
+    """
+    images, bins = gaps.shape
+    columns = np.concatenate([gaps, scores.T], axis=1)
     random, rows = np.random.default_rng(seed), max(1, _AT_ONCE // images)
     drawn = []
     for done in range(0, _RESAMPLED, rows):
@@ -318,11 +329,11 @@ def resampled(
         weights = np.stack([np.bincount(row, minlength=images) for row in picked])
         drawn.append(weights.astype(np.float64) @ columns / images)
     means = np.concatenate(drawn)
-    gaps, own = means[:, :bins], columns.mean(0)
+    drawn_gaps, own = means[:, :bins], columns.mean(0)
     ece = float(np.abs(own[:bins]).sum())
-    low, high = _ends(np.abs(gaps).sum(1))
+    low, high = _ends(np.abs(drawn_gaps).sum(1))
     errors = Interval(ece, min(ece, max(0.0, 2 * ece - high)), max(ece, 2 * ece - low))
-    signed = Interval(float(own[:bins].sum()), *_ends(gaps.sum(1)))
+    signed = Interval(float(own[:bins].sum()), *_ends(drawn_gaps.sum(1)))
     return errors, signed, tuple(Interval(float(own[at]), *_ends(means[:, at])) for at in range(bins, len(own)))
 
 

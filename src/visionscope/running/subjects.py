@@ -16,6 +16,7 @@ from visionscope.core.spans import spans_of
 from visionscope.core.subject import Point, Scope, Subject
 from visionscope.curvature.scopes import find_scopes
 from visionscope.errors import ConfigError, NotApplicableError, TraceError, nearest
+from visionscope.models.detectors import detects, looked_at
 from visionscope.models.ensemble import Ensemble
 from visionscope.models.load import LoadedModel
 from visionscope.running.readouts import Reading
@@ -42,6 +43,8 @@ class Asking:
     """
 
     def __init__(self, study: Study, loaded: LoadedModel, images: Images) -> None:
+        self._detects = detects(loaded.model)
+        loaded = dataclasses.replace(loaded, model=looked_at(loaded.model))
         self._study, self._loaded, self._images = study, loaded, images
         observing = not all(isinstance(diagnostic, MeasuringDiagnostic) for diagnostic in study.diagnostics)
         shape = images.shape(loaded.input)
@@ -71,6 +74,11 @@ class Asking:
     def _measured(self, diagnostic: MeasuringDiagnostic) -> Subject:
         """With samples, its logits and, on training images, an objective."""
         needed = getattr(diagnostic, "needs_logits", True)
+        if needed and self._detects:
+            raise NotApplicableError(
+                f"{self.subject.label}: detects objects; the feature maps of its backbone are looked at, and "
+                f"{diagnostic.name} needs logits"
+            )
         if needed and not getattr(diagnostic, "dense", False) and self._reading.is_dense():
             raise NotApplicableError(
                 f"{self.subject.label}: answers per pixel, and {diagnostic.name} is asked of networks that answer per "

@@ -24,13 +24,15 @@ def figure(asked: Calibration, table: pa.Table) -> Figure:
     counts = sorted({len(some.right) for some in found})
     fitted = sorted({some.first["fit_images"] for some in found})
     bins = sorted({some.first["bins"] for some in found})
+    masks = any(some.pixel_bins is not None for some in found)
+    whiskers = "of masks over pixels, all images alike." if masks else "whiskers: 95 % intervals (Wilson)."
     images, others, number = (" or ".join(f"{value:,}" for value in values) for values in (counts, fitted, bins))
     return Figure(
         name="calibration",
         title="Confidence and accuracy",
         caption=(
             f"Accuracy against mean confidence in {number} bins of equal width, over {images} clean test images; "
-            "whiskers: 95 % intervals (Wilson). Points below the diagonal are over-confident, points above it "
+            f"{whiskers} Points below the diagonal are over-confident, points above it "
             f"under-confident. The temperature was fitted on {others} other images of the same split."
         ),
         panels=tuple(panels),
@@ -52,6 +54,13 @@ def _diagram(title: str, models: Sequence[Pooled]) -> Panel:
 def _curve(some: Pooled) -> Line:
     bins = some.bins
     places = np.flatnonzero(bins.images)
+    if some.pixel_bins is not None:
+        return Line(
+            name=some.first["model"],
+            x=_floats(bins.confidence[places] / bins.images[places]),
+            y=_floats(bins.right[places] / bins.images[places]),
+            hover=tuple(f"{100 * bins.images[at] / bins.images.sum():.3g} % of the pixels" for at in places),
+        )
     ends = [wilson(int(bins.right[at]), int(bins.images[at])) for at in places]
     return Line(
         name=some.first["model"],

@@ -16,6 +16,7 @@ from visionscope.diagnostics.outcomes.words import (
     chance,
     difference_of,
     is_clear,
+    masks_limit,
     share_numbers,
     share_text,
 )
@@ -36,7 +37,7 @@ _LIMITS = (
 
 def limits(asked: Calibration, tables: Tables) -> Sequence[str]:
     """What a calibration can't tell."""
-    return _LIMITS
+    return (*_LIMITS, *masks_limit(tables))
 
 
 def findings(asked: Calibration, tables: Tables) -> list[Finding]:

@@ -9,6 +9,7 @@ from visionscope.core.diagnostic import Cost
 from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of, spans_of
 from visionscope.core.subject import Subject
+from visionscope.diagnostics.calibration.pixels import PixelSums, measure_span, pixels_to_fit
 from visionscope.diagnostics.calibration.question import Calibration, CalibrationRow
 from visionscope.diagnostics.outcomes.passes import BATCH, batches, check_labels, passes, predict, sample_text, score
 from visionscope.diagnostics.outcomes.rows import bits
@@ -39,6 +40,9 @@ def measure(asked: Calibration, subject: Subject, parts: Sequence[str]) -> Itera
     """The rows of each part, as the probabilities come and at the temperature, which is fitted once."""
     beside = asked.beside[0]
     count = len(subject.samples[beside])
+    if subject.readout.dense:
+        yield from _of_pixels(asked, subject, parts, count)
+        return
     logits, labels = _logits(subject, beside, 0, count)
     temperature = measures.fit_temperature(logits, labels)
     for part in parts:
@@ -48,6 +52,35 @@ def measure(asked: Calibration, subject: Subject, parts: Sequence[str]) -> Itera
             [
                 _row(asked, subject, part, logits, labels, scaling=scaling, temperature=value, fit_images=count)
                 for scaling, value in (("none", 1.0), ("temperature", temperature))
+            ],
+        )
+
+
+def _of_pixels(
+    asked: Calibration, subject: Subject, parts: Sequence[str], count: int
+) -> Iterator[tuple[str, list[CalibrationRow]]]:
+    """The same of a network that answers per pixel."""
+    temperature = measures.fit_temperature(*pixels_to_fit(subject, asked.beside[0], count))
+    for part in parts:
+        start, stop = span_of(part)
+        scales = (("none", 1.0), ("temperature", temperature))
+        sums = [PixelSums(value, asked.bins) for _, value in scales]
+        measure_span(subject, asked.sample, start, stop, sums)
+        yield (
+            part,
+            [
+                CalibrationRow(
+                    part=part,
+                    sample=sample_text(subject.samples[asked.sample]),
+                    start=start,
+                    scaling=scaling,
+                    temperature=value,
+                    fit_images=count,
+                    bins=asked.bins,
+                    classes=subject.readout.classes,
+                    **one.columns(),
+                )
+                for (scaling, value), one in zip(scales, sums, strict=True)
             ],
         )
 

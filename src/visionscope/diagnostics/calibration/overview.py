@@ -1,13 +1,14 @@
 """Accuracy and confidence for the overview."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.grouping import rows_of
 from visionscope.core.measure import Measure, measure, with_differences
 from visionscope.diagnostics.calibration.question import Calibration
 from visionscope.diagnostics.calibration.results import NLL
-from visionscope.diagnostics.outcomes.overview import accuracy, significant_pairs
+from visionscope.diagnostics.outcomes.overview import accuracies, significant_pairs
 from visionscope.diagnostics.outcomes.rows import POINTS
 
 _SIGNED = "confidence − accuracy"
@@ -21,7 +22,7 @@ def measures(asked: Calibration, tables: Tables) -> Sequence[Measure]:
     classes = {row["model"]: row["classes"] for row in known}
     pairs = list(significant_pairs(tables, lambda number: number == NLL))
     return [
-        *(accuracy({**row, "classes": classes[row["model"]]}) for row in own),
+        *(one for row in own for one in accuracies(_told(row, classes[row["model"]]))),
         *with_differences(
             [measure(row, "NLL", "nll", unit="nat", meaning="on the images measured") for row in own], pairs
         ),
@@ -31,3 +32,11 @@ def measures(asked: Calibration, tables: Tables) -> Sequence[Measure]:
             for row in own
         ),
     ]
+
+
+def _told(row: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """The row with what its accuracies are told by: of masks mean IoU and the accuracy of the commonest class."""
+    if row.get("iou_low") is None:
+        return {**row, "classes": classes}
+    ious = {f"mean_iou{end}": row[f"iou{end}"] for end in ("", "_low", "_high")}
+    return {**row, **ious, "chance": row["commonest"]}

@@ -23,10 +23,14 @@ class CalibrationRow(OutcomeRow):
     fit_images: int = column("images that the temperature was fitted on, none of them among these", role="convention")
     bins: int = column("bins of confidence, of equal width, that include their upper end", role="convention")
     classes: int = column("classes of the head")
-    top_5: str = column("which labels are among the 5 largest logits, written as the column right", packed=True)
-    label: tuple[float, ...] = column("class index of each image, by position", packed=True)
-    predicted: tuple[float, ...] = column("class index of its largest logit", packed=True)
-    confidence: tuple[float, ...] = column("probability of that class", packed=True, percent=True)
+    top_5: str = column(
+        "which labels are among the 5 largest logits, written as the column right; empty of masks", packed=True
+    )
+    label: tuple[float, ...] = column("class index of each image, by position; empty of masks", packed=True)
+    predicted: tuple[float, ...] = column("class index of its largest logit; empty of masks", packed=True)
+    confidence: tuple[float, ...] = column(
+        "probability of that class, of masks the mean over pixels, as in the next two", packed=True, percent=True
+    )
     cross_entropy: tuple[float, ...] = column("-log of the label's probability", "nat", packed=True)
     brier: tuple[float, ...] = column(
         "sum over classes of (probability - 1 for the label, 0 for others) squared", packed=True
@@ -58,6 +62,9 @@ class Calibration:
     with its confidence; the official code drops it. Every measure is one over all images, where the official code
     averages over batches. Logarithms are taken of log-softmax in float64.
 
+    Of masks every measure is a mean over images of means over their pixels that count, and `iou` the mean IoU; the
+    temperature is fitted on 64 pixels of each image. What sorts all pixels, or asks for five classes, is left out.
+
     Attributes:
         sample_size: how many images are measured.
         fit_size: how many others the temperature is fitted on; at most a fifth of those that there are.
@@ -75,6 +82,7 @@ class Calibration:
     theme: ClassVar[str] = Theme.TRUST
     place: ClassVar[int] = 0
     ensembles: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64", "bf16", "float16", "bfloat16")
 
     sample_size: int = rule(10_000, least=1, most=MOST_IMAGES)

@@ -16,6 +16,7 @@ from visionscope.diagnostics.outcomes.words import (
     between,
     change_text,
     is_clear,
+    masks_limit,
     share_numbers,
     share_text,
 )
@@ -34,10 +35,15 @@ _LIMITS = (
     FAIRNESS_LIMIT,
 )
 
+_MOVED = (
+    "elastic_transform moves images away from their masks, so that it is left out of networks that answer per pixel."
+)
+
 
 def limits(asked: Corruption, tables: Tables) -> Sequence[str]:
     """What corruptions can't tell."""
-    return _LIMITS
+    masks = masks_limit(tables)
+    return (*_LIMITS, *masks, *((_MOVED,) if masks else ()))
 
 
 def findings(asked: Corruption, tables: Tables) -> list[Finding]:

@@ -9,7 +9,7 @@ from visionscope.core.grouping import rows_of
 from visionscope.core.reference import state_of
 from visionscope.diagnostics.fit.question import Fit
 from visionscope.diagnostics.fit.results import GAIN, LOSS, ORDER, alike
-from visionscope.diagnostics.outcomes.words import chance, difference_of, is_clear, numbers_of
+from visionscope.diagnostics.outcomes.words import chance, difference_of, is_clear, masks_limit, numbers_of
 
 Row = Mapping[str, Any]
 _COLUMNS = (
@@ -25,7 +25,7 @@ _LIMITS = (
 
 def limits(asked: Fit, tables: Tables) -> Sequence[str]:
     """What losses and errors of a few networks can't tell."""
-    return _LIMITS
+    return (*_LIMITS, *masks_limit(tables))
 
 
 def findings(asked: Fit, tables: Tables) -> list[Finding]:

@@ -8,7 +8,7 @@ from visionscope.core.grouping import rows_by_model
 from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT
 from visionscope.diagnostics.outcomes.frequencies import Row, between_models, worst_and_ends
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, masks_limit
 
 _LIMITS = (
     "Each place is one Fourier basis vector of fixed norm, added to every image: a picture of which directions hurt at "
@@ -20,7 +20,7 @@ _LIMITS = (
 
 def limits(asked: FourierHeatmap, tables: Tables) -> Sequence[str]:
     """What single vectors can't tell."""
-    return _LIMITS
+    return (*_LIMITS, *masks_limit(tables))
 
 
 def findings(asked: FourierHeatmap, tables: Tables) -> list[Finding]:

@@ -10,7 +10,7 @@ from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.diagnostics.frequency_noise.results import EQUAL_ENERGY, HIGH
 from visionscope.diagnostics.outcomes.fairness import FAIRNESS_LIMIT
 from visionscope.diagnostics.outcomes.frequencies import LOSS, Row, between_models, worst_and_ends
-from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, is_clear
+from visionscope.diagnostics.outcomes.words import PAIRED_LIMIT, is_clear, masks_limit
 
 _RING = ("frequency", "low", "high", "noise", "eps", "eps_in_pixels", "energy", "space", "rms")
 _LIMITS = (
@@ -29,7 +29,8 @@ _UNEQUAL = (
 
 def limits(asked: FrequencyNoise, tables: Tables) -> Sequence[str]:
     """What noise can't tell, and what rings of unequal energy can't."""
-    return _LIMITS if all(map(_is_equal, tables["summary"].to_pylist())) else (*_LIMITS, _UNEQUAL)
+    equal = all(map(_is_equal, tables["summary"].to_pylist()))
+    return (*_LIMITS, *(() if equal else (_UNEQUAL,)), *masks_limit(tables))
 
 
 def findings(asked: FrequencyNoise, tables: Tables) -> list[Finding]:

@@ -19,6 +19,7 @@ from visionscope.diagnostics.outcomes.words import (
     compared_by_model,
     difference_of,
     is_clear,
+    masks_limit,
     no_difference,
     numbers_of,
 )
@@ -46,7 +47,7 @@ _LIMITS = (
 
 def limits(asked: Lesion, tables: Tables) -> Sequence[str]:
     """What a removal can't tell."""
-    return _LIMITS
+    return (*_LIMITS, *masks_limit(tables))
 
 
 def findings(asked: Lesion, tables: Tables) -> list[Finding]:

@@ -159,6 +159,8 @@ def flags(text: str, images: int) -> "Flags":
     return np.unpackbits(packed, count=images).astype(bool)
 
 
+AFTER_PIXELS = "; by confidence:"
+"""What may follow the counts in a column `right`, with what a diagnostic keeps beside them."""
 _PIXELS, _CLASSES = "pixels of ", " classes:"
 _SETS = 3  # of pixels: right, predicted as a class, of it
 
@@ -182,7 +184,7 @@ def pixel_counts(text: str) -> "Counts | None":
     if not text.startswith(_PIXELS):
         return None
     classes, _, content = text.removeprefix(_PIXELS).partition(_CLASSES)
-    read = np.frombuffer(base64.b64decode(content), dtype="<i4")
+    read = np.frombuffer(base64.b64decode(content.partition(AFTER_PIXELS)[0]), dtype="<i4")
     return read.reshape(-1, _SETS, int(classes)).astype(np.int64)
 
 

@@ -23,6 +23,11 @@ PAIRED_LIMIT = (
     "for it (Holm's rule): grey is not significant. That does not mean that there is no effect, only that these images "
     "don't show one."
 )
+_MASKS_LIMIT = (
+    "Of networks that answer per pixel, accuracy is the mean over images of the share of their pixels; intervals draw "
+    "images again, p exchanges their values, and guessing is always answering the commonest class."
+)
+_OF_MASKS = ("mean_iou", "iou_low")
 _COLUMNS = ("number", "model", "other", "difference", "low", "high", "unit", "p_holm")
 _LEAST_P = 1e-3
 
@@ -162,6 +167,17 @@ def share_numbers(row: Row, name: str, measure: str) -> dict[str, Any]:
     """
     value, low, high = (None if row[key] is None else 100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
     return {"measure": measure, "value": value, "low": low, "high": high, "unit": "%", "n": row["images"]}
+
+
+def masks_limit(tables: Tables) -> tuple[str, ...]:
+    """What accuracy means where a network answers per pixel; nothing where none does.
+
+    Args:
+        tables: of one diagnostic.
+    """
+    summary = tables.get("summary")
+    known = [] if summary is None else summary.column_names
+    return (_MASKS_LIMIT,) if any(name in known for name in _OF_MASKS) else ()
 
 
 def _short(number: str) -> str:
