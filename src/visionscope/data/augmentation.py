@@ -153,13 +153,46 @@ def frozen_transform(config: InputConfig, augmentation: Augmentation, seed: int)
         ConfigError: for a recipe that timm doesn't know, or an unusable input configuration.
     """
     check_input(config)
-    transform = _in_channels(_training_transform(config, augmentation), len(config.mean))
+    composed: Transform = transforms.Compose(_training_steps(config, augmentation))
+    transform = _in_channels(composed, len(config.mean))
 
     def apply(image: Image.Image, index: int, turn: int | None = None) -> Tensor:
-        with _generators_seeded(f"{seed}/{index}" if turn is None else f"{seed}/pass/{turn}/{index}"):
+        with _generators_seeded(_draw_of(seed, index, turn)):
             return transform(image)
 
     return apply
+
+
+def frozen_geometry(
+    config: InputConfig, augmentation: Augmentation, seed: int, *, border: int
+) -> Callable[[Image.Image, int, int | None], Image.Image]:
+    """The crop and the flip of `frozen_transform` alone, with the same draws: they come before all others.
+
+    Args:
+        config: how the model wants its images; its interpolation counts.
+        augmentation: its `crop`, `area`, `padding` and `flip`.
+        seed: of all draws.
+        border: value of the pixels around an image in a padded crop.
+
+    Returns:
+        A function of an image, its index in the source and the number of the pass, or None, as in `frozen_transform`.
+
+    Raises:
+        ConfigError: for an unusable input configuration.
+    """
+    check_input(config)
+    crop = _training_steps(config, augmentation, border)[0]
+
+    def apply(image: Image.Image, index: int, turn: int | None) -> Image.Image:
+        with _generators_seeded(_draw_of(seed, index, turn)):
+            moved: Image.Image = crop(image)
+            return moved
+
+    return apply
+
+
+def _draw_of(seed: int, index: int, turn: int | None) -> str:
+    return f"{seed}/{index}" if turn is None else f"{seed}/pass/{turn}/{index}"
 
 
 def check_input(config: InputConfig) -> None:
@@ -191,7 +224,8 @@ def check_input(config: InputConfig) -> None:
         raise ConfigError(f"crop must be a share with 0 < crop <= 1, not {config.crop}")
 
 
-def _training_transform(config: InputConfig, augmentation: Augmentation) -> Transform:
+def _training_steps(config: InputConfig, augmentation: Augmentation, border: int = 0) -> list[Any]:
+    """Crop and flip; colours; and what makes a tensor."""
     try:
         crop, colours, final = create_transform(
             input_size=(len(config.mean), *config.size),
@@ -213,16 +247,15 @@ def _training_transform(config: InputConfig, augmentation: Augmentation) -> Tran
     if augmentation.crop != "resized":
         whole = config if augmentation.crop == "centre" else dataclasses.replace(config, crop=1.0)
         crop = transforms.Compose(
-            [_Fit(whole), *_pad_crop(config, augmentation), transforms.RandomHorizontalFlip(augmentation.flip)]
+            [_Fit(whole), *_pad_crop(config, augmentation, border), transforms.RandomHorizontalFlip(augmentation.flip)]
         )
-    composed: Transform = transforms.Compose([crop, colours, final])
-    return composed
+    return [crop, colours, final]
 
 
-def _pad_crop(config: InputConfig, augmentation: Augmentation) -> list[Any]:
+def _pad_crop(config: InputConfig, augmentation: Augmentation, border: int) -> list[Any]:
     if augmentation.crop != "pad":
         return []
-    return [transforms.RandomCrop(config.size, padding=augmentation.padding)]
+    return [transforms.RandomCrop(config.size, padding=augmentation.padding, fill=border)]
 
 
 def _check_resized(image: Image.Image, config: InputConfig) -> None:

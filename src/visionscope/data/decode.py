@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from visionscope.core.files import read_regular
+from visionscope.core.sample import IGNORED
 from visionscope.errors import DataError
 
 MOST_BYTES = 2**29  # of an image file
@@ -17,12 +18,13 @@ _SIXTEEN_BIT = 65535
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
-def read_image(path: Path, name: str) -> bytes:
+def read_image(path: Path, name: str, what: str = "image") -> bytes:
     """The bytes of an image file.
 
     Args:
         path: of the file.
         name: file or row, for the error.
+        what: that the error calls it: `image` or `mask`.
 
     Raises:
         DataError: when it can't be read, is a pipe or a device, or has more than `MOST_BYTES` bytes.
@@ -30,7 +32,7 @@ def read_image(path: Path, name: str) -> bytes:
     try:
         return read_regular(path, MOST_BYTES)
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
-        raise DataError(f"image {name} can't be read: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(f"{what} {name} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def decode(content: bytes, name: str) -> Image.Image:
@@ -45,10 +47,43 @@ def decode(content: bytes, name: str) -> Image.Image:
         DataError: when the image is empty, corrupt, truncated, declares more than `MOST_PIXELS` pixels, or has no
             defined range of values.
     """
+    return to_rgb(_opened(content, f"image {name}"), name)
+
+
+def decode_mask(content: bytes, name: str) -> Image.Image:
+    """Decodes a mask: an image whose values are class numbers, 0 to 254, or 255 for pixels that don't count.
+
+    Of a palette the numbers count, not the colours.
+
+    Args:
+        content: a PNG file's bytes.
+        name: file or row, for the error.
+
+    Returns:
+        8-bit grey, the class number of every pixel.
+
+    Raises:
+        DataError: when it is empty, corrupt, no PNG, too large, in colour, or has a value above 255.
+    """
+    image = _opened(content, f"mask {name}", formats=("PNG",))
+    if image.mode in ("L", "P", "1"):
+        return Image.fromarray(np.asarray(image).astype(np.uint8))
+    if not image.mode.startswith("I"):
+        raise DataError(
+            f"mask {name} has colours (mode {image.mode!r}); it must hold class numbers, as a grey or palette PNG does"
+        )
+    values = np.asarray(image)
+    if values.max() > IGNORED:
+        raise DataError(f"mask {name} has the value {values.max()}; it must be 0 to 254, or 255 for what doesn't count")
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _opened(content: bytes, named: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """The image as Pillow reads it, in its own mode; `named` says what it is and which."""
     if not content:
-        raise DataError(f"image {name} is empty (0 bytes)")
+        raise DataError(f"{named} is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(content), formats=_formats())
+        image = Image.open(io.BytesIO(content), formats=formats or _formats())
         # Before a byte of it is decoded: a few declare what no memory holds.
         too_large = image.width * image.height > MOST_PIXELS
         if not too_large:
@@ -58,13 +93,14 @@ def decode(content: bytes, name: str) -> Image.Image:
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on broken files.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else reason
-        raise DataError(f"image {name} can't be decoded: {reason}") from error
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"not a {formats[0]}" if formats else "not an image of a known format"
+        raise DataError(f"{named} can't be decoded: {reason}") from error
     if too_large:
-        raise DataError(f"image {name} is too large: an image of at most {MOST_PIXELS:,} pixels is decoded; shrink it")
+        raise DataError(f"{named} is too large: an image of at most {MOST_PIXELS:,} pixels is decoded; shrink it")
     if not image.width or not image.height:
-        raise DataError(f"image {name} can't be decoded: it is {image.width} pixels wide and {image.height} high")
-    return to_rgb(image, name)
+        raise DataError(f"{named} can't be decoded: it is {image.width} pixels wide and {image.height} high")
+    return image
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from visionscope.data.embedded import EmbeddedSource
-from visionscope.data.sources import Source
+from visionscope.data.sources import Source, label_text
 
 _AT_ONCE = 1000
 
@@ -13,9 +13,9 @@ def source_digest(source: Source) -> str:
     """Identifies all images of a source with their labels, wherever they lie.
 
     sha256 over the names of the classes and, image by image in the source's order, the sha256 of its content and its
-    label. So an image or a label that changes, a pair that changes places and a class of another name give another
-    digest; a folder that was moved or copied gives the same. Every image is read: of CIFAR-10 in Parquet files 60,000
-    take half a second, of files on a disk what reading them takes.
+    label or mask. So an image or a label that changes, a pair that changes places and a class of another name give
+    another digest; a folder that was moved or copied gives the same. Every image is read: of CIFAR-10 in Parquet files
+    60,000 take half a second, of files on a disk what reading them takes.
 
     Args:
         source: any.
@@ -32,5 +32,5 @@ def source_digest(source: Source) -> str:
             # Drawn together they take a fraction of the time, and the source keeps them.
             source.arrays(range(index, min(index + _AT_ONCE, len(source))))
         digest.update(hashlib.sha256(source.content(index)).digest())
-        digest.update(f"{source.label(index)}\n".encode())
+        digest.update(f"{label_text(source, index)}\n".encode())
     return digest.hexdigest()

@@ -65,14 +65,40 @@ def draw(split: str, indices: Sequence[int], *, size: int = 32, seed: int = 0) -
         ConfigError: for a size or a seed outside its range.
         IndexError: for an index outside the split.
     """
+    return draw_with_masks(split, indices, size=size, seed=seed)[0]
+
+
+def draw_with_masks(
+    split: str, indices: Sequence[int], *, size: int = 32, seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draws images as `draw` does, and which of their pixels show the shape.
+
+    A pixel belongs to the shape where the shape covers its centre and no bar in front does; all else is background.
+
+    Args:
+        split: `train`, `val`, `test` or `conflict`.
+        indices: which images, in any order.
+        size: pixels per side, 8 to 1024.
+        seed: 0 or more.
+
+    Returns:
+        The images, (image, row, column, channel) in RGB; and (image, row, column), 0 for background and 1 + the shape's
+        index in `SHAPES`.
+
+    Raises:
+        DataError: for a split that doesn't exist.
+        ConfigError: for a size or a seed outside its range.
+        IndexError: for an index outside the split.
+    """
     _check(split, indices, size, seed)
     images = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+    masks = np.empty((len(indices), size, size), dtype=np.uint8)
     # Small chunks keep every array of coordinates inside the processor's cache.
     step = max(1, _CHUNK_PIXELS // size**2)
     for start in range(0, len(indices), step):
         chunk = list(indices[start : start + step])
-        images[start : start + step] = _draw_chunk(split, chunk, size, seed)
-    return images
+        images[start : start + step], masks[start : start + step] = _draw_chunk(split, chunk, size, seed)
+    return images, masks
 
 
 class EmbeddedSource:
@@ -131,12 +157,15 @@ class EmbeddedSource:
         if not missing and len(indices):
             return np.stack([self._cache[index] for index in indices])
         drawn = draw(self.split, missing, size=self.size, seed=self.seed)
-        room = max(0, _CACHE_BYTES // (3 * self.size**2) - len(self._cache))
-        self._cache.update(zip(missing[:room], drawn[:room], strict=True))
+        self._keep(missing, drawn)
         if len(missing) == len(indices):
             return drawn
         fresh = dict(zip(missing, drawn, strict=True))
         return np.stack([fresh[index] if index in fresh else self._cache[index] for index in indices])
+
+    def _keep(self, indices: Sequence[int], images: NDArray[np.uint8]) -> None:
+        room = max(0, _CACHE_BYTES // (3 * self.size**2) - len(self._cache))
+        self._cache.update(zip(indices[:room], images[:room], strict=True))
 
     def content(self, index: int) -> bytes:
         """The pixels, row by row in RGB."""
@@ -209,7 +238,9 @@ def _words(split: str, indices: Sequence[int], size: int, seed: int) -> Words:
     return np.stack([stream.random_raw(count) for stream in streams])
 
 
-def _draw_chunk(split: str, indices: Sequence[int], size: int, seed: int) -> NDArray[np.uint8]:
+def _draw_chunk(
+    split: str, indices: Sequence[int], size: int, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     words = _words(split, indices, size, seed)
     draws = _Draws(words)
     shape, texture = labels(split, indices)
@@ -221,8 +252,10 @@ def _draw_chunk(split: str, indices: Sequence[int], size: int, seed: int) -> NDA
     canvas = _background(draws, luminance[:, 0], x, y)
     for _ in range(4):
         _paint_clutter(canvas, draws, x, y, shown=0.7, length=(0.12, 0.45), width=(0.05, 0.16))
-    _paint_object(canvas, draws, shape, texture, luminance, x, y)
-    _paint_clutter(canvas, draws, x, y, shown=0.5, length=(0.2, 0.5), width=(0.02, 0.05))
+    within = _paint_object(canvas, draws, shape, texture, luminance, x, y)
+    before = _paint_clutter(canvas, draws, x, y, shown=0.5, length=(0.2, 0.5), width=(0.02, 0.05))
+    # An edge through a pixel's centre covers half of it.
+    masks = np.where((within >= 0.5) & (before < 0.5), shape[:, None, None] + 1, 0).astype(np.uint8)
 
     amplitude = draws.unit(4.0, 28.0)[:, None, None, None]
     count = 3 * size * size
@@ -232,7 +265,7 @@ def _draw_chunk(split: str, indices: Sequence[int], size: int, seed: int) -> NDA
     noise = noise.reshape(len(indices), -1)[:, :count].reshape(len(indices), 3, size, size)
     canvas += amplitude * (noise.astype(np.float64) / 255.0 - 0.5)
     pixels = np.floor(np.minimum(np.maximum(canvas, 0.0), 255.0) + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), masks
 
 
 def _background(draws: _Draws, luminance: NDArray[np.int64], x: Array, y: Array) -> Array:
@@ -252,8 +285,8 @@ def _paint_clutter(
     shown: float,
     length: tuple[float, float],
     width: tuple[float, float],
-) -> None:
-    """A bar with round ends, of any colour, in a share `shown` of the images."""
+) -> Array:
+    """A bar with round ends, of any colour, in a share `shown` of the images; returns how much of a pixel it covers."""
     present = draws.unit() < shown
     colour = draws.colour(20 + draws.integer(216))
     x = x - draws.unit(-1.0, 1.0)[:, None, None]
@@ -264,7 +297,9 @@ def _paint_clutter(
     along = np.maximum(np.abs(across * x + up * y) - half, 0.0)
     aside = across * y - up * x
     distance = np.sqrt(along * along + aside * aside) - radius
-    _blend(canvas, _cover(distance, canvas.shape[-1]) * present[:, None, None], colour[:, :, None, None])
+    cover: Array = _cover(distance, canvas.shape[-1]) * present[:, None, None]
+    _blend(canvas, cover, colour[:, :, None, None])
+    return cover
 
 
 def _paint_object(
@@ -275,7 +310,8 @@ def _paint_object(
     luminance: NDArray[np.int64],
     x: Array,
     y: Array,
-) -> None:
+) -> Array:
+    """A shape with its texture; returns how much of a pixel it covers."""
     first, second = draws.colour(luminance[:, 1]), draws.colour(luminance[:, 2])
     radius = draws.unit(0.42, 0.74)[:, None, None]
     room = 1.0 - 0.9 * radius
@@ -302,7 +338,9 @@ def _paint_object(
             share[chosen] = pattern(number, u[chosen], v[chosen], key[chosen])
 
     colour = first[:, :, None, None] + (second - first)[:, :, None, None] * share[:, None]
-    _blend(canvas, _cover(distance * radius, canvas.shape[-1]), colour)
+    cover = _cover(distance * radius, canvas.shape[-1])
+    _blend(canvas, cover, colour)
+    return cover
 
 
 def _cover(distance: Array, size: int) -> Array:

@@ -69,7 +69,7 @@ class ParquetSource:
         if self._image_column is None:
             names = printable(", ".join(first.schema.names))
             raise DataError(f"data {spec!r} has no image column among: {names}; name it with image_column")
-        self._label_column = _choose(spec, "label_column", label_column, first, _label_columns(first))
+        self._label_column = _choose(spec, "label_column", label_column, first, label_columns(first))
         _check_columns(self._files, self._image_column, self._label_column)
         self._groups = [
             (number, group, rows) for number, file in enumerate(self._files) for group, rows in enumerate(file.rows)
@@ -194,7 +194,12 @@ def _image_columns(file: ParquetFile) -> list[str]:
     return described[:1] or structs or binary
 
 
-def _label_columns(file: ParquetFile) -> list[str]:
+def label_columns(file: ParquetFile) -> list[str]:
+    """The column that holds the labels, if any.
+
+    Args:
+        file: one of them.
+    """
     described = file.features.of_type("ClassLabel")
     integers = [field.name for field in file.schema if column_type(field.type) == "integers"]
     named = [name for name in _LABEL_NAMES if name in integers]

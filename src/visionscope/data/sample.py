@@ -19,7 +19,8 @@ from visionscope.core.values import Rule, Value, shown
 from visionscope.data.augmentation import evaluation_transform, frozen_transform, mix
 from visionscope.data.draws import Augmentation
 from visionscope.data.embedded import EmbeddedSource
-from visionscope.data.sources import Source
+from visionscope.data.masks import augmented_masks, checked_mask, fitted_masks
+from visionscope.data.sources import Source, has_masks, label_text
 from visionscope.errors import ConfigError, DataError
 
 _THREADS = 2
@@ -34,6 +35,8 @@ class Sample:
     The order is that of random 64-bit keys: key i is the i-th word of numpy's PCG64 seeded with `seed`, images are
     sorted by key, and the first `images` of them are the sample. So a smaller sample is the beginning of a larger
     one, and a batch mixes classes. (With Mixup or CutMix that holds of its whole mini-batches.)
+
+    Masks go through the same resize, by the nearest pixel, the same crops and the same flips as their images.
 
     Mixup and CutMix draw once per mini-batch of 16 consecutive positions from (seed, its number); image i of a
     mini-batch gets a share of the i-th from its end. The last mini-batch may be smaller and is mixed within itself.
@@ -55,7 +58,8 @@ class Sample:
         indices: index in the source of each position.
 
     Raises:
-        ConfigError: for fewer than 1 image, a negative seed, or an input configuration that can't be used.
+        ConfigError: for fewer than 1 image, a negative seed, an input configuration that can't be used, and an
+            augmentation that the source's masks can't follow.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Sample:
         self.indices: NDArray[np.int64] = sample_order(len(source), seed)[skip:stop]
         self._evaluate = evaluation_transform(input)
         self._augment = frozen_transform(input, augmentation, seed) if augmentation else None
+        self._fit_mask = fitted_masks(input)
+        self._move_mask = augmented_masks(input, augmentation, seed) if augmentation and has_masks(source) else None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -181,10 +187,10 @@ class Sample:
 
     def _batches(self, pieces: list[range]) -> Generator[Batch, None, None]:
         threads = ThreadPoolExecutor(_THREADS if self._augment is None else 1, thread_name_prefix="decode")
-        waiting: deque[tuple[range, list[Future[Tensor]]]] = deque()
+        waiting: deque[tuple[range, list[Future[tuple[Tensor, Tensor | None]]]]] = deque()
         try:
             for piece in pieces:
-                waiting.append((piece, [threads.submit(self._tensor, position) for position in piece]))
+                waiting.append((piece, [threads.submit(self._tensors, position) for position in piece]))
                 if len(waiting) > 1:
                     yield self._batch(*waiting.popleft())
             while waiting:
@@ -192,17 +198,28 @@ class Sample:
         finally:
             threads.shutdown(cancel_futures=True)
 
-    def _batch(self, piece: range, images: list[Future[Tensor]]) -> Batch:
-        stacked = torch.stack([image.result() for image in images])
+    def _batch(self, piece: range, loaded: list[Future[tuple[Tensor, Tensor | None]]]) -> Batch:
+        images, masks = zip(*(one.result() for one in loaded), strict=True)
+        stacked = torch.stack(images)
+        if has_masks(self.source):
+            held = [mask for mask in masks if mask is not None]
+            return Batch(
+                stacked, torch.stack(held).long() if len(held) == len(masks) else None, torch.tensor(list(piece))
+            )
         labels = [self.source.label(int(self.indices[position])) for position in piece]
         known = [label for label in labels if label is not None]
         return Batch(stacked, torch.tensor(known) if len(known) == len(labels) else None, torch.tensor(list(piece)))
 
-    def _tensor(self, position: int) -> Tensor:
+    def _tensors(self, position: int) -> tuple[Tensor, Tensor | None]:
+        """An image, and its mask where its pixels have classes."""
         index = int(self.indices[position])
         image = self.source.image(index)
+        mask = checked_mask(self.source, index, image.size) if has_masks(self.source) else None
         try:
-            return self._augment(image, index) if self._augment else self._evaluate(image)
+            tensor = self._augment(image, index) if self._augment else self._evaluate(image)
+            if mask is None:
+                return tensor, None
+            return tensor, self._move_mask(mask, index, None) if self._move_mask else self._fit_mask(mask)
         # Pillow, torchvision and timm raise many kinds of errors; the file has to be named in each case.
         except Exception as error:
             name = f"{self.source.name(index)} ({image.width} x {image.height})"
@@ -216,7 +233,7 @@ class Sample:
     def _label_text(self, index: int) -> str:
         # A bad label stops those who use labels, when they use them, not those who only look at images.
         with suppress(DataError):
-            return str(self.source.label(index))
+            return label_text(self.source, index)
         return "unusable"
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from visionscope.data.sample import sample_order
-from visionscope.data.sources import Source
+from visionscope.data.sources import MaskSource, Source, has_masks
 from visionscope.errors import ConfigError, DataError
 
 
@@ -36,7 +36,7 @@ def split_by_class(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Ten
 
 
 def share_of(source: Source, share: float, seed: int) -> Source:
-    """The images that a training with `fraction` and `seed` takes of a source.
+    """The images that a training with `fraction` and `seed` takes of a source; with masks, all are of one class.
 
     Args:
         source: the train split, with a label for every image.
@@ -47,12 +47,12 @@ def share_of(source: Source, share: float, seed: int) -> Source:
         ConfigError: for a share outside its range.
         DataError: when an image has no label, so that no class can be shared out.
     """
-    labels = [source.label(index) for index in range(len(source))]
+    labels = [0 if has_masks(source) else source.label(index) for index in range(len(source))]
     unlabelled = next((index for index, label in enumerate(labels) if label is None), None)
     if unlabelled is not None:
         raise DataError(f"fraction: {source.name(unlabelled)} has no label, so its class can't be shared out; take 1")
     chosen, _ = split_by_class(torch.tensor(labels), share, seed)
-    return _Share(source, chosen.tolist())
+    return _MaskShare(source, chosen.tolist()) if has_masks(source) else _Share(source, chosen.tolist())
 
 
 class _Share:
@@ -76,3 +76,14 @@ class _Share:
 
     def content(self, index: int) -> bytes:
         return self._source.content(self._chosen[index])
+
+
+class _MaskShare(_Share):
+    """Some of the images of a source with masks."""
+
+    def __init__(self, source: MaskSource, chosen: list[int]) -> None:
+        super().__init__(source, chosen)
+        self._masks = source
+
+    def mask(self, index: int) -> Image.Image | None:
+        return self._masks.mask(self._chosen[index])

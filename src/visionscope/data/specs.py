@@ -33,6 +33,8 @@ _REPOSITORY = re.compile(r"(?!.*(?:\.\.|--))(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}
 _LOOKED_AT = 2000  # names in a folder among which the nearest is sought
 _ALIKE = 0.7  # how alike names of paths must be for one to stand for the other
 
+EMBEDDED_NAMES = ("embedded", "embedded-masks")
+
 Kind = Literal["embedded", "torch", "hfds", "path"]
 
 
@@ -43,7 +45,7 @@ class DataSpec:
     Attributes:
         text: as the user wrote it.
         kind: `embedded`, a data set of torchvision's (`torch`) or of Hugging Face's (`hfds`), or a `path`.
-        name: of the data set, or the path; `embedded`.
+        name: of the data set, or the path; `embedded` or `embedded-masks`.
         split: that it names, or None.
     """
 
@@ -156,7 +158,7 @@ def _halves(text: str) -> tuple[str, str | None]:
 
 
 def _sorted_out(text: str, head: str, split: str | None) -> DataSpec:
-    if head == "embedded":
+    if head in EMBEDDED_NAMES:
         return DataSpec(text, "embedded", head, split)
     prefix, _, name = head.partition("/")
     kind = prefix.lower()
@@ -216,7 +218,7 @@ def _hint(spec: DataSpec, path: Path) -> str:
         path, parent = parent, parent.parent
     siblings = _children(parent)
     names = {str(parent / name) if str(parent) != "." else name: name for name in siblings}
-    known = ["embedded", *(f"torch/{name}" for name in TORCH_NAMES)] if str(parent) == "." else []
+    known = [*EMBEDDED_NAMES, *(f"torch/{name}" for name in TORCH_NAMES)] if str(parent) == "." else []
     hint = nearest(path.name, [*siblings, *known], cutoff=_ALIKE)
     if "Did you mean" not in hint:  # whatever else lies there is no help
         return "" if "/" in spec.name else " Data are a folder, or embedded, torch/NAME or hfds/NAME."

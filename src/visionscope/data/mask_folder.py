@@ -1,0 +1,196 @@
+"""A folder of images with a mask for each: `images/a.jpg` and `masks/a.png`, read lazily."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from visionscope.core.files import read_regular
+from visionscope.core.printable import printable
+from visionscope.core.sample import IGNORED
+from visionscope.data.decode import decode, decode_mask, read_image
+from visionscope.data.listing import child_folders, list_images
+from visionscope.data.splits import SPLIT_NAMES, choose_split
+from visionscope.errors import DataError
+
+LAYOUT = "images/NAME.jpg and masks/NAME.png, each or both in folders named by split"
+_IMAGES, _MASKS, _NAMES = "images", "masks", "classes.txt"
+_MOST_BYTES = 2**20  # of the names of 255 classes
+
+Pair = tuple[str, str]
+"""An image and its mask, as paths from the folder on."""
+
+
+def is_mask_folder(spec: str, root: Path) -> bool:
+    """Whether a folder holds images with masks rather than class folders.
+
+    Args:
+        spec: the data spec, for messages.
+        root: the folder.
+
+    Raises:
+        DataError: when it can't be read.
+    """
+    children = child_folders(spec, root)
+    if _holds_both(children):
+        return True
+    split = bool(children) and all(name in SPLIT_NAMES for name in children)
+    return split and any(_holds_both(child_folders(spec, root / name)) for name in children)
+
+
+class MaskFolderSource:
+    """Images whose pixels have classes, told by a PNG of class numbers beside each.
+
+    `PATH/images/NAME.jpg` and `PATH/masks/NAME.png`, where NAME may have folders in it, too; or the same in
+    `PATH/SPLIT/images` and `PATH/SPLIT/masks`, or in `PATH/images/SPLIT` and `PATH/masks/SPLIT`. A mask is grey or has
+    a palette, of which the numbers count; it has its image's size, and 255 marks pixels that don't count.
+
+    `PATH/classes.txt` names the classes, one a line, from class 0 on. Without it the masks of all splits are read at
+    once to count the classes, which are then called `class 0`, `class 1` and so on.
+
+    Args:
+        spec: the data spec, for messages.
+        root: the folder.
+        split: the split that the user named, or None.
+        default_split: see `choose_split`.
+        num_classes: classes that the model knows, or None; where `classes.txt` names another number, all masks are
+            None.
+
+    Raises:
+        DataError: for a wrong split, an image without mask, a mask without image, a split without both, and whatever
+            would leave images out in silence (see `listing.list_images`).
+    """
+
+    def __init__(
+        self, spec: str, root: Path, split: str | None, *, default_split: str = "test", num_classes: int | None = None
+    ) -> None:
+        self.spec, self._root = spec, root
+        places = _places(spec, root)
+        self.split = choose_split(spec, [name for name in places if name != "all"], split, default_split)
+        self._pairs = _paired(spec, root, *places[self.split])
+        named = _class_names(spec, root / _NAMES)
+        self.classes = named or _numbered(spec, root, places)
+        self._mappable = not named or num_classes in (None, len(named))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def name(self, index: int) -> str:
+        """The image's path from the folder on, as it may be shown."""
+        return printable(self._pairs[index][0])
+
+    def label(self, index: int) -> int | None:
+        """None: the image's pixels have classes, not the image."""
+        return None
+
+    def content(self, index: int) -> bytes:
+        """The image file's bytes.
+
+        Raises:
+            DataError: when the file can't be read any more.
+        """
+        path = self._root / self._pairs[index][0]
+        return read_image(path, str(path))
+
+    def image(self, index: int) -> Image.Image:
+        """The image in RGB; see `decode.to_rgb` for other modes.
+
+        Raises:
+            DataError: when the file can't be read or decoded.
+        """
+        return decode(self.content(index), str(self._root / self._pairs[index][0]))
+
+    def mask(self, index: int) -> Image.Image | None:
+        """The class of every pixel, grey; None where the model has other classes.
+
+        Raises:
+            DataError: when the file can't be read or decoded.
+        """
+        return _read_mask(self._root / self._pairs[index][1]) if self._mappable else None
+
+
+def _holds_both(names: Sequence[str]) -> bool:
+    return _IMAGES in names and _MASKS in names
+
+
+def _places(spec: str, root: Path) -> dict[str, tuple[str, str]]:
+    """The folders of images and of masks of each split, from `root` on; of `all` where there are no splits."""
+    children = child_folders(spec, root)
+    if not _holds_both(children):
+        for name in children:
+            if not _holds_both(child_folders(spec, root / name)):
+                raise DataError(f"data {spec!r}: its split {name!r} must have the folders images and masks")
+        return {name: (f"{name}/{_IMAGES}", f"{name}/{_MASKS}") for name in children}
+    inside = child_folders(spec, root / _IMAGES)
+    if not inside or not all(name in SPLIT_NAMES for name in inside):
+        return {"all": (_IMAGES, _MASKS)}
+    for name in inside:
+        if name not in child_folders(spec, root / _MASKS):
+            raise DataError(f"data {spec!r}: its split {name!r} has images, but there is no {root / _MASKS / name}")
+    return {name: (f"{_IMAGES}/{name}", f"{_MASKS}/{name}") for name in inside}
+
+
+def _paired(spec: str, root: Path, images: str, masks: str) -> tuple[Pair, ...]:
+    """Each image with its mask, in the natural order of the images."""
+    found = {_stem(file): file for file in list_images(spec, root / masks).files}
+    pairs: dict[str, Pair] = {}
+    for file in list_images(spec, root / images).files:
+        stem = _stem(file)
+        if stem in pairs:
+            raise DataError(
+                f"data {spec!r}: {root / images / file} and {root / pairs[stem][0]} have one name; rename one"
+            )
+        if stem not in found:
+            raise DataError(f"data {spec!r}: {root / images / file} has no mask {root / masks / stem}.png")
+        if not found[stem].lower().endswith(".png"):
+            raise DataError(f"data {spec!r}: {root / masks / found[stem]} must be a PNG, which keeps class numbers")
+        pairs[stem] = (f"{images}/{file}", f"{masks}/{found[stem]}")
+    for stem in found:
+        if stem not in pairs:
+            raise DataError(f"data {spec!r}: {root / masks / found[stem]} has no image {root / images / stem}.jpg")
+    if not pairs:
+        raise DataError(f"data {spec!r}: no images in {root / images}")
+    return tuple(pairs.values())
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(file)[0]
+
+
+def _class_names(spec: str, path: Path) -> tuple[str, ...]:
+    """The names of a file, one a line; empty where there is none."""
+    try:
+        lines = read_regular(path, _MOST_BYTES).decode().splitlines()
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:  # what is no UTF-8 is a ValueError
+        raise DataError(f"data {spec!r}: {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    names = tuple(printable(line.strip()) for line in lines)
+    if not names or "" in names or len(set(names)) < len(names) or len(names) > IGNORED:
+        raise DataError(f"data {spec!r}: {path} must name 1 to {IGNORED} different classes, one a line")
+    return names
+
+
+def _numbered(spec: str, root: Path, places: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """`class 0` to the largest that a mask of any split has, so that all splits have the same classes."""
+    largest = 0
+    for images, masks in places.values():
+        for _, mask in _paired(spec, root, images, masks):
+            path = root / mask
+            told = path.stat() if path.exists() else None
+            largest = max(largest, _largest(path, (told.st_mtime_ns, told.st_size) if told else None))
+    return tuple(f"class {number}" for number in range(largest + 1))
+
+
+@functools.lru_cache(maxsize=2**17)  # both splits of a training are opened, and by each model of a run
+def _largest(path: Path, written: tuple[int, int] | None) -> int:
+    """The largest class in a mask; `written` tells a file that was changed from what it was."""
+    values = np.asarray(_read_mask(path))
+    return int(values[values != IGNORED].max(initial=0))
+
+
+def _read_mask(path: Path) -> Image.Image:
+    return decode_mask(read_image(path, str(path), "mask"), str(path))
