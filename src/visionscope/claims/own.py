@@ -25,6 +25,7 @@ class _Written:
 
     text: str = rule(empty=False)
     compare: tuple[str, str]
+    than: tuple[str, ...] = rule((), count=(0, 2), words="two variants, such as [other_vit, other_resnet]")
     measure: str = rule(pattern=r"[^:]+:.*\S.*", words="DIAGNOSTIC: MEASURE, such as 'hessian: NEP'")
     snapshot: str = LAST
     direction: Literal["higher", "lower"]
@@ -67,15 +68,18 @@ def claim_in(study: str, mapping: Any, variants: Collection[str]) -> Claim:
 def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] = ()) -> Claim:
     """A claim that one measure of a variant is higher, or lower, than that of another.
 
-    Its number is the measure of the first less that of the second, per seed, from the table of measures. It belongs to
+    Its number is the measure of the first less that of the second, per seed, from the table of measures. With `than`,
+    two more variants, it says that the first pair differs by more, or less, than the second: its number is then
+    100 (a / b - c / d) with a, b the measures of `compare` and c, d those of `than`, a difference of relative
+    differences in per cent, since a measure of different tasks has different sizes. It belongs to
     the family that it names, else it is exploratory; its number in the list is 0.
 
     Args:
         name: of the claim in the study.
-        mapping: `text`, `compare` (two variants), `measure` (`DIAGNOSTIC: MEASURE`, as the page shows it, or
-            `training: accuracy` or `training: NLL`, of all test images), `snapshot` (default last), `direction` (higher
-            or lower), `smallest`, the smallest effect of interest, and perhaps `family`, a name that it shares with
-            other claims of the study, over which Holm's rule raises p.
+        mapping: `text`, `compare` (two variants), perhaps `than` (two more), `measure` (`DIAGNOSTIC: MEASURE`, as the
+            page shows it, or a score of all test images, such as `training: accuracy` or `training: NLL`), `snapshot`
+            (default last), `direction` (higher or lower), `smallest`, the smallest effect of interest, and perhaps
+            `family`, a name that it shares with other claims of the study, over which Holm's rule raises p.
         variants: of the study; if given, both must be among them.
 
     Raises:
@@ -85,24 +89,30 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         raise ConfigError(f"claims: {name!r} is the name of one of the paper's claims; choose another")
     owner = f"claims.{name}"
     written = _read(owner, mapping)
-    for variant in written.compare:
+    if written.than and len(written.than) != 2:
+        raise ConfigError(f"{owner}.than: must be two variants, as compare is; got {', '.join(written.than)}")
+    for variant in (*written.compare, *written.than):
         if variants and variant not in variants:
-            raise ConfigError(f"{owner}.compare: there is no variant {variant!r}.{nearest(variant, variants)}")
-    if written.compare[0] == written.compare[1]:
-        raise ConfigError(f"{owner}.compare: must be two different variants; got {written.compare[0]!r} twice")
+            key = "compare" if variant in written.compare else "than"
+            raise ConfigError(f"{owner}.{key}: there is no variant {variant!r}.{nearest(variant, variants)}")
+    for key, pair in (("compare", written.compare), ("than", written.than)):
+        if len(set(pair)) < len(pair):
+            raise ConfigError(f"{owner}.{key}: must be two different variants; got {pair[0]!r} twice")
     if written.family == PRIMARY:
         raise ConfigError(f"{owner}.family: {PRIMARY!r} is that of the paper's claims; choose another name")
     diagnostic, _, measure = (part.strip() for part in written.measure.partition(":"))
     if diagnostic not in (*diagnostic_names(), TRAINED):
         hint = nearest(diagnostic, diagnostic_names())
         raise ConfigError(f"{owner}.measure: there is no diagnostic {diagnostic!r}.{hint}")
-    first, second = written.compare
     snapshot = snapshot_named(f"{owner}.snapshot", written.snapshot)
     if diagnostic == TRAINED:
         _check_score(owner, measure, snapshot)
 
     def number(one: OneSeed) -> float:
-        return _value(one, first, snapshot, diagnostic, measure) - _value(one, second, snapshot, diagnostic, measure)
+        values = [_value(one, name, snapshot, diagnostic, measure) for name in (*written.compare, *written.than)]
+        if not written.than:
+            return values[0] - values[1]
+        return 100 * (values[0] / values[1] - values[2] / values[3])
 
     return Claim(
         name=name,
@@ -111,17 +121,24 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         text=written.text,
         source="",
         figure="",
-        variants=written.compare,
+        variants=(*written.compare, *written.than),
         diagnostics=() if diagnostic == TRAINED else (diagnostic,),
         snapshot=snapshot,
         number_of=number,
-        meaning=f"{measure} ({diagnostic}) of {first} less that of {second}",
-        unit="",
+        meaning=_meaning(written, f"{measure} ({diagnostic})"),
+        unit="%" if written.than else "",
         direction=1 if written.direction == HIGHER else -1,
         smallest=written.smallest,
         reason="",
         measure=f"{diagnostic}: {measure}",
     )
+
+
+def _meaning(written: _Written, measure: str) -> str:
+    first, second = written.compare
+    if not written.than:
+        return f"{measure} of {first} less that of {second}"
+    return f"{measure} of {first} relative to {second}, less that of {written.than[0]} relative to {written.than[1]}"
 
 
 def _check_score(owner: str, measure: str, snapshot: str) -> None:

@@ -31,8 +31,13 @@ class Score:
     unit: str
 
 
-SCORES: Final = (Score("accuracy", "top_1", 100.0, "%"), Score("NLL", "nll", 1.0, "nat"))
-"""Over all test images, at the end."""
+SCORES: Final = (
+    Score("accuracy", "top_1", 100.0, "%"),
+    Score("NLL", "nll", 1.0, "nat"),
+    Score("mean IoU", "mean_iou", 100.0, "%"),
+    Score("pixel accuracy", "pixel_accuracy", 100.0, "%"),
+)
+"""Over all test images, at the end; a training has those of its task."""
 
 
 def scores_of(trained: pd.DataFrame) -> pd.DataFrame:
@@ -49,8 +54,9 @@ def scores_of(trained: pd.DataFrame) -> pd.DataFrame:
             diagnostic=TRAINED, measure=score.measure, value=score.factor * trained[score.column], unit=score.unit
         )
         for score in SCORES
+        if score.column in trained
     ]
-    return pd.concat(pieces, ignore_index=True)
+    return pd.concat(pieces, ignore_index=True).dropna(subset="value", ignore_index=True)
 
 
 def with_scores(tables: Tables) -> dict[str, pd.DataFrame]:

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from visionscope.monitoring.monitor import Monitor
     from visionscope.training.clock import Progress
+    from visionscope.training.train import Trained
 
 _OUT = values_of(Study)["out"]
-_ASKED = ("recipe", "seed", "fraction", "same", "validation", "scored")
+_ASKED = ("recipe", "task", "decoder", "seed", "fraction", "same", "validation", "scored")
 _OF_RECIPES = "fields of the recipe; the defaults are those of laptop, other recipes have their own"
 _GROUPS = {
     "steps": (
@@ -111,6 +112,9 @@ def train(parsed: Namespace) -> int:
         return exit_code(stop)
     if _rank():  # of several processes the first one speaks
         return 0
+    if trained.segmentation is not None:
+        _say_segmentation(trained)
+        return 0
     scores = trained.scores
     assert scores is not None  # it went on to its end
     low, high = (100 * end for end in scores.top_1_interval)
@@ -121,6 +125,17 @@ def train(parsed: Namespace) -> int:
     if scores.top_1_interval[0] <= trained.chance:
         say(f"This is no better than chance: the most common class alone is {trained.chance:.1%} of these images.")
     return 0
+
+
+def _say_segmentation(trained: Trained) -> None:
+    scores = trained.segmentation
+    assert scores is not None
+    say(
+        f"mean IoU {scores.mean_iou:.1%}, pixel accuracy {scores.pixel_accuracy:.1%} on {scores.images} test images, "
+        f"NLL {scores.nll:.3f}; weights: {trained.checkpoint}"
+    )
+    if scores.pixel_accuracy <= trained.chance:
+        say(f"This is no better than one class everywhere, which is right for {trained.chance:.1%} of the pixels.")
 
 
 def demo_flags(parser: Parser) -> None:

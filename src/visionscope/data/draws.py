@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 
 from visionscope.core.rules import check_rules, rule
 from visionscope.errors import ConfigError
 
 STRENGTHS = ("strong", "weak", "none")
+UNFOLLOWED: Mapping[str, float | str] = {"rand_augment": "", "erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
+"""What masks can't follow, or what leaves a pixel without a class of its own, each switched off."""
 _CROPS = ("centre", "pad", "resized")
 _LEAST_ALPHA = 1e-6
 
@@ -57,3 +60,23 @@ class Augmentation:
         fields = dataclasses.asdict(self)
         unmixed = () if self.mixes else ("mixup", "cutmix")
         return json.dumps({name: value for name, value in fields.items() if name not in unmixed}, sort_keys=True)
+
+
+def check_follows(augmentation: Augmentation) -> None:
+    """Refuses an augmentation that masks can't follow.
+
+    RandAugment turns and shears by draws that can't be had again for a mask, an erased pixel has no class, and Mixup
+    and CutMix give a pixel two.
+
+    Args:
+        augmentation: asked for.
+
+    Raises:
+        ConfigError: naming the first field that is on.
+    """
+    for name, off in UNFOLLOWED.items():
+        if getattr(augmentation, name) != off:
+            raise ConfigError(
+                f"{name}: masks follow crops and flips alone; got {getattr(augmentation, name)!r}, take {off!r} "
+                "(of the named augmentations: weak or none)"
+            )

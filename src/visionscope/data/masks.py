@@ -10,12 +10,9 @@ from torch import Tensor
 
 from visionscope.core.sample import IGNORED, InputConfig
 from visionscope.data.augmentation import fitting, frozen_geometry
-from visionscope.data.draws import Augmentation
+from visionscope.data.draws import Augmentation, check_follows
 from visionscope.data.sources import MaskSource
-from visionscope.errors import ConfigError, DataError
-
-COLOURS = {"rand_augment": "", "erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
-"""The fields of an augmentation that masks can't follow, or that leave pixels without one class, each switched off."""
+from visionscope.errors import DataError
 
 
 def checked_mask(source: MaskSource, index: int, size: tuple[int, int]) -> Image.Image | None:
@@ -84,26 +81,6 @@ def augmented_masks(
     check_follows(augmentation)
     move = frozen_geometry(dataclasses.replace(config, interpolation="nearest"), augmentation, seed, border=IGNORED)
     return lambda mask, index, turn: _tensor(move(mask, index, turn))
-
-
-def check_follows(augmentation: Augmentation) -> None:
-    """Refuses an augmentation that masks can't follow.
-
-    RandAugment turns and shears by draws that can't be had again for a mask, an erased pixel has no class, and Mixup
-    and CutMix give a pixel two.
-
-    Args:
-        augmentation: asked for.
-
-    Raises:
-        ConfigError: naming the first field that is on.
-    """
-    for name, off in COLOURS.items():
-        if getattr(augmentation, name) != off:
-            raise ConfigError(
-                f"{name}: masks follow crops and flips alone; got {getattr(augmentation, name)!r}, take {off!r} "
-                "(of the named augmentations: weak or none)"
-            )
 
 
 def _tensor(mask: Image.Image) -> Tensor:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionscope.claims.one_seed import INIT, LAST, WARMUP
-from visionscope.training.recipe import Recipe, choose_recipe
-from visionscope.training.terms import Terms
+from visionscope.training.recipe import Recipe, choose_recipe, followed_by_masks
+from visionscope.training.terms import SEGMENTATION, Terms
 
 THREADS = 1
 """Of torch in every task, so that the bits are the same on every machine."""
@@ -28,6 +28,7 @@ class Variant:
         changes: fields of the recipe that are others than its own.
         fraction: share of the training images of each class, drawn from the seed.
         same: what a smaller fraction leaves the same, `epochs` or `steps`.
+        task: `classification`, or `segmentation` of data with masks; the model is then a `segmenter`.
         seeds: one training each; the same seed is the same share of the images, order and stream of initial weights in
             every variant, so that differences between variants are paired.
         validation: share of the training images, of each class alike and drawn from the seed, that is held out; the
@@ -43,20 +44,25 @@ class Variant:
     same: str
     seeds: tuple[int, ...]
     validation: float = 0.0
+    task: str = "classification"
 
     @functools.cached_property
     def trained_by(self) -> Recipe:
-        """The recipe with its changes.
+        """The recipe with its changes; for masks without what these can't follow.
 
         Raises:
             ConfigError: for values that don't go together.
         """
-        return choose_recipe(self.recipe, self.changes)
+        chosen = choose_recipe(self.recipe, self.changes)
+        if self.task != SEGMENTATION:
+            return chosen
+        return followed_by_masks(chosen, self.changes, lambda line: None)
 
     def terms(self, seed: int) -> Terms:
         """What the training of one seed is asked beside the recipe; its end alone is scored."""
         return Terms(
             recipe=self.recipe,
+            task=self.task,
             seed=seed,
             fraction=self.fraction,
             same=self.same,

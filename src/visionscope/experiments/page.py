@@ -257,7 +257,7 @@ def _variants(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[s
     trained = tables.get(TRAINING)
     for variant in plan.experiment.variants:
         own: list[TrainTask] = [train for train in plan.trainings if train.variant is variant]
-        right = [] if trained is None else list(100 * trained.loc[trained["variant"] == variant.name, "top_1"])
+        right = [] if trained is None else list(100 * trained.loc[trained["variant"] == variant.name, "top_1"].dropna())
         until = own[0].until
         yield {
             "name": variant.name,

@@ -19,7 +19,7 @@ from visionscope.experiments.experiment import THREADS, Asked, Experiment, Varia
 from visionscope.models.load import LoadedModel
 from visionscope.training.asked import training_digest
 from visionscope.training.folder import is_kept
-from visionscope.training.launching import open_splits
+from visionscope.training.launching import check_task, open_splits
 from visionscope.training.networks import network_for
 
 DIGITS = 12
@@ -134,6 +134,8 @@ def plan_of(experiment: Experiment) -> Plan:
         DataError: for images that can't be read.
     """
     data = {spec: _opened(spec) for spec in dict.fromkeys(variant.data for variant in experiment.variants)}
+    for variant in experiment.variants:
+        check_task(variant.task, data[variant.data][0])
     trainings = tuple(
         _training(experiment, variant, seed, *data[variant.data])
         for seed in experiment.seeds

@@ -19,13 +19,14 @@ from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.errors import ConfigError, nearest
 from visionscope.experiments.catalogue import figure_named
 from visionscope.experiments.experiment import Asked, Experiment, Variant
+from visionscope.models.decoders import LINEAR, segmenter_spec
 from visionscope.models.find import find_model
 from visionscope.running.study import ONLY, Study
 from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
-from visionscope.training.terms import Terms
+from visionscope.training.terms import SEGMENTATION, Terms
 
 _KEYS = ("title", "data", "train", "diagnose", "claims", "figures", "out", "slurm")
-_TERMS = ("fraction", "same")
+_TERMS = ("task", "fraction", "same")
 _RECIPE = tuple(name for name in values_of(Recipe) if name not in ("minutes", "compile"))
 _COMMON = ("seeds", "data", "recipe", *_TERMS, *_RECIPE)
 _SETTINGS = (
@@ -133,16 +134,19 @@ def _variant(name: str, owner: str, given: Mapping[str, Any], epochs: tuple[int,
         choose_recipe(recipe, changes)
     except ConfigError as error:
         raise ConfigError(f"{owner}: {error}") from None
-    return Variant(
+    variant = Variant(
         name=name,
-        model=model,
+        model=segmenter_spec(model, LINEAR).text if terms.get("task") == SEGMENTATION else model,
         data=Value(str).checked(f"{owner}.data", given["data"]),
         recipe=recipe,
         changes=changes,
         fraction=terms.get("fraction", 1.0),
         same=terms.get("same", "epochs"),
         seeds=_seeds(f"{owner}.seeds", given.get("seeds", 1)),
+        task=terms.get("task", Terms.task),
     )
+    _ = variant.trained_by  # what its task refuses of the recipe is told now
+    return variant
 
 
 def _checked(parameter: str, value: Value, given: Any) -> Any:

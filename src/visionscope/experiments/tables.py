@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from visionscope.running.store import Store
 TRAINING, CURVES, POINTS, MEASURES, FAILURES = "training", "curves", "points", "measures", "failures"
 BINS = "calibration_bins"
 _OF_ONE = ("rows", "summary")
+_OF_A_LOG = ("epoch", "loss", "top_1", "top_5", "nll", "nll_train", "seconds")
+_OF_MASKS = ("mean_iou", "pixel_accuracy")
 
 
 def gather(plan: Plan, run: Path, note: Callable[[str], None] = lambda line: None) -> Tables:
@@ -135,7 +138,8 @@ def _of_training(train: TrainTask, run: Path) -> Iterator[tuple[str, pd.DataFram
     except (OSError, ValueError, IndexError):
         return
     yield CURVES, log
-    scores = {name: float(last[name]) for name in ("epoch", "loss", "top_1", "top_5", "nll", "nll_train", "seconds")}
+    scores = {name: float(last.get(name, math.nan)) for name in _OF_A_LOG}
+    scores |= {name: float(last[name]) for name in _OF_MASKS if name in last}
     row = {
         "model": train.variant.model,
         "recipe": told["recipe name"],
@@ -143,7 +147,7 @@ def _of_training(train: TrainTask, run: Path) -> Iterator[tuple[str, pd.DataFram
         "images": train.images,
         "parameters": train.parameters,
         "gmacs": train.gmacs,
-        "error": 1 - scores["top_1"],
+        "error": 1 - scores.get("pixel_accuracy", scores["top_1"]),
     }
     yield TRAINING, pd.DataFrame([{**row, **scores}])
 

@@ -21,7 +21,15 @@ from torch import nn
 from visionscope.core.files import user_path
 from visionscope.core.printable import quoted
 from visionscope.errors import ConfigError, nearest
-from visionscope.models import alternet, cifar, convvit, nano, paper, pico  # noqa: F401  # registers them with timm
+from visionscope.models import (  # noqa: F401  # registers them with timm
+    alternet,
+    cifar,
+    convvit,
+    nano,
+    paper,
+    pico,
+    segmentation,
+)
 from visionscope.models.arguments import check_numbers, check_types, explained, listed
 from visionscope.models.detectors import detects
 from visionscope.models.factory import open_factory

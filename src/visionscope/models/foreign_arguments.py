@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _FLAGS = (
 _WORD = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
-def check_foreign(path: Path, arguments: Mapping[str, Any]) -> None:
+def check_foreign(path: Path, arguments: Mapping[str, Any], words: Collection[str] = ()) -> None:
     """Refuses arguments in a file's metadata that are not known to be harmless.
 
     A file comes from anywhere, and some arguments make a constructor read another file, even a pickle with code in it
@@ -59,13 +59,15 @@ def check_foreign(path: Path, arguments: Mapping[str, Any]) -> None:
     Args:
         path: of the file.
         arguments: that its metadata say and the spec doesn't.
+        words: names of further arguments that are words, of a constructor that looks them up among those it knows.
 
     Raises:
         ConfigError: naming the argument and how to give it oneself.
     """
     for key, value in arguments.items():
         check_value(f"checkpoint {path}: in its metadata {quoted(key)}", value)
-        if not key.isidentifier() or key in LOADING or not _is_harmless(key, value):
+        known = key in words and isinstance(value, str) and bool(_WORD.fullmatch(value))
+        if not key.isidentifier() or key in LOADING or not (known or _is_harmless(key, value)):
             remedy = (
                 ""
                 if key in LOADING

@@ -23,6 +23,7 @@ from visionscope.core.sample import InputConfig
 from visionscope.errors import ConfigError
 from visionscope.models.builders import BUILDERS, Built, torchvision_names
 from visionscope.models.checkpoint import Checkpoint, read_checkpoint
+from visionscope.models.decoders import SEGMENTER
 from visionscope.models.fitting import fit, head_size
 from visionscope.models.foreign_arguments import check_foreign
 from visionscope.models.identity import entries
@@ -127,7 +128,9 @@ def load_model(
     _check_seed(random_weights)
     stored = read_checkpoint(spec.checkpoint) if spec.checkpoint else None
     if stored:
-        check_foreign(stored.path, {key: own for key, own in stored.arguments.items() if key not in spec.arguments})
+        asked = {key: own for key, own in stored.arguments.items() if key not in spec.arguments}
+        of_segmenter = spec.source == "timm" and spec.name == SEGMENTER
+        check_foreign(stored.path, asked, ("backbone", "decoder") if of_segmenter else ())
     blocks = _blocks(spec, stored)
     arguments = {**stored.arguments, **spec.arguments} if stored else dict(spec.arguments)
     arguments.pop(BLOCK_CHANGES, None)  # no constructor knows it, and a file of these weights says it in its own way

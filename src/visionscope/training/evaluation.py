@@ -18,7 +18,7 @@ from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.sources import Source
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.numerics.paired import wilson
-from visionscope.training.images import Images, labels_of, plain_reader
+from visionscope.training.images import Images, plain_reader
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def evaluate(
     readout = readout or Readout(output_is="logits")
     sums = torch.zeros(4, dtype=torch.float64)
     # Not inference_mode: what a model caches in it can't be used when the training goes on.
-    with _in_eval_mode(model), torch.no_grad():
+    with in_eval_mode(model), torch.no_grad():
         like = None
         for batch in batches:
             like = image_like(model, batch.images.shape[1:]) if like is None else like
@@ -113,12 +113,12 @@ def clean_batches(
     Raises:
         DataError: when an image can't be read or has no label that the model knows.
     """
-    labels, read = labels_of(images), plain_reader(images, config)
+    read = plain_reader(images, config)
     indices = torch.arange(len(images)) if chosen is None else chosen
     mine = indices[len(indices) * rank // processes : len(indices) * (rank + 1) // processes]
     for first in range(0, len(mine), batch_size):
         some = mine[first : first + batch_size]
-        yield Batch(read(some), labels[some], some)
+        yield Batch(*read(some), some)
 
 
 def _sums(logits: Tensor, batch: Batch, objective: Objective, label: str) -> Tensor:
@@ -139,7 +139,12 @@ def _sums(logits: Tensor, batch: Batch, objective: Objective, label: str) -> Ten
 
 
 @contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Puts a network into eval mode, and each of its modules back into its own afterwards.
+
+    Args:
+        model: any.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -13,15 +13,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.sample import IGNORED, Batch, InputConfig
 from visionscope.data.augmentation import frozen_transform, mix
-from visionscope.data.draws import Augmentation
+from visionscope.data.draws import Augmentation, check_follows
+from visionscope.data.masks import augmented_masks
 from visionscope.data.sample import sample_order
-from visionscope.data.sources import Source
+from visionscope.data.sources import Source, has_masks
 from visionscope.errors import ConfigError, VisionscopeError
-from visionscope.training.images import Images, crop_and_flip, decode, labels_of, normalise, plain_reader, reader
+from visionscope.training.images import (
+    Images,
+    crop_and_flip,
+    decode,
+    labels_of,
+    mask_reader,
+    normalise,
+    plain_reader,
+    reader,
+)
 
 _IN_MEMORY = 2 * 2**30  # bytes of decoded images up to which they are all held
+
+_Reader = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""A function of indices, their passes and the step, to images and their labels or masks."""
 
 
 _KEPT: dict[tuple[str, InputConfig], Images] = {}
@@ -79,6 +92,7 @@ class Feed:
     Padded crops and flips of images in memory are drawn for the joint batch of all processes from (seed, step); what
     Pillow does (RandAugment, resized crops, random erasing, and everything for images read from a source) is drawn for
     each image from (seed, pass, its index); Mixup and CutMix, within the batch of a process, from (seed, step, rank).
+    Masks are moved as their images are; a pixel from outside the image does not count.
 
     Args:
         images: in memory, or a source whose images are read each time; see `load_images`.
@@ -93,7 +107,7 @@ class Feed:
         chosen: indices of the images to train on, or None for all.
 
     Raises:
-        ConfigError: for a number outside its range, or an augmentation that timm doesn't know.
+        ConfigError: for a number outside its range, or an augmentation that timm doesn't know or masks can't follow.
         DataError: when an image has no label that the model knows.
     """
 
@@ -144,7 +158,7 @@ class Feed:
         indices = torch.empty_like(places)
         for turn in set(passes.tolist()):
             indices[passes == turn] = self._order(turn)[within[passes == turn]]
-        images, labels = self._read(indices, passes, step), self._labels[indices]
+        images, labels = self._read(indices, passes, step)
         if self._augmentation is None or not self._augmentation.mixes:
             return Batch(images, labels, indices)
         share = mix(images, self._augmentation, self._seed, step * self._processes + self._rank)
@@ -181,27 +195,41 @@ class Feed:
     def _order(self, turn: int) -> Tensor:
         return self._chosen[_order(len(self), self._seed, turn)]
 
-    def _reader(self, images: Images | Source, config: InputConfig) -> Callable[[Tensor, Tensor, int], Tensor]:
-        """A function of indices, their passes and the step."""
+    def _reader(self, images: Images | Source, config: InputConfig) -> _Reader:
         augmentation = self._augmentation
         if augmentation is None:
             plain = plain_reader(images, config)
             return lambda indices, passes, step: plain(indices)
+        masks = images.masks if isinstance(images, Images) else None
+        if masks is not None or (not isinstance(images, Images) and has_masks(images)):
+            check_follows(augmentation)
         by_pillow = augmentation.crop == "resized" or augmentation.rand_augment or augmentation.erase
         if isinstance(images, Images) and not by_pillow:
-            return lambda indices, passes, step: normalise(self._shifted(images.pixels[indices], step), config)
+
+            def in_memory(indices: Tensor, passes: Tensor, step: int) -> tuple[Tensor, Tensor]:
+                pixels = normalise(self._shifted(images.pixels[indices], step), config)
+                if masks is None:
+                    return pixels, self._labels[indices]
+                return pixels, self._shifted(masks[indices][:, None], step, border=IGNORED)[:, 0].long()
+
+            return in_memory
         read = reader(images)
         # Images in memory are already cropped.
         fitted = dataclasses.replace(config, crop=1.0) if isinstance(images, Images) else config
         transform = frozen_transform(fitted, augmentation, self._seed)
 
-        def one_by_one(indices: Tensor, passes: Tensor, step: int) -> Tensor:
-            pairs = zip(indices.tolist(), passes.tolist(), strict=True)
-            return torch.stack([read(index, partial(transform, index=index, turn=turn)) for index, turn in pairs])
+        move = _mask_mover(images, config, augmentation, self._seed)
+
+        def one_by_one(indices: Tensor, passes: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            pairs = list(zip(indices.tolist(), passes.tolist(), strict=True))
+            pixels = torch.stack([read(index, partial(transform, index=index, turn=turn)) for index, turn in pairs])
+            if move is None:
+                return pixels, self._labels[indices]
+            return pixels, torch.stack([move(index, turn) for index, turn in pairs]).long()
 
         return one_by_one
 
-    def _shifted(self, pixels: Tensor, step: int) -> Tensor:
+    def _shifted(self, pixels: Tensor, step: int, *, border: int = 0) -> Tensor:
         """Padded crops and flips, drawn for all processes, of which this one takes its part."""
         assert self._augmentation is not None
         padding = self._augmentation.padding if self._augmentation.crop == "pad" else 0
@@ -210,7 +238,17 @@ class Feed:
         mine = slice(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
         tops, lefts = torch.randint(2 * padding + 1, (2, joint), generator=generator)
         mirrored = torch.rand(joint, generator=generator) < self._augmentation.flip
-        return crop_and_flip(pixels, tops[mine], lefts[mine], mirrored[mine], padding)
+        return crop_and_flip(pixels, tops[mine], lefts[mine], mirrored[mine], padding, border=border)
+
+
+def _mask_mover(
+    images: Images | Source, config: InputConfig, augmentation: Augmentation, seed: int
+) -> Callable[[int, int], Tensor] | None:
+    """A function of an index and a pass to the mask of an image that is read from its source; None without masks."""
+    if isinstance(images, Images) or not has_masks(images):
+        return None
+    read, transform = mask_reader(images), augmented_masks(config, augmentation, seed)
+    return lambda index, turn: read(index, lambda mask: transform(mask, index, turn))
 
 
 class _Steps(Dataset[Batch | VisionscopeError]):

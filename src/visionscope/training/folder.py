@@ -19,6 +19,8 @@ from visionscope.core.refusals import advice
 from visionscope.errors import VisionscopeError
 from visionscope.models.checkpoint import is_as_written, own_metadata
 from visionscope.training.evaluation import Scores
+from visionscope.training.mask_scores import MaskScores
+from visionscope.training.scoring import scored
 
 _LOCK = ".lock"
 
@@ -32,7 +34,7 @@ def identity(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores | None:
+def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores | MaskScores | None:
     """The test scores of a training that has ended; None where it has not, or its last file is torn or another's.
 
     Args:
@@ -50,7 +52,7 @@ def finished(folder: Path, training: str, note: Callable[[str], None]) -> Scores
             told = own_metadata(file.metadata() or {})
         if told.get("training") != training:
             return None
-        scores = Scores(**json.loads(told["scores"]))
+        scores = scored(json.loads(told["scores"]))
         if is_as_written(path):
             return scores
         note(f"{path}: its weights are not those that this training ended with; it is trained again")

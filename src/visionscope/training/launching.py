@@ -14,12 +14,14 @@ from torch import nn
 
 from visionscope.core.inputs import place_of
 from visionscope.core.ticking import Ticking, duration
-from visionscope.data.sources import Source, open_source
+from visionscope.data.mask_folder import LAYOUT
+from visionscope.data.sources import Source, has_masks, open_source
 from visionscope.data.specs import needs_both_splits
 from visionscope.errors import ConfigError
 from visionscope.training.clock import Progress
 from visionscope.training.precision import choose_precision
 from visionscope.training.recipe import PRECISIONS, Recipe
+from visionscope.training.terms import SEGMENTATION
 
 
 def launched(recipe: Recipe, devices: int, nodes: int) -> Fabric:
@@ -73,6 +75,25 @@ def open_splits(data: str) -> tuple[Source, Source]:
         differing = sorted(set(train_source.classes) ^ set(test_source.classes))
         raise ConfigError(f"--data must have the same classes in both splits; {data!r} has not: {', '.join(differing)}")
     return train_source, test_source
+
+
+def check_task(task: str, source: Source) -> None:
+    """Refuses data that a task can't be learned from.
+
+    Args:
+        task: in `TASKS`.
+        source: of the training images.
+
+    Raises:
+        ConfigError: for a segmentation without masks, and masks for a classification.
+    """
+    if has_masks(source) and task != SEGMENTATION:
+        raise ConfigError(f"data {source.spec!r} has a class for each pixel, not each image; add --task {SEGMENTATION}")
+    if task == SEGMENTATION and not has_masks(source):
+        raise ConfigError(
+            f"--task {SEGMENTATION} needs a mask for each image, and data {source.spec!r} has none; take "
+            f"embedded-masks, Parquet files with a column of masks, or a folder with {LAYOUT}"
+        )
 
 
 @contextmanager

@@ -92,7 +92,8 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
     fabric, recipe = training.fabric, training.recipe
     pixels = batch.images.pin_memory() if fabric.device.type == "cuda" else batch.images
     images = fabric.to_device(pixels).contiguous(memory_format=torch.channels_last)
-    targets = fabric.to_device(recipe.objective.targets(batch, training.classes).float())
+    wanted = recipe.objective.targets(batch, training.classes)
+    targets = fabric.to_device(wanted.float() if wanted.is_floating_point() else wanted)  # masks are class indices
     # In training mode a network may return more than in evaluation; values are not looked at, which would take time.
     readout = Readout(counts=class_counts(training.network, spec=training.classes), output_is="logits")
 
@@ -154,7 +155,7 @@ def _score(training: Training, at: Position, average: Any, progress: Progress, *
     row = {name: value for name, value in dataclasses.asdict(progress).items() if name != "done"}
     training.record(at.step, {**row, "loss": at.loss / at.losses, **scores})
     at.loss, at.losses = 0.0, 0
-    best = scores["top_1"]
+    best = scores[training.columns[0]]
     if training.selects and best is not None and best > at.best:
         at.best = best
         training.keeper.keep("best", training.network, step=str(at.step))

@@ -25,7 +25,7 @@ from visionscope.tracing.opaque import check_ready
 
 
 def network_of(
-    model: str | nn.Module,
+    model: str | ModelSpec | nn.Module,
     input: InputConfig | None,
     classes: int,
     *,
@@ -158,16 +158,18 @@ def handed_network(
     )
 
 
-def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readout:
+def check_head(loaded: LoadedModel, config: InputConfig, largest: int, *, dense: bool = False) -> Readout:
     """Where the network's logits are and how many classes they tell apart, found by running it.
 
     Args:
         loaded: the network, in evaluation mode.
         config: how it wants its images.
         largest: label of the data.
+        dense: whether the data have a class for each pixel.
 
     Raises:
-        ConfigError: when the head has too few classes.
+        ConfigError: when the head has too few classes, or answers per image where the data have masks, or per pixel
+            where they have labels.
         DataError: when the network gives no logits, or more than one output that could be.
     """
     counts = class_counts(loaded.model, spec=loaded.num_classes)
@@ -178,6 +180,9 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int) -> Readou
             found = find_readout(loaded.model, images, counts)
         except DataError as error:
             raise DataError(f"{loaded.label}: {error}") from error
+    if dense != found.dense:
+        answers, asked = ("pixel", "image") if found.dense else ("image", "pixel")
+        raise ConfigError(f"{loaded.label}: it answers per {answers}, and the data have a class for each {asked}")
     if largest >= found.classes:
         raise ConfigError(f"{loaded.label}: its head has {found.classes} classes, too few for label {largest}")
     return found

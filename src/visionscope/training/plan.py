@@ -42,7 +42,7 @@ class Training:
         seed: of dropout and the like.
         keeper: writes snapshots and states.
         score: measures a network after an epoch; called in every process.
-        columns: names of what it gives.
+        columns: names of what it gives; of the first, the highest is the best.
         record: takes step and values after an epoch.
         report: takes the progress every 20 steps.
         selects: whether the scores are of a validation split, so that `best` can be kept.

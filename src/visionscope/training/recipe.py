@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from visionscope.core.objective import Objective
 from visionscope.core.precisions import AUTO, BF16, FP16, FP32, meant
 from visionscope.core.rules import check_rules, rule, same_rule
 from visionscope.core.values import shown
-from visionscope.data.draws import Augmentation
+from visionscope.data.draws import UNFOLLOWED, Augmentation, check_follows
 from visionscope.errors import ConfigError, nearest
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -114,6 +114,25 @@ class Recipe:
         if done < self.warm_up:
             return self.learning_rate * done / self.warm_up
         return self.learning_rate * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up))) / 2
+
+
+def followed_by_masks(recipe: Recipe, changes: Mapping[str, Any], note: Callable[[str], None]) -> Recipe:
+    """A recipe without what masks can't follow: RandAugment, random erasing, Mixup and CutMix.
+
+    Args:
+        recipe: by name, with changes.
+        changes: that were asked for beside the name; one of these is refused instead.
+        note: takes a line that says what is left out.
+
+    Raises:
+        ConfigError: for a change that masks can't follow.
+    """
+    check_follows(Augmentation(**{name: changes[name] for name in UNFOLLOWED if changes.get(name) is not None}))
+    left_out = [name for name, none in UNFOLLOWED.items() if getattr(recipe, name) != none]
+    if left_out:
+        note(f"masks follow crops and flips alone, so {', '.join(left_out)} of the recipe are left out")
+    off: dict[str, Any] = {name: UNFOLLOWED[name] for name in left_out}
+    return dataclasses.replace(recipe, **off)
 
 
 _PLAIN: dict[str, Any] = {"rand_augment": "", "mixup": 0.0, "cutmix": 0.0}

@@ -3,11 +3,15 @@
 import dataclasses
 
 from visionscope.core.rules import check_rules, rule, seed_rule
+from visionscope.errors import ConfigError
+from visionscope.models.decoders import DECODERS, LINEAR
 from visionscope.training.recipe import RECIPES
 from visionscope.training.trackers import TRACKERS
 
 SAME = ("epochs", "steps")
 SCORED = ("epochs", "end")
+SEGMENTATION = "segmentation"
+TASKS = ("classification", SEGMENTATION)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,9 @@ class Terms:
 
     Attributes:
         recipe: paper-cifar, paper-imagenet, weak, laptop, pico or speed.
+        task: what is learned: a class for each image (`classification`), or for each pixel (`segmentation`).
+        decoder: what makes classes of pixels out of a backbone's last map: `linear`, a 1x1 convolution, or one of
+            segmentation_models_pytorch; of `segmentation` alone.
         seed: seed of weights, order, augmentation and dropout.
         fraction: share of the training images of each class that is used, such as 1/16.
         same: what a smaller fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes).
@@ -33,6 +40,8 @@ class Terms:
     """
 
     recipe: str = rule("laptop", choices=tuple(RECIPES))
+    task: str = rule("classification", choices=TASKS)
+    decoder: str = rule(LINEAR, choices=DECODERS)
     seed: int = seed_rule()
     fraction: float = rule(1.0, above=0, most=1, ratio=True)
     same: str = rule("epochs", choices=SAME)
@@ -45,3 +54,7 @@ class Terms:
 
     def __post_init__(self) -> None:
         check_rules(self)
+        if self.decoder != LINEAR and self.task != SEGMENTATION:
+            raise ConfigError(
+                f"decoder: is of --task {SEGMENTATION}, and the task is {self.task}; got {self.decoder!r}"
+            )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,30 @@ from torch import Tensor, nn
 
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
-from visionscope.core.sample import Batch, InputConfig
+from visionscope.core.sample import InputConfig
 from visionscope.data.digest import source_digest
 from visionscope.data.share import split_by_class
-from visionscope.data.sources import Source
+from visionscope.data.sources import Source, has_masks
+from visionscope.models.decoders import segmenter_spec
 from visionscope.models.load import LoadedModel
+from visionscope.models.spec import ModelSpec
 from visionscope.training.asked import settings_of
 from visionscope.training.clock import Progress
-from visionscope.training.evaluation import Scores, clean_batches, evaluate
+from visionscope.training.evaluation import Scores
 from visionscope.training.feed import Feed, load_images
 from visionscope.training.folder import alone_in, finished, identity, is_kept, write_settings
-from visionscope.training.images import Images, labels_of
-from visionscope.training.launching import launched, open_splits, put_back, reported, threads_of
+from visionscope.training.images import labels_of
+from visionscope.training.launching import check_task, launched, open_splits, put_back, reported, threads_of
 from visionscope.training.loop import fit
+from visionscope.training.mask_scores import MaskScores
 from visionscope.training.networks import check_head, check_network, network_of
 from visionscope.training.optimizers import generators_put_back
 from visionscope.training.plan import Training, Watching
-from visionscope.training.recipe import Recipe, choose_recipe
+from visionscope.training.recipe import Recipe, choose_recipe, followed_by_masks
+from visionscope.training.scoring import SCORE_BATCH, Scoring, chance_of
 from visionscope.training.snapshots import Keeper, forget
 from visionscope.training.terms import Terms
 from visionscope.training.trackers import Tracker, open_trackers
-
-_TRAIN_IMAGES = 2048  # that NLL_train is taken over
-_SCORE_BATCH = 256  # the paper's
-_COLUMNS = ("top_1", "top_5", "nll", "nll_train")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,14 +53,17 @@ class Trained:
             beginning (`init`), of the chosen epochs, the average (`ema`), the best on the validation split (`best`),
             as far as the recipe has them, `train.json` with everything that was asked for, and `log.csv`.
         warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
-        scores: of the last weights on the test images; None where `until` ended the training before.
-        chance: share of the test images, 0 to 1, that are of their most common class.
+        scores: of the last weights on the test images; None where `until` ended the training before, and of masks.
+        chance: share of the test images, 0 to 1, that are of their most common class; of masks, the pixel accuracy
+            of answering one class everywhere.
+        segmentation: the scores of a network that gives a class to every pixel; None otherwise.
     """
 
     checkpoint: Path
     warm_up: Path | None
     scores: Scores | None
     chance: float
+    segmentation: MaskScores | None = None
 
 
 def train(
@@ -70,6 +72,8 @@ def train(
     out: str | os.PathLike[str] = "visionscope-run",
     *,
     recipe: str = "laptop",
+    task: str = "classification",
+    decoder: str = "linear",
     seed: int = 0,
     fraction: float = 1.0,
     same: str = "epochs",
@@ -115,8 +119,9 @@ def train(
 
     After every epoch the log gets a row: mean loss of its steps, top-1, top-5 and NLL on clean images of the test split
     (of the validation split where one is held out), and NLL on 2,048 augmented training images, drawn once, in eval
-    mode. The same command goes on where it was stopped, however it was stopped, and gives the same bits as without the
-    stop (one machine, the same number of threads, no `minutes`). A training that is finished is not repeated.
+    mode. With masks it has mean IoU and pixel accuracy in the place of top-1 and top-5. The same command goes on where
+    it was stopped, however it was stopped, and gives the same bits as without the stop (one machine, the same number of
+    threads, no `minutes`). A training that is finished is not repeated.
 
     Several processes each take a batch of `batch_size`, and their gradients are averaged. Batch normalisation takes its
     statistics over all processes on GPUs, and over each one's own batch on CPUs, where torch has no such operation;
@@ -132,6 +137,9 @@ def train(
         data: a data spec without split, such as `embedded` or a folder.
         out: run folder; the files go to its `train/DIGEST`.
         recipe: a name in `RECIPES`.
+        task: `classification`, or `segmentation` of data with masks: the model spec then names the backbone of a
+            `segmenter`, or one such. Masks follow crops and flips; what else a recipe draws is left out.
+        decoder: of a segmentation: `linear` or an architecture of segmentation_models_pytorch.
         seed: of weights, order, augmentation, dropout.
         fraction: share of the training images, of each class alike and drawn from the seed, to train on.
         same: what a fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes; an epoch
@@ -188,15 +196,20 @@ def train(
     """
     given = locals()
     check_network(model)
-    chosen = choose_recipe(recipe, {name: given[name] for name in values_of(Recipe)})
-    terms = Terms(**{name: given[name] for name in values_of(Terms)})
+    changes = {name: given[name] for name in values_of(Recipe)}
+    chosen, terms = choose_recipe(recipe, changes), Terms(**{name: given[name] for name in values_of(Terms)})
     data, folder = os.fspath(data), user_path("out", os.fspath(out))
     sources = open_splits(data)
+    check_task(terms.task, sources[0])
     with generators_put_back(), reported(report) as told, put_back(model), threads_of(threads):
         fabric = launched(chosen, devices, nodes)
         note = note if fabric.global_rank == 0 else lambda line: None
+        begun: str | ModelSpec | nn.Module = model
+        if has_masks(sources[0]):
+            chosen = followed_by_masks(chosen, changes, note)
+            begun = model if isinstance(model, nn.Module) else segmenter_spec(model, terms.decoder)
         loaded = network_of(
-            model, input, len(sources[0].classes), seed=terms.seed, drop_path=chosen.drop_path, note=note
+            begun, input, len(sources[0].classes), seed=terms.seed, drop_path=chosen.drop_path, note=note
         )
         digests = [source_digest(source) for source in sources]
         settings = settings_of(chosen, terms, loaded, digests, processes=fabric.world_size, threads=threads)
@@ -210,8 +223,9 @@ def train(
             return _trained(folder, scores, sources[1])
         if until and is_kept(folder / f"{until}.safetensors", training):
             return _trained(folder, None, sources[1])
-        name = loaded.spec.text if isinstance(model, nn.Module) else model
+        name = begun if isinstance(begun, str) else loaded.spec.text
         asked = {"model": name, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
+        asked |= {"task": terms.task} if has_masks(sources[0]) else {}
         asked |= {**settings, "training": training, "precision": fabric.strategy.precision.precision}
         with alone_in(folder, fabric):
             if fabric.global_rank == 0:
@@ -239,7 +253,7 @@ class _Job:
         self._fabric, self._recipe, self._loaded, self._asked, self._folder = fabric, recipe, loaded, asked, folder
         self._test_source = sources[1]
         self._ranks = {"rank": fabric.global_rank, "processes": fabric.world_size}
-        images, self._test = (
+        images, test = (
             load_images(source, loaded.input, augmentation, digest=digest)
             for source, augmentation, digest in zip(
                 sources, (recipe.augmentation, None), asked["data digests"], strict=True
@@ -260,12 +274,22 @@ class _Job:
         self._images = images
         # Training images come whole into a padded crop; those held out are cropped as in evaluation.
         whole = recipe.crop == "pad" and loaded.input.crop < 1 and len(self._held) > 0
-        self._held_images = load_images(sources[0], loaded.input) if whole else images
         self._feed = self._feed_of(chosen, asked["seed"], recipe.batch_size, workers)
         # Other draws than the training's, the same after every epoch.
-        self._again = self._feed_of(chosen, asked["seed"] + 1, max(1, _SCORE_BATCH // fabric.world_size), 0)
-        self._readout = check_head(loaded, loaded.input, int(labels.max()))
-        self._tested: dict[nn.Module, Scores] = {}
+        again = self._feed_of(chosen, asked["seed"] + 1, max(1, SCORE_BATCH // fabric.world_size), 0)
+        dense = has_masks(sources[0])
+        largest = len(sources[0].classes) - 1 if dense else int(labels.max())
+        self._readout = check_head(loaded, loaded.input, largest, dense=dense)
+        self._scoring = Scoring(
+            fabric=fabric,
+            loaded=loaded,
+            readout=self._readout,
+            objective=recipe.objective,
+            test=test,
+            held_images=load_images(sources[0], loaded.input) if whole else images,
+            held=self._held,
+            again=again,
+        )
 
     def _feed_of(self, chosen: Tensor, seed: int, batch_size: int, workers: int) -> Feed:
         return Feed(
@@ -321,8 +345,8 @@ class _Job:
             steps_per_epoch=self._steps_per_epoch,
             seed=self._asked["seed"],
             keeper=keeper,
-            score=self._score,
-            columns=_COLUMNS,
+            score=self._scoring.score,
+            columns=self._scoring.columns,
             each_epoch=terms.scored == "epochs",
             until=until,
             watch=functools.partial(_watch, monitor, trackers),
@@ -339,48 +363,13 @@ class _Job:
         if until and is_kept(keeper.path(until), self._asked["training"]):
             return _trained(self._folder, None, self._test_source)
         if average is not None:
-            keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._final(average))))
-        scores = self._final(network)
+            keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._scoring.final(average))))
+        scores = self._scoring.final(network)
         keeper.keep("last", network, scores=json.dumps(dataclasses.asdict(scores)))  # which says: finished
         fabric.barrier()
         if first:
             forget(self._folder)
         return _trained(self._folder, scores, self._test_source)
-
-    def _score(self, network: nn.Module) -> dict[str, float]:
-        """The columns of the log that a network is measured for."""
-        if len(self._held):
-            scores = self._clean(network, self._held_images, self._held)
-        else:
-            scores = self._tested[network] = self._clean(network, self._test)
-        batches = self._again.batches(0, math.ceil(min(len(self._again), _TRAIN_IMAGES) / _SCORE_BATCH))
-        augmented = self._evaluated(network, batches)
-        return dict(zip(_COLUMNS, (scores.top_1, scores.top_5, scores.nll, augmented.nll), strict=True))
-
-    def _final(self, network: nn.Module) -> Scores:
-        """On the test images; the last row of the log has measured that already, unless it was held-out images."""
-        return self._tested.get(network) or self._clean(network, self._test)
-
-    def _clean(self, network: nn.Module, images: Images | Source, chosen: Tensor | None = None) -> Scores:
-        return self._evaluated(
-            network, clean_batches(images, self._loaded.input, _SCORE_BATCH, chosen=chosen, **self._ranks)
-        )
-
-    def _evaluated(self, network: nn.Module, batches: Iterable[Batch]) -> Scores:
-        """In float32, whatever the training computes in."""
-
-        def reduce(sums: Tensor) -> Tensor:
-            added: Any = self._fabric.all_reduce(sums, reduce_op="sum") if self._fabric.world_size > 1 else sums
-            return torch.as_tensor(added).cpu()
-
-        return evaluate(
-            network,
-            batches,
-            self._recipe.objective,
-            readout=self._readout,
-            label=self._loaded.label,
-            reduce=reduce,
-        )
 
 
 def _record(trackers: Sequence[Tracker], step: int, values: Mapping[str, float | None]) -> None:
@@ -394,7 +383,12 @@ def _watch(monitor: Watching | None, trackers: Sequence[Tracker], network: nn.Mo
         _record(trackers[1:], step, values)  # the first is log.csv, which has columns of its own
 
 
-def _trained(folder: Path, scores: Scores | None, tested: Source) -> Trained:
-    chance = float(labels_of(tested).bincount().max()) / len(tested)
+def _trained(folder: Path, scores: Scores | MaskScores | None, tested: Source) -> Trained:
     warm, last = folder / "warmup.safetensors", folder / "last.safetensors"
-    return Trained(checkpoint=last, warm_up=warm if warm.exists() else None, scores=scores, chance=chance)
+    return Trained(
+        checkpoint=last,
+        warm_up=warm if warm.exists() else None,
+        scores=scores if isinstance(scores, Scores) else None,
+        chance=chance_of(tested),
+        segmentation=scores if isinstance(scores, MaskScores) else None,
+    )

@@ -192,7 +192,7 @@ class Trainer:
 
     def _scores(self, task: TrainTask) -> Scores:
         found = finished(task.folder(self._run), task.digest, self._note)
-        if found is None:
+        if not isinstance(found, Scores):  # a training of masks has another identity
             raise VisionscopeError(
                 f"{task.text}: its weights are gone from {task.folder(self._run)}; put them back, or name another "
                 "folder"

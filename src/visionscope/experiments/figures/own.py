@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from visionscope.claims.claim import Claim
 from visionscope.claims.one_seed import Tables
@@ -45,18 +46,29 @@ def training_figure(tables: Tables) -> Figure | None:
     if "training" not in tables or tables["training"].empty:
         return None
     variants = list(dict.fromkeys(tables["training"]["variant"]))
-    right = by_seed(tables, "training", "top_1", variants)
-    percent = {name: {seed: 100 * value for seed, value in own.items()} for name, own in right.items()}
     loss = by_seed(tables, "training", "nll_train", variants)
     panels = []
-    if percent:
-        panels.append(strip("accuracy", "test accuracy in %", percent))
+    for column, score in (("top_1", "accuracy"), ("mean_iou", "mean IoU")):
+        scored = _percent(tables, column, variants)
+        if scored:
+            panels.append(strip(score, f"test {score} in %", scored))
     if loss:
         panels.append(strip("training loss", "NLL on augmented training images (nat)", loss))
     if len(variants) <= _MOST_CURVES:
         panels += [panel for variant in variants for panel in _curve(tables, variant)]
     caption = "Networks are scored at the end. Means over seeds with Student's 95 % interval, single seeds thin."
     return Figure(name="training", title="Training", caption=caption, panels=tuple(panels))
+
+
+def _percent(tables: Tables, column: str, variants: Sequence[str]) -> dict[str, dict[int, float]]:
+    """A score of each variant by seed, of those whose task has it."""
+    if column not in tables["training"]:
+        return {}
+    found = {
+        name: {seed: 100 * value for seed, value in own.items() if math.isfinite(value)}
+        for name, own in by_seed(tables, "training", column, variants).items()
+    }
+    return {name: own for name, own in found.items() if own}
 
 
 def _curve(tables: Tables, variant: str) -> list[Panel]:

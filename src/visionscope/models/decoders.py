@@ -1,0 +1,46 @@
+"""What turns the maps of a backbone into a class for every pixel, by name; needs neither torch nor timm."""
+
+from __future__ import annotations
+
+from visionscope.errors import ConfigError
+from visionscope.models.spec import ModelSpec, parse_spec
+
+LINEAR = "linear"
+
+DECODERS = (
+    LINEAR,
+    *("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan", "deeplabv3", "deeplabv3plus", "upernet"),
+    *("segformer", "dpt"),
+)
+"""`linear` is ours; the others are the architectures of segmentation_models_pytorch (extra `dense`)."""
+
+SEGMENTER = "segmenter"
+"""The name of the networks made of a backbone and a decoder, in a model spec."""
+
+
+def segmenter_spec(text: str | ModelSpec, decoder: str) -> ModelSpec:
+    """The segmenter of a backbone, or the one that a spec names.
+
+    Args:
+        text: a model spec, of a backbone or of a segmenter.
+        decoder: in `DECODERS`.
+
+    Raises:
+        ConfigError: for a backbone of another source than timm, or with weights, and a decoder beside a segmenter that
+            has its own.
+    """
+    spec = parse_spec(text) if isinstance(text, str) else text
+    if spec.source == "timm" and spec.name == SEGMENTER:
+        if decoder not in (LINEAR, spec.arguments.get("decoder", decoder)) or (decoder != LINEAR and spec.checkpoint):
+            raise ConfigError(f"decoder: {spec.label} has its own; leave it out, or name a backbone; got {decoder!r}")
+        return spec
+    if spec.source == "file":
+        return spec  # whatever it returns has to answer per pixel
+    if spec.source != "timm":
+        raise ConfigError(f"--task segmentation takes backbones of timm and ours, as resnet18; got {spec.text!r}")
+    if spec.checkpoint is not None:
+        raise ConfigError(
+            f"--task segmentation begins with random weights, or goes on from {SEGMENTER}@FILE; got {spec.text!r}"
+        )
+    arguments = {"backbone": spec.name, "decoder": decoder, **spec.arguments}
+    return parse_spec(ModelSpec(label="", source="timm", name=SEGMENTER, arguments=arguments).text)
