@@ -36,6 +36,23 @@ def test_the_number_is_the_first_variants_measure_less_the_seconds():
     assert (one.variants, one.diagnostics) == (("gelu", "relu"), ("hessian",))
 
 
+def test_pairs_are_compared_by_their_relative_differences():
+    """0.9 of the second's in the first pair, 0.8 in the other: 10 percentage points less is lost."""
+    names = ("gelu", "relu", "wide_gelu", "wide_relu")
+    rows = pd.concat(
+        [measures([9.0, 6.0], [10.0, 4.0])["measures"], measures([80.0, 50.0], [100.0, 200.0])["measures"]]
+    )
+    rows["variant"] = [name for name in names for _ in range(2)]
+    one = claim_from("more", {**GELU, "than": ["wide_gelu", "wide_relu"]}, names)
+    assert one.estimand({"measures": rows}) == {0: pytest.approx(10.0), 1: pytest.approx(125.0)}
+    assert (one.variants, one.unit) == (names, "percentage points")
+    assert one.meaning == ("NEP (hessian) of gelu relative to relu, less that of wide_gelu relative to wide_relu")
+    rows.loc[(rows["variant"] == "wide_relu") & (rows["seed"] == 1), "value"] = 0.0
+    numbers, missing = one.measured({"measures": rows})
+    assert list(numbers) == [0]
+    assert missing[1] == "wide_relu: its NEP is 0, so nothing is relative to it"
+
+
 def test_an_epoch_has_the_name_that_it_has_in_tables():
     one = claim_from("gelu", {**GELU, "snapshot": "epoch-3"}, ["gelu", "relu"])
     tables = {"measures": measures([10.0], [15.0])["measures"].assign(snapshot="epoch-0003")}
@@ -65,6 +82,9 @@ def test_a_measure_that_the_diagnostic_does_not_have_is_named_with_the_nearest_o
         ({"compare": ["gelu", "relo"]}, "claims.mine.compare: there is no variant 'relo'. Did you mean 'relu'?"),
         ({"compare": ["gelu", "gelu"]}, "claims.mine.compare: must be two different variants; got 'gelu' twice"),
         ({"compare": ["gelu"]}, "claims.mine.compare: must be"),
+        ({"than": ["gelu"]}, "claims.mine.than: must be two variants, as compare is; got gelu"),
+        ({"than": ["relu", "relu"]}, "claims.mine.than: must be two different variants; got 'relu' twice"),
+        ({"than": ["gelu", "rel"]}, "claims.mine.than: there is no variant 'rel'. Did you mean 'relu'?"),
         ({"measure": "hesian: NEP"}, "claims.mine.measure: there is no diagnostic 'hesian'. Did you mean 'hessian'?"),
         ({"measure": "NEP"}, "claims.mine.measure: must be DIAGNOSTIC: MEASURE, such as 'hessian: NEP'; got 'NEP'"),
         (

@@ -89,15 +89,7 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         raise ConfigError(f"claims: {name!r} is the name of one of the paper's claims; choose another")
     owner = f"claims.{name}"
     written = _read(owner, mapping)
-    if written.than and len(written.than) != 2:
-        raise ConfigError(f"{owner}.than: must be two variants, as compare is; got {', '.join(written.than)}")
-    for variant in (*written.compare, *written.than):
-        if variants and variant not in variants:
-            key = "compare" if variant in written.compare else "than"
-            raise ConfigError(f"{owner}.{key}: there is no variant {variant!r}.{nearest(variant, variants)}")
-    for key, pair in (("compare", written.compare), ("than", written.than)):
-        if len(set(pair)) < len(pair):
-            raise ConfigError(f"{owner}.{key}: must be two different variants; got {pair[0]!r} twice")
+    _check_pairs(owner, written, variants)
     if written.family == PRIMARY:
         raise ConfigError(f"{owner}.family: {PRIMARY!r} is that of the paper's claims; choose another name")
     diagnostic, _, measure = (part.strip() for part in written.measure.partition(":"))
@@ -112,6 +104,9 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         values = [_value(one, name, snapshot, diagnostic, measure) for name in (*written.compare, *written.than)]
         if not written.than:
             return values[0] - values[1]
+        for name, value in ((written.compare[1], values[1]), (written.than[1], values[3])):
+            if not value:
+                raise MissingError(f"{name}: its {measure} is 0, so nothing is relative to it")
         return 100 * (values[0] / values[1] - values[2] / values[3])
 
     return Claim(
@@ -126,12 +121,25 @@ def claim_from(name: str, mapping: Mapping[str, Any], variants: Collection[str] 
         snapshot=snapshot,
         number_of=number,
         meaning=_meaning(written, f"{measure} ({diagnostic})"),
-        unit="%" if written.than else "",
+        unit="percentage points" if written.than else "",
         direction=1 if written.direction == HIGHER else -1,
         smallest=written.smallest,
         reason="",
         measure=f"{diagnostic}: {measure}",
     )
+
+
+def _check_pairs(owner: str, written: _Written, variants: Collection[str]) -> None:
+    """Both pairs must be two variants of the study, where that is known."""
+    if written.than and len(written.than) != 2:
+        raise ConfigError(f"{owner}.than: must be two variants, as compare is; got {', '.join(written.than)}")
+    for variant in (*written.compare, *written.than):
+        if variants and variant not in variants:
+            key = "compare" if variant in written.compare else "than"
+            raise ConfigError(f"{owner}.{key}: there is no variant {variant!r}.{nearest(variant, variants)}")
+    for key, pair in (("compare", written.compare), ("than", written.than)):
+        if len(set(pair)) < len(pair):
+            raise ConfigError(f"{owner}.{key}: must be two different variants; got {pair[0]!r} twice")
 
 
 def _meaning(written: _Written, measure: str) -> str:
