@@ -3,6 +3,7 @@ import timm
 import torch
 from torch import nn
 
+from visionscope.building.measure import throughput
 from visionscope.errors import ConfigError
 from visionscope.models import segmentation
 from visionscope.models.load import load_model
@@ -85,6 +86,11 @@ def test_a_spec_loads_it_with_the_backbones_own_input() -> None:
     larger = load_model("segmenter?backbone=vit_nano&img_size=48", random_weights=0)
     assert larger.input.size == (48, 48)
     assert larger.model(torch.zeros(1, 3, 48, 48)).shape == (1, 11, 48, 48)
+
+
+def test_a_step_of_it_is_timed() -> None:
+    found = throughput({"one": _segmenter("resnet_pico")}, (32, 32), batch=2, repeats=1)["one"]
+    assert found.training > 0
 
 
 def test_a_new_head() -> None:

@@ -176,11 +176,12 @@ def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
 
 def _step(network: nn.Module, images: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
-    targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
     readout = Readout(counts=class_counts(network), output_is="logits")
 
     def step() -> None:
-        loss = F.cross_entropy(readout.logits(network.train()(images)), targets)
+        logits = readout.logits(network.train()(images))
+        targets = logits.new_zeros((len(logits), *logits.shape[2:]), dtype=torch.long)  # of images, or of pixels
+        loss = F.cross_entropy(logits, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

@@ -20,17 +20,14 @@ class Terms:
 
     Attributes:
         recipe: paper-cifar, paper-imagenet, weak, laptop, pico or speed.
-        task: what is learned: a class for each image (`classification`), or for each pixel (`segmentation`).
-        decoder: what makes classes of pixels out of a backbone's last map: `linear`, a 1x1 convolution, or one of
-            segmentation_models_pytorch; of `segmentation` alone.
+        task: whether images or pixels are told apart.
+        decoder: of a segmentation: linear, or one of segmentation_models_pytorch.
         seed: seed of weights, order, augmentation and dropout.
-        fraction: share of the training images of each class that is used, such as 1/16.
+        fraction: share of each class's training images, such as 1/16.
         same: what a smaller fraction leaves the same: the number of `epochs` (fewer steps) or of `steps` (more passes).
-        validation: share of the training images that is held out; where each epoch is scored, the weights that do best
-            on them are kept as best.safetensors.
-        scored: when the network is scored: after each of its `epochs`, or at the `end` alone, which saves a tenth to a
-            third of the time of small networks.
-        devices: processes on each machine, with a GPU each where there are GPUs.
+        validation: share of the training images held out; the best weights on them go to best.safetensors.
+        scored: when the network is scored: after each of its `epochs`, or at the `end` alone.
+        devices: processes per machine, with a GPU each where there are GPUs.
         nodes: number of machines.
         workers: further processes that prepare batches.
         track: trackers besides log.csv, comma-separated.
