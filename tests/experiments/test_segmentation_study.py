@@ -12,6 +12,7 @@ from experiments.conftest import WIDE, Inline, carried_out
 from training.conftest import SMALL
 from visionscope.claims.own import claim_in
 from visionscope.errors import ConfigError
+from visionscope.experiments.merging import merged
 from visionscope.experiments.plan import plan_of
 from visionscope.experiments.reading import experiment_from
 
@@ -57,6 +58,8 @@ def test_it_is_carried_out_and_its_claims_have_their_numbers(scenes: Path, tmp_p
     models = {variant.name: variant.model for variant in experiment.variants}
     assert models["cnn_pixels"].startswith("timm:segmenter?backbone='resnet_nano'&decoder='linear'&channels=(8, 8, 8)")
     assert models["cnn_classes"] == SMALL
+    again = experiment_from(merged([experiment], title="both", out=str(tmp_path / "run")).values)
+    assert [(one.model, one.task) for one in again.variants] == [(one.model, one.task) for one in experiment.variants]
     plan, driver, tables = carried_out(experiment, Inline())
     assert driver.failed == []
     assert len(plan.trainings) == 8

@@ -11,6 +11,7 @@ from visionscope.claims.one_seed import LAST
 from visionscope.errors import ConfigError
 from visionscope.experiments.experiment import Asked, Experiment, Variant
 from visionscope.experiments.plan import question_key
+from visionscope.training.terms import Terms
 
 _Moment = tuple[str, str]  # the snapshot, and the settings as text
 
@@ -62,6 +63,7 @@ def _written(experiment: Experiment) -> dict[str, Any]:
     variants = {
         one.name: {
             **{key: getattr(one, key) for key in ("model", "data", "recipe", "fraction", "same")},
+            **({} if one.task == Terms.task else {"task": one.task}),
             **one.changes,
             "seeds": list(one.seeds),
         }
