@@ -178,7 +178,7 @@ def diagnose(
     """Computes what is missing of a study and writes its page; the same call resumes it.
 
     Args:
-        models: model specs.
+        models: model specs, or files of weights that `train` left.
         data: images: a folder of photos, of class folders or of Parquet files; torch/NAME; hfds/NAME; or embedded,
             which are drawn shapes. A split follows a colon, `SPEC[:split]`.
         only: names of diagnostics, or `all`.

@@ -178,17 +178,19 @@ def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool =
 
 def _with_snapshots(own: dict[str, Any]) -> dict[str, Any]:
     """The same values with bare files of weights written out as specs, and the data that these were trained on."""
-    models = own.get("models")
+    given = own.get("models")
+    models = [given] if isinstance(given, str) else given
     if not isinstance(models, (list, tuple)) or not all(isinstance(one, str) for one in models):
         return own  # for the rule of models to refuse
     named = name_snapshots(models)
+    if named.models == tuple(models):
+        return own
     for line in named.notes:
         tell(f"visionscope: note: {line}")
-    given = {**own, "models": named.models}
-    if "data" not in own and named.data:
-        tell(f"visionscope: note: --data {shlex.quote(named.data)}, which these were trained on")
-        given["data"] = named.data
-    return given
+    data = named.data if "data" not in own else ""
+    if data:
+        tell(f"visionscope: note: --data {shlex.quote(data)}, which these were trained on")
+    return {**own, "models": named.models, **({"data": data} if data else {})}
 
 
 def _only(given: Any) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from visionscope.core.measure import Measure
 from visionscope.core.registry import diagnostic_class
 from visionscope.core.trajectory import MONITOR, Trajectory
 
-_FEW_PLACES = 4  # of a column that has no more places each gets a panel of its own
 _MOST_COLUMNS = 4  # that are drawn by places
 _MOST_WHOLE = 6  # numbers of a whole network that are drawn
 _BESIDE = ("_error", "_deviation", "percent")  # ends of columns that say another's uncertainty, or the same again
@@ -50,6 +49,11 @@ class _Course:
     words: str
     unit: str
     rows: tuple[Row, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """At each moment."""
+        return tuple(float(row["value"]) for row in self.rows)
 
     @property
     def change(self) -> float:
@@ -162,19 +166,25 @@ def _drawn(courses: Sequence[_Course]) -> list[_Course]:
 
     What never moves is left out, and what says another one's uncertainty, or the same again in another unit.
     """
-    moving = [one for one in courses if len({row["value"] for row in one.rows}) > 1]
+    moving = [one for one in courses if len(set(one.values)) > 1]
     moving = [one for one in moving if not one.column.endswith(_BESIDE)]
     whole = _first_of_each([one for one in moving if not one.place])
+    known = {(one.training, one.values) for one in whole}
     columns: dict[str, list[_Course]] = {}
     named = {one.column for one in moving}
     for one in moving:
         again = one.column.endswith("_share") and one.column.removesuffix("_share") in named
-        if one.place and not again:
+        if one.place and not again and (one.training, one.values) not in known:
             columns.setdefault(one.words, []).append(one)
-    places = {words: len({one.place for one in own}) for words, own in columns.items()}
-    many = [words for words in columns if places[words] > _FEW_PLACES][:_MOST_COLUMNS]
-    chosen = many or ([] if whole else [*columns][:_MOST_COLUMNS])
-    return [*whole, *(one for words in chosen for one in columns[words])]
+    places = {
+        words: len({one.place for one in own}) if len({one.values for one in own}) > 1 else 1
+        for words, own in columns.items()
+    }
+    # Those by points of the network, which are more than the kinds of its blocks.
+    most = max(places.values(), default=1)
+    by_points = [words for words in columns if 1 < places[words] > most / 2]
+    chosen = by_points or ([] if whole else [*columns])
+    return [*whole, *(one for words in chosen[:_MOST_COLUMNS] for one in columns[words])]
 
 
 def _first_of_each(whole: Sequence[_Course]) -> list[_Course]:
@@ -183,7 +193,7 @@ def _first_of_each(whole: Sequence[_Course]) -> list[_Course]:
     for one in whole:
         own = kept.setdefault(one.training, {})
         if len(own) < _MOST_WHOLE:
-            own.setdefault(tuple(row["value"] for row in one.rows), one)
+            own.setdefault(one.values, one)
     return [one for own in kept.values() for one in own.values()]
 
 
@@ -195,7 +205,7 @@ def _panels(drawn: Sequence[_Course]) -> list[Panel]:
     panels = []
     for words, own in by_words.items():
         places = list(dict.fromkeys(one.place for one in own))
-        if len(places) > _FEW_PLACES:
+        if len(places) > 1 and len({one.unit for one in own}) == 1:
             panels += [
                 _panel([one for one in own if one.training == training], places, group=words)
                 for training in trainings
@@ -228,7 +238,7 @@ def _line(course: _Course, shade: float | None) -> Line:
     return Line(
         name=course.place or course.training,
         x=tuple(float(row["step"]) for row in course.rows),
-        y=tuple(float(row["value"]) for row in course.rows),
+        y=course.values,
         low=tuple(float(row["low"]) for row in course.rows) if known else None,
         high=tuple(float(row["high"]) for row in course.rows) if known else None,
         shade=shade,

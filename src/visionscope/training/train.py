@@ -312,8 +312,7 @@ class _Job:
         until: str,
         monitor: Watching | None,
     ) -> Trained:
-        fabric, recipe = self._fabric, self._recipe
-        first = fabric.global_rank == 0
+        fabric, recipe, first = self._fabric, self._recipe, self._fabric.global_rank == 0
         if self._asked["fraction"] < 1:
             kept = f"{len(self._feed)} of {self._whole} training images, the same share of each class"
             note(f"{kept}; {self._steps} steps, as many {self._asked['same']} as on all of them")
