@@ -113,7 +113,7 @@ def test_what_is_slower_than_asked_is_dropped_before_any_training_and_measured_o
     small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = iter([4.0, 2.0])
-    monkeypatch.setattr(search, "latency", lambda *_, **__: next(taken))
+    monkeypatch.setattr(search, "latency", lambda *_, **__: {"": next(taken)})
     question = dataclasses.replace(small.question, at_most_ms=3.0)
     asked = dataclasses.replace(small, question=question, milliseconds={})
     found, trainer, lines = carried_out(asked, late_helps, tmp_path, monkeypatch)
@@ -128,7 +128,7 @@ def test_what_is_slower_than_asked_is_dropped_before_any_training_and_measured_o
 def test_random_placements_that_are_slow_or_do_not_run_are_not_drawn(
     small: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "latency", lambda *_, **__: next(taken))
+    monkeypatch.setattr(search, "latency", lambda *_, **__: {"": next(taken)})
     taken = iter([5.0, 1.0, 5.0, 1.0])
     question = dataclasses.replace(small.question, at_most_ms=3.0)
     asked = dataclasses.replace(small, question=question, milliseconds={})
