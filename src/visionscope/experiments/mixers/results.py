@@ -72,9 +72,9 @@ def results_of(tables: Tables, speeds: pd.DataFrame | None = None) -> pd.DataFra
             "macs": math.nan if one.macs is None else one.macs,
             **{name: timed.get(one.name, {}).get(name, math.nan) for name in _SPEEDS},
         }
-        for one, width in zip(networks, widths, strict=True)
+        for one, width in sorted(zip(networks, widths, strict=True), key=lambda pair: (-pair[0].mean, pair[0].name))
     ]
-    return pd.DataFrame(sorted(rows, key=lambda row: (-row["accuracy"], row["network"])))
+    return pd.DataFrame(rows)
 
 
 def _means(table: pd.DataFrame | None, column: str) -> Mapping[str, float]:
