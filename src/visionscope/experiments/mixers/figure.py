@@ -47,7 +47,7 @@ def _told_front(words: str, costs: Sequence[tuple[Network, float | None]], sign:
     front = pareto([cost for _, cost in there], [one.mean for one, _ in there])
     if front:
         names = ", ".join(there[place][0].name for place in front)
-        yield f"On the Pareto front of accuracy and {words}: {names}."
+        yield f"On the Pareto front of accuracy and {words}, the grey line: {names}."
 
 
 def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
