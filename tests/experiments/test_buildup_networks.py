@@ -160,6 +160,6 @@ def test_only_the_block_that_the_parent_lacks_is_fresh(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_available_are_one_line(data: str, tmp_path: Path) -> None:  # noqa: F811
     question = Question(model="resnet_pico", data=data, recipe="pico", pretrained=True)
-    said = r"^timm:resnet_pico: no pretrained weights are available .*, timm:resnet_pico@FILE, or leave out --from-pretrained"
+    said = r"^timm:resnet_pico: no pretrained weights .*, timm:resnet_pico@FILE, or leave out --from-pretrained"
     with pytest.raises(ConfigError, match=said):
         search_for(question, seeds=2, budget=None, run=tmp_path, note=lambda line: None)
