@@ -19,7 +19,7 @@ from visionscope.data.corruptions import corrupt, to_images, to_pixels
 from visionscope.data.sample import Sample
 from visionscope.data.sources import open_source
 from visionscope.diagnostics.corruption.question import Corruption
-from visionscope.diagnostics.outcomes.statistics import pooled
+from visionscope.diagnostics.outcomes.pooling import pooled
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 
 INPUT = InputConfig(size=(16, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))

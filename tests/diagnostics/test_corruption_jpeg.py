@@ -15,7 +15,7 @@ from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.data.corruptions import to_images
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.corruption.results import ALL
-from visionscope.diagnostics.outcomes.statistics import pooled
+from visionscope.diagnostics.outcomes.pooling import pooled
 from visionscope.errors import ConfigError
 from visionscope.numerics.paired import paired_shares
 

@@ -18,8 +18,9 @@ from visionscope.core.table import LEADING, column, to_table
 from visionscope.data.embedded import EmbeddedSource
 from visionscope.data.sample import Sample
 from visionscope.diagnostics.outcomes.passes import batches, check_labels, passes, predict, score
+from visionscope.diagnostics.outcomes.pooling import pooled
 from visionscope.diagnostics.outcomes.rows import DamageRow, bits, flags
-from visionscope.diagnostics.outcomes.statistics import changes, pooled
+from visionscope.diagnostics.outcomes.statistics import changes
 from visionscope.errors import DataError, NotApplicableError
 
 

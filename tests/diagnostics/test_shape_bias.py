@@ -15,7 +15,7 @@ from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, tidy, to_table, with_leading_of
 from visionscope.data.conflict import ENTRY_LEVEL
 from visionscope.data.sample import Sample
-from visionscope.diagnostics.outcomes.statistics import pooled
+from visionscope.diagnostics.outcomes.pooling import pooled
 from visionscope.diagnostics.shape_bias.measure import entry_level_scores
 from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.errors import ConfigError, DataError, NotApplicableError

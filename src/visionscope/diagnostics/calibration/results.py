@@ -10,14 +10,9 @@ import pyarrow as pa
 from visionscope.core.table import column, long_table, schema_of, to_table, with_leading_of
 from visionscope.diagnostics.calibration.pixels import bins_of
 from visionscope.diagnostics.calibration.question import Calibration
+from visionscope.diagnostics.outcomes.pooling import images_of
 from visionscope.diagnostics.outcomes.rows import ComparisonRow, flags_of, pixel_counts_of, positions_of
-from visionscope.diagnostics.outcomes.statistics import (
-    Measured,
-    Number,
-    compared,
-    comparison_row,
-    images_of,
-)
+from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared, comparison_row
 from visionscope.numerics import calibration as measures
 from visionscope.numerics.calibration import Interval, Share
 from visionscope.numerics.paired import Flags, Values, paired_means, wilson
@@ -189,7 +184,7 @@ class Pooled:
         """The images by their confidence, or the shares of their pixels."""
         if self.pixel_bins is not None:
             return measures.Bins(**dict(zip(("images", "confidence", "right"), self.pixel_bins.sum(0).T, strict=True)))
-        return measures.reliability(self.confidence, self.right, self.first["bins"])
+        return measures.reliability(self.confidence, self.right.astype(np.bool_), self.first["bins"])
 
 
 def pooled(table: pa.Table, *, by_class: bool = False) -> Iterator[Pooled]:
@@ -303,10 +298,10 @@ def comparisons(asked: Calibration, table: pa.Table) -> pa.Table:
 
 
 def _summed(some: Pooled) -> CalibrationSummaryRow:
-    first, images = some.first, len(some.right)
+    first, images, right = some.first, len(some.right), some.right.astype(np.bool_)
     bins = int(first["bins"])
     scores = np.stack([some.cross_entropy, some.brier])
-    ece, signed_ece, (nll, brier) = measures.resampled(some.confidence, some.right, scores, bins=bins)
+    ece, signed_ece, (nll, brier) = measures.resampled(some.confidence, right, scores, bins=bins)
     sums = np.array([np.sum([row[name] for row in some.rows], axis=0) for name in _BY_CLASS])
     sure = some.confidence > measures.CONFIDENT
     iou = measures.iou(some.predicted, some.label)
@@ -316,10 +311,10 @@ def _summed(some: Pooled) -> CalibrationSummaryRow:
         **_with_ends("brier", brier),
         **_with_ends("ece", ece),
         **_with_ends("signed_ece", signed_ece),
-        **_share("accuracy", Share(int(some.right.sum()), images)),
+        **_share("accuracy", Share(int(right.sum()), images)),
         **_share("top_5", Share(int(some.top_5.sum()), images)),
-        **_share("acc_90", measures.acc_90(some.confidence, some.right)),
-        **_share("unc_90", measures.unc_90(some.confidence, some.right)),
+        **_share("acc_90", measures.acc_90(some.confidence, right)),
+        **_share("unc_90", measures.unc_90(some.confidence, right)),
         **_share("freq_90", measures.freq_90(some.confidence)),
     }
     return CalibrationSummaryRow(
@@ -327,7 +322,7 @@ def _summed(some: Pooled) -> CalibrationSummaryRow:
         **values,
         images=images,
         confidence=float(some.confidence.mean()),
-        adaptive_ece=measures.adaptive_ece(some.confidence, some.right, bins),
+        adaptive_ece=measures.adaptive_ece(some.confidence, right, bins),
         classwise_ece=measures.classwise_ece(sums.reshape(2, first["classes"], -1), images),
         iou=iou,
         iou_90=measures.iou(some.predicted[sure], some.label[sure]),
@@ -340,7 +335,7 @@ def _summed_pixels(some: Pooled) -> CalibrationSummaryRow:
     pixels = pixel_counts_of(some.rows)
     assert by_image is not None  # or `_summed` would have been called
     assert pixels is not None
-    scores = np.stack([some.cross_entropy, some.brier, some.right])
+    scores = np.stack([some.cross_entropy, some.brier, some.right.astype(np.float64)])
     ece, signed_ece, (nll, brier, accuracy) = measures.resampled_gaps(by_image[:, :, 1] - by_image[:, :, 2], scores)
     sums = np.array([np.sum([row[name] for row in some.rows], axis=0) for name in _BY_CLASS])
     low, high = mean_iou_interval(pixels)

@@ -11,15 +11,14 @@ from visionscope.core.table import column, to_table, with_leading_of
 from visionscope.data.corruption_types import ALEXNET_ERRORS, JPEG
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.outcomes.fairness import relative_loss, unlike
+from visionscope.diagnostics.outcomes.pooling import Pooled, pooled
 from visionscope.diagnostics.outcomes.rows import ABOVE_CHANCE, MASKS_ALONE
 from visionscope.diagnostics.outcomes.statistics import (
     Number,
-    Pooled,
     accuracy_of,
     changes,
     compared,
     measured_models,
-    pooled,
     shared_conditions,
 )
 from visionscope.numerics.paired import Values, holm, paired_means

@@ -14,8 +14,9 @@ from visionscope.core.finding import interval
 from visionscope.core.sample import MINI_BATCH
 from visionscope.core.table import column, long_table, schema_of, to_table, with_leading_of
 from visionscope.diagnostics.fit.question import Fit
+from visionscope.diagnostics.outcomes.pooling import right_columns
 from visionscope.diagnostics.outcomes.rows import POINTS, ComparisonRow, flags_of, pixel_counts_of, positions_of
-from visionscope.diagnostics.outcomes.statistics import Measured, comparison_row, measured_models, right_columns
+from visionscope.diagnostics.outcomes.statistics import Measured, comparison_row, measured_models
 from visionscope.numerics.paired import (
     Difference,
     Values,
@@ -150,10 +151,8 @@ def comparisons(asked: Fit, table: pa.Table) -> pa.Table:
 
 
 def _gain(first: Measured, second: Measured, split: str) -> Difference:
-    values = [one.values[split,] for one in (first, second)]
-    if first.masks:
-        return paired_means(*values)
-    return paired_shares(*(some > _EVEN for some in values))
+    one, other = first.values[split,], second.values[split,]
+    return paired_means(one, other) if first.masks else paired_shares(one > _EVEN, other > _EVEN)
 
 
 def alike(row: Row) -> tuple[Any, ...]:
@@ -176,9 +175,10 @@ def _spans(table: pa.Table) -> dict[tuple[str, str, str], list[Row]]:
 def _summed(train: Sequence[Row], test: Sequence[Row]) -> FitSummaryRow:
     losses, test_losses = (np.concatenate([row["cross_entropy"] for row in some]) for some in (train, test))
     pixels = pixel_counts_of(test)
+    more: dict[str, Any] = {}
     if pixels is None:
         right = int(flags_of(test).sum())
-        share, (low, high), more = right / len(test_losses), wilson(right, len(test_losses)), {}
+        share, (low, high) = right / len(test_losses), wilson(right, len(test_losses))
     else:
         shares = pixel_accuracies(pixels)
         share, (low, high) = float(shares.mean()), mean_interval(shares)

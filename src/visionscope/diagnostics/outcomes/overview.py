@@ -9,7 +9,8 @@ from visionscope.core.diagnostic import Tables
 from visionscope.core.grouping import rows_of
 from visionscope.core.measure import ACCURACY, Measure, measure
 from visionscope.diagnostics.outcomes.damage import Damage
-from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of, pooled
+from visionscope.diagnostics.outcomes.pooling import pooled
+from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of
 
 Row = Mapping[str, Any]
 PIXEL_ACCURACY, MEAN_IOU = "pixel accuracy", "mean IoU"

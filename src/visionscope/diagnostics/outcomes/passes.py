@@ -195,7 +195,8 @@ def score_pixels(logits: Tensor, batch: Batch, *, subject: Subject) -> tuple[Cou
         place = int(batch.positions[int(bad.nonzero()[0, 0])])
         raise DataError(f"{subject.label}: a logit of image {place} is not finite")
     counts, losses = [], []
-    for one, mask in zip(full.split(1), masks.split(1), strict=True):
+    for place in range(len(full)):
+        one, mask = full[place : place + 1], masks[place : place + 1]
         resized = of_pixels(one, mask)
         counts.append(counts_of(resized.argmax(1), mask, classes))
         losses.append(plain.nll(resized, mask).double().cpu())

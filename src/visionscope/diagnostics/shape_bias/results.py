@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from visionscope.core.table import column, long_table, schema_of, to_table, with_leading_of
+from visionscope.diagnostics.outcomes.pooling import images_of
 from visionscope.diagnostics.outcomes.rows import flags_of, positions_of
-from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared, images_of
+from visionscope.diagnostics.outcomes.statistics import Measured, Number, compared
 from visionscope.diagnostics.shape_bias.question import ShapeBias
 from visionscope.numerics.paired import Flags, wilson
 
