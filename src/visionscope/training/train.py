@@ -314,8 +314,9 @@ class _Job:
     ) -> Trained:
         fabric, recipe, first = self._fabric, self._recipe, self._fabric.global_rank == 0
         if self._asked["fraction"] < 1:
-            kept = f"{len(self._feed)} of {self._whole} training images, the same share of each class"
-            note(f"{kept}; {self._steps} steps, as many {self._asked['same']} as on all of them")
+            kept = f"{len(self._feed)} of {self._whole} training images"
+            alike = "" if self._readout.dense else ", the same share of each class"
+            note(f"{kept}{alike}; {self._steps} steps, as many {self._asked['same']} as on all of them")
         spec = dataclasses.replace(self._loaded.spec, arguments={}, checkpoint=None).text
         asked = {**self._asked, "steps per epoch": self._steps_per_epoch}
         keeper = Keeper(
