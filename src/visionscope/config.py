@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from visionscope.core.documents import document_text, read_document
 from visionscope.core.files import user_path
-from visionscope.core.registry import diagnostic_class, diagnostic_names
+from visionscope.core.registry import check_known, diagnostic_class, diagnostic_names
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import tell
 from visionscope.core.values import Value, shown
@@ -37,15 +37,24 @@ def study_from_flags(parsed: argparse.Namespace) -> Study:
     Raises:
         ConfigError: for a value that breaks its rule, or a flag of a diagnostic that isn't asked for.
     """
-    own: dict[str, Any] = {}
-    fields: dict[str, dict[str, str]] = {}
-    for name, value in vars(parsed).items():
-        diagnostic, dot, field = name.partition(".")
-        if value is not None and dot:
-            fields.setdefault(diagnostic, {})[field] = value
-        elif value is not None and name in _OWN:
-            own[name] = value
-    return _study(own, fields, from_flags=True)
+    own = {name: value for name, value in vars(parsed).items() if value is not None and name in _OWN}
+    return _study(own, _dotted(parsed), from_flags=True)
+
+
+def fields_from_flags(parsed: argparse.Namespace, names: Sequence[str], *, by: str) -> dict[str, dict[str, Any]]:
+    """The values of `--DIAGNOSTIC.FIELD`, by diagnostic and field.
+
+    Args:
+        parsed: what the parser returned.
+        names: of the diagnostics that are asked for.
+        by: the flag that names them, for the error.
+
+    Raises:
+        ConfigError: for a value that breaks its rule, or a flag of a diagnostic that isn't asked for.
+    """
+    given = _dotted(parsed)
+    _check_selected(given, names, by=by)
+    return {name: _checked_fields(name, own, from_flags=True) for name, own in given.items()}
 
 
 def study_from_file(path: Path | str, **changes: Any) -> Study:
@@ -95,7 +104,34 @@ def diagnostic_of(name: str, fields: Mapping[str, Any] | None, *, from_flags: bo
         ConfigError: for an unknown diagnostic or field, or a value that breaks its rule.
     """
     chosen = diagnostic_class(name)
-    known = values_of(chosen)
+    checked = _checked_fields(name, fields, from_flags=from_flags)
+    try:
+        return chosen(**checked)
+    except (TypeError, ValueError) as error:  # another package's diagnostic may check in its own way
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _dotted(parsed: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The texts of `--DIAGNOSTIC.FIELD`, by diagnostic and field."""
+    fields: dict[str, dict[str, str]] = {}
+    for name, value in vars(parsed).items():
+        diagnostic, dot, field = name.partition(".")
+        if value is not None and dot:
+            fields.setdefault(diagnostic, {})[field] = value
+    return fields
+
+
+def _check_selected(fields: Mapping[str, Any], names: Sequence[str], *, by: str) -> None:
+    """Refuses fields of a diagnostic that isn't among those that `by`, a flag or a key, names."""
+    dashes = "--" if by.startswith("--") else ""
+    for name, own in fields.items():
+        if name not in names:
+            field = f".{next(iter(own))}" if isinstance(own, Mapping) and own else ""
+            raise ConfigError(f"{dashes}{name}{field}: {name} is not selected; add it to {by}")
+
+
+def _checked_fields(name: str, fields: Mapping[str, Any] | None, *, from_flags: bool) -> dict[str, Any]:
+    known = values_of(diagnostic_class(name))
     if fields is not None and not isinstance(fields, Mapping):
         example = next(iter(known), "field")
         raise ConfigError(f"{name}: must hold fields such as '{example}: value'; got {shown(fields)}")
@@ -105,10 +141,7 @@ def diagnostic_of(name: str, fields: Mapping[str, Any] | None, *, from_flags: bo
             raise ConfigError(f"{name}.{field}: {name} has no such field.{nearest(str(field)[:80], known)}")
         take = known[field].read if from_flags else known[field].checked
         checked[field] = take(f"{name}.{field}", given)
-    try:
-        return chosen(**checked)
-    except (TypeError, ValueError) as error:  # another package's diagnostic may check in its own way
-        raise ConfigError(f"{name}: {error}") from error
+    return checked
 
 
 def study_text(study: Study) -> str:
@@ -163,11 +196,7 @@ def _study(own: dict[str, Any], fields: Mapping[str, Any], *, from_flags: bool =
         if name not in own:
             raise ConfigError(f"{name}: must be given" + (", such as --data photos/" if name == "data" else ""))
     names = _only(own.pop("only", DEFAULT_DIAGNOSTICS))
-    for name, of_it in fields.items():
-        if name not in names:
-            field = f".{next(iter(of_it))}" if isinstance(of_it, Mapping) and of_it else ""
-            dashes = "--" if from_flags else ""
-            raise ConfigError(f"{dashes}{name}{field}: {name} is not selected; add it to {dashes}only")
+    _check_selected(fields, names, by="--only" if from_flags else "only")
     if isinstance(own.get("output"), int) and not isinstance(own["output"], bool):
         own["output"] = str(own["output"])  # an index, which flags have as text
     study = Study(diagnostics=tuple(map(_Named, names)), **own)
@@ -198,8 +227,5 @@ def _only(given: Any) -> tuple[str, ...]:
     known = diagnostic_names()
     if chosen == ("all",):
         return known
-    for name in chosen:
-        if name not in known:
-            others = known if len(chosen) > 1 else (*known, "all")
-            raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, others)}")
+    check_known("only", chosen, beside=() if len(chosen) > 1 else ("all",))
     return chosen

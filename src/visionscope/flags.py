@@ -61,7 +61,8 @@ class Parser(argparse.ArgumentParser):
         formatter = functools.partial(argparse.HelpFormatter, max_help_position=_WIDE)
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self._negative_number_matcher = re.compile(r"-(\.?[0-9]|inf|nan)")  # a value, not a flag
-        self._of_diagnostics = False
+        self._selects = ""  # the flag that names diagnostics
+        self._lists = False
         self._into: Any = self
         self._given: Sequence[str] = ()
         self.values: dict[str, Value] = {}  # what each flag takes; --DIAGNOSTIC.FIELD once help is wanted
@@ -133,9 +134,14 @@ class Parser(argparse.ArgumentParser):
         """
         self._into.add_argument(flag, action="store_true", help=help)
 
-    def take_diagnostics_flags(self) -> None:
-        """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted."""
-        self._of_diagnostics = True
+    def take_diagnostics_flags(self, by: str, *, listed: bool) -> None:
+        """Makes `--DIAGNOSTIC.FIELD` known, without importing a diagnostic before its help is wanted.
+
+        Args:
+            by: the flag that names the diagnostics; alone, it lists them.
+            listed: whether the help page lists them, too.
+        """
+        self._selects, self._lists = by, listed
 
     def add_diagnostics(self, names: Iterable[str]) -> None:
         """Adds the flags of some diagnostics, with what they are, for a help page; imports them.
@@ -164,11 +170,11 @@ class Parser(argparse.ArgumentParser):
         """
         given = list(args or ())
         words = given[: given.index("--")] if "--" in given else given
-        if self._of_diagnostics and words[-1:] == ["--only"]:
+        if self._selects and words[-1:] == [self._selects]:
             for line in _listed():
                 say(line)
             self.exit()
-        named = _named_in_help(words) if self._of_diagnostics else None
+        named = _named_in_help(words) if self._selects else None
         if named is not None:
             self._help_of(named)
         for word in words:
@@ -188,7 +194,7 @@ class Parser(argparse.ArgumentParser):
         """The help page, with the short usage and, where they have flags, the diagnostics in a line each."""
         self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
         page = super().format_help()
-        if not self._of_diagnostics:
+        if not self._lists:
             return page
         head = f"diagnostics; each has flags of its own, which {self.prog} --help NAME shows:"
         return "\n".join([page, head, *_listed()]) + "\n"
@@ -234,7 +240,7 @@ class Parser(argparse.ArgumentParser):
             if name not in known:
                 others = known if "," in named else (*known, "all")
                 raise ConfigError(f"help: there is no diagnostic {shown(name)}.{nearest(name[:80], others)}")
-        page = Parser(prog=f"{self.prog} MODEL ... --data TEXT --only {named}", add_help=False)
+        page = Parser(prog=f"{self.prog} MODEL ... --data TEXT {self._selects} {named}", add_help=False)
         page.add_diagnostics(names)
         page.print_help()
         self.exit()
@@ -249,7 +255,7 @@ class Parser(argparse.ArgumentParser):
         flag = word.partition("=")[0]
         if flag in self._option_string_actions:
             return
-        dotted = _DOTTED.fullmatch(flag) if self._of_diagnostics else None
+        dotted = _DOTTED.fullmatch(flag) if self._selects else None
         if not dotted:
             named = flag if flag.isprintable() and " " not in flag else repr(flag)
             near = nearest(flag[:80], flags)
@@ -273,7 +279,7 @@ def add_study_flags(parser: Parser) -> None:
         for name in names:
             add_study_flag(parser, name)
     parser.begin_group("before it starts")
-    parser.take_diagnostics_flags()
+    parser.take_diagnostics_flags("--only", listed=True)
 
 
 def add_study_flag(parser: Parser, name: str, help: str = "") -> None:

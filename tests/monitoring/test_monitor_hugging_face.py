@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import visionscope as vs
-from monitoring.test_monitor_plain import IMAGES, LABELS, bits
+from monitoring.test_monitor_plain import IMAGES, LABELS, SMALL_SHARPNESS, WITH_UPDATES, bits, check_updates
 
 transformers = pytest.importorskip("transformers")
 
@@ -78,18 +78,23 @@ class Driver:
         )
 
 
+def monitor(out: Path) -> vs.Monitor:
+    return vs.Monitor(IMAGES, LABELS, diagnostics=WITH_UPDATES, fields=SMALL_SHARPNESS, at_most=None, out=out)
+
+
 def check(rows: pd.DataFrame, history: list[dict[str, float]]) -> None:
     assert rows.groupby("step")["epoch"].unique().map(list).to_dict() == {0: [0], 3: [1], 6: [2]}
     for kind in ("msa", "mlp"):
         told = rows[rows["column"] == f"variance after {kind}"].set_index("step")["value"].to_dict()
         name = f"variance/variance_after_{kind}"
         assert {one["step"]: one[name] for one in history if name in one} == told
+    check_updates(rows, [3, 6])
     assert [one["step"] for one in history if "loss" in one] == [1, 2, 3, 4, 5, 6]  # none is lost
 
 
 def test_as_the_trainer_calls_it(tmp_path: Path) -> None:
     alone, watched = Driver(), Driver()
-    callback = vs.Monitor(IMAGES, diagnostics=("variance",), at_most=None, out=tmp_path).hugging_face(watched)
+    callback = monitor(tmp_path).hugging_face(watched)
     watched.handler.add_callback(callback)
     assert watched.train() == alone.train()
     check(pd.read_parquet(tmp_path / "monitor.parquet"), watched.state.log_history)
@@ -119,8 +124,7 @@ def test_in_the_real_trainer(tmp_path: Path) -> None:
         )
         trainer = transformers.Trainer(network(), args, train_dataset=Images())
         if watched:
-            monitor = vs.Monitor(IMAGES, diagnostics=("variance",), at_most=None, out=tmp_path)
-            trainer.add_callback(monitor.hugging_face(trainer))
+            trainer.add_callback(monitor(tmp_path).hugging_face(trainer))
         trainer.train()
         left = {"weights": trainer.model.state_dict(), "torch": torch.get_rng_state()}
         return bits(left | {"optimizer": trainer.optimizer.state_dict()["state"]}), trainer.state.log_history

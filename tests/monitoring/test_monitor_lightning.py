@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import visionscope as vs
-from monitoring.test_monitor_plain import IMAGES, LABELS, bits, net
+from monitoring.test_monitor_plain import IMAGES, LABELS, SMALL_SHARPNESS, WITH_UPDATES, bits, check_updates, net
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Lightning about other packages
@@ -66,7 +66,9 @@ def trained(folder: Path, callbacks: list[object]) -> object:
 
 @pytest.mark.parametrize("inner", [False, True])
 def test_the_same_bits_and_numbers_in_the_logger(tmp_path: Path, inner: bool) -> None:
-    monitor = vs.Monitor(IMAGES, diagnostics=("variance",), at_most=None, out=tmp_path / "run")
+    monitor = vs.Monitor(
+        IMAGES, LABELS, diagnostics=WITH_UPDATES, fields=SMALL_SHARPNESS, at_most=None, out=tmp_path / "run"
+    )
     callback = monitor.lightning(lambda module: module.net) if inner else monitor.lightning()
     assert trained(tmp_path / "with", [callback]) == trained(tmp_path / "without", [])
     rows = pd.read_parquet(tmp_path / "run" / "monitor.parquet")
@@ -78,3 +80,4 @@ def test_the_same_bits_and_numbers_in_the_logger(tmp_path: Path, inner: bool) ->
     name = "variance/variance_after_conv"
     assert logged.dropna(subset=name).set_index("step")[name].to_dict() == pytest.approx(told.to_dict())
     assert logged["loss"].notna().sum() == 4
+    check_updates(rows, [2, 4])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import visionscope as vs
-from monitoring.test_monitor_plain import IMAGES, LABELS, SMALL, bits, net, trained
+from monitoring.test_monitor_plain import ALONE, IMAGES, LABELS, bits, net, trained
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.monitoring.untouched import unwrapped
 
@@ -57,12 +57,12 @@ def test_the_network_inside_is_measured_and_left_as_it_was(tmp_path: Path, wrap:
 
 def test_under_autocast_it_measures_in_float32(tmp_path: Path) -> None:
     monitor = vs.Monitor(
-        IMAGES, LABELS, diagnostics=("variance", "hessian"), every=6, at_most=None, out=tmp_path, fields=SMALL
+        IMAGES, LABELS, diagnostics=("variance", "hessian"), every=6, at_most=None, out=tmp_path, fields=ALONE
     )
     assert bits(trained(monitor, autocast=True)) == bits(trained(None, autocast=True))
     found = []
     for enabled in (True, False):
-        again = vs.Monitor(IMAGES, LABELS, diagnostics=("hessian",), out=tmp_path / str(enabled), fields=SMALL)
+        again = vs.Monitor(IMAGES, LABELS, diagnostics=("hessian",), out=tmp_path / str(enabled), fields=ALONE)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             found.append(again.step(net(), 0, 0))
     assert found[0] == found[1] != {}
@@ -114,11 +114,12 @@ def test_images_in_any_form_are_frozen(tmp_path: Path) -> None:
         ({"every": 0}, r"^every: must be epoch or a number of steps, 1 or more; got 0$"),
         ({"every": "step"}, r"^every: must be epoch or a number of steps, 1 or more; got 'step'$"),
         ({"at_most": 0}, r"^at_most: must be .*above 0.*; got 0"),
-        ({"diagnostics": ("varianc",)}, r"there is no diagnostic 'varianc'\. Did you mean 'variance'\?"),
+        ({"diagnostics": ("varianc",)}, r"^diagnostics: there is no diagnostic 'varianc'\. Did you mean 'variance'\?"),
         (
             {"fields": {"hessian": {"k": 1}}},
             r"^fields: 'hessian' is not among the diagnostics, fourier, variance, s",
         ),
+        ({"most_images": 0}, r"^most_images: must be an integer from 1 to .*; got 0$"),
         ({"out": 3}, r"^out: must be a path, as text or as pathlib\.Path; got 3$"),
     ],
 )

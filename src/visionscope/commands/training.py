@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 
 from visionscope.commands.output import exit_code, tell_failures
+from visionscope.config import fields_from_flags
 from visionscope.core.display import TaskText, bars
 from visionscope.core.files import user_path
 from visionscope.core.refusals import check_can_be_written
-from visionscope.core.registry import diagnostic_names
+from visionscope.core.registry import check_known
 from visionscope.core.rules import values_of
 from visionscope.core.terminal import interrupted, say, tell
 from visionscope.core.ticking import duration
 from visionscope.core.values import Rule, Value
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
-from visionscope.errors import ConfigError, nearest
+from visionscope.errors import ConfigError
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
 from visionscope.running.study import ONLY, Study
@@ -40,11 +41,15 @@ _GROUPS = {
         *("epochs", "minutes", "batch_size", "optimizer", "learning_rate", "warm_up", "momentum", "weight_decay"),
         *("decays", "clip_norm", "sam", "ema", "snapshots"),
     ),
-    "augmentation and regularisation": (
+    "augmentation and regularisation, of the recipe, too": (
         *("crop", "padding", "flip", "rand_augment", "erase", "mixup", "cutmix", "label_smoothing", "drop_path"),
     ),
 }
 _MONITOR = Value(tuple[str, ...], Rule(count=(1, 1000), empty=False, distinct=True, words=ONLY.words))
+_EVERY = Value(str, Rule(pattern="epoch|0*[1-9][0-9]{0,8}", words="epoch or a number of steps, 1 or more"), "epoch")
+_AT_MOST = Value(float, Rule(above=0), 0.05)
+_MONITOR_IMAGES = dataclasses.replace(values_of(Study)["images"], default=256)
+_OF_MONITOR = ("monitor_every", "monitor_images", "monitor_at_most")
 _MACHINE = ("precision", "compile", "devices", "nodes", "workers", "track")
 _DEMO_OUT = dataclasses.replace(_OUT, default="visionscope-demo")
 
@@ -55,37 +60,48 @@ def train_flags(parser: Parser) -> None:
     parser.begin_group("what is trained")
     data = "data with a train and a test split, which are not named: a folder, embedded, torch/NAME or hfds/NAME"
     parser.add_value("--data", values_of(Study)["data"], data, required=True)
-    parser.add_value("--out", _OUT, "run folder; weights go below its train/, and the same command resumes it")
+    parser.add_value("--out", _OUT, "run folder, which the same command resumes")
     for name in _ASKED:
         parser.add_field(Terms, name)
     usual = RECIPES[Terms().recipe]
     for title, names in _GROUPS.items():
-        parser.begin_group(title, _OF_RECIPES)
+        parser.begin_group(title, _OF_RECIPES if title == "steps" else "")
         for name in names:
             parser.add_field(Recipe, name, default=getattr(usual, name))
     parser.begin_group("the machine")
     for name in _MACHINE:
         described = Terms if name in values_of(Terms) else Recipe
         parser.add_field(described, name, default=... if described is Terms else getattr(usual, name))
-    monitor = (
-        "diagnostics, comma-separated, asked of the network before the first step and after every epoch; their rows "
-    )
-    parser.add_value(
-        "--monitor", _MONITOR, monitor + "go to monitor.parquet beside the weights, and change no bit of these"
-    )
+    parser.begin_group("while it trains")
+    monitor = "diagnostics whose rows go to monitor.parquet; alone it lists them, --help NAME shows the flags of one"
+    parser.add_value("--monitor", _MONITOR, monitor)
+    parser.add_value("--monitor-every", _EVERY, "epoch, or a number of steps")
+    parser.add_value("--monitor-images", _MONITOR_IMAGES, "images that feature maps are taken of")
+    parser.add_value("--monitor-at-most", _AT_MOST, "time that measuring may take, as a share of the training's own")
+    parser.take_diagnostics_flags("--monitor", listed=False)
 
 
 def _monitor(parsed: Namespace) -> Monitor | None:
     """What is asked of the network after every epoch, on the data's own images."""
+    check_known("--monitor", parsed.monitor or ())
+    fields = fields_from_flags(parsed, parsed.monitor or (), by="--monitor")
+    given = {name: getattr(parsed, name) for name in _OF_MONITOR if getattr(parsed, name) is not None}
     if not parsed.monitor:
+        for name in given:
+            raise ConfigError(f"--{name.replace('_', '-')}: says how --monitor measures; name diagnostics with that")
         return None
-    for name in parsed.monitor:
-        if name not in diagnostic_names():
-            raise ConfigError(f"--monitor: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
 
     from visionscope.monitoring.monitor import Monitor
 
-    return Monitor(parsed.data, diagnostics=parsed.monitor)
+    every = given.get("monitor_every", "epoch")
+    return Monitor(
+        parsed.data,
+        diagnostics=parsed.monitor,
+        every=every if every == "epoch" else int(every),
+        at_most=given.get("monitor_at_most", _AT_MOST.default),
+        most_images=given.get("monitor_images", _MONITOR_IMAGES.default),
+        fields=fields,
+    )
 
 
 def train(parsed: Namespace) -> int:

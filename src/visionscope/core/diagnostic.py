@@ -157,7 +157,8 @@ class MeasuringDiagnostic(Protocol):
     weights; `needs_logits`, false if it uses no predictions; `beside`, further samples (`calibration`: images that
     `eval` leaves out; `eval` beside `train`), with `images_beside(available)`, how many; `source(spec, num_classes)`,
     images instead of the study's; `ensembles`, true if it needs only predictions, of any network; `dense`, true if it
-    can be asked of networks that answer per pixel, too, where it uses predictions.
+    can be asked of networks that answer per pixel, too, where it uses predictions; `monitored`, fields that a monitor
+    asks with where it is given no others; `reads_update`, true if it reads the subject's `update`.
 
     Attributes:
         sample: which of the subject's samples it reads.

@@ -9,7 +9,7 @@ import functools
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,23 @@ def diagnostic_names() -> tuple[str, ...]:
     return tuple(sorted({*_own(), *(entry.name for entry in entries())}))
 
 
+def check_known(parameter: str, names: Iterable[str], *, beside: tuple[str, ...] = ()) -> None:
+    """Refuses names that are of no diagnostic; imports none.
+
+    Args:
+        parameter: where they were given, for the error.
+        names: of diagnostics.
+        beside: what else might have been meant.
+
+    Raises:
+        ConfigError: naming the first of them, with the nearest name that there is.
+    """
+    known = diagnostic_names()
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{parameter}: there is no diagnostic {name!r}.{nearest(name, (*known, *beside))}")
+
+
 def diagnostic_class(name: str) -> Any:
     """The dataclass of a diagnostic: the class in its module whose `name` is the module's.
 
@@ -36,8 +53,7 @@ def diagnostic_class(name: str) -> Any:
     """
     if not isinstance(name, str):
         raise ConfigError(f"name: must be that of a diagnostic, such as 'fourier'; got {shown(name)}")
-    if name not in diagnostic_names():
-        raise ConfigError(f"only: there is no diagnostic {name!r}.{nearest(name, diagnostic_names())}")
+    check_known("only", (name,))
     for entry in entries():
         if entry.name == name:
             return _loaded(entry)

@@ -13,7 +13,7 @@ from visionscope.core.sample import InputConfig, SampleLike
 from visionscope.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from visionscope.core.logits import Readout
     from visionscope.core.objective import Objective
@@ -94,6 +94,19 @@ class Scope:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Update:
+    """What the last step of an optimizer changed of a network.
+
+    Attributes:
+        change: the weights minus those before the step, by parameter name; parameters that it lacks did not move.
+        note: why it is not known; else "".
+    """
+
+    change: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
     """One model with its points and its frozen samples: all that a diagnostic is given.
 
@@ -113,6 +126,7 @@ class Subject:
         hidden: why the network can't be looked into, so that predictions alone can be asked of it; else "".
         fraction: share of the training images that it was trained on, where its checkpoint says it, else None.
         readout: how the logits are read from what the network returns.
+        update: what the last step of the optimizer changed, while the network trains; else None.
     """
 
     label: str
@@ -129,6 +143,7 @@ class Subject:
     hidden: str = ""
     fraction: float | None = None
     readout: Readout = dataclasses.field(default_factory=lambda: import_module("visionscope.core.logits").Readout())
+    update: Update | None = None
 
 
 def objective_of(subject: Subject, diagnostic: str) -> Objective:

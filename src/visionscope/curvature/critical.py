@@ -46,7 +46,9 @@ class Critical:
         return None if self.step is None else 2 / self.step
 
 
-def critical_step(loss_at: Callable[[float], float], start: float, slope: float) -> Critical:
+def critical_step(
+    loss_at: Callable[[float], float], start: float, slope: float, first: float | None = None
+) -> Critical:
     r"""The first step :math:`\eta > 0` at which a loss along a line is above its value at 0.
 
     It is the root of :math:`\psi(\eta) = (L(\eta) - L(0)) / \eta`, which begins at the slope. The first step tried is
@@ -66,6 +68,7 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
         loss_at: the loss after a step.
         start: the loss at 0, in the unit of `loss_at`.
         slope: its derivative along the direction at 0.
+        first: the first step tried instead.
 
     Returns:
         The step with its bracket, after 9 evaluations at most; without one where the slope is not negative, where the
@@ -75,7 +78,7 @@ def critical_step(loss_at: Callable[[float], float], start: float, slope: float)
         return Critical(None, 0.0, 0.0, 0, f"the loss does not fall along the direction: its slope is {slope:.3g}")
     low, high = (0.0, slope), (math.inf, math.inf)
     spare = high  # the end that a step took the place of
-    step = 2 * start / -slope if start > 0 else 1.0
+    step = first or (2 * start / -slope if start > 0 else 1.0)
     passes = 0
     while passes < _PASSES and _is_wide(low[0], high[0]):
         width = high[0] - low[0]

@@ -16,22 +16,25 @@ from visionscope.config import diagnostic_of
 from visionscope.core.failures import one_line
 from visionscope.core.files import given_path
 from visionscope.core.inputs import place_of
+from visionscope.core.registry import check_known, diagnostic_class
+from visionscope.core.rules import values_of
 from visionscope.core.sample import InputConfig
 from visionscope.core.terminal import tell
 from visionscope.core.values import Rule, Value, is_whole, shown
 from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.monitoring.hugging_face import TrainerCallback
+from visionscope.monitoring.last_step import LastStep
 from visionscope.monitoring.lightning import callback_of
 from visionscope.monitoring.pace import Pace
 from visionscope.monitoring.untouched import untouched, unwrapped
 from visionscope.result import Images, Labels
 from visionscope.running.brought import gathered, is_gathered
-from visionscope.running.in_memory import measured
-from visionscope.running.moments import MonitorRow, Rows, numbers_of
-from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY
+from visionscope.running.in_memory import Measured, measured_together
+from visionscope.running.moments import TABLE, MonitorRow, Rows, numbers_of
+from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study
 from visionscope.running.wanted import WantedInput
 
-_AT_MOST = Value(float | None, Rule(above=0, most=1))
+_AT_MOST = Value(float | None, Rule(above=0))
 _STEP = Value(int, Rule(least=0))
 
 
@@ -48,16 +51,22 @@ class Monitor:
     `visionscope.running.moments.MonitorRow`: step, epoch, diagnostic, point, column, value and its interval. A
     diagnostic that fails leaves a row that says why, and a line on stderr the first time.
 
+    Diagnostics of feature maps share one pass over the images. `sharpness` measures critical sharpness along the
+    optimizer's last update, told by the weights before and after it: two copies of the trained parameters are kept, and
+    `step` has to be called after each step.
+
     Args:
         images: what `measure` takes, looked at anew each time; a DataLoader is read once.
         labels: class indices (n,) of the images, where they don't come with them.
         diagnostics: their names.
         every: `epoch`, or a number of steps.
-        at_most: share of the training's time that measuring may take; where it takes more, there are half as many
-            measurements from then on, a line on stderr says so, and which steps have rows depends on the clock. None
-            for no limit.
+        at_most: time that measuring may take, as a share of the training's own; where it takes more, there are half as
+            many measurements from then on, a line on stderr says so, and which steps have rows depends on the clock.
+            None for no limit.
         out: run folder.
-        fields: parameters of the diagnostics, by diagnostic: `{"hessian": {"k": 3}}`.
+        fields: parameters of the diagnostics, by diagnostic: `{"hessian": {"k": 3}}`; by default those of `measure`,
+            but for two mini-batches in `hessian`, and one batch and critical sharpness alone in `sharpness`.
+        most_images: of a data spec, that feature maps are taken of; other diagnostics have fields for theirs.
         input: as for `measure`, like the four that follow.
         output: name or index of the logits, of a network that returns several outputs.
         output_is: `probabilities` of a network that ends in a softmax or sigmoid.
@@ -78,6 +87,7 @@ class Monitor:
         at_most: float | None = 0.05,
         out: str | os.PathLike[str] = "visionscope-run",
         fields: Mapping[str, Mapping[str, Any]] | None = None,
+        most_images: int = 256,
         input: InputConfig | None = None,
         output: str | int | None = None,
         output_is: str | None = None,
@@ -87,11 +97,14 @@ class Monitor:
         if every != "epoch" and not (is_whole(every) and every >= 1):
             raise ConfigError(f"every: must be epoch or a number of steps, 1 or more; got {shown(every)}")
         names = ONLY.checked("diagnostics", diagnostics)
+        check_known("diagnostics", names)
         for name in fields or {}:
             if name not in names:
                 raise ConfigError(f"fields: {shown(name)} is not among the diagnostics, {', '.join(names)}")
         self._input = input
-        self._diagnostics = [diagnostic_of(name, (fields or {}).get(name)) for name in names]
+        self._diagnostics = [_asked(name, (fields or {}).get(name)) for name in names]
+        self._most_images = values_of(Study)["images"].checked("most_images", most_images)
+        self._last_step = LastStep() if any(getattr(one, "reads_update", False) for one in self._diagnostics) else None
         self._pace = Pace(every, _AT_MOST.checked("at_most", at_most))
         self._images: Any = images.detach().clone() if isinstance(images, Tensor) else images
         self._labels: Any = labels
@@ -115,6 +128,17 @@ class Monitor:
         self._input = self._input or input
         own = {"weight_decay": weight_decay, "label_smoothing": label_smoothing}
         self._objective = {name: own[name] if value is None else value for name, value in self._objective.items()}
+
+    def finished(self, folder: Path) -> None:
+        """Says that a training which ended before is not measured; `visionscope.train` calls this.
+
+        Args:
+            folder: of the training.
+        """
+        stored = folder / TABLE
+        kept = f"visionscope diagnose {folder}/*.safetensors --data SPEC measures the weights that it kept"
+        rest = f"its rows are in {stored}" if stored.is_dir() else kept
+        tell(f"monitor: this training had ended before, and nothing is measured now; {rest}")
 
     def step(self, model: nn.Module, step: int, epoch: float) -> dict[str, float]:
         """Measures the network where that is due; to be called after each step, or after each epoch.
@@ -143,6 +167,8 @@ class Monitor:
         elif step < self._step:
             raise ConfigError(f"step: must not fall; got {step} after {self._step}, make a Monitor for each training")
         self._step = step
+        if self._last_step is not None:
+            self._last_step.look(unwrapped(model), step)
         if not self._pace.due(step, epoch) or known:
             return {}
         network = unwrapped(model)
@@ -183,18 +209,37 @@ class Monitor:
             self._images, self._labels = gathered(self._images, self._labels, wanted.known)
         rows: list[MonitorRow] = []
         values: dict[str, float] = {}
+        answers = self._answers(network)
         for diagnostic in self._diagnostics:
-            objective = self._objective if getattr(diagnostic, "sample", "eval") == "train" else {}
             with self._spared(diagnostic.name, step, epoch, rows):
-                found = measured(
-                    diagnostic, network, self._images, self._labels, input=self._input, **self._asked, **objective
-                )
-                own, scalars = numbers_of(diagnostic, found.table, step, epoch)
+                answer = answers[diagnostic.name]
+                if isinstance(answer, Exception):
+                    raise answer
+                own, scalars = numbers_of(diagnostic, answer.table, step, epoch)
                 rows += own
                 values |= scalars
         with self._spared("", step, epoch, rows):
             self._rows.write(step, rows)
         return values
+
+    def _answers(self, network: nn.Module) -> Mapping[str, Measured | Exception]:
+        training = any(getattr(one, "sample", "eval") == "train" for one in self._diagnostics)
+        asked = {**self._asked, **(self._objective if training else {})}
+        try:
+            return measured_together(
+                self._diagnostics,
+                network,
+                self._images,
+                self._labels,
+                most_images=self._most_images,
+                input=self._input,
+                update=None if self._last_step is None else self._last_step.update(),
+                **asked,
+            )
+        except (ConfigError, NotApplicableError):
+            raise
+        except Exception as error:  # of the network as it is now
+            return {diagnostic.name: error for diagnostic in self._diagnostics}
 
     @contextmanager
     def _spared(self, name: str, step: int, epoch: float, rows: list[MonitorRow]) -> Iterator[None]:
@@ -209,6 +254,13 @@ class Monitor:
             if (name, message) not in self._failed:
                 self._failed.add((name, message))
                 tell(f"monitor: at step {step} {name or 'the rows'} failed, the training goes on: {message}")
+
+
+def _asked(name: str, fields: Mapping[str, Any] | None) -> Any:
+    """A diagnostic with the fields that were given, and where there are none with those that a monitor can afford."""
+    if isinstance(fields, Mapping) or fields is None:
+        fields = {**getattr(diagnostic_class(name), "monitored", {}), **(fields or {})}
+    return diagnostic_of(name, fields)
 
 
 def _now(model: nn.Module) -> float:

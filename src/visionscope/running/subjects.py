@@ -13,7 +13,7 @@ from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.inputs import image_like, weight_type
 from visionscope.core.logits import check_answers
 from visionscope.core.spans import spans_of
-from visionscope.core.subject import Point, Scope, Subject
+from visionscope.core.subject import Point, Scope, Subject, Update
 from visionscope.curvature.scopes import find_scopes
 from visionscope.errors import ConfigError, NotApplicableError, TraceError, nearest
 from visionscope.models.detectors import detects, looked_at
@@ -33,6 +33,7 @@ class Asking:
         study: what is asked, and how.
         loaded: the model.
         images: where its samples come from.
+        update: what the optimizer's last step changed, of a model that is trained meanwhile.
 
     Attributes:
         subject: the model; its sample `eval` is there if something observes.
@@ -42,7 +43,7 @@ class Asking:
         TraceError: when the model can't be traced, or does not run.
     """
 
-    def __init__(self, study: Study, loaded: LoadedModel, images: Images) -> None:
+    def __init__(self, study: Study, loaded: LoadedModel, images: Images, update: Update | None = None) -> None:
         self._detects = detects(loaded.model)
         loaded = dataclasses.replace(loaded, model=looked_at(loaded.model))
         self._study, self._loaded, self._images = study, loaded, images
@@ -50,7 +51,7 @@ class Asking:
         shape = images.shape(loaded.input)
         subject = _subject_of(study, loaded, shape, points_needed=bool(observing or study.points))
         samples = {"eval": images.observed(loaded.input)} if observing else {}
-        self.subject = dataclasses.replace(subject, samples=samples, input=images.input(loaded.input))
+        self.subject = dataclasses.replace(subject, samples=samples, input=images.input(loaded.input), update=update)
         asked = {"output": study.output, "output_is": study.output_is}
         self._reading = Reading(loaded.label, subject.model, shape, **asked, stated=loaded.num_classes)
 

@@ -65,7 +65,7 @@ def fit(training: Training) -> nn.Module | None:
         warm = before < recipe.warm_up <= done
         if warm:
             keeper.keep("warmup", network, step=str(at.step))
-        training.watch(network, at.step, at.step / training.steps_per_epoch)
+        training.watch(network, at.step, _epochs(training, at.step, done))
         epoch = _epoch_ended(training, at.step)
         stops = _stops(training, warm, epoch)
         if epoch or done >= 1 or stops or len(losses) == CHECK_EVERY:
@@ -110,6 +110,13 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
     optimizer.step(backward) if recipe.sam else optimizer.step()
     optimizer.zero_grad()
     return loss
+
+
+def _epochs(training: Training, step: int, done: float) -> float:
+    """Passes over the images so far; the last step, the nearest one to the end of an epoch, is at that end."""
+    epochs = step / training.steps_per_epoch
+    ended = round(epochs)
+    return ended if done >= 1 and abs(epochs - ended) * training.steps_per_epoch <= 1 / 2 + 1e-9 else epochs
 
 
 def _epoch_ended(training: Training, step: int) -> int:

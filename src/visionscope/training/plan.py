@@ -23,6 +23,9 @@ class Watching(Protocol):
     def begin(self, folder: Path, input: InputConfig, *, weight_decay: float, label_smoothing: float) -> None:
         """Takes what it needs to know of the training; `folder` is the training's own."""
 
+    def finished(self, folder: Path) -> None:
+        """Is told that the training in that folder had ended before."""
+
     def step(self, model: nn.Module, step: int, epoch: float) -> Mapping[str, float]:
         """Measures where that is due; what it gives goes to the trackers."""
 

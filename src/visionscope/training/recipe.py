@@ -29,8 +29,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training images, the warm-up included.
-        minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
-            are not repeatable to the bit.
+        minutes: time limit in minutes, by which the learning rate is down; such runs are not repeatable to the bit.
         warm_up: share of the training over which the learning rate climbs.
         batch_size: images per process and step.
         optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).

@@ -163,8 +163,7 @@ def train(
             training's folder, its numbers to the trackers.
         input: size and normalisation of the images of a network given as such; by default as its `pretrained_cfg` says.
         epochs: passes over the training images; this and all that follow replace the recipe's own values.
-        minutes: time limit in minutes: the training ends by then, with the learning rate down. Runs that the clock ends
-            are not repeatable to the bit.
+        minutes: time limit in minutes, by which the learning rate is down; such runs are not repeatable to the bit.
         warm_up: share of the training over which the learning rate climbs.
         batch_size: images per process and step.
         optimizer: `adamw` (Loshchilov & Hutter 2019) or `sgd` (with Nesterov's momentum).
@@ -218,6 +217,8 @@ def train(
         scores = finished(folder, training, note)
         if scores is not None:
             forget(folder)  # a kill may have come between the last weights and this
+            if monitor is not None and fabric.global_rank == 0:
+                monitor.finished(folder)
             if isinstance(model, nn.Module):
                 model.load_state_dict(load_file(folder / "last.safetensors"))
             return _trained(folder, scores, sources[1])

@@ -1,7 +1,7 @@
 """The Hessian's eigenvalues of largest magnitude, mini-batch by mini-batch (Park & Kim 2022, Fig. 1c, 4, 6 and 7b)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from visionscope.core.diagnostic import Theme
@@ -90,6 +90,7 @@ class Hessian:
     place: ClassVar[int] = 0
     dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
+    monitored: ClassVar[Mapping[str, Any]] = {"mini_batches": 2}
 
     k: int = rule(5, least=1, most=1000)
     mini_batches: int = rule(32, least=1, most=MOST_IMAGES // MINI_BATCH)

@@ -70,7 +70,7 @@ def _step(rows: Sequence[Row]) -> Finding | None:
         return None
     return about(
         [row],
-        f"steps along the negative gradient longer than {number(row['step'])} raise the loss: critical sharpness "
+        f"steps along the {row['direction']} longer than {number(row['step'])} raise the loss: critical sharpness "
         f"{number(row['value'])}",
         detail=[f"Critical sharpness: {span(_ends(row))} {row['unit']}. The step is the median over batches."],
         columns=_COLUMNS,

@@ -10,8 +10,8 @@ from torch import Tensor
 from visionscope.core.diagnostic import Cost
 from visionscope.core.inputs import image_like
 from visionscope.core.sample import MINI_BATCH
-from visionscope.core.subject import Subject, objective_of
-from visionscope.curvature.critical import critical_sharpness
+from visionscope.core.subject import Subject, Update, objective_of
+from visionscope.curvature.critical import Critical, critical_sharpness, critical_step
 from visionscope.curvature.moving import MovableWeights, movable
 from visionscope.curvature.parameters import MeasuredParameters, check_differentiable, measured_parameters
 from visionscope.curvature.perturbations import average_rise, worst_rise
@@ -21,7 +21,9 @@ from visionscope.diagnostics.sharpness.question import (
     AVERAGE,
     CRITICAL,
     GRADIENT,
+    PER_UPDATE,
     UNITS,
+    UPDATE,
     WORST,
     Sharpness,
     SharpnessRow,
@@ -133,10 +135,13 @@ def _rows(asked: Sharpness, subject: Subject, measured: MeasuredParameters, part
     stop = min(first + asked.batch_size, len(subject.samples[asked.sample]))
     loss = BatchLoss(subject, asked.sample, first, stop)
     with movable(subject.model, measured.names) as weights:
-        nll, found = loss.gradient(list(weights.here.values()))
+        if subject.update is not None and asked.kinds == (CRITICAL,):
+            nll, gradient = loss.value(), {}
+        else:
+            nll, found = loss.gradient(list(weights.here.values()))
+            gradient = dict(zip(weights.here, found, strict=True))
         if not abs(nll) < float("inf"):
             raise VisionscopeError(f"sharpness: the NLL of batch {number} is {nll}")
-        gradient = dict(zip(weights.here, found, strict=True))
         shared = {
             "part": part,
             "batch": number,
@@ -156,10 +161,13 @@ def _rows(asked: Sharpness, subject: Subject, measured: MeasuredParameters, part
                 own = _average(asked, weights, loss, nll, number)
             elif kind == WORST:
                 own = _worst(asked, weights, loss, nll, gradient)
-            else:
+            elif subject.update is None:
                 own = _critical(weights, loss, nll, gradient)
-            counts = {"forward_passes": loss.forward_passes, "gradients": loss.gradients + (kind != AVERAGE)}
-            rows.append(SharpnessRow(**{**_NOTHING, **shared, **own, **counts}, kind=kind, unit=UNITS[kind]))
+            else:
+                own = _critical_of_update(weights, loss, nll, subject.update)
+            shares = bool(gradient) and kind != AVERAGE and own["direction"] != UPDATE
+            counts = {"forward_passes": loss.forward_passes, "gradients": loss.gradients + shares}
+            rows.append(SharpnessRow(**{**_NOTHING, "unit": UNITS[kind], **shared, **own, **counts}, kind=kind))
     return rows
 
 
@@ -191,11 +199,38 @@ def _worst(
 def _critical(weights: MovableWeights, loss: BatchLoss, nll: float, gradient: dict[str, Tensor]) -> dict[str, Any]:
     downhill = {name: -value for name, value in gradient.items()}
     slope = -sum(float(value.double().square().sum()) for value in gradient.values())
-    found = critical_sharpness(weights, downhill, loss.value, nll, slope)
+    return _told(critical_sharpness(weights, downhill, loss.value, nll, slope), GRADIENT)
+
+
+def _critical_of_update(weights: MovableWeights, loss: BatchLoss, nll: float, update: Update) -> dict[str, Any]:
+    """From where the weights were before the optimizer's last step, along what it changed."""
+    told = {"direction": UPDATE, "unit": PER_UPDATE}
+    if update.note:
+        return {**told, "note": update.note}
+
+    def loss_at(step: float) -> float:
+        if step == 1:  # where the network is
+            return nll
+        weights.move(update.change, step - 1)
+        return loss.value()
+
+    # Begun at one update: where a straight line would reach zero lies beyond all sense, for one update changes little.
+    weights.move(update.change, -1)
+    start, gradient = loss.gradient(list(weights.here.values()))
+    pairs = [
+        (value, update.change[name])
+        for name, value in zip(weights.here, gradient, strict=True)
+        if name in update.change
+    ]
+    slope = sum(float((value.double() * change.double()).sum()) for value, change in pairs)
+    return {**_told(critical_step(loss_at, start, slope, first=1.0), UPDATE), **told}
+
+
+def _told(found: Critical, direction: str) -> dict[str, Any]:
     known = found.step is not None
     return {
         "value": found.sharpness,
-        "direction": GRADIENT,
+        "direction": direction,
         "step": found.step,
         "step_low": found.low if known else None,
         "step_high": found.high if known else None,

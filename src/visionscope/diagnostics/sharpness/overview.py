@@ -10,7 +10,7 @@ from visionscope.diagnostics.sharpness.question import AVERAGE, CRITICAL, WORST,
 _MEANINGS = {
     AVERAGE: "rise of the NLL under random relative changes of all weights, mean over batches",
     WORST: "largest rise of the NLL found within the radius, mean over batches",
-    CRITICAL: "2 / the first step along the negative gradient at which the NLL rises, mean over batches",
+    CRITICAL: "2 / the first step along the {direction} at which the NLL rises, mean over batches",
 }
 
 
@@ -25,7 +25,7 @@ def measures(asked: Sharpness, tables: Tables) -> Sequence[Measure]:
             count="batches",
             of="batches",
             unit=row["unit"],
-            meaning=_MEANINGS[row["kind"]],
+            meaning=_MEANINGS[row["kind"]].format(direction=row["direction"]),
             note=row["note"],
         )
         for row in rows_of(tables, "summary")

@@ -1,6 +1,7 @@
 """How much the loss rises when weights change: on average, at worst, and along a direction (Andriushchenko 2023)."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from visionscope.core.diagnostic import Theme
@@ -14,7 +15,8 @@ from visionscope.errors import ConfigError
 AVERAGE, WORST, CRITICAL = "average", "worst", "critical"
 KINDS = (AVERAGE, WORST, CRITICAL)
 UNITS = {AVERAGE: "nat", WORST: "nat", CRITICAL: "nat per squared weight"}
-GRADIENT = "negative gradient"
+GRADIENT, UPDATE = "negative gradient", "optimizer's last update"
+PER_UPDATE = "1 / update"
 _WORST_RADIUS = {"linf": 0.002, "l2": 0.5}
 
 
@@ -36,9 +38,11 @@ class SharpnessRow:
         "what the radius bounds: gaussian (standard deviation), linf (each weight), l2 (all together)", role="setting"
     )
     direction: str = column("along which the critical step was looked for", role="setting")
-    step: float | None = column("critical step along the direction: a learning rate", "squared weight per nat")
-    step_low: float | None = column("lower end of the bracket that holds it", "squared weight per nat")
-    step_high: float | None = column("upper end", "squared weight per nat")
+    step: float | None = column(
+        "critical step: a learning rate in squared weights per nat; along an update, a multiple of it"
+    )
+    step_low: float | None = column("lower end of the bracket that holds it")
+    step_high: float | None = column("upper end")
     forward_passes: int = column("forward passes of the batch", role="count")
     gradients: int = column("gradients of the batch", role="count")
     nll: float = column("mean cross-entropy of the batch where the network is", "nat", title="NLL", role="outcome")
@@ -76,7 +80,9 @@ class Sharpness:
       the loss stalls and adds momentum; its l2 step is :math:`|w| \circ g / |g|`, which depends on how weights are
       scaled. Like theirs it is a lower bound.
     - `critical`: :math:`2 / \eta_c`, with :math:`\eta_c` the first step along the negative gradient at which the loss
-      is above its start (Kalra et al. 2026): a gradient and at most 9 forward passes.
+      is above its start (Kalra et al. 2026): a gradient and at most 9 forward passes. In a monitor it is along the
+      optimizer's last update instead, from the weights before it, and :math:`\eta_c` counts such updates. A sharpness
+      above 2 then says that the update itself raised the loss; divided by the learning rate, it is the authors' own.
 
     The authors also divide logits by their norm in some comparisons, which is not done here.
 
@@ -104,6 +110,7 @@ class Sharpness:
     place: ClassVar[int] = 3
     dense: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp64")
+    monitored: ClassVar[Mapping[str, Any]] = {"kinds": (CRITICAL,), "batches": 1}
 
     kinds: tuple[str, ...] = rule(KINDS, choices=KINDS, count=(1, len(KINDS)), distinct=True)
     batches: int = rule(8, least=1, most=MOST_IMAGES // MINI_BATCH)
@@ -128,6 +135,11 @@ class Sharpness:
     def radius(self) -> float:
         """Of the worst change."""
         return _WORST_RADIUS[self.norm] if self.worst_radius is None else self.worst_radius
+
+    @property
+    def reads_update(self) -> bool:
+        """Whether it asks for the optimizer's last update, where there is one."""
+        return CRITICAL in self.kinds
 
     def images(self, available: int) -> int:
         count = whole_mini_batches(self.name, self.batches * self.batch_size // MINI_BATCH, available)

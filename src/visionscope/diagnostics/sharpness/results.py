@@ -24,7 +24,9 @@ class MeanRow:
     low: float | None = column("lower end of its 95 % interval (Student's t over batches); null for one batch")
     high: float | None = column("upper end")
     unit: str = column("of value, low and high")
-    step: float | None = column("median critical step along the direction: a learning rate", "squared weight per nat")
+    step: float | None = column(
+        "median critical step: a learning rate in squared weights per nat; along an update, a multiple of it"
+    )
     direction: str = column("along which the critical step was looked for", role="setting")
     radius: float | None = column("how far weights go, as a share of each weight's magnitude")
     norm: str = column("what the radius bounds: gaussian (standard deviation), linf (each weight), l2 (all together)")
