@@ -38,6 +38,8 @@ def test_a_training_is_followed_from_its_files(
     for name, step in MOMENTS.items():
         one = measured[measured["model"] == f"resnet_nano {name}"].set_index("point")["variance"]
         pd.testing.assert_series_equal(values[step], one, check_names=False, check_like=True, rtol=1e-12)
+    shown = [name.removeprefix("resnet_nano ") for name in measured["model"].unique()]
+    assert [name for name in shown if name in MOMENTS] == list(MOMENTS)
     moved = (values[MOMENTS["last"]] - values[0]).abs()
     told = json.loads((tmp_path / "report.json").read_text())["findings"]
     most = next(one for one in told if one["diagnostic"] == "variance_over_training" and "most, by" in one["headline"])

@@ -101,7 +101,7 @@ class Store:
         self.run = given_path("run", run)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What every job.json of the run says, sorted by diagnostic and label.
+        """What every job.json of the run says, sorted by diagnostic and label; snapshots of a training by step.
 
         Raises:
             StoreError: when the folder is none, holds no job, or a job.json can't be used.
@@ -134,8 +134,7 @@ class Store:
                 damaged.append(Damage(folder.parent.name, folder.name, error.label, f"{error}; {error.remedy}"))
         if not records and not damaged:
             raise StoreError(f"{self.run}: holds no job; is it the folder that --out named?")
-        order = sorted(records, key=lambda record: (record["diagnostic"], record["model"]["label"], record["job"]))
-        return order, damaged
+        return sorted(records, key=_place), damaged
 
     def states(self) -> list[JobState]:
         """How far every job of the run is, every part file read; see `jobs` and `state`."""
@@ -334,6 +333,14 @@ def with_leading(table: pa.Table, values: Mapping[str, str]) -> pa.Table:
         values: by the names of `LEADING`.
     """
     return with_leading_of(table, [values] * table.num_rows)
+
+
+def _place(record: Mapping[str, Any]) -> tuple[str, str, float, str, str]:
+    """Where a job stands among all of a run."""
+    label, moment = record["model"]["label"], record["model"].get("moment")
+    if moment is None or moment["step"] is None:
+        return record["diagnostic"], label, 0, label, record["job"]
+    return record["diagnostic"], f"{moment['label']} {moment['training']}", moment["step"], label, record["job"]
 
 
 def _message(path: Path) -> str:
