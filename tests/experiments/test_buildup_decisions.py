@@ -14,7 +14,7 @@ from training.conftest import data  # noqa: F401  # the fixture
 from visionscope.errors import VisionscopeError
 from visionscope.experiments.buildup import search
 from visionscope.experiments.buildup.page import figures_of
-from visionscope.experiments.buildup.results import sentences_of, table_of
+from visionscope.experiments.buildup.results import number, sentences_of, table_of
 from visionscope.experiments.buildup.search import Question, Search, search_for
 from visionscope.models.surgery import BlockChange
 from visionscope.numerics.sequential import detectable
@@ -173,3 +173,9 @@ def test_the_published_path_stands_beside_the_measured_one(
     assert kept.low is None
     assert [line.name for line in costs.panels[0].lines] == ["kept", "dropped", "random placement"]
     assert figures_of(table_of(dataclasses.replace(found, held={}), {})) == ()
+
+
+def test_numbers_are_told_without_powers_of_ten() -> None:
+    told = [number(one) for one in (0.000623, 12.345, 999.4, 999.6, 12345.6, math.nan, None)]
+    assert told == ["0.000623", "12.3", "999", "1,000", "12,346", "", ""]
+    assert number(1234567, ",.0f") == "1,234,567"

@@ -195,13 +195,16 @@ def percent(row: Mapping[Any, Any], name: str) -> str:
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """A number as people read it; "" for none.
+    """A number as people read it, three digits of it, or all before the point; "" for none.
 
     Args:
         value: it.
         form: as Python's `format` takes it.
     """
-    return "" if value is None or value != value else format(value, form)
+    if value is None or value != value:
+        return ""
+    text = format(value, form)
+    return format(value, ",.0f") if "e+" in text else text
 
 
 def _result(buildup: Buildup) -> dict[str, Any]:
