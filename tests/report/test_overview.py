@@ -231,3 +231,15 @@ def test_the_picture_is_of_the_model_that_the_first_finding_speaks_of(tmp_path: 
     figure = text[text.index('class="panel leading"') :]
     labels = [one.label for one in models]
     assert figure.startswith(f'class="panel leading" data-models="{labels.index(first.model)}"')
+
+
+def test_what_tells_of_pixels_stands_first_and_once() -> None:
+    def asked(name: str, images: int) -> Answer:
+        numbers = {"pixel accuracy": 50.0 + images, "mean IoU": 30.0, f"{name} of it": 1.0}
+        measures = (Measure(model="net", name=key, value=value, n=images, unit="%") for key, value in numbers.items())
+        return Answer(diagnostic=name, theme="", place=0, tables={}, measures=tuple(measures))
+
+    answers = [asked("lesion", 10), asked("calibration", 20)]
+    lines = overview(answers, ["net"])
+    assert [line.name for line in lines] == ["pixel accuracy", "mean IoU", "lesion of it", "calibration of it"]
+    assert accuracies(answers)["net"].value == 70.0

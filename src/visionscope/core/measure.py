@@ -7,6 +7,12 @@ from typing import Any
 ACCURACY = "accuracy"
 """The measure that every other one is read against; of several diagnostics that have it, the most images count."""
 
+PIXEL_ACCURACY, MEAN_IOU = "pixel accuracy", "mean IoU"
+"""The same of networks that answer per pixel."""
+
+LEADING = (ACCURACY, PIXEL_ACCURACY, MEAN_IOU)
+"""Measures that stand first, once each, whoever took them."""
+
 INTERVAL = "95 % interval"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from visionscope.core.diagnostic import Answer
 from visionscope.core.finding import grouped, number
-from visionscope.core.measure import ACCURACY, INTERVAL, Measure
+from visionscope.core.measure import ACCURACY, INTERVAL, LEADING, PIXEL_ACCURACY, Measure
 
 MARKS = {"lowers": "▼", "raises": "▲", "mixed": "◆", "no clear change": "○"}
 """What stands before a change, by its direction."""
@@ -55,35 +55,41 @@ class Line:
 
 
 def accuracies(answers: Sequence[Answer]) -> dict[str, Measure]:
-    """The accuracy of each model, from the diagnostic that measured it over most images.
+    """The accuracy of each model, or that of its pixels, from the diagnostic that measured it over most images.
 
     Args:
         answers: of a run.
     """
+    return {**_best(answers, PIXEL_ACCURACY), **_best(answers, ACCURACY)}
+
+
+def _best(answers: Sequence[Answer], name: str) -> dict[str, Measure]:
     best: dict[str, Measure] = {}
-    for one in (one for answer in answers for one in answer.measures if one.name == ACCURACY):
+    for one in (one for answer in answers for one in answer.measures if one.name == name):
         if one.value is not None and (one.model not in best or (one.n or 0) > (best[one.model].n or 0)):
             best[one.model] = one
     return best
 
 
 def overview(answers: Sequence[Answer], models: Sequence[str]) -> tuple[Line, ...]:
-    """A line for each measure that was taken, that of the accuracy first, even where nobody measured it.
+    """A line for each measure that was taken, those of the accuracy first, even where nobody measured it.
 
     Args:
         answers: in the order of the page.
         models: the labels of all models of the report, in its order.
     """
-    known = accuracies(answers)
-    source = next((a.diagnostic for a in answers if any(one.name == ACCURACY for one in a.measures)), "")
-    lines = [_line(source, known, models)] if known else []
-    if not known and any(answer.measures for answer in answers):
+    lines = []
+    for name in LEADING:
+        source = next((a.diagnostic for a in answers if any(one.name == name for one in a.measures)), "")
+        if known := _best(answers, name):
+            lines.append(_line(source, known, models))
+    if not lines and any(answer.measures for answer in answers):
         unknown = (Cell(),) * len(models)
         lines = [Line(name=ACCURACY, unit="", meaning="", diagnostic="", remark="not measured", cells=unknown)]
     for answer in answers:
         rows: dict[tuple[str, str], dict[str, Measure]] = {}
         for one in answer.measures:
-            if one.name != ACCURACY:
+            if one.name not in LEADING:
                 rows.setdefault((one.name, one.unit), {}).setdefault(one.model, one)
         lines += [_line(answer.diagnostic, row, models) for row in rows.values()]
     return tuple(lines)

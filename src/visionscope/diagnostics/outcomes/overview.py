@@ -7,13 +7,12 @@ import pyarrow as pa
 
 from visionscope.core.diagnostic import Tables
 from visionscope.core.grouping import rows_of
-from visionscope.core.measure import ACCURACY, Measure, measure
+from visionscope.core.measure import ACCURACY, MEAN_IOU, PIXEL_ACCURACY, Measure, measure
 from visionscope.diagnostics.outcomes.damage import Damage
 from visionscope.diagnostics.outcomes.pooling import pooled
 from visionscope.diagnostics.outcomes.statistics import SIGNIFICANT, accuracy_of
 
 Row = Mapping[str, Any]
-PIXEL_ACCURACY, MEAN_IOU = "pixel accuracy", "mean IoU"
 
 
 def clean_accuracies(asked: Damage, table: pa.Table) -> list[Measure]:
