@@ -76,7 +76,7 @@ def train_flags(parser: Parser) -> None:
     monitor = "diagnostics whose rows go to monitor.parquet; alone it lists them, --help NAME shows the flags of one"
     parser.add_value("--monitor", _MONITOR, monitor)
     parser.add_value("--monitor-every", _EVERY, "epoch, or a number of steps")
-    parser.add_value("--monitor-images", _MONITOR_IMAGES, "images that feature maps are taken of")
+    parser.add_value("--monitor-images", _MONITOR_IMAGES, "whose feature maps are taken")
     parser.add_value("--monitor-at-most", _AT_MOST, "time that measuring may take, as a share of the training's own")
     parser.take_diagnostics_flags("--monitor", listed=False)
 

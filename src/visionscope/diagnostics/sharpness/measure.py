@@ -165,7 +165,7 @@ def _rows(asked: Sharpness, subject: Subject, measured: MeasuredParameters, part
                 own = _critical(weights, loss, nll, gradient)
             else:
                 own = _critical_of_update(weights, loss, nll, subject.update)
-            shares = bool(gradient) and kind != AVERAGE and own["direction"] != UPDATE
+            shares = bool(gradient) and kind != AVERAGE and own.get("direction") != UPDATE
             counts = {"forward_passes": loss.forward_passes, "gradients": loss.gradients + shares}
             rows.append(SharpnessRow(**{**_NOTHING, "unit": UNITS[kind], **shared, **own, **counts}, kind=kind))
     return rows
