@@ -19,13 +19,11 @@ SIZE = (11, 6.2)
 
 
 def main() -> None:
-    """Copies the rows and the log of one training, and draws them."""
+    """Copies the rows of one training, and draws them."""
     name, run = sys.argv[1], Path(sys.argv[2])
     (folder,) = (run / "train").glob("*/monitor.parquet")
     OUT.mkdir(exist_ok=True)
     pd.read_parquet(folder).to_parquet(OUT / f"{name}.parquet", index=False)
-    log = pd.read_csv(folder.with_name("log.csv"))
-    log.to_csv(OUT / f"{name}_log.csv", index=False)
     draw(name)
 
 
@@ -35,9 +33,9 @@ def draw(name: str) -> None:
     Args:
         name: of the network.
     """
-    rows, log = pd.read_parquet(OUT / f"{name}.parquet"), pd.read_csv(OUT / f"{name}_log.csv")
+    rows = pd.read_parquet(OUT / f"{name}.parquet")
     figure, panels = plt.subplots(2, 3, figsize=SIZE, sharex=True, layout="constrained")
-    by_point(panels[0, 0], rows, "fourier", "High frequencies of feature maps", "log10 amplitude against lowest")
+    by_point(panels[0, 0], rows, "fourier", "High frequencies of feature maps", "log-amplitude against frequency 0")
     by_point(panels[0, 1], rows, "token_similarity", "Similarity of tokens", "mean cosine")
     hessian = rows[rows["diagnostic"] == "hessian"]
     trajectory(panels[0, 2], hessian, "NEP", "Negative eigenvalues", "% of the largest")
@@ -48,13 +46,10 @@ def draw(name: str) -> None:
     trajectory(critical, rows, "critical sharpness", "Along the optimizer's update", "critical sharpness (1 / update)")
     critical.axhline(2, color="grey", linewidth=0.8, linestyle="--")
     critical.set_yscale("log")
-    for column, label in (("nll", "test images"), ("nll_train", "training images")):
-        panels[1, 2].plot(log["epoch"], log[column], marker="o", markersize=3, label=label)
-    panels[1, 2].set(title="NLL", ylabel="nat")
-    panels[1, 2].legend(frameon=False)
+    trajectory(panels[1, 2], rows, "nll", "NLL of the monitor's images", "nat")
     for panel in panels[1]:
         panel.set_xlabel("epoch")
-    figure.suptitle(f"{name}, {1 - log['top_1'].iloc[-1]:.0%} test error at the end; one seed")
+    figure.suptitle(f"{name} on a part of CIFAR-10, one seed")
     figure.savefig(HERE / "images" / f"monitored_{name}.png", dpi=90)
 
 
@@ -73,7 +68,7 @@ def by_point(panel: Axes, rows: pd.DataFrame, diagnostic: str, title: str, label
             label=point if place in (0, len(points) - 1) else None,
         )
     panel.set(title=title, ylabel=label)
-    panel.legend(frameon=False)
+    panel.legend(fontsize=8, framealpha=0.7)
 
 
 def trajectory(panel: Axes, rows: pd.DataFrame, column: str, title: str, unit: str, label: str | None = None) -> None:

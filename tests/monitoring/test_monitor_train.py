@@ -118,7 +118,7 @@ def test_the_command_line(command: list[str], tmp_path: Path, capsys: pytest.Cap
         ),
         (
             ["--monitor", "variance", "--monitor-at-most", "0"],
-            "monitor_at_most: must be a number above 0; got '0'",
+            "monitor_at_most: must be a number above 0; got 0.0",
         ),
     ],
 )
