@@ -9,7 +9,7 @@ from pathlib import Path
 
 from visionscope.config import command_of
 from visionscope.core.failures import Failure, Failures
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, StoreError
 from visionscope.running.reduce import Reduced, reduce
 from visionscope.running.store import Store
 from visionscope.running.studies import StudyFile, check_no_experiment, read_studies
@@ -56,16 +56,19 @@ def write_report(run: Path | str, published: Sequence[str] = (), *, csv_outcomes
 
         beside["landscape"] = [published_landscape(one) for one in published]
     store, reduced = Store(run), Reduced((), (), Failures())
-    if not has_monitor(store.run) or store.has_jobs():
+    if not has_monitor(store.run):
         reduced = reduce(store, beside)
+    elif store.has_jobs():
+        try:
+            reduced = reduce(store, beside)
+        except StoreError as error:  # no job can be read, but a monitor's rows may
+            reduced.failures.add("jobs", "", "", error)
     if published and not any(job["diagnostic"] == "landscape" for job in reduced.jobs):
         raise ConfigError("published: the run has no landscape to draw them beside; diagnose with --only landscape")
     commands = tuple(_command(study) for study in read_studies(Path(run)))
-    trajectories = [
-        *monitored(store.run, reduced.failures),
-        *of_snapshots(reduced.answers, reduced.jobs, reduced.failures),
-    ]
-    answers = [*reduced.answers, *trajectory_answers(trajectories, reduced.failures)]
+    rows = monitored(store.run, reduced.failures)
+    snapshots = of_snapshots(reduced.answers, reduced.jobs, reduced.failures, rows)
+    answers = [*reduced.answers, *trajectory_answers([*rows, *snapshots], reduced.failures)]
     page = build_report(
         Path(run), answers, reduced.jobs, reduced.failures, csv_outcomes=csv_outcomes, commands=commands
     )

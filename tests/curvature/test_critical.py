@@ -89,6 +89,13 @@ def test_where_the_loss_bends_as_networks_do_few_passes_find_it(first, curve):
     assert found.passes <= 5
 
 
+@pytest.mark.parametrize("power", [0.5, 1, 2, 3])
+@pytest.mark.parametrize("root", [0.3, 2.5, 20, 300])
+def test_a_line_that_hardly_rises_does_not_lead_too_far(root, power):
+    found = critical_step(lambda step: 2 + step * ((step / root) ** power - 1), 2.0, -1.0, first=1.0)
+    assert found.step == pytest.approx(root, rel=1 / 32)
+
+
 def test_where_there_is_none_it_says_why():
     uphill = critical_step(lambda step: pytest.fail("nothing to look for"), 1.0, 0.5)
     assert (uphill.step, uphill.sharpness, uphill.passes) == (None, None, 0)

@@ -104,7 +104,7 @@ def test_where_the_last_step_was_not_seen_it_says_so(tmp_path: Path) -> None:
     own.step(model, 5, 0)
     assert snapshot(model) == before
     note = rows_of(tmp_path).loc[(5, "critical sharpness"), "note"]
-    assert note.endswith("the optimizer's last step was not seen; the monitor has to be called after each step")
+    assert note.endswith("or the monitor is not called after each step")
 
 
 def test_where_nothing_moved_it_says_so(tmp_path: Path) -> None:
@@ -133,6 +133,22 @@ def test_the_last_step_is_the_difference_of_the_trained_weights() -> None:
             assert value.equal(places[step][name] - places[step - 1][name])
     model[3].bias.requires_grad_(True)
     seen.look(model, 3)  # another set of weights is trained from here on
-    assert seen.update().note.startswith("the optimizer's last step was not seen")
+    assert seen.update().note.startswith("the weights before the optimizer's last step were not seen")
     seen.look(model, 4)
     assert set(seen.update().change) == {name for name, _ in model.named_parameters()}
+
+
+def test_what_is_compiled_inside_has_the_name_that_measuring_gives_it() -> None:
+    model = network()
+    seen = LastStep()
+    compiled = nn.Sequential(torch.compile(model[0]), *model[1:])
+    seen.look(compiled, 0)
+    seen.look(compiled, 1)
+    assert set(seen.update().change) == {name for name, _ in model.named_parameters()}
+
+
+def test_where_nothing_is_trained_it_says_so() -> None:
+    seen = LastStep()
+    for step in (0, 1):
+        seen.look(network().requires_grad_(False), step)
+    assert seen.update().note == "no parameter of the network is trained"

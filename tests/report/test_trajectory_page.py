@@ -66,8 +66,7 @@ def test_a_line_per_point_and_what_moved_most() -> None:
     assert (most.value, most.verdict, most.n) == (pytest.approx(-2.25), "lowers", 3)
     assert [row[2] for row in most.rows] == [point for point in reversed(BLOCKS[3:]) for _ in range(2)]
     assert ends.headline == (
-        "In vit, from step 0 to 240, high frequencies after msa went from −20.0 to −10.0 %, "
-        "which their intervals don't tell apart."
+        "In vit, from step 0 to 240, high frequencies after msa went from −20.0 to −10.0 %, but their ranges overlap."
     )
     assert (ends.strength, ends.verdict) == (0.0, "unclear")
     assert all(len(one.headline.split()) <= MOST_WORDS for one in answer.findings)
@@ -123,3 +122,22 @@ def test_a_monitors_folder_becomes_a_page(tmp_path: Path, capsys: pytest.Capture
     assert "monitor's rows of bbbbbbbbbbbb" in capsys.readouterr().err
     assert main(["report", str(folders[0])]) == 0  # one training's own folder
     assert (folders[0] / "report.html").is_file()
+
+
+def test_a_monitors_rows_are_shown_where_no_job_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, steps in (("aaaaaaaaaaaa", STEPS), ("bbbbbbbbbbbb", ())):
+        rows = Rows(tmp_path / "train" / folder)
+        rows.begin(0)
+        for step in steps:
+            rows.write(step, rows_at(step))
+    torn = tmp_path / "train" / "bbbbbbbbbbbb" / "monitor.parquet" / "step-000000000.parquet"
+    torn.parent.mkdir(exist_ok=True)
+    torn.write_bytes(b"PAR1")  # all that this one has
+    job = tmp_path / "fourier" / "0123" / "job.json"
+    job.parent.mkdir(parents=True)
+    job.write_text("{torn")
+    assert main(["report", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "monitor's rows of bbbbbbbbbbbb" in said.err
+    assert "0123" in said.err or "fourier" in said.err
+    assert "blocks.5+msa fell most, by 2.25" in said.out

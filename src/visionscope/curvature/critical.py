@@ -14,6 +14,8 @@ _CLOSING = 0.88
 """A step at this share of the bracket's upper end, or its lower end at this share of a step, closes the bracket."""
 _FREE = 2
 """Passes after which a step that does not halve the bracket is followed by one that does."""
+_FARTHEST = 16
+"""How many times the last step the next one is at most, as long as nothing encloses the root."""
 _ASIDE = 1 / 32
 """How far from a root that is foretold a step is tried: at the root itself a last bit would say which end it is."""
 
@@ -135,11 +137,7 @@ def _next(low: _Point, high: _Point, spare: _Point, slope: float, *, free: bool)
     Where nothing encloses the root, and `free` does not say otherwise, it is at least twice the last one.
     """
     if math.isinf(high[0]):
-        ahead, nearest = (1 + _ASIDE) * _root(low, slope), low[0] / _CLOSING
-        two = (1 + _ASIDE) * _foretold(spare, low, slope) if low[0] > spare[0] > 0 else math.nan
-        if free and not math.isnan(two):
-            return max(nearest, two)
-        return nearest if free and ahead <= nearest else max(2 * low[0], ahead)
+        return min(_outward(low, spare, slope, free=free), _FARTHEST * low[0])
     if math.isinf(high[1]):
         return (low[0] + high[0]) / 2
     other = low if low[0] > 0 else spare
@@ -149,6 +147,15 @@ def _next(low: _Point, high: _Point, spare: _Point, slope: float, *, free: bool)
     if _CLOSING * high[0] < root:
         return max(_CLOSING * high[0], (low[0] + high[0]) / 2)
     return low[0] / _CLOSING if low[0] > _CLOSING * root else (1 - _ASIDE) * root
+
+
+def _outward(low: _Point, spare: _Point, slope: float, *, free: bool) -> float:
+    """The next step where nothing encloses the root."""
+    ahead, nearest = (1 + _ASIDE) * _root(low, slope), low[0] / _CLOSING
+    two = (1 + _ASIDE) * _foretold(spare, low, slope) if low[0] > spare[0] > 0 else math.nan
+    if free and not math.isnan(two):
+        return max(nearest, two)
+    return nearest if free and ahead <= nearest else max(2 * low[0], ahead)
 
 
 def _foretold(one: _Point, other: _Point, slope: float) -> float:
@@ -166,5 +173,4 @@ def _root(end: _Point, slope: float) -> float:
     step, rise = end
     if math.isinf(rise):
         return step
-    # A line that hardly rises would lead out of all numbers.
-    return min(step * slope / (slope - rise), 1024 * step) if rise > slope else 2 * step
+    return step * slope / (slope - rise) if rise > slope else 2 * step

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from visionscope.core.subject import Update
 
 _NONE_YET = "the optimizer has made no step yet"
-_UNSEEN = "the optimizer's last step was not seen; the monitor has to be called after each step"
+_UNSEEN = (
+    "the weights before the optimizer's last step were not seen: the training goes on from there, or the monitor is not "
+    "called after each step"
+)
+_UNTRAINED = "no parameter of the network is trained"
+_COMPILED = "_orig_mod."  # in names of what torch.compile wraps, which is taken away while a network is measured
 
 
 class LastStep:
@@ -36,7 +41,7 @@ class LastStep:
         if step == self._step:
             return
         here = {
-            name: value
+            name.replace(_COMPILED, ""): value
             for name, value in network.named_parameters()
             if value.requires_grad and value.is_floating_point()
         }
@@ -51,6 +56,8 @@ class LastStep:
 
     def update(self) -> Update:
         """What the last step changed."""
+        if self._step is not None and not self._after:
+            return Update(note=_UNTRAINED)
         if not self._before:
             return Update(note=_UNSEEN if self._step else _NONE_YET)
         return Update(change={name: value - self._before[name] for name, value in self._after.items()})

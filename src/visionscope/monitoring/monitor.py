@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ class Monitor:
             folder: of the training.
         """
         stored = folder / TABLE
-        kept = f"visionscope diagnose {folder}/*.safetensors --data SPEC measures the weights that it kept"
+        kept = f"visionscope diagnose {shlex.quote(str(folder))}/*.safetensors --data SPEC measures the weights that it kept"
         rest = f"its rows are in {stored}" if stored.is_dir() else kept
         tell(f"monitor: this training had ended before, and nothing is measured now; {rest}")
 

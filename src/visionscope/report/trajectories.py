@@ -269,7 +269,7 @@ def _of_whole(one: _Course) -> Finding:
     if one.is_clear:
         said = f"{one.words} {_moved(one.change)} {ends}"
     else:
-        said = f"{one.words} went {ends}, which their intervals don't tell apart"
+        said = f"{one.words} went {ends}, but their ranges overlap"
     turn = max(one.rows, key=lambda row: abs(row["value"] - first["value"]))
     detail = "" if turn is last else f"Farthest at {_when(turn)}: {number(turn['value'])}."
     scale = max(abs(first["value"]), abs(last["value"])) or 1.0

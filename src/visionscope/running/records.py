@@ -49,7 +49,7 @@ def _list_of(*names: str) -> Callable[[Any], bool]:
 
 
 def _is_moment(value: Any) -> bool:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or set(value) != {"training", "label", "name", "step", "epoch"}:
         return value is None
     texts = all(map(_is_text, map(value.get, ("training", "label", "name"))))
     numbers = {"step": value.get("step"), "epoch": value.get("epoch")}

@@ -17,7 +17,7 @@ from visionscope.core.files import read_regular
 from visionscope.core.table import schema_of, to_table
 from visionscope.core.trajectory import MONITOR, SNAPSHOTS, Trajectory
 from visionscope.errors import ConfigError, StoreError
-from visionscope.models.snapshots import Moment, training_label
+from visionscope.models.snapshots import Moment, name_of, training_label
 from visionscope.running.moments import TABLE, MonitorRow, numbers_of
 from visionscope.running.records import diagnostic_from
 
@@ -48,7 +48,8 @@ def monitored(run: Path, failures: Failures) -> list[Trajectory]:
     for folder in _monitors(run):
         for path in sorted(folder.glob(_PART)):
             with failures.caught(_STEP, "", folder.parent.name):
-                tables.setdefault((_label(folder.parent), folder.parent.name), []).append(_read(path))
+                table = _read(path)
+                tables.setdefault((_label(folder.parent), folder.parent.name), []).append(table)
     labels = [label for label, _ in tables]
     found = []
     for (label, folder_name), own in tables.items():
@@ -61,14 +62,18 @@ def monitored(run: Path, failures: Failures) -> list[Trajectory]:
     return found
 
 
-def of_snapshots(answers: Sequence[Answer], jobs: Sequence[Job], failures: Failures) -> list[Trajectory]:
+def of_snapshots(
+    answers: Sequence[Answer], jobs: Sequence[Job], failures: Failures, beside: Sequence[Trajectory] = ()
+) -> list[Trajectory]:
     """What diagnostics say of several snapshots of one training.
 
     Args:
         answers: of the run.
         jobs: the run's `job.json` dicts, under the labels of the answers' tables.
         failures: takes what could not be made.
+        beside: what a monitor wrote, which other numbers of the same training are told from.
     """
+    monitored_too = {one.training for one in beside}
     trainings: dict[str, set[str]] = {}
     for _, moment in _moments(jobs):
         trainings.setdefault(moment.label, set()).add(moment.training)
@@ -78,10 +83,11 @@ def of_snapshots(answers: Sequence[Answer], jobs: Sequence[Job], failures: Failu
         groups.setdefault((job["diagnostic"], moment.training, asked), []).append((job, moment))
     known = {answer.diagnostic: answer.tables["rows"] for answer in answers}
     found: list[Trajectory] = []
-    for (diagnostic, training, _), own in groups.items():
-        label = own[0][1].label
-        name = label if len(trainings[label]) == 1 else f"{label} {training[:6]}"
-        if diagnostic in known and len({moment.step for _, moment in own}) > 1:
+    for (diagnostic, _, _), own in groups.items():
+        moment = own[0][1]
+        name = name_of(moment, trainings[moment.label])
+        name += f" ({SNAPSHOTS})" if name in monitored_too else ""
+        if diagnostic in known and len({one.step for _, one in own}) > 1:
             if any((one.diagnostic, one.training) == (diagnostic, name) for one in found):
                 name += f" (job {own[0][0]['job'][:6]})"  # asked in another way
             with failures.caught("trajectory", diagnostic, name):
