@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from visionscope.cli import main
+from visionscope.running.moments import MonitorRow, Rows
 from visionscope.training.train import Trained
 
 MOMENTS = {"init": 0, "epoch 2": 18, "epoch 5": 45, "last": 72}
@@ -46,6 +47,16 @@ def test_a_training_is_followed_from_its_files(
     assert abs(most["value"]) == pytest.approx(moved.max())
     assert moved.idxmax() in most["headline"]
     assert "from step 0 to 72" in most["headline"]
+
+    rows = Rows(tmp_path / "train" / "0123456789ab")  # a monitor's, of the same training
+    rows.begin(0)
+    for step in (0, 72):
+        rows.write(step, [MonitorRow(step, step / 9, "variance", "stem", "value", step + 1.0, None, None, "", "")])
+    (rows.folder.parent / "train.json").write_text(json.dumps({"model": "resnet_nano"}))
+    assert main(["report", str(tmp_path)]) == 0
+    both = pd.read_csv(tmp_path / "tables" / "variance_over_training.csv")
+    assert set(both["model"]) == {"resnet_nano", "resnet_nano (snapshots)"}
+    assert len(both[both["model"] == "resnet_nano"]) == 2
 
 
 def test_other_files_are_refused_in_a_line(short: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from visionscope.core.subject import Update
 
 _NONE_YET = "the optimizer has made no step yet"
 _UNSEEN = (
-    "the weights before the optimizer's last step were not seen: the training goes on from there, or the monitor is not "
-    "called after each step"
+    "the weights before the optimizer's last step were not seen: the training goes on from there, or the monitor is "
+    "not called after each step"
 )
 _UNTRAINED = "no parameter of the network is trained"
 _COMPILED = "_orig_mod."  # in names of what torch.compile wraps, which is taken away while a network is measured

@@ -137,7 +137,8 @@ class Monitor:
             folder: of the training.
         """
         stored = folder / TABLE
-        kept = f"visionscope diagnose {shlex.quote(str(folder))}/*.safetensors --data SPEC measures the weights that it kept"
+        files = f"{shlex.quote(str(folder))}/*.safetensors"
+        kept = f"visionscope diagnose {files} --data SPEC measures the weights that it kept"
         rest = f"its rows are in {stored}" if stored.is_dir() else kept
         tell(f"monitor: this training had ended before, and nothing is measured now; {rest}")
 
