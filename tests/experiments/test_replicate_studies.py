@@ -16,7 +16,8 @@ from visionscope.experiments.reading import experiment_from, experiment_from_fil
 from visionscope.experiments.session import claims_of
 from visionscope.models.load import load_model
 
-FILES = sorted(path for path in STUDIES.glob("*/*.yaml") if path.parent.name != ZOO)  # which trains nothing
+# The zoo trains nothing, and segmentation has images of its own and no figure.
+FILES = sorted(path for path in STUDIES.glob("*/*.yaml") if path.parent.name not in (ZOO, "segmentation"))
 
 
 def read(path: Path) -> Experiment:

@@ -22,8 +22,9 @@ def write(path: Path, *, step: int | str | None, weights: float, training: str =
     network = nn.Linear(2, 2)
     nn.init.constant_(network.weight, weights)
     nn.init.zeros_(network.bias)
-    asked = {"model": more.pop("model", "vit_nano"), "steps per epoch": 4.0}
-    told = {"trained": "timm:vit_nano", "training": training, "data": "embedded", "asked": json.dumps(asked), **more}
+    asked = {"model": more.pop("model", "vit_nano")}
+    told = {"trained": "timm:vit_nano", "training": training, "data": "embedded", "asked": json.dumps(asked)}
+    told |= {"steps_per_epoch": "4.0", **more}
     if step is not None:
         told["step"] = str(step)
     path.parent.mkdir(parents=True, exist_ok=True)

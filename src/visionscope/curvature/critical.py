@@ -14,6 +14,8 @@ _CLOSING = 0.88
 """A step at this share of the bracket's upper end, or its lower end at this share of a step, closes the bracket."""
 _FREE = 2
 """Passes after which a step that does not halve the bracket is followed by one that does."""
+_HALVED = 17 / 32
+"""What is left of a bracket that was halved, and a little more: at 1/2 itself a last bit would say whether it was."""
 _FARTHEST = 16
 """How many times the last step the next one is at most, as long as nothing encloses the root."""
 _ASIDE = 1 / 32
@@ -90,7 +92,7 @@ def critical_step(
             spare, low = low, (step, rise)
         else:
             spare, high = high, (step, rise if math.isfinite(rise) else math.inf)
-        if passes > _FREE and 2 * (high[0] - low[0]) > width:
+        if passes > _FREE and high[0] - low[0] > _HALVED * width:
             step = min((low[0] + high[0]) / 2, (1 - _ASIDE) * _root(high, slope) if low[0] == 0 else math.inf)
         else:
             step = _next(low, high, spare, slope, free=passes <= _FREE)

@@ -38,7 +38,14 @@ def is_mask_folder(spec: str, root: Path) -> bool:
     if _holds_both(children):
         return True
     split = bool(children) and all(name in SPLIT_NAMES for name in children)
-    return split and any(_holds_both(child_folders(spec, root / name)) for name in children)
+    return split and any(_holds_both_below(spec, root / name) for name in children)
+
+
+def _holds_both_below(spec: str, folder: Path) -> bool:
+    try:
+        return _holds_both(child_folders(spec, folder))
+    except DataError:  # of a split that may not be asked for
+        return False
 
 
 class MaskFolderSource:

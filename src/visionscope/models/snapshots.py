@@ -97,7 +97,7 @@ def moment_of(own: Mapping[str, str], path: Path) -> Moment | None:
         return None
     asked = json.loads(own.get("asked", "{}"))
     step = int(own["step"]) if "step" in own else None
-    per_epoch = float(asked.get("steps per epoch", 0))
+    per_epoch = float(own.get("steps_per_epoch", 0))
     return Moment(
         training=own["training"],
         label=training_label(str(asked.get("model", own["trained"]))),

@@ -319,14 +319,14 @@ class _Job:
             alike = "" if self._readout.dense else ", the same share of each class"
             note(f"{kept}{alike}; {self._steps} steps, as many {self._asked['same']} as on all of them")
         spec = dataclasses.replace(self._loaded.spec, arguments={}, checkpoint=None).text
-        asked = {**self._asked, "steps per epoch": self._steps_per_epoch}
+        told = {"trained": spec, "data": self._asked["data"], "asked": json.dumps(self._asked)}
         keeper = Keeper(
             self._folder,
             self._loaded,
             self._readout.columns,
             writes=first,
             training=self._asked["training"],
-            metadata={"trained": spec, "data": self._asked["data"], "asked": json.dumps(asked)},
+            metadata={**told, "steps_per_epoch": str(self._steps_per_epoch)},
         )
         network = self._loaded.model.train().to(memory_format=torch.channels_last)
         if fabric.device.type == "cuda" and fabric.world_size > 1:
