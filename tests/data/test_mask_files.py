@@ -1,6 +1,8 @@
 """Folders and Parquet files of images with masks."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from pictures import png, structs
 from PIL import Image
 
+from visionscope.data.decode import decode_mask
 from visionscope.data.masks import checked_mask
 from visionscope.data.sources import Source, has_masks, open_source
 from visionscope.errors import DataError
@@ -31,6 +34,30 @@ def mask_png(values: np.ndarray, mode: str = "L") -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def narrow_png(values: np.ndarray, depth: int, colour: int) -> bytes:
+    """A PNG of `depth` bits a pixel, grey (`colour` 0) or with a palette (3), which Pillow writes none of in grey."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = []
+    for row in values:
+        bits = "".join(f"{value:0{depth}b}" for value in row)
+        rows.append(b"\0" + int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big"))
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(number * 7 % 256 for number in range(3 * 2**depth))) if colour else b""
+    content = chunk(b"IHDR", header) + palette + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+@pytest.mark.parametrize("colour", [0, 3], ids=["grey", "palette"])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_class_numbers_of_few_bits_are_not_stretched(depth: int, colour: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**depth, (5, 7)).astype(np.uint8)
+    values[0, :2] = 0, 2**depth - 1
+    assert (np.asarray(decode_mask(narrow_png(values, depth, colour), "few.png")) == values).all()
 
 
 def write(

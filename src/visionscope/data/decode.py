@@ -14,6 +14,8 @@ from visionscope.errors import DataError
 MOST_BYTES = 2**29  # of an image file
 MOST_PIXELS = 89_478_485  # of an image: Pillow's own measure, a quarter of a GiB in RGB
 _SIXTEEN_BIT = 65535
+_GREY = 0  # PNG's colour type
+_STRETCHED = {2: 85, 4: 17}  # grey of so many bits: the factor by which Pillow brings it to 0 to 255
 # Not all that Pillow knows: for some formats it starts other programs.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -67,7 +69,9 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
     """
     image = _opened(content, f"mask {name}", formats=("PNG",))
     if image.mode in ("L", "P", "1"):
-        return Image.fromarray(np.asarray(image).astype(np.uint8))
+        values = np.asarray(image).astype(np.uint8)
+        depth, colour = content[24:26]  # of the header
+        return Image.fromarray(values // _STRETCHED.get(depth, 1) if colour == _GREY else values)
     if not image.mode.startswith("I"):
         raise DataError(
             f"mask {name} has colours (mode {image.mode!r}); it must hold class numbers, as a grey or palette PNG does"
