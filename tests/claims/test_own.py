@@ -84,6 +84,7 @@ def test_a_measure_that_the_diagnostic_does_not_have_is_named_with_the_nearest_o
         ({"compare": ["gelu"]}, "claims.mine.compare: must be"),
         ({"than": ["gelu"]}, "claims.mine.than: must be two variants, as compare is; got gelu"),
         ({"than": ["relu", "relu"]}, "claims.mine.than: must be two different variants; got 'relu' twice"),
+        ({"than": ["gelu", "relu"]}, "claims.mine.than: must be another pair than compare; got gelu, relu in both"),
         ({"than": ["gelu", "rel"]}, "claims.mine.than: there is no variant 'rel'. Did you mean 'relu'?"),
         ({"measure": "hesian: NEP"}, "claims.mine.measure: there is no diagnostic 'hesian'. Did you mean 'hessian'?"),
         ({"measure": "NEP"}, "claims.mine.measure: must be DIAGNOSTIC: MEASURE, such as 'hessian: NEP'; got 'NEP'"),

@@ -160,9 +160,43 @@ def _split_of_one(root: Path) -> None:
     (root / "masks/train").rename(root / "masks/val")
 
 
+def _loose(root: Path) -> None:
+    for split in ("train", "test"):
+        write(root, {"c": mask_values(2)}, f"images/{split}", f"masks/{split}")
+
+
+def _loose_mask(root: Path) -> None:
+    _loose(root)
+    for path in (root / "images").glob("*.png"):
+        path.unlink()
+
+
+def _split_of_masks(root: Path) -> None:
+    for path in root.glob("*/?.png"):
+        path.unlink()
+    write(root, {"c": mask_values(2)}, "images/train", "masks/train")
+    write(root, {"d": mask_values(2)}, "other", "masks/test")
+
+
+def _of_one_class(value: int) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        for path in (root / "masks").iterdir():
+            values = np.full((16, 20), value, np.uint8)
+            values[3:9] = 255
+            path.write_bytes(mask_png(values))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
+        (_loose, r"images/a\.png lies beside the folders of splits \(test, train\); move it into one"),
+        (_loose_mask, r"masks/a\.png lies beside the folders of splits \(test, train\); move it into one"),
+        (_split_of_masks, r"there is .*masks/test, but no .*images/test"),
+        (_of_one_class(0), r"masks have only class 0 and 255, which is ignored; save the second class as 1$"),
+        (_of_one_class(3), r"masks have only class 3 and 255, which is ignored; save the second class as 0$"),
+        (_of_one_class(255), r"masks have no class and 255, which is ignored; save the second class as 1$"),
         (_no_mask, r"images/a\.png has no mask .*masks/a\.png"),
         (_no_image, r"masks/a\.png has no image .*images/a\.jpg"),
         (_two_images, r"images/a\.png and .*images/a\.jpg have one name|images/a\.jpg and .*a\.png have one name"),
@@ -211,6 +245,14 @@ def test_a_column_of_masks(parquet_folder: Write) -> None:
     assert (source.content(2), source.label(2)) == (png(2), None)
     for found, expected in zip(masks_in(source), values, strict=True):
         assert (found == expected).all()
+
+
+def test_a_column_of_masks_of_one_class_is_refused(parquet_folder: Write) -> None:
+    values = np.where(mask_values(0) > 1, 255, 0).astype(np.uint8)
+    cells = [{"bytes": mask_png(values), "path": None}] * 2
+    root = parquet_folder({"mask": cells, "image": structs(2)})
+    with pytest.raises(DataError, match="masks have only class 0 and 255, which is ignored; save the second class as"):
+        open_source(str(root))
 
 
 def test_labels_come_before_masks_unless_masks_are_asked_for(parquet_folder: Write) -> None:

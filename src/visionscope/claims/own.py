@@ -140,6 +140,8 @@ def _check_pairs(owner: str, written: _Written, variants: Collection[str]) -> No
     for key, pair in (("compare", written.compare), ("than", written.than)):
         if len(set(pair)) < len(pair):
             raise ConfigError(f"{owner}.{key}: must be two different variants; got {pair[0]!r} twice")
+    if written.than == written.compare:
+        raise ConfigError(f"{owner}.than: must be another pair than compare; got {', '.join(written.than)} in both")
 
 
 def _meaning(written: _Written, measure: str) -> str:

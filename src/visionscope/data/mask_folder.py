@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from visionscope.core.files import read_regular
 from visionscope.core.printable import printable
 from visionscope.core.sample import IGNORED
 from visionscope.data.decode import decode, decode_mask, read_image
-from visionscope.data.listing import child_folders, list_images
+from visionscope.data.listing import KINDS, child_folders, list_images
 from visionscope.data.splits import SPLIT_NAMES, choose_split
 from visionscope.errors import DataError
 
@@ -67,8 +67,9 @@ class MaskFolderSource:
             None.
 
     Raises:
-        DataError: for a wrong split, an image without mask, a mask without image, a split without both, and whatever
-            would leave images out in silence (see `listing.list_images`).
+        DataError: for a wrong split, an image without mask, a mask without image, a split without both, images
+            beside the folders of splits, masks that have one class alone, and whatever would leave images out in
+            silence (see `listing.list_images`).
     """
 
     def __init__(
@@ -134,9 +135,19 @@ def _places(spec: str, root: Path) -> dict[str, tuple[str, str]]:
     inside = child_folders(spec, root / _IMAGES)
     if not inside or not all(name in SPLIT_NAMES for name in inside):
         return {"all": (_IMAGES, _MASKS)}
+    masked = child_folders(spec, root / _MASKS)
     for name in inside:
-        if name not in child_folders(spec, root / _MASKS):
+        if name not in masked:
             raise DataError(f"data {spec!r}: its split {name!r} has images, but there is no {root / _MASKS / name}")
+    for name in masked:
+        if name not in inside:
+            raise DataError(f"data {spec!r}: there is {root / _MASKS / name}, but no {root / _IMAGES / name}")
+    for kind in (_IMAGES, _MASKS):
+        for path in sorted((root / kind).iterdir()):
+            if path.suffix.lower() in KINDS and not path.name.startswith("."):
+                raise DataError(
+                    f"data {spec!r}: {path} lies beside the folders of splits ({', '.join(inside)}); move it into one"
+                )
     return {name: (f"{_IMAGES}/{name}", f"{_MASKS}/{name}") for name in inside}
 
 
@@ -181,22 +192,56 @@ def _class_names(spec: str, path: Path) -> tuple[str, ...]:
     return names
 
 
-def _numbered(spec: str, root: Path, places: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    """`class 0` to the largest that a mask of any split has, so that all splits have the same classes."""
-    largest = 0
-    for images, masks in places.values():
-        for _, mask in _paired(spec, root, images, masks):
-            path = root / mask
-            told = path.stat() if path.exists() else None
-            largest = max(largest, _largest(path, (told.st_mtime_ns, told.st_size) if told else None))
+def numbered_classes(spec: str, extents: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """`class 0` to the largest in any mask.
+
+    Args:
+        spec: the data spec, for messages.
+        extents: `class_extent` of each mask.
+
+    Raises:
+        DataError: where all pixels that count are of one class, as where the second was saved as `IGNORED`.
+    """
+    smallest, largest = IGNORED, 0
+    for low, high in extents:
+        smallest, largest = min(smallest, low), max(largest, high)
+    if smallest >= largest:
+        had = f"only class {largest}" if smallest == largest else "no class"
+        raise DataError(
+            f"data {spec!r}: its masks have {had} and {IGNORED}, which is ignored; save the second class as "
+            f"{int(largest == 0)}"
+        )
     return tuple(f"class {number}" for number in range(largest + 1))
 
 
+def class_extent(mask: Image.Image) -> tuple[int, int]:
+    """The smallest and the largest class in a mask; `IGNORED` and 0 where no pixel counts.
+
+    Args:
+        mask: from `decode_mask`.
+    """
+    values = np.asarray(mask)
+    counted = values[values != IGNORED]
+    return int(counted.min(initial=IGNORED)), int(counted.max(initial=0))
+
+
+def _numbered(spec: str, root: Path, places: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """Of the masks of all splits, so that all splits have the same classes."""
+    paths = [root / mask for place in places.values() for _, mask in _paired(spec, root, *place)]
+    written = [path.stat() if path.exists() else None for path in paths]
+    return numbered_classes(
+        spec,
+        (
+            _extent(path, (told.st_mtime_ns, told.st_size) if told else None)
+            for path, told in zip(paths, written, strict=True)
+        ),
+    )
+
+
 @functools.lru_cache(maxsize=2**17)  # both splits of a training are opened, and by each model of a run
-def _largest(path: Path, written: tuple[int, int] | None) -> int:
-    """The largest class in a mask; `written` tells a file that was changed from what it was."""
-    values = np.asarray(_read_mask(path))
-    return int(values[values != IGNORED].max(initial=0))
+def _extent(path: Path, written: tuple[int, int] | None) -> tuple[int, int]:
+    """`class_extent` of a file; `written` tells one that was changed from what it was."""
+    return class_extent(_read_mask(path))
 
 
 def _read_mask(path: Path) -> Image.Image:

@@ -3,11 +3,10 @@
 import functools
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from visionscope.core.sample import IGNORED
 from visionscope.data.decode import decode_mask
+from visionscope.data.mask_folder import class_extent, numbered_classes
 from visionscope.data.parquet import ParquetSource, label_columns
 from visionscope.data.parquet_files import ParquetFile, column_type, files_by_split
 from visionscope.errors import DataError, nearest
@@ -50,8 +49,8 @@ class ParquetMaskSource(ParquetSource):
             only other one that holds bytes.
 
     Raises:
-        DataError: for columns that don't exist, hold something else or can't be chosen, masks that can't be read, and
-            what `ParquetSource` refuses.
+        DataError: for columns that don't exist, hold something else or can't be chosen, masks that can't be read or
+            have one class alone, and what `ParquetSource` refuses.
     """
 
     def __init__(
@@ -67,9 +66,7 @@ class ParquetMaskSource(ParquetSource):
         column = image_column or _image_column(spec, _first(spec, path), mask_column)
         super().__init__(spec, path, split, default_split=default_split, image_column=column)
         self._masks = _masks_of(spec, path, self.split, mask_column)
-        self.classes = tuple(
-            f"class {number}" for number in range(_largest(spec, path, mask_column, _written(path)) + 1)
-        )
+        self.classes = _numbered(spec, path, mask_column, _written(path))
 
     def label(self, index: int) -> int | None:
         """None: the image's pixels have classes, not the image."""
@@ -115,12 +112,14 @@ def _written(path: Path) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=4)  # both splits of a training are opened, and by each model of a run
-def _largest(spec: str, path: Path, column: str, written: tuple[int, ...]) -> int:
-    """The largest class in the masks of all splits."""
-    largest = 0
-    for split in files_by_split(spec, path):
-        masks = _masks_of(spec, path, split, column)
-        for index in range(len(masks)):
-            values = np.asarray(decode_mask(masks.content(index), masks.name(index)))
-            largest = max(largest, int(values[values != IGNORED].max(initial=0)))
-    return largest
+def _numbered(spec: str, path: Path, column: str, written: tuple[int, ...]) -> tuple[str, ...]:
+    """Of the masks of all splits."""
+    sources = [_masks_of(spec, path, split, column) for split in files_by_split(spec, path)]
+    return numbered_classes(
+        spec,
+        (
+            class_extent(decode_mask(masks.content(index), masks.name(index)))
+            for masks in sources
+            for index in range(len(masks))
+        ),
+    )
