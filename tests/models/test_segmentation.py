@@ -6,6 +6,7 @@ from torch import nn
 from visionscope.building.measure import throughput
 from visionscope.errors import ConfigError
 from visionscope.models import segmentation
+from visionscope.models.decoders import segmenter_spec
 from visionscope.models.load import load_model
 from visionscope.models.segmentation import Segmenter, last_map
 
@@ -124,6 +125,37 @@ def test_a_decoder_of_the_library() -> None:
     assert loaded.num_classes == 4
     with torch.no_grad():
         assert loaded.model(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 64, 64)
+
+
+def test_a_size_that_a_decoder_of_the_library_does_not_take() -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    network = timm.create_model("segmenter", backbone="resnet10t", decoder="segformer", num_classes=4)
+    reason = r"^decoder segformer takes images .* multiples of 32; got 176 x 140, the nearest are 192 x 128; or take"
+    with pytest.raises(ConfigError, match=reason), torch.no_grad():
+        network(torch.zeros(1, 3, 176, 140))
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 4, 64, 32)
+
+
+def test_a_spec_gets_the_decoder_that_is_asked_for() -> None:
+    for text in ("resnet18", "segmenter?backbone=resnet18", "segmenter?backbone=resnet18&decoder=unet"):
+        assert dict(segmenter_spec(text, "unet").arguments) == {"backbone": "resnet18", "decoder": "unet"}
+    assert dict(segmenter_spec("segmenter?backbone=resnet18&decoder=fpn", "linear").arguments)["decoder"] == "fpn"
+    assert "decoder" not in segmenter_spec("segmenter?backbone=resnet18", "linear").arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("segmenter?backbone=resnet18&decoder=fpn", r"decoder: segmenter.* has its own; .*; got 'unet'"),
+        ("segmenter?backbone=resnet18&decoder=linear", r"decoder: segmenter.* has its own; .*; got 'unet'"),
+        ("segmenter@last.safetensors", r"decoder: segmenter.* has its own; .*; got 'unet'"),
+        ("nets.py:make", r"decoder: .*make is a network of your own, which .*; leave it out, .*; got 'unet'"),
+    ],
+)
+def test_a_decoder_that_would_be_left_out_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        segmenter_spec(text, "unet")
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

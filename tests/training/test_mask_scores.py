@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reference.segmentation import slow_confusions, slow_mean_iou, slow_pixel_accuracy
 from visionscope.core.logits import Readout
-from visionscope.core.sample import IGNORED, Batch
+from visionscope.core.sample import IGNORED, Batch, InputConfig
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.training.mask_scores import constant_accuracy, evaluate_masks
 
@@ -101,17 +101,50 @@ def test_what_cannot_be_scored() -> None:
         evaluate_masks(Given(), (), readout=READOUT)
 
 
+class Masked:
+    spec, split, classes = "masked", "all", tuple("abcde")
+
+    def __init__(self, masks: np.ndarray) -> None:
+        self._masks = masks.astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def mask(self, index: int) -> Image.Image:
+        return Image.fromarray(self._masks[index])
+
+
+def input_of(side: int) -> InputConfig:
+    return InputConfig(size=(side, side), mean=(0.5,) * 3, std=(0.5,) * 3, crop=1.0)
+
+
 def test_one_class_everywhere() -> None:
     masks = random()[1].numpy()
-
-    class Masked:
-        spec, split, classes = "masked", "all", tuple("abcde")
-
-        def __len__(self) -> int:
-            return len(masks)
-
-        def mask(self, index: int) -> Image.Image:
-            return Image.fromarray(masks[index].astype(np.uint8))
-
     expected = max(np.mean([(mask == one).sum() / (mask != IGNORED).sum() for mask in masks]) for one in range(CLASSES))
-    assert constant_accuracy(Masked()) == pytest.approx(expected, abs=1e-12)
+    assert constant_accuracy(Masked(masks), input_of(6)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_class_everywhere_is_counted_on_masks_as_they_are_scored() -> None:
+    """Of 64 x 32 pixels the middle 32 are scored, where the object has three quarters, and elsewhere nothing."""
+    masks = np.zeros((3, 32, 64))
+    masks[:, :, 20:44] = 1
+    assert constant_accuracy(Masked(masks), input_of(32)) == 0.75
+
+
+def test_one_image_is_enlarged_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logits of a batch of 512 x 512 pixels in 21 classes would take gigabytes."""
+    sizes, enlarge = [], torch.nn.functional.interpolate
+
+    def watched(logits: Tensor, *rest: object, **more: object) -> Tensor:
+        sizes.append(len(logits))
+        return enlarge(logits, *rest, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", watched)
+    logits, masks = random()
+
+    class Half(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, :, ::2, ::2]
+
+    evaluate_masks(Half(), batches(logits, masks, 9), readout=READOUT)
+    assert set(sizes) == {1}

@@ -119,8 +119,14 @@ def test_a_network_of_ones_own(scenes: str, tmp_path: Path) -> None:
     given = {**FAST, "epochs": 1.0, "input": own}
     found = train(Pointwise(), scenes, tmp_path, **given)
     assert found.segmentation is not None
-    with pytest.raises(ConfigError, match="Pointwise: it answers per image, and the data have a class for each pixel"):
+    reason = (
+        "Pointwise: it answers per image, and the data have a class for each pixel; name a backbone with --task "
+        r"segmentation, or return logits \(batch, class, height, width\)"
+    )
+    with pytest.raises(ConfigError, match=reason):
         train(Pointwise(dense=False), scenes, tmp_path, **given)
+    with pytest.raises(ConfigError, match=r"decoder: Pointwise is a network of your own.*; got 'unet'"):
+        train(Pointwise(), scenes, tmp_path, decoder="unet", **given)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import timm
@@ -25,8 +26,10 @@ class Segmenter(nn.Module):
     """A 1x1 convolution on the last map of a backbone, enlarged bilinearly to the size of the images.
 
     The plainest decoder that there is (the `Linear` of Strudel et al. 2021, Segmenter, section 3.2): what a pixel's
-    class can be told by, the backbone has to bring to its last map. That is the map that its classifier would pool,
-    after the last normalisation; tokens are put back into their grid, without class token.
+    class can be told by, the backbone has to bring to its last map, the last of timm's `forward_intermediates`, after
+    the last normalisation; tokens are put back into their grid, without class token. Most classifiers pool that map.
+    EfficientNets and the like first widen it by a 1x1 convolution (`conv_head`), which belongs to their head and is
+    left out here, as is that which MobileNetV3 and V4 have behind their pooling.
 
     Args:
         backbone: one of timm's or ours, without its head.
@@ -172,4 +175,18 @@ def _of_library(decoder: str, backbone: str, num_classes: int, arguments: dict[s
             f"decoder {decoder} does not take the backbone {backbone} ({reason}); take {LINEAR}, which takes all, or a "
             "backbone that halves its maps five times, such as resnet18 (dpt: a plain transformer)"
         ) from error
+    made: Any = network
+    if made.requires_divisible_input_shape:
+        made.check_input_shape = functools.partial(_check_size, decoder, int(made.encoder.output_stride))
     return network
+
+
+def _check_size(decoder: str, stride: int, images: Tensor) -> None:
+    """What the library calls before each pass; its own error names no remedy that our flags have."""
+    height, width = images.shape[-2:]
+    if height % stride or width % stride:
+        fit = " x ".join(str(max(1, round(side / stride)) * stride) for side in (height, width))
+        raise ConfigError(
+            f"decoder {decoder} takes images whose height and width are multiples of {stride}; got {height} x {width}, "
+            f"the nearest are {fit}; or take {LINEAR}, which takes all"
+        )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, of_pixels
 from visionscope.core.objective import Objective
-from visionscope.core.sample import IGNORED, Batch
+from visionscope.core.sample import IGNORED, Batch, InputConfig
+from visionscope.data.masks import fitted_masks
 from visionscope.data.sources import MaskSource
 from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.numerics.segmentation import counts_of, mean_iou, most_common, pixel_accuracies
@@ -79,32 +80,43 @@ def evaluate_masks(
     )
 
 
-def constant_accuracy(source: MaskSource) -> float:
-    """The pixel accuracy of always answering the class that does so best.
+def constant_accuracy(source: MaskSource, config: InputConfig) -> float:
+    """The pixel accuracy of always answering the class that does so best, on the masks as they are scored.
 
     Args:
         source: whose masks are read.
+        config: how the model wants its images: masks are resized and cropped as these are.
 
     Raises:
+        ConfigError: for an input configuration that can't be used.
         DataError: when a mask can't be read.
     """
     of_class = np.zeros((len(source), 3, len(source.classes)), dtype=np.int64)
+    fit = fitted_masks(config)
     for index in range(len(source)):
         mask = source.mask(index)
-        values = np.asarray(mask if mask is not None else ())
+        values = np.asarray(fit(mask) if mask is not None else ())
         of_class[index, 2] = np.bincount(values[values != IGNORED], minlength=len(source.classes))
     return most_common(of_class)
 
 
 def _sums(logits: Tensor, batch: Batch, classes: int, label: str) -> Tensor:
-    """Images, pixel accuracies and cross-entropies, each summed, and the counts of all images."""
+    """Images, pixel accuracies and cross-entropies, each summed, and the counts of all images.
+
+    One image at a time is enlarged, as many classes of a large image take much memory.
+    """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     objective = Objective()  # without label smoothing
     masks = objective.targets(batch, classes).to(wide.device)
-    nll = objective.nll(wide, masks).cpu().double()
+    losses, found = [], []
+    for place in range(len(wide)):
+        one, mask = wide[place : place + 1], masks[place : place + 1]
+        resized = of_pixels(one, mask)
+        losses.append(objective.nll(resized, mask).cpu().double())
+        found.append(counts_of(resized.argmax(1), mask, classes))
+    nll, counts = torch.cat(losses), np.concatenate(found)
     if not nll.isfinite().all():
         place = int((~nll.isfinite()).nonzero()[0, 0])
         raise VisionscopeError(f"{label}: the NLL of image {int(batch.positions[place])} is {float(nll[place])}")
-    counts = counts_of(of_pixels(wide, masks).argmax(1), masks, classes)
     first = torch.tensor([len(nll), float(pixel_accuracies(counts).sum()), float(nll.sum())], dtype=torch.float64)
     return torch.cat([first, torch.from_numpy(counts.sum(0).ravel()).double()])

@@ -182,7 +182,11 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int, *, dense:
             raise DataError(f"{loaded.label}: {error}") from error
     if dense != found.dense:
         answers, asked = ("pixel", "image") if found.dense else ("image", "pixel")
-        raise ConfigError(f"{loaded.label}: it answers per {answers}, and the data have a class for each {asked}")
+        remedy = "; name a backbone with --task segmentation, or return logits (batch, class, height, width)"
+        raise ConfigError(
+            f"{loaded.label}: it answers per {answers}, and the data have a class for each {asked}"
+            + (remedy if dense else "")
+        )
     if largest >= found.classes:
         raise ConfigError(f"{loaded.label}: its head has {found.classes} classes, too few for label {largest}")
     return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visionscope.core.logits import Readout
 from visionscope.core.objective import Objective
-from visionscope.core.sample import Batch
+from visionscope.core.sample import Batch, InputConfig
 from visionscope.data.sources import Source, has_masks
 from visionscope.models.load import LoadedModel
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
@@ -37,17 +37,18 @@ def scored(told: dict[str, Any]) -> Scores | MaskScores:
     return MaskScores(**told) if "mean_iou" in told else Scores(**told)
 
 
-def chance_of(source: Source) -> float:
+def chance_of(source: Source, config: InputConfig) -> float:
     """What knows nothing of an image can reach: the share of the images, or of their pixels, of one class.
 
     Args:
         source: that is scored on.
+        config: how the model wants its images, which tells the pixels that are scored.
 
     Raises:
         DataError: when a label or a mask can't be read.
     """
     if has_masks(source):
-        return constant_accuracy(source)
+        return constant_accuracy(source, config)
     return float(labels_of(source).bincount().max()) / len(source)
 
 
@@ -64,6 +65,7 @@ class Scoring:
         held_images: images among which the held-out ones are.
         held: indices of those that are held out; none where the log is of the test split.
         again: the training images, with other draws than the training's.
+        batch_size: images that are scored at a time, over all processes.
     """
 
     fabric: Fabric
@@ -74,6 +76,7 @@ class Scoring:
     held_images: Images | Source
     held: Tensor
     again: Feed
+    batch_size: int
     _tested: dict[nn.Module, Scores | MaskScores] = dataclasses.field(default_factory=dict)
 
     @property
@@ -92,7 +95,7 @@ class Scoring:
             scores = self._clean(network, self.held_images, self.held)
         else:
             scores = self._tested[network] = self._clean(network, self.test)
-        batches = self.again.batches(0, math.ceil(min(len(self.again), _TRAIN_IMAGES) / SCORE_BATCH))
+        batches = self.again.batches(0, math.ceil(min(len(self.again), _TRAIN_IMAGES) / self.batch_size))
         told = {**dataclasses.asdict(scores), "nll_train": self._evaluated(network, batches).nll}
         return {name: told[name] for name in self.columns}
 
@@ -106,7 +109,9 @@ class Scoring:
 
     def _clean(self, network: nn.Module, images: Images | Source, chosen: Tensor | None = None) -> Scores | MaskScores:
         ranks = {"rank": self.fabric.global_rank, "processes": self.fabric.world_size}
-        return self._evaluated(network, clean_batches(images, self.loaded.input, SCORE_BATCH, chosen=chosen, **ranks))
+        return self._evaluated(
+            network, clean_batches(images, self.loaded.input, self.batch_size, chosen=chosen, **ranks)
+        )
 
     def _evaluated(self, network: nn.Module, batches: Iterable[Batch]) -> Scores | MaskScores:
         def reduce(sums: Tensor) -> Tensor:

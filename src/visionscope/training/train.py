@@ -22,7 +22,7 @@ from visionscope.core.sample import InputConfig
 from visionscope.data.digest import source_digest
 from visionscope.data.share import split_by_class
 from visionscope.data.sources import Source, has_masks
-from visionscope.models.decoders import segmenter_spec
+from visionscope.models.decoders import check_no_decoder, segmenter_spec
 from visionscope.models.load import LoadedModel
 from visionscope.models.spec import ModelSpec
 from visionscope.training.asked import settings_of
@@ -55,7 +55,7 @@ class Trained:
         warm_up: the weights at the end of the warm-up, where the learning rate is highest; None without a warm-up.
         scores: of the last weights on the test images; None where `until` ended the training before, and of masks.
         chance: share of the test images, 0 to 1, that are of their most common class; of masks, the pixel accuracy
-            of answering one class everywhere.
+            of answering one class everywhere, resized and cropped as they are scored.
         segmentation: the scores of a network that gives a class to every pixel; None otherwise.
     """
 
@@ -206,7 +206,10 @@ def train(
         begun: str | ModelSpec | nn.Module = model
         if has_masks(sources[0]):
             chosen = followed_by_masks(chosen, changes, note)
-            begun = model if isinstance(model, nn.Module) else segmenter_spec(model, terms.decoder)
+            if isinstance(model, nn.Module):
+                check_no_decoder(terms.decoder, type(model).__name__)
+            else:
+                begun = segmenter_spec(model, terms.decoder)
         loaded = network_of(
             begun, input, len(sources[0].classes), seed=terms.seed, drop_path=chosen.drop_path, note=note
         )
@@ -221,9 +224,9 @@ def train(
                 monitor.finished(folder)
             if isinstance(model, nn.Module):
                 model.load_state_dict(load_file(folder / "last.safetensors"))
-            return _trained(folder, scores, sources[1])
+            return _trained(folder, scores, sources[1], loaded.input)
         if until and is_kept(folder / f"{until}.safetensors", training):
-            return _trained(folder, None, sources[1])
+            return _trained(folder, None, sources[1], loaded.input)
         name = begun if isinstance(begun, str) else loaded.spec.text
         asked = {"model": name, "data": data, "images": [len(source) for source in sources], "recipe name": recipe}
         asked |= {"task": terms.task} if has_masks(sources[0]) else {}
@@ -276,9 +279,10 @@ class _Job:
         # Training images come whole into a padded crop; those held out are cropped as in evaluation.
         whole = recipe.crop == "pad" and loaded.input.crop < 1 and len(self._held) > 0
         self._feed = self._feed_of(chosen, asked["seed"], recipe.batch_size, workers)
-        # Other draws than the training's, the same after every epoch.
-        again = self._feed_of(chosen, asked["seed"] + 1, max(1, SCORE_BATCH // fabric.world_size), 0)
         dense = has_masks(sources[0])
+        scored = min(SCORE_BATCH, recipe.batch_size) if dense else SCORE_BATCH  # logits per pixel fill the memory
+        # Other draws than the training's, the same after every epoch.
+        again = self._feed_of(chosen, asked["seed"] + 1, max(1, scored // fabric.world_size), 0)
         largest = len(sources[0].classes) - 1 if dense else int(labels.max())
         self._readout = check_head(loaded, loaded.input, largest, dense=dense)
         self._scoring = Scoring(
@@ -290,6 +294,7 @@ class _Job:
             held_images=load_images(sources[0], loaded.input) if whole else images,
             held=self._held,
             again=again,
+            batch_size=scored,
         )
 
     def _feed_of(self, chosen: Tensor, seed: int, batch_size: int, workers: int) -> Feed:
@@ -362,7 +367,7 @@ class _Job:
             for tracker in trackers:
                 tracker.close()
         if until and is_kept(keeper.path(until), self._asked["training"]):
-            return _trained(self._folder, None, self._test_source)
+            return _trained(self._folder, None, self._test_source, self._loaded.input)
         if average is not None:
             keeper.keep("ema", average, scores=json.dumps(dataclasses.asdict(self._scoring.final(average))))
         scores = self._scoring.final(network)
@@ -370,7 +375,7 @@ class _Job:
         fabric.barrier()
         if first:
             forget(self._folder)
-        return _trained(self._folder, scores, self._test_source)
+        return _trained(self._folder, scores, self._test_source, self._loaded.input)
 
 
 def _record(trackers: Sequence[Tracker], step: int, values: Mapping[str, float | None]) -> None:
@@ -384,12 +389,12 @@ def _watch(monitor: Watching | None, trackers: Sequence[Tracker], network: nn.Mo
         _record(trackers[1:], step, values)  # the first is log.csv, which has columns of its own
 
 
-def _trained(folder: Path, scores: Scores | MaskScores | None, tested: Source) -> Trained:
+def _trained(folder: Path, scores: Scores | MaskScores | None, tested: Source, config: InputConfig) -> Trained:
     warm, last = folder / "warmup.safetensors", folder / "last.safetensors"
     return Trained(
         checkpoint=last,
         warm_up=warm if warm.exists() else None,
         scores=scores if isinstance(scores, Scores) else None,
-        chance=chance_of(tested),
+        chance=chance_of(tested, config),
         segmentation=scores if isinstance(scores, MaskScores) else None,
     )
