@@ -9,9 +9,10 @@ from torch import nn
 
 from visionscope.core.classes import ClassCounts
 from visionscope.core.logits import Readout, find_readout, of_pixels
-from visionscope.core.objective import Objective
+from visionscope.core.objective import Objective, check_each_counts, counting
 from visionscope.core.sample import IGNORED, Batch
 from visionscope.errors import DataError
+from visionscope.training.mask_scores import evaluate_masks
 
 CLASSES = 3
 
@@ -120,7 +121,6 @@ def test_half_precision_is_widened_and_the_mean_of_a_batch_keeps_its_graph():
 @pytest.mark.parametrize(
     ("labels", "size", "told"),
     [
-        (torch.full((2, 4, 4), IGNORED), None, r"needs a pixel that counts; all of image 7 are 255, ignored"),
         (torch.full((2, 4, 4), 3), None, r"must be 0 to 2, the classes of the model, or 255 .*; got 3 in image 7"),
         (torch.full((2, 4, 4), -1), None, r"must be 0 to 2, .*; got -1 in image 7"),
         (torch.zeros(2, 4, 6, dtype=torch.int64), (4, 4), r"size of their images, which are 4 x 4; got 4 x 6"),
@@ -129,6 +129,39 @@ def test_half_precision_is_widened_and_the_mean_of_a_batch_keeps_its_graph():
 def test_masks_that_no_loss_can_be_taken_of(labels, size, told):
     with pytest.raises(DataError, match=told):
         Objective().targets(batch_of(labels, size), CLASSES)
+
+
+def test_an_image_without_a_pixel_that_counts_is_left_out_of_the_mean():
+    labels, images = masks(3, 4, 4), draw(3, 3, 4, 4)
+    labels[1] = IGNORED
+    model, batch, rest = nn.Conv2d(3, CLASSES, 1).double(), Batch(images, labels, torch.arange(3)), [0, 2]
+    losses = Objective().nll(model(images), labels)
+    assert losses[1] == 0
+    assert counting(batch) == 2
+    found = Objective().mean_nll(Readout().after(model), batch, model.weight)
+    expected = Objective().nll(model(images[rest]), labels[rest]).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-14)
+    some, other = (torch.autograd.grad(value, model.weight)[0] for value in (found, expected))
+    assert torch.allclose(some, other, rtol=1e-12)
+
+
+def test_where_no_pixel_of_a_batch_counts_there_is_no_mean():
+    empty = batch_of(torch.full((2, 4, 4), IGNORED))
+    model = nn.Conv2d(3, CLASSES, 1)
+    with pytest.raises(DataError, match=r"a batch needs a pixel that counts; all of image 7 and the others .* 255"):
+        Objective().mean_nll(Readout().after(model), empty, model.weight)
+    assert counting(Batch(empty.images, None, empty.positions)) == 2
+
+
+def test_where_outcomes_are_told_each_image_needs_a_pixel_that_counts():
+    labels = masks(3, 4, 4)
+    check_each_counts(batch_of(labels))
+    labels[1] = IGNORED
+    batch = batch_of(labels)
+    with pytest.raises(DataError, match=r"each image needs a pixel that counts; all of image 8 are 255, ignored"):
+        check_each_counts(batch)
+    with pytest.raises(DataError, match="all of image 8 are 255, ignored"):
+        evaluate_masks(nn.Conv2d(3, CLASSES, 1), [batch], readout=Readout(place=(), columns=CLASSES, dense=True))
 
 
 def test_a_classifier_given_masks_and_a_dense_network_given_labels_are_refused():

@@ -15,6 +15,7 @@ from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.diagnostics.density.results import TRACE
 from visionscope.diagnostics.fit.question import Fit
+from visionscope.errors import DataError
 
 DECAY = 0.01
 FEW = 16
@@ -99,3 +100,36 @@ def test_fit_tells_pixel_error_and_mean_iou_of_test_images():
     second = with_leading_of(to_table(Fit.row, rows), [{**dict.fromkeys(LEADING, "x"), "model": "n"}] * len(rows))
     gain = next(one for one in Fit().comparisons(pa.concat_tables([table, second])).to_pylist() if one["p"] is not None)
     assert (gain["difference"], gain["p"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "few", "many", "columns"),
+    [
+        ("density", {"mini_batches": 1}, {"mini_batches": 2}, ("value",)),
+        ("sharpness", {"batches": 1, "batch_size": 16}, {"batches": 1, "batch_size": 32}, ("images", "nll", "value")),
+        ("landscape", {}, {}, ("images", "nll", "accuracy")),
+    ],
+)
+def test_images_of_ignored_pixels_alone_change_nothing(name, few, many, columns):
+    network, images, masks = small()
+    more = {"density": {"probes": 2, "steps": 3}, "sharpness": {"kinds": ("average",), "draws": 2}}
+    same = more.get(name, {"points": 3, "axes": 1, "draws": 1})
+    places = [*range(5), *range(FEW, 2 * FEW - 5)]  # in one mini-batch more of them than in the other
+    shown, others = images.repeat(2, 1, 1, 1), torch.full_like(masks.repeat(2, 1, 1), 255)
+    shown[places], others[places] = images, masks
+    expected = vs.measure(name, network, images, masks, fields={**same, **few}).table.to_pylist()
+    found = vs.measure(name, network, shown, others, fields={**same, **many}).table.to_pylist()
+    assert len(found) == len(expected)
+    for column in columns:
+        assert [row[column] for row in found] == pytest.approx([row[column] for row in expected], rel=1e-6), column
+
+
+def test_eigenvalues_are_of_the_images_that_count():
+    network, images, masks = small()
+    masks[3] = 255
+    table = vs.hessian(network, images, masks, k=1, mini_batches=1, weight_decay=DECAY).table.to_pylist()
+    rest = torch.arange(FEW) != 3
+    expected = by_magnitude(hessian_of(network, images[rest], masks[rest]), 1)
+    assert table[0]["eigenvalue"] == pytest.approx(float(expected[0]), rel=1e-3)
+    with pytest.raises(DataError, match="all of image 3 are 255, ignored"):
+        vs.lesion(network, images, masks)

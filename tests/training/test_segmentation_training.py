@@ -180,3 +180,18 @@ def test_the_command_says_what_came_out(scenes: str, tmp_path: Path, capsys: pyt
     assert "mean IoU" in told
     assert "pixel accuracy" in told
     assert "on 24 test images" in told
+
+
+def test_a_crop_that_shows_ignored_pixels_alone_stops_no_training(tmp_path: Path) -> None:
+    random, mask = np.random.default_rng(0), np.full((16, 16), 255, np.uint8)
+    mask[6:10, 6:8], mask[6:10, 8:10] = 0, 1
+    for split, count in (("train", 32), ("test", 4)):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for index in range(count):
+            pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / split / f"{index}.png")
+            Image.fromarray(mask).save(tmp_path / "masks" / split / f"{index}.png")
+    asked = {**FAST, "epochs": 2.0, "crop": "resized"}
+    (row,) = log_of(train(SMALL, str(tmp_path), tmp_path / "run", scored="end", **asked))[-1:]
+    assert 0.3 < float(row["loss"]) < 3

@@ -24,7 +24,8 @@ class Objective:
     The NLL of images is the mean of the images' own; that of an image with a mask is the mean of the cross-entropy of
     its pixels that count. So every image weighs as much, however many of its pixels are ignored: torch's
     `cross_entropy` of a batch, a mean over all its pixels, weighs an image by its pixels. Without ignored pixels the
-    two are equal.
+    two are equal. An image none of whose pixels counts, as a random crop may leave one, adds nothing, and the mean is
+    over the others.
 
     The paper trains with AdamW and reads its decoupled decay as this L2 term. Its code adds `weight_decay` times
     the sum of the tensors' norms instead, not squared; `l2` offers that as the convention `official`.
@@ -60,7 +61,7 @@ class Objective:
 
         Raises:
             DataError: when the images have no label that the model knows, or one beyond its head; for a mask of another
-                size than its image, or without any pixel that counts.
+                size than its image.
         """
         if batch.labels is None:
             raise DataError(
@@ -85,6 +86,8 @@ class Objective:
 
     def nll(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each image in nats, (batch,), at least in float32; whoever wants a mean divides once.
+
+        It is 0 for an image none of whose pixels counts; `counting` tells what to divide by.
 
         Args:
             logits: (batch, classes); of masks (batch, classes, height, width), resized to them where they are smaller.
@@ -111,7 +114,7 @@ class Objective:
             label_smoothing=self.label_smoothing,
             reduction="none",
         )
-        return of_each.sum((1, 2)) / (masks != IGNORED).sum((1, 2))
+        return of_each.sum((1, 2)) / (masks != IGNORED).sum((1, 2)).clamp_min(1)
 
     def mean_nll(self, logits_of: Callable[[Tensor], Tensor], batch: Batch, like: Tensor) -> Tensor:
         """The mean cross-entropy of a batch in nats, with its graph.
@@ -123,11 +126,11 @@ class Objective:
             like: a parameter of the model; images take its device and type.
 
         Raises:
-            DataError: for labels that the model doesn't know.
+            DataError: for labels that the model doesn't know, and where no pixel of any mask counts.
         """
         logits = logits_of(batch.images.to(like))
         targets = self.targets(batch, logits.shape[1]).to(logits.device)
-        return self.nll(logits, targets).sum() / len(batch.images)
+        return self.nll(logits, targets).sum() / counting(batch)
 
     def decaying(self, name: str, parameter: Tensor) -> bool:
         """Whether weight decay acts on a parameter.
@@ -165,6 +168,47 @@ class Objective:
         return dataclasses.asdict(self)
 
 
+def counting(batch: Batch) -> int:
+    """How many images the mean loss of a batch is over: all, but for masks none of whose pixels counts.
+
+    Args:
+        batch: with labels, with masks, or without either.
+
+    Raises:
+        DataError: where no pixel of any mask counts.
+    """
+    if batch.labels is None or batch.labels.ndim != MASK_AXES:
+        return len(batch.images)
+    images = len(batch.images) - len(_empty(batch.labels))
+    if not images:
+        place = int(batch.positions[0])
+        raise DataError(
+            f"masks: a batch needs a pixel that counts; all of image {place} and the others of its batch are "
+            f"{IGNORED}, ignored"
+        )
+    return images
+
+
+def check_each_counts(batch: Batch) -> None:
+    """Refuses masks none of whose pixels counts: nothing that is right or wrong can be told of them.
+
+    Args:
+        batch: with masks.
+
+    Raises:
+        DataError: naming the first such image.
+    """
+    assert batch.labels is not None  # of a batch with masks
+    if len(empty := _empty(batch.labels)):
+        place = int(batch.positions[int(empty[0])])
+        raise DataError(f"masks: each image needs a pixel that counts; all of image {place} are {IGNORED}, ignored")
+
+
+def _empty(masks: Tensor) -> Tensor:
+    """Where in a batch the images are of which no pixel counts."""
+    return (masks == IGNORED).flatten(1).all(1).nonzero()[:, 0]
+
+
 def _check_masks(batch: Batch, classes: int) -> None:
     """Refuses masks that no loss can be taken of."""
     masks = batch.labels
@@ -173,10 +217,6 @@ def _check_masks(batch: Batch, classes: int) -> None:
         sizes = (" x ".join(map(str, some)) for some in (masks.shape[1:], batch.images.shape[2:]))
         raise DataError("masks: must be of the size of their images, which are {1}; got {0}".format(*sizes))
     counts = masks != IGNORED
-    empty = ~counts.flatten(1).any(1)
-    if bool(empty.any()):
-        place = int(batch.positions[int(empty.nonzero()[0, 0])])
-        raise DataError(f"masks: each image needs a pixel that counts; all of image {place} are {IGNORED}, ignored")
     wrong = counts & ((masks < 0) | (masks >= classes))
     if bool(wrong.any()):
         image, row, column = wrong.nonzero()[0].tolist()

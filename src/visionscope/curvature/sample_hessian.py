@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
-from visionscope.core.objective import Objective
+from visionscope.core.objective import Objective, counting
 from visionscope.core.sample import MINI_BATCH, Batch
 from visionscope.core.subject import Subject
 from visionscope.curvature.hvp import HessianProduct, flat
@@ -109,7 +109,7 @@ class SampleHessian:
         self._model, self._objective, self._batches = subject.model, objective, batches
         self._subject, self._logits_of = subject, subject.readout.after(subject.model)
         self._batch_norm = batch_norm
-        self._images = sum(len(batch.images) for batch in batches)
+        self._images = sum(map(counting, batches))
         self._images_like = image_like(subject.model, batches[0].images.shape[1:])
         everything = dict(subject.model.named_parameters())
         self._named = {name: everything[name] for name in everything if parameters is None or name in parameters}
@@ -132,7 +132,7 @@ class SampleHessian:
                     loss = self._objective.mean_nll(self._logits_of, batch, self._images_like)
                     hessian = hessian_of(self._subject, loss, self._named, images)
                     product = hessian.block(range(len(values)))
-                    share = len(batch.images) / self._images
+                    share = counting(batch) / self._images
                     for sum_so_far, vector in zip(total, vectors, strict=True):
                         sum_so_far.add_(product(vector), alpha=share)
                 except RuntimeError as error:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from visionscope.core.classes import class_counts
 from visionscope.core.logits import Readout
+from visionscope.core.objective import counting
 from visionscope.core.sample import Batch
 from visionscope.errors import VisionscopeError
 from visionscope.training.clock import Clock, Progress
@@ -93,6 +94,7 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
     pixels = batch.images.pin_memory() if fabric.device.type == "cuda" else batch.images
     images = fabric.to_device(pixels).contiguous(memory_format=torch.channels_last)
     wanted = recipe.objective.targets(batch, training.classes)
+    images_that_count = counting(batch)
     targets = fabric.to_device(wanted.float() if wanted.is_floating_point() else wanted)  # masks are class indices
     # In training mode a network may return more than in evaluation; values are not looked at, which would take time.
     readout = Readout(counts=class_counts(training.network, spec=training.classes), output_is="logits")
@@ -100,7 +102,8 @@ def _step(training: Training, model: Any, optimizer: Any, batch: Batch, step: in
     def backward() -> Tensor:
         seed_step(training.seed, step, fabric.global_rank)
         with attention(fabric.strategy.precision.precision, fabric.device):
-            loss = recipe.objective.nll(readout.logits(model(images)), targets).mean()
+            losses = recipe.objective.nll(readout.logits(model(images)), targets)
+            loss = losses.mean() if images_that_count == len(losses) else losses.sum() / images_that_count
             fabric.backward(loss)
         if recipe.clip_norm:
             fabric.clip_gradients(model, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)

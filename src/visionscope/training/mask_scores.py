@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from visionscope.core.inputs import image_like
 from visionscope.core.logits import Readout, of_pixels
-from visionscope.core.objective import Objective
-from visionscope.core.sample import IGNORED, Batch, InputConfig
+from visionscope.core.objective import Objective, check_each_counts
+from visionscope.core.sample import IGNORED, MASK_AXES, Batch, InputConfig
 from visionscope.data.masks import fitted_masks
 from visionscope.data.sources import MaskSource
 from visionscope.errors import ConfigError, VisionscopeError
@@ -59,7 +59,8 @@ def evaluate_masks(
 
     Raises:
         ConfigError: when there are no images.
-        DataError: for masks that the model doesn't know, and an output that is no logits.
+        DataError: for masks that the model doesn't know or that have no pixel that counts, and an output that is no
+            logits.
         VisionscopeError: when the NLL of an image is not finite.
     """
     sums = torch.zeros(3 + 3 * readout.classes, dtype=torch.float64)
@@ -78,6 +79,20 @@ def evaluate_masks(
         pixel_accuracy=float(right / images),
         nll=float(nll / images),
     )
+
+
+def of_counting(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches without the images none of whose pixels counts, as random crops may leave some.
+
+    Args:
+        batches: of images with labels or masks.
+    """
+    for batch in batches:
+        masks = batch.labels
+        if masks is None or masks.ndim != MASK_AXES:
+            yield batch
+        elif len(some := (masks != IGNORED).flatten(1).any(1).nonzero()[:, 0]):
+            yield Batch(batch.images[some], masks[some], batch.positions[some])
 
 
 def constant_accuracy(source: MaskSource, config: InputConfig) -> float:
@@ -108,6 +123,7 @@ def _sums(logits: Tensor, batch: Batch, classes: int, label: str) -> Tensor:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     objective = Objective()  # without label smoothing
     masks = objective.targets(batch, classes).to(wide.device)
+    check_each_counts(batch)
     losses, found = [], []
     for place in range(len(wide)):
         one, mask = wide[place : place + 1], masks[place : place + 1]

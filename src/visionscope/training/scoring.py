@@ -19,7 +19,7 @@ from visionscope.models.load import LoadedModel
 from visionscope.training.evaluation import Scores, clean_batches, evaluate
 from visionscope.training.feed import Feed
 from visionscope.training.images import Images, labels_of
-from visionscope.training.mask_scores import MaskScores, constant_accuracy, evaluate_masks
+from visionscope.training.mask_scores import MaskScores, constant_accuracy, evaluate_masks, of_counting
 
 SCORE_BATCH = 256  # the paper's
 _TRAIN_IMAGES = 2048  # that NLL_train is taken over
@@ -96,7 +96,7 @@ class Scoring:
         else:
             scores = self._tested[network] = self._clean(network, self.test)
         batches = self.again.batches(0, math.ceil(min(len(self.again), _TRAIN_IMAGES) / self.batch_size))
-        told = {**dataclasses.asdict(scores), "nll_train": self._evaluated(network, batches).nll}
+        told = {**dataclasses.asdict(scores), "nll_train": self._evaluated(network, of_counting(batches)).nll}
         return {name: told[name] for name in self.columns}
 
     def final(self, network: nn.Module) -> Scores | MaskScores:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from visionscope.core.copying import copy_of
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.logits import of_pixels
-from visionscope.core.objective import Objective
+from visionscope.core.objective import Objective, counting
 from visionscope.core.sample import IGNORED, MASK_AXES, MINI_BATCH, Batch
 from visionscope.core.subject import Subject
 
@@ -39,13 +39,14 @@ class _Loaded:
     images: Tensor
     targets: Tensor
     wanted: Tensor
+    counting: int
 
 
 class Evaluation:
     """Images, as augmented, and their targets, as mixed, kept on the model's device.
 
     Attributes:
-        images: how many.
+        images: how many; of masks, those with a pixel that counts.
     """
 
     def __init__(self, subject: Subject, sample: str, images: int, objective: Objective) -> None:
@@ -60,7 +61,6 @@ class Evaluation:
         Raises:
             DataError: for an image or a label that can't be used.
         """
-        self.images = images
         self._objective, self._readout = objective, subject.readout
         self._device = place_of(subject.model)
         size = _LOADED_ON_CPU if self._device.type == "cpu" else _LOADED_ELSEWHERE
@@ -72,7 +72,8 @@ class Evaluation:
             classes = classes or _classes(subject, shown)
             targets = objective.targets(batch, classes)
             targets = targets.to(like if targets.is_floating_point() else like.device)  # masks are indices
-            self._loaded.append(_Loaded(shown, targets, _top_classes(batch).to(like.device)))
+            self._loaded.append(_Loaded(shown, targets, _top_classes(batch).to(like.device), counting(batch)))
+        self.images = sum(batch.counting for batch in self._loaded)
 
     def loss(self, network: nn.Module, *, bf16: bool, most: int | None = None) -> Loss:
         """Passes the images through a network; sums in float64, divided once.
@@ -93,7 +94,7 @@ class Evaluation:
                     logits = self._readout.logits(network(batch.images))
                 total += self._objective.nll(logits, batch.targets).double().sum()
                 right += _right(logits, batch.wanted).sum()
-                seen += len(batch.images)
+                seen += batch.counting
         return Loss(total.item() / seen, right.item() / seen)
 
     def bf16_error(self, network: nn.Module, most: int) -> float | None:
@@ -131,7 +132,7 @@ def _right(logits: Tensor, wanted: Tensor) -> Tensor:
         return ((logits.argmax(1) == wanted) & ~logits.isnan().any(1)).double()
     resized, counts = of_pixels(logits, wanted), wanted != IGNORED
     right = (resized.argmax(1) == wanted) & ~resized.isnan().any(1) & counts
-    return right.sum((1, 2)).double() / counts.sum((1, 2))
+    return right.sum((1, 2)).double() / counts.sum((1, 2)).clamp_min(1)
 
 
 def _top_classes(batch: Batch) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from visionscope.core.inputs import image_like, place_of
 from visionscope.core.logits import Readout, check_answers, has_masks, of_pixels
 from visionscope.core.modes import evaluation_mode
-from visionscope.core.objective import Objective
+from visionscope.core.objective import Objective, check_each_counts
 from visionscope.core.sample import DENSE_AXES, MASK_AXES, Batch, SampleLike
 from visionscope.core.spans import spans_of
 from visionscope.core.subject import Subject
@@ -185,11 +185,12 @@ def score_pixels(logits: Tensor, batch: Batch, *, subject: Subject) -> tuple[Cou
         (batch, 3, classes) pixels right, predicted as the class and of it; (batch,) in nats, float64, on the CPU.
 
     Raises:
-        DataError: for masks that don't fit, and a logit that is not finite.
+        DataError: for masks that don't fit or have no pixel that counts, and a logit that is not finite.
     """
     full = logits.double() if logits.dtype == torch.float64 else logits.float()
     plain, classes = Objective(), logits.shape[1]
     masks = plain.targets(batch, classes).to(full.device)
+    check_each_counts(batch)
     bad = ~full.isfinite().flatten(1).all(1)
     if bool(bad.any()):
         place = int(batch.positions[int(bad.nonzero()[0, 0])])

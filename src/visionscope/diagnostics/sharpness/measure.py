@@ -9,6 +9,7 @@ from torch import Tensor
 
 from visionscope.core.diagnostic import Cost
 from visionscope.core.inputs import image_like
+from visionscope.core.objective import counting
 from visionscope.core.sample import MINI_BATCH
 from visionscope.core.subject import Subject, Update, objective_of
 from visionscope.curvature.critical import Critical, critical_sharpness, critical_step
@@ -78,7 +79,7 @@ class BatchLoss:
     """The NLL of one batch of images, by a network whose weights may move meanwhile.
 
     Attributes:
-        images: how many.
+        images: how many; of masks, those with a pixel that counts.
         forward_passes: of the whole batch, so far.
         gradients: of the whole batch, so far.
     """
@@ -88,7 +89,7 @@ class BatchLoss:
         self._logits_of = subject.readout.after(subject.model)
         self._batches = list(subject.samples[name].batches(start, stop, _LOADED))
         self._like = image_like(subject.model, self._batches[0].images.shape[1:])
-        self.images = sum(len(batch.images) for batch in self._batches)
+        self.images = sum(map(counting, self._batches))
         self.forward_passes = self.gradients = 0
 
     def value(self) -> float:
@@ -126,7 +127,7 @@ class BatchLoss:
     def _share(self, place: int) -> Tensor:
         batch = self._batches[place]
         mean = self._objective.mean_nll(self._logits_of, batch, self._like)
-        return mean.double() * (len(batch.images) / self.images)
+        return mean.double() * (counting(batch) / self.images)
 
 
 def _rows(asked: Sharpness, subject: Subject, measured: MeasuredParameters, part: str) -> list[SharpnessRow]:
