@@ -92,3 +92,21 @@ def test_tables_figure_and_words():
     names = [one.name for one in asked.measures(tables)]
     assert names[:2] == ["pixel accuracy", "mean IoU"]
     assert asked.findings(tables)[0].headline
+
+
+def test_of_larger_masks_the_temperature_is_fitted_on_64_pixels_of_each_image():
+    size = (16, 12)
+    images, masks = images_and_masks(COUNT, size=size, ignored=0.0)
+    network = fitted(segmenter(), images, masks, 15)
+    asked, table = Calibration(), vs.calibration(network, images, masks).table
+    (row,) = [row for row in asked.summary(table).to_pylist() if row["scaling"] == "temperature"]
+    with torch.no_grad():
+        logits = F.interpolate(network(images), size, mode="bilinear", align_corners=False)
+    some, labels = [], []
+    for place in range(OTHERS):
+        drawn = np.random.default_rng(place).permutation(size[0] * size[1])[:64]
+        some.append(logits[COUNT - OTHERS + place].flatten(1)[:, drawn].T)
+        labels.append(masks[COUNT - OTHERS + place].flatten()[drawn])
+    few, own = torch.cat(some), torch.cat(labels)
+    best = minimize_scalar(lambda t: float(F.cross_entropy(few / np.exp(t), own)), bounds=(-3, 3), method="bounded")
+    assert row["temperature"] == pytest.approx(np.exp(best.x), rel=1e-4)

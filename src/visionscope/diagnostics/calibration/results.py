@@ -40,8 +40,8 @@ class CalibrationSummaryRow:
     accuracy: float = column(
         "share of images whose top class is right", role="outcome", percent=True, ends=("accuracy_low", "accuracy_high")
     )
-    accuracy_low: float = column("lower end of its 95 % interval (Wilson)")
-    accuracy_high: float = column("upper end of its 95 % interval (Wilson)")
+    accuracy_low: float = column("lower end of its 95 % interval (Wilson; of masks bootstrap over images)")
+    accuracy_high: float = column("upper end of its 95 % interval (Wilson; of masks bootstrap over images)")
     top_5: float | None = column(
         "share of images whose label is among the 5 largest logits", percent=True, ends=("top_5_low", "top_5_high")
     )
