@@ -11,11 +11,11 @@ from torch import Tensor
 
 from visionscope.core.sample import IGNORED, MASK_AXES, Batch, InputConfig, SampleLike
 from visionscope.data.augmentation import paper_augmentation
-from visionscope.data.draws import STRENGTHS
+from visionscope.data.draws import STRENGTHS, Augmentation, check_follows
 from visionscope.data.sample import Sample
 from visionscope.data.share import share_of
 from visionscope.data.sources import open_source
-from visionscope.errors import ConfigError
+from visionscope.errors import ConfigError, NotApplicableError
 from visionscope.running.study import Study
 
 _AS_GIVEN = "as given"
@@ -82,6 +82,8 @@ class SpecImages:
             if training and self._study.fraction < 1:
                 source = share_of(source, self._study.fraction, self._study.fraction_seed)
         drawn = paper_augmentation(self.augmentation, wanted) if training else None
+        if drawn is not None and hasattr(source, "mask"):
+            _check_masks_follow(drawn, self.augmentation, diagnostic.name)
         first = Sample(source, wanted, diagnostic.images(len(source)), seed, drawn)
         samples = {diagnostic.sample: first}
         for name in getattr(diagnostic, "beside", ()):
@@ -92,6 +94,17 @@ class SpecImages:
                 test = self.open(default_split="test", num_classes=num_classes)
                 samples[name] = Sample(test, wanted, diagnostic.images_beside(len(test)), seed)
         return samples
+
+
+def _check_masks_follow(drawn: Augmentation, strength: str, name: str) -> None:
+    """Leaves out what asks of training images, and that alone, where masks can't follow their augmentation."""
+    try:
+        check_follows(drawn)
+    except ConfigError as error:
+        raise NotApplicableError(
+            f"{name} is of training images, and their masks can't follow the augmentation {strength!r}; take "
+            "--augmentation weak or none (augmentation= in Python)"
+        ) from error
 
 
 class HandedImages:

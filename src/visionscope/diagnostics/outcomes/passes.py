@@ -55,8 +55,15 @@ def check_labels(subject: Subject, name: str) -> None:
         DataError: when a label can't be read.
     """
     sample = subject.samples[name]
-    if subject.readout.dense:  # masks are read with their images, and checked then
+    if subject.readout.dense:  # but for the first, masks are read with their images, and checked then
         check_answers(subject.label, subject.readout, sample)
+        if next(iter(sample.batches(0, 1, 1))).labels is None:
+            known = len(sample.source.classes) if isinstance(sample, Sample) else 0
+            have = f"are of {known} classes" if known else "are of other classes"
+            raise NotApplicableError(
+                f"{subject.label}: the masks {have}, the model's head has {subject.readout.classes}: "
+                f"MODEL?num_classes={known or 'N'} makes another"
+            )
         return
     if isinstance(sample, Sample) and not has_masks(sample):
         labels = [sample.source.label(int(index)) for index in sample.indices]
