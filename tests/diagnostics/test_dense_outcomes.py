@@ -12,13 +12,16 @@ from torch import nn
 import visionscope as vs
 from reference.dense_networks import CLASSES, INPUT, SIZE, fitted, images_and_masks, segmenter
 from reference.segmentation import slow_confusions, slow_mean_iou, slow_pixel_accuracy
+from visionscope.config import study_from
 from visionscope.core.sample import IGNORED
 from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.diagnostics.lesion.question import Lesion
+from visionscope.diagnostics.outcomes.pooling import Pooled
 from visionscope.diagnostics.outcomes.rows import flags, pixel_counts, pixel_text
 from visionscope.errors import ConfigError, DataError, NotApplicableError
+from visionscope.running.plan import plan
 
 COUNT = 20
 
@@ -142,6 +145,21 @@ def test_a_network_that_always_gives_the_commonest_class_has_nothing_to_lose():
     assert "not significantly above that of always the commonest class" in said
 
 
+def test_accuracy_is_held_against_chance_image_by_image():
+    """Of images of unlike backgrounds; each is 5 points better than its background, so that the interval is a point."""
+    common = np.linspace(300, 900, 30).round().astype(np.int64)
+    counts = np.zeros((30, 3, 2), dtype=np.int64)
+    counts[:, 2] = np.stack([common, 1000 - common], 1)
+    counts[:, 0, 0] = common
+    counts[:, 0, 1] = 50
+    right = counts[:, 0].sum(1) / 1000
+    some = Pooled(rows=(), first={}, sample="", positions=np.arange(30), right=right, nll=1.0, pixels=counts)
+    assert some.ends[0] < some.chance
+    assert some.intact_low == pytest.approx(some.chance + 0.05, abs=1e-12)
+    worse = dataclasses.replace(some, right=right - 0.06)
+    assert worse.intact_low < worse.chance
+
+
 @pytest.mark.parametrize("key", ["", "out"])
 def test_what_is_refused(key):
     network, (images, masks) = segmenter(key=key), images_and_masks(4)
@@ -166,3 +184,24 @@ def test_what_is_refused(key):
     ).double()
     with pytest.raises(NotApplicableError, match="answers per image, which needs class labels; the data have masks"):
         vs.frequency_noise(classifier, images, masks, input=INPUT)
+
+
+def asked_of(classes, only, **changes):
+    given = {"models": [f"segmenter?backbone=resnet_nano&num_classes={classes}"], "data": "embedded-masks", "images": 4}
+    return plan(study_from({**given, "random_weights": 0, "only": only, "device": "cpu", **changes}))
+
+
+def test_what_masks_cannot_follow_leaves_out_training_images_alone():
+    with pytest.raises(
+        NotApplicableError, match=r"fit is of training images, .* 'strong'; take --augmentation weak or"
+    ):
+        asked_of(11, ["fourier", "fit"])
+    (planned,) = asked_of(11, ["fourier", "fit"], augmentation="weak")
+    assert [job.diagnostic.name for job in planned.jobs] == ["fourier", "fit"]
+
+
+def test_a_network_of_other_classes_than_the_masks_is_refused_when_planned():
+    with pytest.raises(
+        NotApplicableError, match=r"masks are of 11 classes, the model's head has 21: MODEL\?num_classes=11 makes"
+    ):
+        asked_of(21, ["lesion"])

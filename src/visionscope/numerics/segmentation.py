@@ -79,8 +79,18 @@ def most_common(counts: Counts) -> float:
     Args:
         counts: from `counts_of`.
     """
-    shares = counts[:, 2] / counts[:, 2].sum(1, keepdims=True)
-    return float(shares.mean(0).max())
+    return float(common_shares(counts).mean())
+
+
+def common_shares(counts: Counts) -> Values:
+    """The share of each image's pixels that are of the class whose mean share over images is the largest, (images,).
+
+    Args:
+        counts: from `counts_of`.
+    """
+    shares: Values = counts[:, 2] / counts[:, 2].sum(1, keepdims=True)
+    commonest: Values = shares[:, shares.mean(0).argmax()]
+    return commonest
 
 
 def class_ious(counts: Counts) -> Values:

@@ -79,7 +79,7 @@ def _pixels_at_chance(rows: Sequence[Row], first: Row) -> Finding:
         rows,
         f"pixel accuracy is {number(share)} %, not significantly above that of always the commonest class "
         f"({number(100 * first['chance'])} %)",
-        detail=[f"Its 95 % interval begins at {number(100 * first['intact_low'])} %."],
+        detail=[f"Compared image by image, its 95 % interval begins at {number(100 * first['intact_low'])} %."],
         columns=CHANGES,
         verdict=UNKNOWN,
         measure="pixel accuracy",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from visionscope.diagnostics.outcomes.rows import flags_of, pixel_counts_of, positions_of
 from visionscope.numerics.paired import Flags, Values, mean_interval, wilson
-from visionscope.numerics.segmentation import Counts, most_common, pixel_accuracies
+from visionscope.numerics.segmentation import Counts, common_shares, most_common, pixel_accuracies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,18 @@ class Pooled:
         if self.pixels is None:
             return wilson(int(self.right.sum()), len(self.right))
         return mean_interval(self.right.astype(np.float64))
+
+    @property
+    def intact_low(self) -> float:
+        """What is held against `chance`: the lower end of the accuracy's 95 % interval.
+
+        Of masks the chance is a mean over the same images, no constant. There it is the chance plus the lower end for
+        the mean of each image's own difference, its pixel accuracy minus the share of the commonest class.
+        """
+        if self.pixels is None:
+            return self.ends[0]
+        shares = common_shares(self.pixels)
+        return float(shares.mean()) + mean_interval(self.right - shares)[0]
 
 
 def pooled(table: pa.Table, keys: Sequence[str]) -> dict[tuple[Any, ...], Pooled]:

@@ -92,7 +92,10 @@ class ChangeRow:
     mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
     mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
     intact_low: float | None = column(
-        "of masks: lower end of the 95 % interval of the clean images' accuracy", role="hidden", optional=True
+        "of masks: chance plus the lower end of the 95 % interval of what each clean image's accuracy is above the "
+        "commonest class's share of it",
+        role="hidden",
+        optional=True,
     )
 
 

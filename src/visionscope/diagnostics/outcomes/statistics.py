@@ -77,7 +77,7 @@ def changes(damaged: Sequence[Pooled], clean: Pooled) -> list[dict[str, float | 
     """
     found = [_paired(some, clean) for some in damaged]
     raised = holm([one.p for one in found])
-    intact = {} if clean.pixels is None else {"intact_low": clean.ends[0]}
+    intact = {} if clean.pixels is None else {"intact_low": clean.intact_low}
     return [
         {**accuracy_of(some), **_points(one), "p": one.p, "p_holm": p, **intact}
         for some, one, p in zip(damaged, found, raised, strict=True)
@@ -143,7 +143,7 @@ class Measured:
         intact: (n,) which images are right without damage; None where that is not known or nothing was damaged.
         classes: that the network chooses among; 0 where nothing was damaged.
         chance: accuracy of guessing; 0 where nothing was damaged.
-        intact_low: lower end of the 95 % interval of the accuracy without damage.
+        intact_low: lower end of the 95 % interval of the accuracy without damage; of masks as `Pooled` has it.
         masks: whether a value is the share of an image's pixels.
     """
 
@@ -214,7 +214,7 @@ def _measured(
         intact=None if intact is None else intact.right.astype(np.float64),
         classes=rows[-1].get("classes", 0),
         chance=0.0 if intact is None or undamaged else intact.chance,
-        intact_low=0.0 if intact is None or undamaged else intact.ends[0],
+        intact_low=0.0 if intact is None or undamaged else intact.intact_low,
         masks=any(some.pixels is not None for some in found.values()),
     )
 
