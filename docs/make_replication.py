@@ -79,7 +79,8 @@ def _figures(run: Path) -> Iterator[str]:
             small = image.convert("RGB").resize(
                 (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
             )
-        small.quantize(128).save(OUT / path.name, optimize=True)
+        # The median cut would give the many shades of a landscape to it, and one blue to two curves.
+        small.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(OUT / path.name, optimize=True)
         number = path.stem.removeprefix("figure_").replace("_", ".")
         yield f"\n### Figure {number}\n\n![Figure {number}](laptop/{path.name})\n"
 

@@ -288,3 +288,21 @@ def test_what_the_axis_names_is_in_no_legend() -> None:
             text.get_text() for part in to_matplotlib(figure).subfigs for one in part.legends for text in one.texts
         ]
         assert drawn == legend
+
+
+def test_maps_take_no_colours_from_curves() -> None:
+    names = ("a", "b", "c")
+    curves = Panel(
+        model="", title="t", x_label="x", y_label="y", lines=tuple(curve(name) for name in names), group="curves"
+    )
+    few = sum(name.startswith("model:") and not name.endswith(":band") for name in palette("light"))
+    maps = [Panel(model=f"map {index}", title="t", x_label="", y_label="", heat=heat()) for index in range(few - 1)]
+
+    def colours(*before: Panel) -> list[str]:
+        drawn = to_matplotlib(Figure(name="f", title="F", caption="", panels=(*before, curves)))
+        (legend,) = (one for part in drawn.subfigs for one in part.legends)
+        entries = zip(legend.legend_handles, legend.get_texts(), strict=True)
+        return [handle.get_color() for handle, text in entries if text.get_text() in names]
+
+    assert len(set(colours())) == len(names)
+    assert colours(*maps) == colours()

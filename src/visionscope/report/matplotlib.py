@@ -112,7 +112,7 @@ def _rows(group: list[Panel]) -> list[tuple[list[Panel], list[Panel]]]:
 
 
 def _lines_of(figure: Figure) -> list[str]:
-    labels = [panel.model for panel in figure.panels if panel.model]
+    labels = [panel.model for panel in figure.panels if panel.model and panel.lines]  # what has no lines has no colour
     named = (line.name for panel in figure.panels if not panel.model for line in measured(panel))
     return list(dict.fromkeys([*labels, *named]))
 
