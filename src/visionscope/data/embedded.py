@@ -125,7 +125,7 @@ class EmbeddedSource:
         self.split = check_embedded(split)
         self.size = size
         self.seed = seed
-        self._mappable = num_classes in (None, CLASSES)
+        self._mappable = num_classes in (None, len(self.classes))
         _check(self.split, (), size, seed)
         self._cache = _kept(self.split, size, seed)
 

@@ -34,8 +34,7 @@ class EmbeddedMaskSource(EmbeddedSource):
     classes = ("background", *SHAPES)
 
     def __init__(self, spec: str, split: str, *, size: int = 32, seed: int = 0, num_classes: int | None = None) -> None:
-        super().__init__(spec, split, size=size, seed=seed)
-        self._mappable = num_classes in (None, len(self.classes))
+        super().__init__(spec, split, size=size, seed=seed, num_classes=num_classes)
         self._masks = _kept(self.split, size, seed)
 
     def label(self, index: int) -> int | None:
