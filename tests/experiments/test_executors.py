@@ -243,6 +243,37 @@ def test_closing_ends_workers_and_cancels_what_waits() -> None:
         executor.submit(tasks.files, 1, receive=Taken())
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_worker_is_ended_once(dies: bool) -> None:
+    """Two threads that close one pipe at a time raise: the executor's close and the thread that serves the worker."""
+    running, ended = threading.Event(), threading.Event()
+    ends: list[str] = []
+
+    class Counted:
+        def ready(self, seconds: float) -> bool:
+            return True
+
+        def run(self, task: bytes) -> Iterator[File | Exception]:
+            running.set()
+            if not dies:
+                assert ended.wait(LONG)
+            raise WorkerDied("gone")
+            yield
+
+        def end(self) -> None:
+            ends.append(threading.current_thread().name)
+            ended.set()
+
+    with Executor(lambda gpus: Counted(), 1) as executor:
+        future = executor.submit(tasks.files, 1, receive=Taken())
+        assert running.wait(LONG)
+        if dies:
+            with pytest.raises(WorkerDied, match="gone"):
+                future.result(LONG)
+    assert isinstance(future.exception(LONG), WorkerDied)
+    assert len(ends) == 1
+
+
 def test_a_future_that_was_cancelled_is_passed_over() -> None:
     with process_executor(1) as executor:
         executor.submit(tasks.endless, receive=(taken := Taken()))

@@ -33,7 +33,7 @@ class Worker(Protocol):
         """
 
     def end(self) -> None:
-        """Ends it at once, also from another thread while it runs a task; may be called again."""
+        """Ends it at once, also from another thread while it runs a task; called once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class Executor:
         for task in waiting:
             task.future.cancel()
         for worker in alive:
-            worker.end()
+            self._ended(worker)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -231,6 +231,9 @@ class Executor:
             task.future.set_exception(error)
 
     def _ended(self, worker: Worker) -> None:
+        """Ends it, unless another thread does: two that close the same pipe at one time raise in either."""
         with self._changed:
-            self._alive.discard(worker)
+            if worker not in self._alive:
+                return
+            self._alive.remove(worker)
         worker.end()
