@@ -146,6 +146,15 @@ def test_common_limits_hold_the_bands() -> None:
     assert limits([one_panel(curve("a", y=(math.nan,) * 3), model="a")]).y is None
 
 
+def test_a_single_name_stands_in_the_middle_of_its_axis() -> None:
+    """Its seeds lie a little beside it, which must not become the whole width."""
+    beside = Line(name="seeds", x=(0.1, 0.1), y=(1.0, 2.0), role="points")
+    panel = Panel(model="", title="t", x_label="", y_label="y", lines=(beside,), x_names=("4 px",))
+    low, high = limits([panel]).x or (0, 0)
+    assert low == -high
+    assert high >= 0.5
+
+
 def heat(**changed: object) -> Heat:
     values = ((1.0, 0.5, math.nan), (0.5, 1.0, 0.2), (0.1, 0.2, 1.0))
     names = ("stem", "<b>", "c")

@@ -220,8 +220,10 @@ def limits(panels: Sequence[Panel]) -> Limits:
     span = _span(values)
     if span is not None and span[0] >= -1 - _ROUNDING and span[1] <= 1 + _ROUNDING:
         span = (min(0.0, span[0]), 1.0)
+    # Half a step beside the first and the last name: else a single name has its points all across the axis.
+    named = [end for panel in panels if panel.x_names for end in (-0.5, len(panel.x_names) - 0.5)]
     return Limits(
-        x=_padded(_span(value for line in lines for value in line.x)),
+        x=_padded(_span([*(value for line in lines for value in line.x), *named])),
         y=None if own_y else _padded(_span(value for line in lines for value in _edges(line))),
         z=span,
     )
