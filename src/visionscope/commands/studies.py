@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
 
 from visionscope.commands.buildup import tell_buildup
 from visionscope.commands.experiments import (
@@ -36,6 +39,7 @@ from visionscope.running.study import Study, check_asked
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from visionscope.core.failures import Failure
     from visionscope.experiments.sitting import Sitting
@@ -241,10 +245,15 @@ def status(parsed: Namespace) -> int:
     store = Store(folder_of("run", parsed.run))
     if tell_buildup(store.run) or tell_experiments(store.run):
         return 0
+    from visionscope.running.trajectories import has_monitor
+
     studies = read_studies(store.run) if store.run.is_dir() else []
+    monitored = has_monitor(store.run)
     try:
         records, damaged = store.readable_jobs()
     except StoreError:
+        if monitored and not studies:
+            return _status_of_monitors(store.run)
         if not studies:
             raise
         records, damaged = [], []
@@ -254,7 +263,33 @@ def status(parsed: Namespace) -> int:
         say(line)
     for line in _outlook(states, damaged, studies):
         say(line)
-    return 1 if damaged or any(state.unusable for state in states) else 0
+    unread = _list_monitored(store.run) if monitored else 0
+    return 1 if damaged or unread or any(state.unusable for state in states) else 0
+
+
+def _status_of_monitors(run: Path) -> int:
+    """Lists what monitors left in a folder that holds nothing else; the exit code."""
+    unread = _list_monitored(run)
+    say(f"visionscope report {shlex.quote(str(run))} draws them")
+    return 1 if unread else 0
+
+
+def _list_monitored(run: Path) -> int:
+    """Lists what monitors left, training by training; how many of their files can't be read."""
+    from visionscope.core.failures import Failures
+    from visionscope.running.trajectories import monitored
+
+    failures, rows = Failures(), []
+    for one in monitored(run, failures):
+        moments = one.rows["step"].unique()
+        failed = one.rows.filter(pc.equal(one.rows["column"], ""))["step"].unique()
+        last = one.rows.slice(one.rows.num_rows - 1).to_pylist()[0]
+        rows.append([one.training, one.diagnostic, *map(str, (len(moments), len(failed), last["step"]))])
+        rows[-1].append(f"{last['epoch']:.4g}")
+    show_table("measured by a monitor", ("training", "diagnostic", "moments", "failed", "last step", "epoch"), rows)
+    for failure in failures.all:
+        say(f"damaged: {failure.text}")
+    return len(failures.all)
 
 
 def _list_states(store: Store, states: Sequence[JobState], studies: Sequence[StudyFile]) -> None:
