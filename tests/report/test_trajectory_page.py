@@ -74,6 +74,13 @@ def test_a_line_per_point_and_what_moved_most() -> None:
     assert (last.model, last.value, last.note) == ("vit", -10.0, "at step 240")
 
 
+def test_what_never_moves_has_rows_and_no_figure() -> None:
+    still = to_table(MonitorRow, [MonitorRow(step, 0, "hessian", "", "NEP", 0, None, None, "%", "") for step in STEPS])
+    (answer,) = answers(Trajectory("hessian", "vit", MONITOR, still))
+    assert answer.tables["rows"].num_rows == len(STEPS)
+    assert (answer.figures, answer.findings, answer.measures) == ((), (), ())
+
+
 def test_intervals_that_part_make_a_change_clear() -> None:
     def row(step: int, value: float) -> MonitorRow:
         return MonitorRow(step, math.nan, "hessian", "", "NEP", value, value - 0.1, value + 0.1, "", "")

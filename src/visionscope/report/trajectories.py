@@ -105,7 +105,7 @@ def _answer(name: str, own: Sequence[Trajectory], courses: Sequence[_Course]) ->
         theme=Theme.TRAINING,
         place=list(Theme).index(_theme(name)) * 100 + place,
         tables={"rows": _long(own)},
-        figures=(figure,),
+        figures=(figure,) if figure.panels else (),  # nothing moved
         findings=tuple(
             dataclasses.replace(one, diagnostic=title, anchor=f"rows-{title}-{count}")
             for count, one in enumerate(found, start=1)
