@@ -33,7 +33,9 @@ class SharpnessRow:
     )
     unit: str = column("of value")
     standard_error: float | None = column("of the average, over draws", "nat")
-    radius: float | None = column("how far weights go, as a share of each weight's magnitude", role="setting")
+    radius: float | None = column(
+        "how far weights go, as a share of each weight's magnitude; null of critical, which has none", role="setting"
+    )
     norm: str = column(
         "what the radius bounds: gaussian (standard deviation), linf (each weight), l2 (all together)", role="setting"
     )

@@ -28,7 +28,9 @@ class MeanRow:
         "median critical step: a learning rate in squared weights per nat; along an update, a multiple of it"
     )
     direction: str = column("along which the critical step was looked for", role="setting")
-    radius: float | None = column("how far weights go, as a share of each weight's magnitude")
+    radius: float | None = column(
+        "how far weights go, as a share of each weight's magnitude; null of critical, which has none", role="convention"
+    )
     norm: str = column("what the radius bounds: gaussian (standard deviation), linf (each weight), l2 (all together)")
     nll: float = column("mean cross-entropy where the network is", "nat", title="NLL", role="outcome")
     batches: int = column("how many batches", role="count")
