@@ -22,16 +22,18 @@ from visionscope.errors import ConfigError, nearest
 from visionscope.models.spec import parse_spec
 from visionscope.running.study import DEFAULT_DIAGNOSTICS, ONLY, Study
 
-MODEL_HELP = (
-    "a timm name, torchvision:NAME, hf:NAME or FILE.py:FUNCTION; @FILE loads weights. In full: "
-    "[LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
+_IN_FULL = "@FILE loads weights. In full: [LABEL=]SPEC[?key=value][@FILE[#PART][,FILE...]]"
+MODEL_HELP = f"a timm name, torchvision:NAME, hf:NAME or FILE.py:FUNCTION; {_IN_FULL}"
+_MODELS_HELP = (
+    "a timm name, torchvision:NAME, hf:NAME, FILE.py:FUNCTION, or what train wrote, RUN/train/*/*.safetensors; "
+    f"{_IN_FULL}"
 )
 _ONLY_HELP = f"diagnostics, comma-separated, or all; --only alone lists them (default {','.join(DEFAULT_DIAGNOSTICS)})"
 _GROUPS = {
     "what is looked at": ("data", "only", "images", "seed", "points"),
     "how it is computed": ("out", "device", "batch", "precision"),
     "the networks": ("random_weights", "size", "mean", "std", "output", "output_is", "n_forward"),
-    "the loss of hessian, density, landscape and fit": (
+    "the loss of hessian, density, landscape, sharpness and fit": (
         *("augmentation", "fraction", "fraction_seed", "label_smoothing", "weight_decay", "decays"),
     ),
 }
@@ -123,7 +125,8 @@ class Parser(argparse.ArgumentParser):
             words: `+` for several.
         """
         read = functools.partial(values_of(Study)["models"].read_item, name)
-        self.add_argument(name, nargs=words, metavar="MODEL", type=lambda text: _spec(read(text)), help=MODEL_HELP)
+        told = _MODELS_HELP if words else MODEL_HELP  # several are those of diagnose, which reads what such files say
+        self.add_argument(name, nargs=words, metavar="MODEL", type=lambda text: _spec(read(text)), help=told)
 
     def add_switch(self, flag: str, help: str) -> None:
         """Adds a flag without a value.

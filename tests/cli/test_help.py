@@ -108,6 +108,15 @@ def test_help_is_short(
     assert len(capsys.readouterr().out.splitlines()) <= most
 
 
+def test_the_help_of_diagnose_tells_of_snapshots(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for command, is_told in (("diagnose", True), ("points", False), ("train", False)):
+        assert main([command, "--help"]) == 0
+        assert ("what train wrote, RUN/train/*/*.safetensors" in capsys.readouterr().out) == is_told
+
+
 def test_only_without_a_value_lists_the_diagnostics_in_a_line_each(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,8 +52,8 @@ class Study:
         size: height and width of the input in pixels; by default the model's own.
         mean: mean of each channel, of pixels in [0, 1]; by default the model's own.
         std: standard deviation of each channel; by default the model's own.
-        output: name or index of the logits, for networks that return several outputs; by default the output with one
-            column per class, or the one that its name tells.
+        output: name or index of the logits where a network returns several outputs; by default the one with a column
+            per class, or a telling name.
         output_is: `probabilities` (after a softmax or sigmoid) or `logits`, where a network's values don't tell.
         points: names of the points to look at; by default those that tracing chooses. Each model takes those that it
             has.
