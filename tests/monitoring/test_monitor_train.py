@@ -93,9 +93,16 @@ def test_the_command_line(command: list[str], tmp_path: Path, capsys: pytest.Cap
     assert told["value"].nunique() > 1
     capsys.readouterr()
     assert main([*command, "--monitor", "variance"]) == 0
-    assert capsys.readouterr().err == (
-        f"monitor: this training had ended before, and nothing is measured now; its rows are in {folder}\n"
+    said = capsys.readouterr().err
+    run, training = Path(command[5]), folder.parent
+    asked = f"diagnose {training}/*.safetensors --only variance --out {run}"
+    assert said == (
+        "monitor: this training had ended before, and nothing is measured now; what was measured then is in "
+        f"{folder}, and `visionscope {asked}` measures the weights that it kept\n"
     )
+    files = sorted(map(str, training.glob("*.safetensors")))
+    assert main(["diagnose", *files, *asked.split()[2:], "--images", "16"]) == 0  # as the line says
+    assert len(list(run.glob("variance/*/job.json"))) == len({"init", "last"})
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_it_is_the_first_rise_along_the_update_written_out(tmp_path: Path, name:
     trained(monitor(tmp_path), model, OPTIMIZERS[name](model.parameters(), rate))
     assert sharpness.flat_weights(model).tolist() == pytest.approx(path[-1], rel=1e-9)
     rows = rows_of(tmp_path)
+    assert set(rows.loc[1].index) == {"critical sharpness", "value", "step", "nll"}  # a direction has no radius
     assert rows.loc[(0, "critical sharpness"), "note"] == "1 of 1 batch: the optimizer has made no step yet"
     for step in range(1, STEPS + 1):
         told = rows.loc[(step, "critical sharpness")]

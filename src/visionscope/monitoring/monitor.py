@@ -136,11 +136,13 @@ class Monitor:
         Args:
             folder: of the training.
         """
-        stored = folder / TABLE
-        files = f"{shlex.quote(str(folder))}/*.safetensors"
-        kept = f"visionscope diagnose {files} --data SPEC measures the weights that it kept"
-        rest = f"its rows are in {stored}" if stored.is_dir() else kept
-        tell(f"monitor: this training had ended before, and nothing is measured now; {rest}")
+        rows = folder / TABLE
+        names = ",".join(one.name for one in self._diagnostics)
+        command = f"visionscope diagnose {shlex.quote(str(folder))}/*.safetensors --only {names}"
+        command += f" --out {shlex.quote(str(folder.parent.parent))}"
+        told = f"what was measured then is in {rows}, and " if rows.is_dir() else ""
+        kept = f"`{command}` measures the weights that it kept"
+        tell(f"monitor: this training had ended before, and nothing is measured now; {told}{kept}")
 
     def step(self, model: nn.Module, step: int, epoch: float) -> dict[str, float]:
         """Measures the network where that is due; to be called after each step, or after each epoch.
