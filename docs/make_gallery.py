@@ -20,8 +20,8 @@ SCALE = 0.6
 MOST_BYTES = 60_000
 SHOWN = {
     "corruption": 0.78,
-    "receptive_field": 0.3,
-    "compression": 0.34,
+    "receptive_field": 0.355,
+    "compression": 0.45,
 }  # height over width, without the contact sheet below
 
 
