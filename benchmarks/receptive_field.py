@@ -2,7 +2,8 @@
 
 CPU time, one thread. G is the gradient of the loss with respect to the weights, F a forward pass, both in one batch.
 The script (RepLKNet's, as VMamba has it) is rewritten plainly: for each point a forward pass and a backward pass, image
-by image, positive parts alone. The networks that come with the package, on its own images.
+by image, positive parts alone. captum's Saliency is given the same sums as here, point by point, and its fields are
+compared with ours. The networks that come with the package, on its own images.
 """
 
 import functools
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import timm
 import torch
 import torch.nn.functional as F
+from captum.attr import Saliency
 from torch import Tensor, nn
 
 import visionscope.models.alternet
@@ -54,6 +56,7 @@ def _rows(name: str) -> Iterator[Measurement]:
         "F": lambda: _forward(model, batch.images),
         "ours": lambda: list(ReceptiveField().measure(subject, ReceptiveField().parts(subject))),
         "script": lambda: [_script(subject, batch.images, point) for point in found.points],
+        "captum": lambda: [_saliency(subject, batch.images, point) for point in found.points],
     }
     times = cpu_seconds(functions, ROUNDS)
     in_g = ratios(times, "G")
@@ -65,9 +68,10 @@ def _rows(name: str) -> Iterator[Measurement]:
         unit="G",
         value=value / points,
         spread=(low / points, high / points),
-        peers={"script": in_g["script"][0] / points},
+        peers={name: in_g[name][0] / points for name in ("script", "captum")},
         goal=_GOAL,
-        note=f"{in_f['ours'][0] / points:.2f} F; F = {milliseconds:.2f} ms per image, G = {in_f['G'][0]:.2f} F",
+        note=f"{in_f['ours'][0] / points:.2f} F; F = {milliseconds:.2f} ms per image, G = {in_f['G'][0]:.2f} F; "
+        f"captum's pictures differ by {_apart(subject, batch.images):.1g} of the largest pixel",
     )
 
 
@@ -79,6 +83,35 @@ def _forward(model: nn.Module, images: Tensor) -> None:
 def _gradient(model: nn.Module, images: Tensor) -> None:
     loss = F.cross_entropy(model(images), torch.arange(len(images)) % 10)
     torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+
+
+def _saliency(subject: Subject, images: Tensor, wanted: Point) -> Tensor:
+    """The field as the mean over images of captum's magnitudes of gradients, a forward and a backward pass."""
+
+    def centre(given: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+
+        def keep(point: Point, maps: Tensor) -> None:
+            if point.name == wanted.name:
+                kept.append(maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum(1))
+
+        with subject.watch(keep):
+            subject.model(given)
+        return kept[0]
+
+    magnitudes = Saliency(centre).attribute(images.clone().requires_grad_(), abs=True)
+    return magnitudes.double().sum(1).mean(0)
+
+
+def _apart(subject: Subject, images: Tensor) -> float:
+    """The largest difference between our pictures and captum's, in shares of the largest pixel."""
+    rows = [row for _, own in ReceptiveField().measure(subject, ReceptiveField().parts(subject)) for row in own]
+    found = 0.0
+    for row, point in zip(rows, subject.points, strict=True):
+        field = _saliency(subject, images, point).flatten()
+        if row.field:
+            found = max(found, float((field / field.sum() - torch.tensor(row.field)).abs().max() / max(row.field)))
+    return found
 
 
 def _script(subject: Subject, images: Tensor, wanted: Point) -> Tensor:
