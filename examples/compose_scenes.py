@@ -7,6 +7,7 @@ the same command writes the same files.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from visionscope.data.sources import Source
 SIDES = (0.5, 0.9)  # of a thumbnail, as a share of the scene's side
 CROPS = (0.3, 1.0)  # of a photograph's shorter side
 TEST_SHARE = 5  # of the photographs, every fifth is kept for test
+_KEPT = 256  # photographs in memory
 
 
 def cut(size: int, side: int, random: np.random.Generator) -> tuple[NDArray[np.bool_], int, int]:
@@ -62,6 +64,7 @@ def compose(thumbnails: str, photographs: str, out: Path, *, train: int, test: i
         seed: of all draws.
     """
     photos = vs.open_source(photographs)
+    photograph = functools.lru_cache(maxsize=_KEPT)(photos.image)  # decoding one takes longer than the scene
     for number, (split, count) in enumerate((("train", train), ("test", test))):
         source: Source = vs.open_source(thumbnails, default_split=split)
         held = [index for index in range(len(photos)) if (index % TEST_SHARE == 0) == (split == "test")]
@@ -75,7 +78,7 @@ def compose(thumbnails: str, photographs: str, out: Path, *, train: int, test: i
             random = np.random.default_rng([seed, number, place])
             label = source.label(index)
             assert label is not None, source.name(index)
-            image, covered = scene(source.image(index), photos.image(int(random.choice(held))), size, random)
+            image, covered = scene(source.image(index), photograph(int(random.choice(held))), size, random)
             mask = Image.fromarray((covered * (1 + label)).astype(np.uint8))
             name = f"{place:06d}.png"
             for folder, one in (
