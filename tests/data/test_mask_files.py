@@ -123,6 +123,13 @@ def test_names_of_classes(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
+def test_of_named_classes_no_more_masks_are_read_than_show_two(tmp_path: Path) -> None:
+    write(tmp_path, {name: mask_values(number) for number, name in enumerate("abc")})
+    (tmp_path / "classes.txt").write_text("sky\nsea\nland\nfog\n")
+    (tmp_path / "masks/b.png").write_bytes(b"no picture")
+    assert len(open_source(str(tmp_path))) == 3
+
+
 def _no_mask(root: Path) -> None:
     (root / "masks/a.png").unlink()
 
@@ -188,9 +195,20 @@ def _of_one_class(value: int) -> Callable[[Path], None]:
     return spoil
 
 
+def _named_of_one_class(root: Path) -> None:
+    _of_one_class(0)(root)
+    (root / "classes.txt").write_text("background\ncell\n")
+
+
+def _split_beside(root: Path) -> None:
+    write(root, {"c": mask_values(2)}, "train/images", "train/masks")
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
+        (_named_of_one_class, r"masks have only class 0 and 255, which is ignored; save the second class as 1$"),
+        (_split_beside, r"train lies beside images and masks, .*; move its images to .*images/train and its masks to"),
         (_loose, r"images/a\.png lies beside the folders of splits \(test, train\); move it into one"),
         (_loose_mask, r"masks/a\.png lies beside the folders of splits \(test, train\); move it into one"),
         (_split_of_masks, r"there is .*masks/test, but no .*images/test"),

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +79,11 @@ class MaskFolderSource:
         places = _places(spec, root)
         self.split = choose_split(spec, [name for name in places if name != "all"], split, default_split)
         self._pairs = _paired(spec, root, *places[self.split])
-        named = _class_names(spec, root / _NAMES)
-        self.classes = named or _numbered(spec, root, places)
+        own_first = {self.split: places[self.split], **places}
+        named, extents = _class_names(spec, root / _NAMES), _extents(spec, root, own_first)
+        if len(named) > 1:
+            check_two_classes(spec, extents)
+        self.classes = named or numbered_classes(spec, extents)
         self._mappable = not named or num_classes in (None, len(named))
 
     def __len__(self) -> int:
@@ -128,10 +131,12 @@ def _places(spec: str, root: Path) -> dict[str, tuple[str, str]]:
     """The folders of images and of masks of each split, from `root` on; of `all` where there are no splits."""
     children = child_folders(spec, root)
     if not _holds_both(children):
-        for name in children:
-            if not _holds_both(child_folders(spec, root / name)):
-                raise DataError(f"data {spec!r}: its split {name!r} must have the folders images and masks")
-        return {name: (f"{name}/{_IMAGES}", f"{name}/{_MASKS}") for name in children}
+        return _places_by_split(spec, root, children)
+    if beside := next((name for name in children if name in SPLIT_NAMES), None):
+        raise DataError(
+            f"data {spec!r}: {root / beside} lies beside {_IMAGES} and {_MASKS}, where splits are read from; move its "
+            f"images to {root / _IMAGES / beside} and its masks to {root / _MASKS / beside}, or it away"
+        )
     inside = child_folders(spec, root / _IMAGES)
     if not inside or not all(name in SPLIT_NAMES for name in inside):
         return {"all": (_IMAGES, _MASKS)}
@@ -149,6 +154,13 @@ def _places(spec: str, root: Path) -> dict[str, tuple[str, str]]:
                     f"data {spec!r}: {path} lies beside the folders of splits ({', '.join(inside)}); move it into one"
                 )
     return {name: (f"{_IMAGES}/{name}", f"{_MASKS}/{name}") for name in inside}
+
+
+def _places_by_split(spec: str, root: Path, splits: Sequence[str]) -> dict[str, tuple[str, str]]:
+    for name in splits:
+        if not _holds_both(child_folders(spec, root / name)):
+            raise DataError(f"data {spec!r}: its split {name!r} must have the folders images and masks")
+    return {name: (f"{name}/{_IMAGES}", f"{name}/{_MASKS}") for name in splits}
 
 
 def _paired(spec: str, root: Path, images: str, masks: str) -> tuple[Pair, ...]:
@@ -206,12 +218,34 @@ def numbered_classes(spec: str, extents: Iterable[tuple[int, int]]) -> tuple[str
     for low, high in extents:
         smallest, largest = min(smallest, low), max(largest, high)
     if smallest >= largest:
-        had = f"only class {largest}" if smallest == largest else "no class"
-        raise DataError(
-            f"data {spec!r}: its masks have {had} and {IGNORED}, which is ignored; save the second class as "
-            f"{int(largest == 0)}"
-        )
+        raise _of_one_class(spec, smallest, largest)
     return tuple(f"class {number}" for number in range(largest + 1))
+
+
+def check_two_classes(spec: str, extents: Iterable[tuple[int, int]]) -> None:
+    """Refuses masks that have one class alone; takes no more of them than show a second.
+
+    Args:
+        spec: the data spec, for messages.
+        extents: `class_extent` of each mask.
+
+    Raises:
+        DataError: as `numbered_classes`.
+    """
+    smallest, largest = IGNORED, 0
+    for low, high in extents:
+        smallest, largest = min(smallest, low), max(largest, high)
+        if smallest < largest:
+            return
+    raise _of_one_class(spec, smallest, largest)
+
+
+def _of_one_class(spec: str, smallest: int, largest: int) -> DataError:
+    had = f"only class {largest}" if smallest == largest else "no class"
+    return DataError(
+        f"data {spec!r}: its masks have {had} and {IGNORED}, which is ignored; save the second class as "
+        f"{int(largest == 0)}"
+    )
 
 
 def class_extent(mask: Image.Image) -> tuple[int, int]:
@@ -225,17 +259,13 @@ def class_extent(mask: Image.Image) -> tuple[int, int]:
     return int(counted.min(initial=IGNORED)), int(counted.max(initial=0))
 
 
-def _numbered(spec: str, root: Path, places: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
-    """Of the masks of all splits, so that all splits have the same classes."""
-    paths = [root / mask for place in places.values() for _, mask in _paired(spec, root, *place)]
-    written = [path.stat() if path.exists() else None for path in paths]
-    return numbered_classes(
-        spec,
-        (
-            _extent(path, (told.st_mtime_ns, told.st_size) if told else None)
-            for path, told in zip(paths, written, strict=True)
-        ),
-    )
+def _extents(spec: str, root: Path, places: Mapping[str, tuple[str, str]]) -> Iterator[tuple[int, int]]:
+    """Of the masks of all splits, so that all splits have the same classes; each is read when it is asked for."""
+    for place in places.values():
+        for _, mask in _paired(spec, root, *place):
+            path = root / mask
+            told = path.stat() if path.exists() else None
+            yield _extent(path, (told.st_mtime_ns, told.st_size) if told else None)
 
 
 @functools.lru_cache(maxsize=2**17)  # both splits of a training are opened, and by each model of a run
