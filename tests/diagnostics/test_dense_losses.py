@@ -9,12 +9,13 @@ import visionscope as vs
 from reference.dense_networks import CLASSES, Masked, images_and_masks, mean_loss, segmenter
 from reference.hessian import by_magnitude, dense_hessian
 from reference.segmentation import slow_confusions, slow_mean_iou, slow_pixel_accuracy
-from visionscope.core.logits import Readout
+from visionscope.core.logits import Readout, of_pixels
 from visionscope.core.objective import Objective
 from visionscope.core.subject import Subject
 from visionscope.core.table import LEADING, to_table, with_leading_of
 from visionscope.diagnostics.density.results import TRACE
 from visionscope.diagnostics.fit.question import Fit
+from visionscope.diagnostics.landscape import evaluation
 from visionscope.errors import DataError
 
 DECAY = 0.01
@@ -50,8 +51,13 @@ def test_the_trace_is_that_of_the_whole_hessian():
     assert found["value"] == pytest.approx(expected, abs=4 * found["standard_error"])
 
 
-def test_the_centre_of_a_landscape_is_the_loss_as_written_out():
+@pytest.mark.parametrize("images_at_once", [FEW, 3])
+def test_the_centre_of_a_landscape_is_the_loss_as_written_out(images_at_once, monkeypatch):
     network, images, masks = small()
+    resized = []
+    numbers = CLASSES * masks[0].numel()
+    monkeypatch.setattr(evaluation, "_AT_ONCE", images_at_once * numbers)
+    monkeypatch.setattr(evaluation, "of_pixels", lambda *given: resized.append(of_pixels(*given)) or resized[-1])
     result = vs.landscape(network, images, masks, points=3, axes=1, draws=1, label_smoothing=0.1, weight_decay=DECAY)
     (row,) = [one for one in result.table.to_pylist() if one["x"] == 0 and not one["draw"]]
     with torch.no_grad():
@@ -62,6 +68,8 @@ def test_the_centre_of_a_landscape_is_the_loss_as_written_out():
     assert row["nll"] == pytest.approx(0.9 * float(mean_loss(logits, masks)) + 0.1 * float(even), rel=1e-10)
     predicted = F.interpolate(logits, masks.shape[1:], mode="bilinear").argmax(1)
     assert row["accuracy"] == pytest.approx(slow_pixel_accuracy(slow_confusions(predicted, masks, CLASSES)), rel=1e-12)
+    # No more logits than these are enlarged at a time.
+    assert max(len(logits) for logits in resized) == images_at_once
 
 
 def test_sharpness_starts_from_the_same_loss():

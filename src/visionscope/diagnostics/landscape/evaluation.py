@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ _LOADED_ON_CPU = 2 * MINI_BATCH
 _LOADED_ELSEWHERE = 16 * MINI_BATCH
 # Statistics of batches depend on the batches, so these are the same on every device.
 _MEASURED = 4 * MINI_BATCH
+_AT_ONCE = 2**24  # logits, resized to their masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,9 @@ class Evaluation:
                     break
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16):
                     logits = self._readout.logits(network(batch.images))
-                total += self._objective.nll(logits, batch.targets).double().sum()
-                right += _right(logits, batch.wanted).sum()
+                for some, targets, wanted in _pieces(logits, batch):
+                    total += self._objective.nll(some, targets).double().sum()
+                    right += _right(some, wanted).sum()
                 seen += batch.counting
         return Loss(total.item() / seen, right.item() / seen)
 
@@ -124,6 +127,14 @@ class Evaluation:
 def _classes(subject: Subject, images: Tensor) -> int:
     with torch.inference_mode():
         return subject.readout.logits(copy_of(subject.model).eval()(images[:2])).shape[1]
+
+
+def _pieces(logits: Tensor, batch: _Loaded) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Logits, targets and classes of a batch; of masks, to whose size logits are resized, of a few images each."""
+    size = len(logits)
+    if batch.wanted.ndim == MASK_AXES:
+        size = max(1, _AT_ONCE // (logits.shape[1] * batch.wanted.shape[1:].numel()))
+    return zip(logits.split(size), batch.targets.split(size), batch.wanted.split(size), strict=True)
 
 
 def _right(logits: Tensor, wanted: Tensor) -> Tensor:
