@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from visionscope.diagnostics.corruption.question import Corruption
 from visionscope.diagnostics.fourier_heatmap.question import FourierHeatmap
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.diagnostics.lesion.question import Lesion
+from visionscope.diagnostics.outcomes.fairness import relative_loss
 from visionscope.diagnostics.outcomes.pooling import Pooled
 from visionscope.diagnostics.outcomes.rows import flags, pixel_counts, pixel_text
+from visionscope.diagnostics.outcomes.statistics import measured_models
 from visionscope.errors import ConfigError, DataError, NotApplicableError
 from visionscope.running.plan import plan
 
@@ -74,6 +77,8 @@ def test_lesions_are_those_of_the_twin():
         assert row["change"] == pytest.approx(100 * (accuracy - clean[0]), rel=1e-9)
         assert row["chance"] == pytest.approx(chance, rel=1e-12)
         assert row["mean_iou_low"] <= row["mean_iou"] <= row["mean_iou_high"]
+        assert row["mean_iou_change"] == pytest.approx(100 * (iou - clean[1]), rel=1e-9)
+        assert row["mean_iou_change_low"] <= row["mean_iou_change"] <= row["mean_iou_change_high"]
         assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
     each = Lesion().outcomes(result.table).to_pylist()
     assert len(each) == 4 * COUNT
@@ -160,6 +165,21 @@ def test_accuracy_is_held_against_chance_image_by_image():
     assert worse.intact_low < worse.chance
 
 
+def test_what_damage_costs_is_held_against_chance_image_by_image():
+    network, images, masks = trained()
+    asked = FrequencyNoise(frequencies=(0.8,), width=0.3)
+    table = vs.measure(asked.name, network, images, masks, fields=dataclasses.asdict(asked), input=INPUT).table
+    (one,) = measured_models(table, ("frequency",), clean=(None,))
+    damaged = next(values for key, values in one.values.items() if key != (None,))
+    counted = (masks != IGNORED).sum((1, 2))
+    shares = torch.stack([(masks == each).sum((1, 2)) / counted for each in range(CLASSES)]).double()
+    chances = shares[shares.mean(1).argmax()].numpy()
+    lost = (one.intact - damaged).mean() / (one.intact - chances).mean()
+    expected = lost + (one.intact - damaged - lost * (one.intact - chances)) / (one.intact - chances).mean()
+    assert relative_loss(one, damaged) == pytest.approx(expected, rel=1e-6)
+    assert np.ptp(chances) > 0.1
+
+
 @pytest.mark.parametrize("key", ["", "out"])
 def test_what_is_refused(key):
     network, (images, masks) = segmenter(key=key), images_and_masks(4)
@@ -192,10 +212,14 @@ def asked_of(classes, only, **changes):
 
 
 def test_what_masks_cannot_follow_leaves_out_training_images_alone():
-    with pytest.raises(
-        NotApplicableError, match=r"fit is of training images, .* 'strong'; take --augmentation weak or"
-    ):
-        asked_of(11, ["fourier", "fit"])
+    reason = r"fit is of training images, .* 'strong'; take --augmentation weak or"
+    (planned,) = asked_of(11, ["fourier", "fit"])
+    assert [job.diagnostic.name for job in planned.jobs] == ["fourier"]
+    ((name, told),) = planned.skipped
+    assert name == "fit"
+    assert re.search(reason, told)
+    with pytest.raises(NotApplicableError, match=reason):
+        asked_of(11, ["fit"])
     (planned,) = asked_of(11, ["fourier", "fit"], augmentation="weak")
     assert [job.diagnostic.name for job in planned.jobs] == ["fourier", "fit"]
 

@@ -183,16 +183,29 @@ def test_relative_losses_by_hand():
         relative_losses(intact, damaged, 0.8)
 
 
-def test_the_influence_of_an_image_is_the_derivative_of_the_share():
+@pytest.mark.parametrize("differs", [False, True], ids=["one chance", "a chance per image"])
+def test_the_influence_of_an_image_is_the_derivative_of_the_share(differs):
     """Leaving an image out moves the share by its influence / (n - 1), to first order."""
     random = np.random.default_rng(0)
     intact = (random.random(5000) < 0.7).astype(float)
     damaged = intact * (random.random(5000) < 0.6)
-    values = relative_losses(intact, damaged, 0.1)
+    # As of masks: what is right without damage goes with what guessing gets right.
+    chances = 0.1 + 0.2 * intact + 0.1 * random.random(5000) if differs else np.full(5000, 0.1)
+    values = relative_losses(intact, damaged, chances if differs else 0.1)
     for image in (int(intact.argmin()), int(intact.argmax()), int(damaged.argmax())):
         kept = np.arange(5000) != image
-        exact = (intact[kept].mean() - damaged[kept].mean()) / (intact[kept].mean() - 0.1)
+        exact = (intact[kept].mean() - damaged[kept].mean()) / (intact[kept].mean() - chances[kept].mean())
         assert (values.mean() - exact) * 4999 == pytest.approx(values[image] - values.mean(), rel=2e-3)
+
+
+def test_a_chance_that_follows_the_images_narrows_the_interval_of_a_relative_loss():
+    """Masks: a network that gets 0.2 more than always the commonest class of each image, and loses half of that."""
+    chances = np.random.default_rng(4).uniform(0.3, 0.7, 200)
+    intact, damaged = chances + 0.2, chances + 0.1
+    assert relative_losses(intact, damaged, chances) == pytest.approx(np.full(200, 0.5))
+    constant = relative_losses(intact, damaged, float(chances.mean()))
+    assert constant.mean() == pytest.approx(0.5)
+    assert constant.std() > 0.2  # the scatter of what guessing gets, which is no uncertainty of the loss
 
 
 def outcomes_of_two(random, images):

@@ -8,12 +8,13 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 
 from reference.segmentation import slow_confusions, slow_mean_iou, slow_pixel_accuracy
 from visionscope.core.sample import IGNORED
-from visionscope.errors import DataError
+from visionscope.errors import ConfigError, DataError
 from visionscope.numerics.segmentation import (
     class_ious,
     confusions,
     counts_of,
     mean_iou,
+    mean_iou_change,
     mean_iou_interval,
     most_common,
     pixel_accuracies,
@@ -102,6 +103,31 @@ def test_the_interval_is_that_of_drawing_images():
     # Pixels as if they were independent would make it far too short.
     low, high = mean_iou_interval(counts)
     assert low < mean_iou(counts) < high
+
+
+def test_the_interval_of_a_change_is_that_of_drawing_images_with_both_counts():
+    predicted, masks = drawn(images=40, seed=5)
+    clean = counts_of(predicted, masks, CLASSES)
+    # A tenth of the pixels becomes wrong: hard images stay hard.
+    flipped = torch.rand(masks.shape, generator=torch.Generator().manual_seed(7)) < 0.1
+    changed = counts_of(torch.where(flipped, (predicted + 1) % CLASSES, predicted), masks, CLASSES)
+    random, slow = np.random.default_rng(9), []
+    for _ in range(4_000):
+        images = random.integers(0, 40, 40)
+        slow.append(mean_iou(changed[images]) - mean_iou(clean[images]))
+    value, low, high = mean_iou_change(changed, clean)
+    assert value == mean_iou(changed) - mean_iou(clean)
+    assert (low, high) == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.003)
+    # Two intervals that are not paired would be far longer.
+    reach = [np.diff(mean_iou_interval(one))[0] for one in (changed, clean)]
+    assert high - low < 0.7 * np.hypot(*reach)
+    assert mean_iou_change(clean, clean) == (0.0, 0.0, 0.0)
+
+
+def test_a_change_over_other_images_is_refused():
+    counts = counts_of(*drawn(), CLASSES)
+    with pytest.raises(ConfigError, match=r"clean: must be of the same images and classes; got \(5, 3, 4\) and \(6, "):
+        mean_iou_change(counts, counts[:5])
 
 
 def test_a_class_beyond_the_classes_is_refused():

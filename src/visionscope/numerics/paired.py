@@ -147,11 +147,11 @@ def paired_means(first: Values, second: Values, seed: int = 0) -> Difference:
     return Difference(value=float(changes.mean()), low=float(low), high=float(high), p=_exchanged(changes, random))
 
 
-def relative_losses(intact: Values, damaged: Values, chance: float) -> Values:
+def relative_losses(intact: Values, damaged: Values, chance: float | Values) -> Values:
     """Values per image whose mean is the share R of the accuracy above chance that damage costs.
 
     With A and D the accuracies without and with damage, R = (A - D) / (A - chance), a ratio of two means over images.
-    Each image gets `R + ((intact_i - damaged_i) - R (intact_i - chance)) / (A - chance)`: R and the influence of the
+    Each image gets `R + ((intact_i - damaged_i) - R (intact_i - chance_i)) / (A - chance)`: R and the influence of the
     image on it; the influences sum to zero. To first order R moves with the images as the mean of these values does
     (the delta method), so that the R of two networks are compared like two means over the same images, by
     `paired_means`.
@@ -159,7 +159,8 @@ def relative_losses(intact: Values, damaged: Values, chance: float) -> Values:
     Args:
         intact: (n,) whether each image is right without damage, 0 or 1.
         damaged: (n,) the same with damage, or the mean over several kinds of it.
-        chance: accuracy of guessing.
+        chance: accuracy of guessing; (n,) where it differs from image to image, as that of always answering the
+            commonest class of masks does: then its mean moves with the images, too.
 
     Returns:
         (n,) a share of 1 each; 0 where damage costs nothing, 1 where all above chance is lost.
@@ -167,9 +168,10 @@ def relative_losses(intact: Values, damaged: Values, chance: float) -> Values:
     Raises:
         ConfigError: when the accuracy without damage is not above chance.
     """
-    spare = float(intact.mean()) - chance
+    guessed = float(np.mean(chance))
+    spare = float(intact.mean()) - guessed
     if spare <= 0:
-        raise ConfigError(f"intact: must be right more often than by chance, {chance:g}; got {intact.mean():g}")
+        raise ConfigError(f"intact: must be right more often than by chance, {guessed:g}; got {intact.mean():g}")
     lost = float((intact - damaged).mean()) / spare
     values: Values = lost + ((intact - damaged) - lost * (intact - chance)) / spare
     return values

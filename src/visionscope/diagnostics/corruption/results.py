@@ -82,6 +82,23 @@ class RobustnessRow:
     )
     mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
     mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
+    mean_iou_change: float | None = column(
+        "mean IoU less that of the clean images",
+        "percentage points",
+        role="outcome",
+        ends=("mean_iou_change_low", "mean_iou_change_high"),
+        optional=True,
+    )
+    mean_iou_change_low: float | None = column(
+        "lower end of its 95 % interval (bootstrap over images, each drawn with both)",
+        "percentage points",
+        optional=True,
+    )
+    mean_iou_change_high: float | None = column(
+        "upper end of its 95 % interval (bootstrap over images, each drawn with both)",
+        "percentage points",
+        optional=True,
+    )
     intact_low: float | None = column(
         "of masks: chance plus the lower end of the 95 % interval of what each clean image's accuracy is above the "
         "commonest class's share of it",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from visionscope.core.finding import UNKNOWN, Finding, about, counted, number
 from visionscope.diagnostics.outcomes.rows import CHANGES
 from visionscope.diagnostics.outcomes.statistics import Measured
@@ -127,4 +129,4 @@ def has_something_to_lose(one: Measured) -> bool:
     Args:
         one: with what it gets right without damage.
     """
-    return one.intact is None or one.intact_low > one.chance
+    return one.intact is None or one.intact_low > float(np.mean(one.chance))

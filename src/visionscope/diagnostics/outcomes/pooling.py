@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from visionscope.diagnostics.outcomes.rows import flags_of, pixel_counts_of, positions_of
 from visionscope.numerics.paired import Flags, Values, mean_interval, wilson
-from visionscope.numerics.segmentation import Counts, common_shares, most_common, pixel_accuracies
+from visionscope.numerics.segmentation import Counts, common_shares, pixel_accuracies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,12 @@ class Pooled:
     @property
     def chance(self) -> float:
         """The accuracy of guessing: 1 / classes; of masks that of always answering the commonest class."""
-        return 1 / int(self.first["classes"]) if self.pixels is None else most_common(self.pixels)
+        return float(np.mean(self.guessed))
+
+    @property
+    def guessed(self) -> float | Values:
+        """The same image by image: of masks (n,) the share of each image that is of the commonest class."""
+        return 1 / int(self.first["classes"]) if self.pixels is None else common_shares(self.pixels)
 
     @property
     def ends(self) -> tuple[float, float]:

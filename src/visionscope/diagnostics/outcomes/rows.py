@@ -91,6 +91,19 @@ class ChangeRow:
     )
     mean_iou_low: float | None = column("lower end of its 95 % interval (bootstrap over images)", optional=True)
     mean_iou_high: float | None = column("upper end of its 95 % interval (bootstrap over images)", optional=True)
+    mean_iou_change: float | None = column(
+        "mean IoU less that of the clean images",
+        POINTS,
+        role="outcome",
+        ends=("mean_iou_change_low", "mean_iou_change_high"),
+        optional=True,
+    )
+    mean_iou_change_low: float | None = column(
+        "lower end of its 95 % interval (bootstrap over images, each drawn with both)", POINTS, optional=True
+    )
+    mean_iou_change_high: float | None = column(
+        "upper end of its 95 % interval (bootstrap over images, each drawn with both)", POINTS, optional=True
+    )
     intact_low: float | None = column(
         "of masks: chance plus the lower end of the 95 % interval of what each clean image's accuracy is above the "
         "commonest class's share of it",
@@ -99,7 +112,8 @@ class ChangeRow:
     )
 
 
-MASKS_ALONE = ("mean_iou", "mean_iou_low", "mean_iou_high", "intact_low")
+IOU_CHANGE = ("mean_iou_change", "mean_iou_change_low", "mean_iou_change_high")
+MASKS_ALONE = ("mean_iou", "mean_iou_low", "mean_iou_high", *IOU_CHANGE, "intact_low")
 """The columns of a `ChangeRow` that a table without masks leaves out."""
 
 

@@ -15,6 +15,7 @@ from visionscope.diagnostics.outcomes.damage import Damage
 from visionscope.diagnostics.outcomes.pooling import Pooled, images_of, pooled, right_columns
 from visionscope.diagnostics.outcomes.rows import (
     ABOVE_CHANCE,
+    IOU_CHANGE,
     MASKS_ALONE,
     POINTS,
     ComparisonRow,
@@ -26,7 +27,7 @@ from visionscope.numerics.paired import (
     paired_means,
     paired_shares,
 )
-from visionscope.numerics.segmentation import mean_iou, mean_iou_interval
+from visionscope.numerics.segmentation import mean_iou, mean_iou_change, mean_iou_interval
 
 SIGNIFICANT = 0.05
 _DECIMALS = 9
@@ -79,7 +80,7 @@ def changes(damaged: Sequence[Pooled], clean: Pooled) -> list[dict[str, float | 
     raised = holm([one.p for one in found])
     intact = {} if clean.pixels is None else {"intact_low": clean.intact_low}
     return [
-        {**accuracy_of(some), **_points(one), "p": one.p, "p_holm": p, **intact}
+        {**accuracy_of(some), **_points(one), "p": one.p, "p_holm": p, **_iou_points(some, clean), **intact}
         for some, one, p in zip(damaged, found, raised, strict=True)
     ]
 
@@ -97,6 +98,14 @@ def _points(one: Difference) -> dict[str, float]:
         ("change_high", one.high),
     )
     return {name: 100 * value for name, value in values}
+
+
+def _iou_points(some: Pooled, clean: Pooled) -> dict[str, float]:
+    """The change of the mean IoU, of masks."""
+    if some.pixels is None or clean.pixels is None:
+        return {}
+    values = mean_iou_change(some.pixels, clean.pixels)
+    return {name: 100 * value for name, value in zip(IOU_CHANGE, values, strict=True)}
 
 
 def summary(
@@ -142,7 +151,7 @@ class Measured:
         values: (n,) per condition, a value of each image, such as whether it is right.
         intact: (n,) which images are right without damage; None where that is not known or nothing was damaged.
         classes: that the network chooses among; 0 where nothing was damaged.
-        chance: accuracy of guessing; 0 where nothing was damaged.
+        chance: accuracy of guessing, of masks (n,) that of each image; 0 where nothing was damaged.
         intact_low: lower end of the 95 % interval of the accuracy without damage; of masks as `Pooled` has it.
         masks: whether a value is the share of an image's pixels.
     """
@@ -153,7 +162,7 @@ class Measured:
     values: Mapping[tuple[Any, ...], Values]
     intact: Values | None = None
     classes: int = 0
-    chance: float = 0.0
+    chance: float | Values = 0.0
     intact_low: float = 0.0
     masks: bool = False
 
@@ -213,7 +222,7 @@ def _measured(
         values={key: some.right.astype(np.float64) for key, some in found.items()},
         intact=None if intact is None else intact.right.astype(np.float64),
         classes=rows[-1].get("classes", 0),
-        chance=0.0 if intact is None or undamaged else intact.chance,
+        chance=0.0 if intact is None or undamaged else intact.guessed,
         intact_low=0.0 if intact is None or undamaged else intact.intact_low,
         masks=any(some.pixels is not None for some in found.values()),
     )
