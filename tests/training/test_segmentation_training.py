@@ -114,6 +114,14 @@ class Pointwise(nn.Module):
         return self.layer(images) if self.dense else self.layer(images).mean((2, 3))
 
 
+class Both(Pointwise):
+    """Answers per image, too."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.layer(images)
+        return logits.mean((2, 3)), logits
+
+
 def test_a_network_of_ones_own(scenes: str, tmp_path: Path) -> None:
     own = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
     given = {**FAST, "epochs": 1.0, "input": own}
@@ -125,6 +133,8 @@ def test_a_network_of_ones_own(scenes: str, tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=reason):
         train(Pointwise(dense=False), scenes, tmp_path, **given)
+    with pytest.raises(ConfigError, match=r"or return logits \(.*\), which its output 1 could be, alone$"):
+        train(Both(), scenes, tmp_path, **given)
     with pytest.raises(ConfigError, match=r"decoder: Pointwise is a network of your own.*; got 'unet'"):
         train(Pointwise(), scenes, tmp_path, decoder="unet", **given)
 

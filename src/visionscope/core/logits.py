@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from visionscope.core.classes import ClassCounts
-from visionscope.core.outputs import Place, find_place, place_text, tensor_at, usual_place
+from visionscope.core.outputs import Place, dense_places, find_place, place_text, tensor_at, usual_place
 from visionscope.core.probabilities import Sigmoids, not_logits
 from visionscope.core.sample import DENSE_AXES, MASK_AXES, SampleLike
 from visionscope.errors import ConfigError, DataError, NotApplicableError, nearest
@@ -33,6 +33,8 @@ class Readout:
         columns: of that tensor, the size of the head; 0 where the network was not tried.
         usual: whether `place` is where nearly every network has its logits, so that no digest need tell it.
         dense: whether they are logits per pixel, (batch, classes, height, width); False where it was not tried.
+        per_pixel: of a network that also answers per image, the output that could be its logits per pixel, as a user
+            writes it; "" for none.
     """
 
     place: Place | None = None
@@ -42,6 +44,7 @@ class Readout:
     columns: int = 0
     usual: bool = True
     dense: bool = False
+    per_pixel: str = ""
 
     def __post_init__(self) -> None:
         if self.output_is not in ("", *OUTPUT_IS):
@@ -159,12 +162,15 @@ def find_readout(
         )
     if reason := not_logits(values, output_is, seen_sigmoid=sigmoids.made(values)):
         raise DataError(reason)
+    dense = values.ndim == DENSE_AXES
+    others = () if dense else dense_places(returned, len(images))
     return dataclasses.replace(
         asked,
         place=place,
         columns=values.shape[1],
         usual=place == usual_place(returned),
-        dense=values.ndim == DENSE_AXES,
+        dense=dense,
+        per_pixel=place_text(others[0]) if others else "",
     )
 
 
@@ -198,7 +204,11 @@ def check_answers(label: str, readout: Readout, sample: SampleLike) -> None:
         raise NotApplicableError(
             f"{label}: answers per pixel, which needs masks, (images, height, width); the data have none"
         )
-    raise NotApplicableError(f"{label}: answers per image, which needs class labels; the data have masks")
+    other = readout.per_pixel
+    remedy = f"; if its output {other} is logits per pixel, name it with --output {other} (output= in Python)"
+    raise NotApplicableError(
+        f"{label}: answers per image, which needs class labels; the data have masks{remedy if other else ''}"
+    )
 
 
 def of_pixels(logits: Tensor, masks: Tensor) -> Tensor:

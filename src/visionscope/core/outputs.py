@@ -82,6 +82,18 @@ def find_place(output: Any, counts: ClassCounts, asked: str = "", images: int | 
     raise DataError(_which(found, chosen, counts))
 
 
+def dense_places(output: Any, images: int) -> tuple[Place, ...]:
+    """Where in what a network returned there could be logits per pixel, by shapes and names.
+
+    Args:
+        output: of the network.
+        images: how many were passed.
+    """
+    return tuple(
+        place for place, tensor in _leaves(output) if _could_be_dense(tensor, images) and not _never(place, "")
+    )
+
+
 def _never(place: Place, asked: str) -> bool:
     """Whether one of the names that lead to a tensor says that it is no prediction, and the user did not name it."""
     return any(_NEVER.search(str(key)) and str(key) not in asked.split(".") for key in place)

@@ -112,7 +112,7 @@ class Reading:
         if not isinstance(self._network, Ensemble):
             return found
         self._network.readout = found
-        return Readout(place=(), columns=found.classes, dense=found.dense)
+        return Readout(place=(), columns=found.classes, dense=found.dense, per_pixel=found.per_pixel)
 
 
 def readout_identity(subject: Subject) -> dict[str, Any] | None:

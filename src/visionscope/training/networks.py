@@ -183,6 +183,7 @@ def check_head(loaded: LoadedModel, config: InputConfig, largest: int, *, dense:
     if dense != found.dense:
         answers, asked = ("pixel", "image") if found.dense else ("image", "pixel")
         remedy = "; name a backbone with --task segmentation, or return logits (batch, class, height, width)"
+        remedy += f", which its output {found.per_pixel} could be, alone" if found.per_pixel else ""
         raise ConfigError(
             f"{loaded.label}: it answers per {answers}, and the data have a class for each {asked}"
             + (remedy if dense else "")
