@@ -138,7 +138,8 @@ def test_a_size_that_a_decoder_of_the_library_does_not_take() -> None:
 
 
 def test_a_spec_gets_the_decoder_that_is_asked_for() -> None:
-    for text in ("resnet18", "segmenter?backbone=resnet18", "segmenter?backbone=resnet18&decoder=unet"):
+    own = ("resnet18?decoder=unet", "segmenter?backbone=resnet18&decoder=unet")
+    for text in ("resnet18", "segmenter?backbone=resnet18", *own):
         assert dict(segmenter_spec(text, "unet").arguments) == {"backbone": "resnet18", "decoder": "unet"}
     assert dict(segmenter_spec("segmenter?backbone=resnet18&decoder=fpn", "linear").arguments)["decoder"] == "fpn"
     assert "decoder" not in segmenter_spec("segmenter?backbone=resnet18", "linear").arguments
@@ -150,6 +151,7 @@ def test_a_spec_gets_the_decoder_that_is_asked_for() -> None:
         ("segmenter?backbone=resnet18&decoder=fpn", r"decoder: segmenter.* has its own; .*; got 'unet'"),
         ("segmenter?backbone=resnet18&decoder=linear", r"decoder: segmenter.* has its own; .*; got 'unet'"),
         ("segmenter@last.safetensors", r"decoder: segmenter.* has its own; .*; got 'unet'"),
+        ("resnet18?decoder=fpn", r"decoder: resnet18.* names 'fpn' already; leave one of them out; got 'unet'"),
         ("nets.py:make", r"decoder: .*make is a network of your own, which .*; leave it out, .*; got 'unet'"),
     ],
 )

@@ -30,7 +30,8 @@ def segmenter_spec(text: str | ModelSpec, decoder: str) -> ModelSpec:
 
     Raises:
         ConfigError: for a backbone of another source than timm, or with weights, and a decoder beside a segmenter that
-            has its own, as one from a file has, or beside a network of one's own.
+            has its own, as one from a file has, beside a backbone whose arguments name another, or beside a network
+            of one's own.
     """
     spec = parse_spec(text) if isinstance(text, str) else text
     if spec.source == "timm" and spec.name == SEGMENTER:
@@ -48,6 +49,9 @@ def segmenter_spec(text: str | ModelSpec, decoder: str) -> ModelSpec:
         raise ConfigError(
             f"--task segmentation begins with random weights, or goes on from {SEGMENTER}@FILE; got {spec.text!r}"
         )
+    own = spec.arguments.get("decoder", decoder)
+    if decoder not in (LINEAR, own):
+        raise ConfigError(f"decoder: {spec.label} names {own!r} already; leave one of them out; got {decoder!r}")
     return _parsed({"backbone": spec.name, "decoder": decoder, **spec.arguments})
 
 
