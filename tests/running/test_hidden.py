@@ -143,7 +143,7 @@ def test_a_study_asks_predictions_of_all_and_looks_into_those_that_it_can(tmp_pa
 
 def test_what_applies_to_no_model_is_one_line():
     with pytest.raises(NotApplicableError, match="fourier of exported: a model that is exported hides its operations"):
-        plan(study_of("exported", only="fourier,calibration"))
+        plan(study_of("exported", only="fourier,hessian"))
     with pytest.raises(ConfigError, match="weights are on the meta device"):
         plan(study_of("on_meta", only="calibration"))
     with pytest.raises(

@@ -232,7 +232,13 @@ def test_a_model_may_be_left_without_any_job():
     assert len(vit.jobs) == 1
 
 
-def test_what_applies_to_no_model_is_refused():
+def test_what_applies_to_no_model_costs_the_rest_nothing():
+    (cnn,) = planned_with((CNN,), OnlyTokens(), Variance())
+    assert cnn.skipped == (("losses", "cnn: it has no tokens"),)
+    assert [job.diagnostic.name for job in cnn.jobs] == ["variance"]
+
+
+def test_a_study_of_which_nothing_applies_is_refused():
     with pytest.raises(NotApplicableError, match=r"losses of cnn: it has no tokens"):
         planned_with((CNN,), OnlyTokens())
 

@@ -10,7 +10,6 @@ import torch
 
 from visionscope.core.diagnostic import MeasuringDiagnostic
 from visionscope.core.printable import printable
-from visionscope.core.registry import diagnostic_names
 from visionscope.core.sample import InputConfig
 from visionscope.core.subject import Subject
 from visionscope.core.versions import versions
@@ -98,7 +97,7 @@ def plan(study: Study) -> tuple[PlannedSubject, ...]:
                     "weights; name it once"
                 )
         planned.append(subject)
-    _something_is_asked(study, planned)
+    _something_is_left(planned)
     _every_name_was_found(study.points, planned)
     return tuple(planned)
 
@@ -224,13 +223,12 @@ def _model_digest(planned: PlannedSubject) -> str:
     return str(planned.jobs[0].record["model"]["digest"]) if planned.jobs else ""
 
 
-def _something_is_asked(study: Study, planned: Sequence[PlannedSubject]) -> None:
-    """Refuses a diagnostic that has nothing to ask of any model, unless all of them were named at once."""
-    for name in study.only:
-        reasons = [reason for subject in planned for skipped, reason in subject.skipped if skipped == name]
-        alone = len(study.only) < len(diagnostic_names())
-        if len(reasons) == len(planned) and (alone or not any(subject.jobs for subject in planned)):
-            raise NotApplicableError(f"{name} of {reasons[0]}")
+def _something_is_left(planned: Sequence[PlannedSubject]) -> None:
+    """Refuses a study of which nothing applies to any model."""
+    reasons = [(name, reason) for subject in planned for name, reason in subject.skipped]
+    if reasons and not any(subject.jobs for subject in planned):
+        name, reason = reasons[0]
+        raise NotApplicableError(f"{name} of {reason}")
 
 
 def _shared_record(study: Study, loaded: LoadedModel, subject: Subject, device: torch.device) -> dict[str, Any]:
