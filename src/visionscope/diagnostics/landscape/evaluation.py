@@ -134,7 +134,8 @@ def _pieces(logits: Tensor, batch: _Loaded) -> Iterator[tuple[Tensor, Tensor, Te
     size = len(logits)
     if batch.wanted.ndim == MASK_AXES:
         size = max(1, _AT_ONCE // (logits.shape[1] * batch.wanted.shape[1:].numel()))
-    return zip(logits.split(size), batch.targets.split(size), batch.wanted.split(size), strict=True)
+    pieces = torch.split(logits, size), torch.split(batch.targets, size), torch.split(batch.wanted, size)
+    return zip(*pieces, strict=True)
 
 
 def _right(logits: Tensor, wanted: Tensor) -> Tensor:
