@@ -77,6 +77,20 @@ def test_a_network_of_each_library_is_looked_into_and_asked(library, tmp_path):
             vs.lesion(network, IMAGES, MASKS[:, 0, 0])
 
 
+def test_a_segmenter_that_answers_per_image_too_is_told_how_its_masks_are_asked_for():
+    network = segmentation_models_pytorch.Unet(
+        "resnet18", encoder_weights=None, classes=CLASSES, aux_params={"classes": CLASSES}
+    ).eval()
+    reason = (
+        r"answers per image, .*; if its output 0 is logits per pixel, name it with --output 0 \(output= in Python\)"
+    )
+    with pytest.raises(NotApplicableError, match=reason):
+        vs.calibration(network, IMAGES, MASKS)
+    with torch.no_grad():
+        found = find_readout(network, IMAGES, class_counts(network), output="0")
+    assert (found.dense, found.columns, found.per_pixel) == (True, CLASSES, "")
+
+
 def test_the_decoder_is_the_scope_after_the_last_point_of_the_encoder():
     network = NETWORKS["smp"](None)
     traced = trace(network, IMAGES[:2])
@@ -101,6 +115,43 @@ def test_of_a_network_that_detects_the_backbone_is_looked_at():
     own = vs.variance(network.backbone, IMAGES).table.to_pylist()
     assert [row["point"] for row in some] == [row["point"] for row in own]
     assert len(some) > 5
+    with pytest.raises(
+        NotApplicableError, match="detects objects; the feature maps of its backbone are looked at, and lesion needs"
+    ):
+        vs.lesion(network, IMAGES, MASKS[:, 0, 0])
+
+
+def detr():
+    backbone = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic", out_features=["stage4"]
+    )
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "d_model": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    return transformers.DetrConfig(
+        backbone_config=backbone, num_queries=5, architectures=["DetrForObjectDetection"], **sizes, **heads
+    )
+
+
+def yolos():
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    return transformers.YolosConfig(
+        image_size=[SIZE, SIZE], num_detection_tokens=5, architectures=["YolosForObjectDetection"], **sizes
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "backbone"), [(detr, "ResNetBackbone"), (yolos, "YolosModel")], ids=["detr", "yolos"]
+)
+def test_of_a_network_of_transformers_that_detects_the_backbone_is_looked_at(config, backbone, tmp_path):
+    network = of_transformers(tmp_path, config())
+    assert detects(network)
+    part = looked_at(network)
+    assert type(part).__name__ == backbone
+    assert not detects(part)
+    some = vs.variance(network, IMAGES).table.to_pylist()
+    own = vs.variance(part, IMAGES).table.to_pylist()
+    assert [row["point"] for row in some] == [row["point"] for row in own]
+    assert len(some) >= 4
     with pytest.raises(
         NotApplicableError, match="detects objects; the feature maps of its backbone are looked at, and lesion needs"
     ):

@@ -247,7 +247,8 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
                 raise ConfigError(f"hf:{name}: the model has no argument {key!r}.{nearest(key, config.to_dict())}")
             setattr(config, key, value)
         if size and "image_size" not in arguments and hasattr(config, "image_size"):
-            config.image_size = size[0] if size[0] == size[1] else list(size)
+            sides = isinstance(config.image_size, list | tuple)  # some families take nothing else
+            config.image_size = list(size) if sides or size[0] != size[1] else size[0]
         auto = _hf_class(transformers, config)
         build = functools.partial(auto.from_config, config, dtype=torch.float32, trust_remote_code=False)
         _check_memory(f"hf:{name}", "a config.json of it", build, {})
@@ -278,12 +279,16 @@ def _build_hf(name: str, arguments: dict[str, Any], pretrained: bool, size: tupl
 
 
 def _hf_class(transformers: Any, config: Any) -> Any:
-    """The library's classifiers, or its networks that answer per pixel where a configuration is of one."""
-    kinds = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
-    classifies, segments = (type(config) in kind for kind in kinds)
-    named = any(name.endswith("ForSemanticSegmentation") for name in config.architectures)
-    if segments and (named or not classifies):
-        return transformers.AutoModelForSemanticSegmentation
+    """The library's classifiers, or its networks that answer per pixel or detect where a configuration is of one."""
+    classifies = type(config) in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    others = {
+        "ForSemanticSegmentation": transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
+        "ForObjectDetection": transformers.MODEL_FOR_OBJECT_DETECTION_MAPPING,
+    }
+    for ending, kinds in others.items():
+        named = any(name.endswith(ending) for name in config.architectures)
+        if type(config) in kinds and (named or not classifies):
+            return getattr(transformers, f"AutoModel{ending}")
     return transformers.AutoModelForImageClassification
 
 
