@@ -286,7 +286,8 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_bits(
     said = (tmp_path / "stderr").read_text()
     if code > 0:
         assert said.endswith("\nStopped. The same command goes on from the last minute.\n")
-        assert all(line.startswith("visionscope: training: ") for line in said.splitlines()[:-2])  # where that took long
+        before = said.splitlines()[:-2]  # where a training takes long, it tells how far it is
+        assert all(line.startswith("visionscope: training: ") for line in before)
         assert not list(folder.glob(".*"))
     assert not (folder / "last.safetensors").exists()
     process = started(run_command, tmp_path, arguments_of(data, tmp_path))
