@@ -9,12 +9,13 @@ from report import outcomes
 from report.outcomes import Damaged
 from report.telling import answer_of
 from visionscope.core.figure import Figure, Line, Panel, Picture
+from visionscope.diagnostics.compression.question import Compression
 from visionscope.diagnostics.frequency_noise.question import FrequencyNoise
 from visionscope.report.arrange import apart, groups, is_overlay, limits, set_apart, together
 from visionscope.report.lines import MOST_WHISKERS, is_scatter, series_of
 from visionscope.report.plotly import panel_spec, to_matplotlib, to_plotly
 from visionscope.report.sections import section
-from visionscope.report.style import palette, resolve
+from visionscope.report.style import SERIES_DASHES, palette, resolve
 from visionscope.report.tables import shown_table
 
 EVEN = Line(name="even", x=(0.0, 2.0), y=(0.0, 2.0), role="reference")
@@ -120,6 +121,15 @@ def test_several_curves_of_one_model_differ_in_dashes_and_marks() -> None:
     assert before["marker"]["symbol"] != after["marker"]["symbol"]
     shown = section(Figure(name="n", title="T", caption="c", panels=(one,)), ["m"], [])
     assert [entry["name"] for entry in shown["groups"][0]["series"]] == ["before", "after"]
+
+
+def test_as_many_curves_of_one_model_as_a_diagnostic_draws_by_default_differ_in_dashes() -> None:
+    """Of compression, five: the first and the last were both solid."""
+    one = panel(*(line(f"quality {quality}") for quality in Compression().qualities), model="m")
+    traces = spec(one, ["m"], series=series_of([one]))["data"]
+    dashes = [trace["line"]["dash"] for trace in traces if trace.get("name")]
+    assert len(set(dashes)) == len(Compression().qualities)
+    assert len({str(dash) for _, dash in SERIES_DASHES}) == len(SERIES_DASHES)
 
 
 def test_titles_of_overlays_stay_where_they_tell_panels_apart() -> None:

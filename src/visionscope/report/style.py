@@ -76,7 +76,13 @@ KIND_MARKS: dict[Kind, KindMark] = {
 
 _PLAIN_MARK = KindMark(words="point", symbol="circle", marker="o", filled=True, path=_SHAPES["circle"])
 
-SERIES_DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))
+SERIES_DASHES: tuple[tuple[str, str | tuple[float, tuple[float, ...]]], ...] = (
+    ("solid", "-"),
+    ("dash", "--"),
+    ("dot", ":"),
+    ("dashdot", "-."),
+    ("longdash", (0.0, (9.0, 3.0))),
+)
 """How a model's several curves in one panel are told apart, in Plotly's and in matplotlib's words."""
 
 _SERIES_MARKS = (
