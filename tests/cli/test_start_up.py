@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,59 @@ def test_planning_imports_neither_what_draws_nor_what_was_not_asked_for(tmp_path
 
 
 BUDGET = ("--data", "embedded", "--budget")
+# Each command in a fork of a process that has imported what most commands need, which takes most of their time.
 WITHOUT_TORCH = """
-    import sys
+    import json, os, signal, sys, traceback
     for name in ("torch", "timm", "torchvision", "datasets"):
         sys.modules[name] = None  # importing it fails
     from visionscope.cli import main
-    sys.exit(main(sys.argv[1:]))
+    import visionscope.commands.studies
+    for line in sys.stdin:
+        folder, arguments = json.loads(line)
+        child = os.fork()
+        if child:
+            with open(f"{folder}/code", "w") as file:
+                file.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+            print(flush=True)
+            continue
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT), stream)
+        code = 1
+        signal.alarm(60)
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 """
+
+
+@pytest.fixture(scope="module")
+def without_torch() -> Iterator[subprocess.Popen[str]]:
+    """Carries out commands, one a line: a folder for what it says and its arguments."""
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
+        yield started
+        assert started.stdin is not None
+        started.stdin.close()
+        assert started.wait(60) == 0
+
+
+def carried_out(process: subprocess.Popen[str], folder: Path, arguments: list[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = folder / "said"
+    said.mkdir()
+    process.stdin.write(json.dumps([str(said), arguments]) + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "\n"
+    code, *texts = ((said / name).read_text() for name in ("code", "stdout", "stderr"))
+    return int(code), texts[0], texts[1]
 
 
 @pytest.mark.parametrize(
@@ -115,12 +162,13 @@ WITHOUT_TORCH = """
         ([*DATA, "--only", "all", "--calibration.bins", "0"], "calibration.bins: must be an integer from"),
     ],
 )
-def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert line in found.stderr
-    assert found.stderr.count("\n") == 1
+def test_what_needs_no_torch_imports_none(
+    arguments: list[str], line: str, without_torch: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    code, said, refused = carried_out(without_torch, tmp_path, arguments)
+    assert (code, said) == (2, "")
+    assert line in refused
+    assert refused.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -130,17 +178,15 @@ def test_what_needs_no_torch_imports_none(arguments: list[str], line: str) -> No
         ["buildup", "-h"],
     ],
 )
-def test_help_imports_no_torch(arguments: list[str]) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.startswith(f"usage: visionscope {arguments[0]}")
+def test_help_imports_no_torch(arguments: list[str], without_torch: subprocess.Popen[str], tmp_path: Path) -> None:
+    code, said, refused = carried_out(without_torch, tmp_path, arguments)
+    assert (code, refused) == (0, "")
+    assert said.startswith(f"usage: visionscope {arguments[0]}")
 
 
-def test_status_of_a_build_up_imports_no_torch(tmp_path: Path) -> None:
+def test_status_of_a_build_up_imports_no_torch(without_torch: subprocess.Popen[str], tmp_path: Path) -> None:
     told = {"asked": {"model": "resnet_pico", "data": "embedded"}, "seeds": 4, "command": "visionscope buildup x"}
     (tmp_path / "buildup.json").write_text(json.dumps(told))
-    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), "status", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert "go on with: visionscope buildup x" in found.stdout
+    code, said, refused = carried_out(without_torch, tmp_path, ["status", str(tmp_path)])
+    assert (code, refused) == (0, "")
+    assert "go on with: visionscope buildup x" in said
