@@ -31,7 +31,7 @@ def buildup_page(data: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         return write_page(found, table_of(found, speeds), run), sentences_of(found)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (400, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
 def test_the_page_is_whole_and_fits_the_screen(
     page: Page, buildup_page: tuple[Path, tuple[str, ...]], width: int, dark: bool
 ) -> None:

@@ -44,7 +44,7 @@ def experiment_page(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path
         return write_page(plan, run, found, claims, judge(claims, found), left=3)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
 def test_the_page_fits_the_screen(page: Page, experiment_page: Path, width: int, dark: bool) -> None:
     page.open(experiment_page, width, dark=dark)
     assert page.run("return document.documentElement.scrollWidth") == width

@@ -11,7 +11,7 @@ DRAWN = "return [...document.querySelectorAll('#figure-{} .plot')].filter(plot =
 OPEN = "return document.querySelector('#figure-{} > details').open"
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (400, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (400, True)])
 def test_all_sections_are_open_draw_and_fold(
     page: Page, reports: Callable[[str], Path], width: int, dark: bool
 ) -> None:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 VISIBLE = "[...document.querySelectorAll('.plot')].filter(plot => plot.offsetParent !== null)"
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (400, False), (400, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
 def test_loads_alone_draws_everything_and_fits(
     page: Page, reports: Callable[[str], Path], width: int, dark: bool
 ) -> None:
