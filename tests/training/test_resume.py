@@ -256,6 +256,7 @@ def _run_as(script: Path, folder: Path, arguments: list[str]) -> None:
     run_command(folder, arguments)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_twice_the_batch(data: str, tmp_path: Path) -> None:
     # With SGD: the gradient of a key's bias is zero but for rounding, which AdamW divides by itself.
     asked = ["--data", data, "--epochs", "2", "--fraction", "1/4", "--precision", "fp32", "--optimizer", "sgd"]
