@@ -1,6 +1,7 @@
 """The table at the top of a page: measures of every diagnostic, accuracy against chance, what stands out."""
 
 import dataclasses
+import functools
 import json
 import math
 from pathlib import Path
@@ -22,9 +23,25 @@ from visionscope.report.told import told
 MODELS = ("vit_nano", "resnet_nano")
 
 
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures for papers take most of a page's time, and nothing here reads them."""
+    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+
+
+@functools.cache
 def everything() -> list[Answer]:
     answers, _ = outcomes.everything()
     return answers
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of everything."""
+    _, jobs = outcomes.everything()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+        return build_report(tmp_path_factory.mktemp("everything"), everything(), jobs)
 
 
 def answer(*measures: Measure, diagnostic: str = "lesion", findings: tuple[Finding, ...] = ()) -> Answer:
@@ -159,10 +176,9 @@ def test_facts_say_how_many_models_and_images() -> None:
     assert facts(rows[:1], data[:1])[:2] == ["1 model", "512 images of embedded:test"]
 
 
-def test_report_json_has_numbers_beside_every_sentence(tmp_path: Path) -> None:
-    answers, jobs = outcomes.everything()
-    build_report(tmp_path, answers, jobs)
-    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+def test_report_json_has_numbers_beside_every_sentence(page: Path) -> None:
+    answers = everything()
+    written = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     assert [model["label"] for model in written["models"]] == list(MODELS)
     assert written["models"][0]["accuracy"]["value"] == accuracies(answers)["vit_nano"].value
     assert len(written["measures"]) == sum(len(one.measures) for one in answers)
@@ -184,9 +200,8 @@ def test_what_is_not_finite_is_null() -> None:
     assert "NaN" not in json.dumps(spoken)
 
 
-def test_the_page_shows_the_table_and_a_picture_first(tmp_path: Path) -> None:
-    answers, jobs = outcomes.everything()
-    text = build_report(tmp_path, answers, jobs).read_text(encoding="utf-8")
+def test_the_page_shows_the_table_and_a_picture_first(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     table, figure = text.index('class="overview"'), text.index('class="panel leading"')
     assert table < figure < text.index('id="figure-')
     assert text.count('data-panel="', 0, text.index('id="figure-')) == 1
