@@ -160,6 +160,11 @@ def test_a_decoder_that_would_be_left_out_is_refused(text: str, reason: str) -> 
         segmenter_spec(text, "unet")
 
 
+def test_a_backbone_that_has_an_argument_of_that_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^backbone: resnet18 is the backbone already; .*; got 'resnet34'$"):
+        segmenter_spec("resnet18?backbone=resnet34", "linear")
+
+
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

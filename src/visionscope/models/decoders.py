@@ -29,9 +29,9 @@ def segmenter_spec(text: str | ModelSpec, decoder: str) -> ModelSpec:
         decoder: in `DECODERS`; `linear` stands for none that was asked for.
 
     Raises:
-        ConfigError: for a backbone of another source than timm, or with weights, and a decoder beside a segmenter that
-            has its own, as one from a file has, beside a backbone whose arguments name another, or beside a network
-            of one's own.
+        ConfigError: for a backbone of another source than timm, with weights, or with an argument `backbone`, and a
+            decoder beside a segmenter that has its own, as one from a file has, beside a backbone whose arguments
+            name another, or beside a network of one's own.
     """
     spec = parse_spec(text) if isinstance(text, str) else text
     if spec.source == "timm" and spec.name == SEGMENTER:
@@ -48,6 +48,10 @@ def segmenter_spec(text: str | ModelSpec, decoder: str) -> ModelSpec:
     if spec.checkpoint is not None:
         raise ConfigError(
             f"--task segmentation begins with random weights, or goes on from {SEGMENTER}@FILE; got {spec.text!r}"
+        )
+    if "backbone" in spec.arguments:
+        raise ConfigError(
+            f"backbone: {spec.name} is the backbone already; leave the argument out; got {spec.arguments['backbone']!r}"
         )
     own = spec.arguments.get("decoder", decoder)
     if decoder not in (LINEAR, own):
