@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from visionscope.claims.claim import EXPLORATORY
+
 HERE = Path(__file__).parent / "replication"
 OUT = HERE / "laptop"
 MOST_BYTES = 5_000_000
@@ -51,11 +53,12 @@ def main() -> None:
     results = pd.read_parquet(run / "tables" / "results.parquet")
     ended = set(results.loc[results["result"] == "training", "training"])
     warm = set(results.loc[results["snapshot"] == "warmup", "training"]) - ended
-    lines = [TOP.format(trainings=len(ended), warm=len(warm)), *_verdicts(run), *_figures(run)]
+    lines = [TOP.format(trainings=len(ended), warm=len(warm)), *verdict_table(run), *_figures(run)]
     (HERE / "laptop.md").write_text("".join(lines))
 
 
-def _verdicts(run: Path) -> Iterator[str]:
+def verdict_table(run: Path) -> Iterator[str]:
+    """Lines of Markdown: the verdicts of a run folder."""
     yield "| claim | verdict | effect (95 % interval) | unit | seeds | p | published |\n|---|---|---|---|---|---|---|\n"
     for row in pd.read_parquet(run / "tables" / "verdicts.parquet").to_dict("records"):
         effect = "–" if pd.isna(row["effect"]) else f"{row['effect']:.3g}"
@@ -63,26 +66,30 @@ def _verdicts(run: Path) -> Iterator[str]:
             effect += f" ({row['low']:.3g} to {row['high']:.3g})"
         if row.get("beside"):  # tables of runs before there was any
             effect += f"; {row['beside']}"
-        p = row["p_holm"] if row["family"] == "primary" and not pd.isna(row["p_holm"]) else row["p"]
+        p = row["p"] if pd.isna(row["p_holm"]) else row["p_holm"]
         published = "–" if pd.isna(row["published"]) else f"{row['published']:.3g} ({row['published_data']})"
-        name = f"{row['text']}{' (primary)' if row['family'] == 'primary' else ''}"
+        name = row["text"] if row["family"] == EXPLORATORY else f"{row['text']} ({row['family'].replace('_', ' ')})"
         told = "–" if pd.isna(p) else f"{p:.3g}"
         yield f"| {name} | **{row['verdict']}** | {effect} | {row['unit']} | {row['n']} | {told} | {published} |\n"
-    yield "\nPublished values are the paper's, of larger networks on other data. "
-    yield "p of primary claims is raised by Holm's rule.\n"
+    yield "\nWhere a family stands in brackets, p is raised by Holm's rule over it.\n"
 
 
 def _figures(run: Path) -> Iterator[str]:
+    yield "Published values are the paper's, of larger networks on other data.\n"
     yield "\n## Figures\n\nIn the form of the paper's, with its values beside ours.\n"
     for path in sorted((run / "figures").glob("figure_*.png")):
-        with Image.open(path) as image:
-            small = image.convert("RGB").resize(
-                (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
-            )
-        # The median cut would give the many shades of a landscape to it, and one blue to two curves.
-        small.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(OUT / path.name, optimize=True)
+        shrink(path, OUT / path.name)
         number = path.stem.removeprefix("figure_").replace("_", ".")
         yield f"\n### Figure {number}\n\n![Figure {number}](laptop/{path.name})\n"
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Writes a picture smaller and in fewer colours."""
+    with Image.open(source) as image:
+        size = (WIDTH, round(image.height * WIDTH / image.width))
+        small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    # The median cut would give the many shades of a landscape to it, and one blue to two curves.
+    small.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def test_the_examples_keep_the_contract() -> None:
     assert passed >= 60
 
 
+@pytest.mark.usefixtures("drawn")
 def test_one_that_observes_goes_all_the_way(spec: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     run = vs.diagnose(spec, "embedded", only=["kurtosis"], images=300, random_weights=0, out=out, device="cpu")

@@ -134,9 +134,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def report(name: str) -> Path:
         if name not in built:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-                built[name] = build_report(tmp_path_factory.mktemp(name), *contents(name))
+            built[name] = build_report(tmp_path_factory.mktemp(name), *contents(name))
         return built[name]
 
     return report

@@ -26,7 +26,6 @@ def buildup_page(data: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     search = search_for(question, seeds=8, budget=None, run=run, note=lambda line: None, command=COMMAND)
     with pytest.MonkeyPatch.context() as patch:
         found, _, _ = carried_out(search, late_helps, run, patch, control=True)
-        patch.setattr("visionscope.report.files.write_figure", lambda *given: None)
         speeds = {name: 1000.0 - 50 * place for place, name in enumerate(networks_of(found))}
         return write_page(found, table_of(found, speeds), run), sentences_of(found)
 

@@ -39,9 +39,7 @@ def experiment_page(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     found["training"] = scored.assign(nll_train=scored["nll_train"] + 0.01 * scored["seed"] * scored["error"])
     found["failures"] = scored.head(1)[["variant", "seed"]].assign(snapshot="", diagnostic="", reason=REASON)
     claims = paper_claims()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("visionscope.report.files.write_figure", lambda *given: None)
-        return write_page(plan, run, found, claims, judge(claims, found), left=3)
+    return write_page(plan, run, found, claims, judge(claims, found), left=3)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])

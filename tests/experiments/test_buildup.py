@@ -101,6 +101,7 @@ def test_a_dry_run_shows_candidates_hours_and_the_effect_and_trains_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
     data: str,
     tmp_path: Path,
@@ -157,7 +158,6 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
 
     rulings.clear()
     third = inline(Inline())
-    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)  # they were drawn above
     assert main(flags(data, run, "--control")) == 0
     # Two random placements of one block, two seeds of each, and the best on the fresh seeds: all else is there.
     assert [(one.asked["seed"], one.asked["model"].count('"msa": {')) for one in third.submitted] == [
@@ -202,10 +202,8 @@ def test_a_warm_start_goes_from_the_plan_to_a_winner_that_was_trained_without_it
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
     rulings: list[int],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
     run, executor = tmp_path / "run", inline(Inline())
     assert main(flags(data, run, "--seeds", "2", "--warm-start")) == 0
     first, second, *_ = (work.training for work in executor.submitted)
@@ -235,10 +233,8 @@ def test_a_start_from_a_file_goes_from_the_plan_to_a_winner_that_loads(
     tmp_path: Path,
     inline: Callable[[Inline], Inline],
     rulings: list[int],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
     file, run, executor = tmp_path / "five.safetensors", tmp_path / "run", inline(Inline())
     other = network_for(CNN, 5, seed=7, note=lambda line: None)
     arguments, config = other.spec.arguments, other.input
@@ -271,7 +267,6 @@ def test_where_nothing_helps_nothing_is_written(
 ) -> None:
     inline(Inline())
     monkeypatch.setattr(running, "Trainer", Pretending(lambda name, seed: 0.5))
-    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)  # drawn in the search above
     run = tmp_path / "run"
     assert main(flags(data, run, "--seeds", "2", "--control")) == 0
     said = capsys.readouterr().out

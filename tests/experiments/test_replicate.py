@@ -40,6 +40,7 @@ def trained(executor: Inline) -> list[str]:
     return [work.training for work in executor.submitted if isinstance(work, TrainWork)]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_are_trained_once_judged_and_drawn(
     toy: Path, executor: Inline, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_what_is_wrong_is_told_in_one_line(words: list[str], message: str, capsy
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_study_of_the_documentation_is_judged(
     executor: Inline, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def asked(tmp_path: Path, models: str, *more: str) -> list[str]:
     return ["--scale", "zoo", "--models", models, "--out", str(tmp_path / "run"), *more]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_networks_are_measured_judged_and_drawn(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

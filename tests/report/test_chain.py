@@ -51,8 +51,7 @@ def test_long_chains_are_folded_and_empty_ones_left_out() -> None:
     assert MOST_SHOWN == 30
 
 
-def test_panels_name_the_points_of_their_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+def test_panels_name_the_points_of_their_curves(tmp_path: Path) -> None:
     model = samples.vit(blocks=2)
     page = build_report(tmp_path, answers_of(samples.tables([model])), samples.jobs([model])).read_text("utf-8")
     spectra, depth, variance, _ = page_data(page)["panels"]

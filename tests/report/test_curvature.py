@@ -55,8 +55,7 @@ def test_settings_that_differ_name_their_models() -> None:
     assert "augmentation: none" in second
 
 
-def test_the_page_shows_tables_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+def test_the_page_shows_tables_and_settings(tmp_path: Path) -> None:
     found = answers(VIT, RESNET)
     figure = found["hessian"].figures[0]
     again = dataclasses.replace(figure, name="hessian-2", title="Again")

@@ -60,11 +60,7 @@ def test_single_models_are_compared_whatever_their_labels() -> None:
         differences(run(labels=("a", "c")), run(labels=("b",)))
 
 
-def test_a_page_equals_itself_and_the_command_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Figures for papers take most of a page's time, and nothing here reads them.
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+def test_a_page_equals_itself_and_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers, jobs = outcomes.everything()
     build_report(tmp_path, answers, jobs)
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 0

@@ -23,12 +23,6 @@ from visionscope.report.told import told
 MODELS = ("vit_nano", "resnet_nano")
 
 
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures for papers take most of a page's time, and nothing here reads them."""
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-
-
 @functools.cache
 def everything() -> list[Answer]:
     answers, _ = outcomes.everything()
@@ -39,9 +33,7 @@ def everything() -> list[Answer]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of everything."""
     _, jobs = outcomes.everything()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-        return build_report(tmp_path_factory.mktemp("everything"), everything(), jobs)
+    return build_report(tmp_path_factory.mktemp("everything"), everything(), jobs)
 
 
 def answer(*measures: Measure, diagnostic: str = "lesion", findings: tuple[Finding, ...] = ()) -> Answer:

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 from markupsafe import escape
 
+from reference.drawing import drawn
 from report import outcomes, samples
 from report.telling import answers_of
 from report.unpacking import page_data
@@ -29,16 +30,11 @@ def visible(page: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", body).split())
 
 
-@pytest.fixture
-def only_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the figures for papers, which cost most of the time."""
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    build(folder, [samples.vit(blocks=4), samples.resnet(weights="random, seed 0")])
+    with drawn():
+        build(folder, [samples.vit(blocks=4), samples.resnet(weights="random, seed 0")])
     return folder
 
 
@@ -60,7 +56,6 @@ def test_each_sentence_has_exactly_its_rows_under_it(run: Path) -> None:
     assert set(re.findall(r'<a href="#(rows-[\w-]+)">', page)) <= set(rows)
 
 
-@pytest.mark.usefixtures("only_page")
 def test_no_sentence_is_told_more_than_twice(tmp_path: Path) -> None:
     answers, jobs = outcomes.everything()
     page = build_report(tmp_path, answers, jobs).read_text(encoding="utf-8")
@@ -75,7 +70,6 @@ def test_no_sentence_is_told_more_than_twice(tmp_path: Path) -> None:
         assert not one.brief or text.count(escape(one.brief)) <= briefs
 
 
-@pytest.mark.usefixtures("only_page")
 def test_a_section_is_its_figure_a_line_and_a_fold(tmp_path: Path) -> None:
     page = build(tmp_path, [samples.vit(blocks=2), samples.resnet()])
     for section in re.findall(r'<section class="figure".*?</section>', page, re.DOTALL):
@@ -92,7 +86,6 @@ def test_first_line_says_random_weights(run: Path) -> None:
     assert text.startswith("Random weights: shows the architecture's bias, not what training made (resnet_nano).")
 
 
-@pytest.mark.usefixtures("only_page")
 def test_trained_models_get_no_warning(tmp_path: Path) -> None:
     assert "Random weights" not in visible(build(tmp_path, [samples.vit(blocks=2)]))
 
@@ -126,6 +119,7 @@ def test_environment_holds_no_paths_and_no_host(run: Path) -> None:
     assert socket.gethostname() not in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_same_tables_make_the_same_page(tmp_path: Path) -> None:
     model = [samples.vit(blocks=1)]
     assert build(tmp_path / "a", model) == build(tmp_path / "b", model)
@@ -133,7 +127,6 @@ def test_the_same_tables_make_the_same_page(tmp_path: Path) -> None:
     assert first == second
 
 
-@pytest.mark.usefixtures("only_page")
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     evil = "</script><img src=x onerror=alert(1)>"
     page = build(tmp_path, [samples.vit(evil, blocks=1)], errors=[{"part": "0000-0256", "message": f"bad {evil}"}])
@@ -142,7 +135,6 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     assert "bad &lt;/script&gt;" in page
 
 
-@pytest.mark.usefixtures("only_page")
 def test_failed_parts_are_listed(tmp_path: Path) -> None:
     page = visible(
         build(tmp_path, [samples.vit(blocks=1)], errors=[{"part": "0256-0512", "message": "cat.jpg is broken"}])
@@ -151,7 +143,6 @@ def test_failed_parts_are_listed(tmp_path: Path) -> None:
     assert "variance, part 0256-0512: cat.jpg is broken" in page
 
 
-@pytest.mark.usefixtures("only_page")
 def test_missing_diagnostics_and_no_values(tmp_path: Path) -> None:
     model = samples.vit(blocks=1)
     table = samples.tables([model])["variance"]
@@ -165,7 +156,6 @@ def test_missing_diagnostics_and_no_values(tmp_path: Path) -> None:
     assert "no finished job" in visible(bare)
 
 
-@pytest.mark.usefixtures("only_page")
 def test_many_models_become_small_multiples_and_six_are_shown(tmp_path: Path) -> None:
     page = build(tmp_path, [samples.vit(f"vit_{index}", blocks=1) for index in range(8)])
     data = page_data(page)
@@ -176,7 +166,6 @@ def test_many_models_become_small_multiples_and_six_are_shown(tmp_path: Path) ->
     assert all(len({trace["meta"] for trace in panel["data"]}) == 1 for panel in data["panels"])
 
 
-@pytest.mark.usefixtures("only_page")
 def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
     models = [samples.vit(blocks=1), samples.resnet()]
     jobs = samples.jobs(models)
@@ -189,7 +178,6 @@ def test_inputs_that_differ_name_their_models(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.usefixtures("only_page")
 def test_between_models_gets_its_figure(tmp_path: Path) -> None:
     models = [samples.vit(blocks=1), samples.resnet()]
     similarity = samples.tables(models)["similarity"]
@@ -201,7 +189,6 @@ def test_between_models_gets_its_figure(tmp_path: Path) -> None:
     assert 'id="figure-similarity_between"' in page
 
 
-@pytest.mark.usefixtures("only_page")
 def test_two_hundred_points(tmp_path: Path) -> None:
     model = samples.vit(blocks=100)
     tables = {name: table for name, table in samples.tables([model]).items() if name != "fourier"}
@@ -229,7 +216,6 @@ def test_a_failing_writer_leaves_the_old_page(tmp_path: Path, monkeypatch: pytes
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.usefixtures("only_page")
 def test_the_commands_stand_at_the_end_as_they_were_typed(tmp_path: Path) -> None:
     models = [samples.vit(blocks=1)]
     given = ("visionscope diagnose 'a b' --size 32 32 --images 5 --out 'x & y <z>'", "visionscope run other.yaml")

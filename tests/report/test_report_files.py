@@ -87,6 +87,7 @@ def _drawn(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_users_settings_change_no_figure(tmp_path: Path) -> None:
     first = _drawn(tmp_path / "first")
     with mpl.rc_context({"axes.facecolor": "red", "font.size": 30, "savefig.pad_inches": 3, "lines.marker": "x"}):

@@ -24,8 +24,7 @@ def test_numbers_keep_their_units(text: str, kept: str) -> None:
     assert unbroken(text).replace("\N{NO-BREAK SPACE}", "_") == kept
 
 
-def test_everything_on_a_page_is_kept_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
+def test_everything_on_a_page_is_kept_together(tmp_path: Path) -> None:
     page = build_report(tmp_path, *outcomes.everything()).read_text(encoding="utf-8")
     body = page.split("<body>")[1].split("<script")[0]
     assert "95\N{NO-BREAK SPACE}% interval" in body

@@ -104,6 +104,7 @@ def test_one_moment_is_no_trajectory_and_two_trainings_share_axes() -> None:
     assert {one.model for one in answer.findings} == {"a", "b"}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_monitors_folder_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / "train" / name for name in ("aaaaaaaaaaaa", "bbbbbbbbbbbb")]
     for folder, model in zip(folders, ("vit_nano?depth=3", "mine=resnet_nano"), strict=True):

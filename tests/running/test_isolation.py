@@ -44,11 +44,6 @@ def folder(two_models: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(two_models, tmp_path / "run"))
 
 
-@pytest.fixture(autouse=True)
-def _without_paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-
-
 def job_of(folder: Path, diagnostic: str, label: str) -> Path:
     """The job.json of one job."""
     for path in (folder / diagnostic).glob("*/job.json"):
@@ -282,6 +277,7 @@ def test_every_step_of_the_page_fails_alone(folder, capsys, monkeypatch, step, w
         assert f"Failed: {told.split(':')[0]}" in sections(folder)[where]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_for_papers_fail_alone(two_models, tmp_path, monkeypatch):
     from visionscope.report.files import write_figures
     from visionscope.report.matplotlib import to_matplotlib

@@ -17,11 +17,6 @@ from visionscope.running.store import Store
 Damage = Callable[[Path], object]
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-
-
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
     copied = Path(shutil.copytree(finished, tmp_path / "run"))

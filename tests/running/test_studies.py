@@ -19,11 +19,6 @@ JOBS = [("fourier", "a" * 64), ("variance", "b" * 64)]
 TEXT = "# What was asked.\nmodels:\n- resnet18\ndata: embedded\nout: RUN\nbatch: 8\n"
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionscope.report.page.write_figures", lambda *given: None)
-
-
 def asked(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     """Exit code and stdout."""
     capsys.readouterr()

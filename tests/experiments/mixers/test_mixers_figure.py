@@ -122,8 +122,7 @@ def test_the_pooled_interval_is_that_of_an_analysis_of_variance():
     assert all(math.isnan(one) for one in pooled_half_width([[1.0], [2.0]]))
 
 
-def test_the_page_shows_the_figure_and_the_effects_are_a_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("visionscope.report.files.write_figure", lambda *given: None)
+def test_the_page_shows_the_figure_and_the_effects_are_a_table(tmp_path):
     values = {"data": "embedded", "out": str(tmp_path), "train": {"epochs": 1, "variants": {"one": SMALL}}}
     tables = mixer_tables()
     page = write_page(plan_of(experiment_from(values)), tmp_path, tables, (), (), left=0)

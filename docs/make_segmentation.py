@@ -1,0 +1,73 @@
+"""Makes docs/replication/segmentation of run folders: `python docs/make_segmentation.py embedded=RUN scenes=RUN`.
+
+Of each run its tables, so that a study goes on from them; the verdicts; what every network reached; and the figure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from make_replication import HERE, shrink, verdict_table
+
+from visionscope.experiments.figures.over_seeds import mean_and_ends
+
+OUT, PAGE = HERE / "segmentation", HERE / "segmentation.md"
+
+TOP = """# Attention in segmentation: results
+
+What `studies/segmentation/embedded.yaml` and `scenes.yaml` came to ([the question](../segmentation.md)). The claims were
+written down before any of these networks was trained.
+"""
+EXPLAINED = (
+    "\nMeans over seeds on the test images, with Student's 95 % interval. Accuracy is that of images or of pixels.\n"
+)
+
+
+def main() -> None:
+    """Publishes what run folders have."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    lines = [TOP]
+    for text in sys.argv[1:]:
+        name, _, run = text.partition("=")
+        lines += _section(name, Path(run))
+    PAGE.write_text("".join(lines))
+
+
+def _section(name: str, run: Path) -> Iterator[str]:
+    tables = OUT / name / "tables"
+    tables.mkdir(parents=True)
+    for path in sorted((run / "tables").glob("*.parquet")):
+        shutil.copyfile(path, tables / path.name)
+    yield f"\n## {name}\n\n"
+    yield from verdict_table(run)
+    yield "\n"
+    yield from _networks(pd.read_parquet(run / "tables" / "training.parquet"))
+    yield EXPLAINED
+    for path in sorted((run / "figures").glob("training*.png")):
+        shrink(path, OUT / name / path.name)
+        yield f"\n![Every training]({OUT.name}/{name}/{path.name})\n"
+
+
+def _networks(trained: pd.DataFrame) -> Iterator[str]:
+    yield "| network | seeds | accuracy in % | mean IoU in % | NLL | NLL_train |\n|---|---|---|---|---|---|\n"
+    for variant, own in trained.groupby("variant", sort=False):
+        right = "top_1" if own["top_1"].notna().all() else "pixel_accuracy"
+        cells = (
+            _cell(own, *one) for one in ((right, 100, 1), ("mean_iou", 100, 1), ("nll", 1, 3), ("nll_train", 1, 3))
+        )
+        yield f"| {variant} | {len(own)} | {' | '.join(cells)} |\n"
+
+
+def _cell(own: pd.DataFrame, column: str, factor: float, digits: int) -> str:
+    if column not in own or own[column].isna().all():
+        return "–"
+    mean, low, high = (f"{factor * one:.{digits}f}" for one in mean_and_ends(list(own[column])))
+    return f"{mean} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    main()
