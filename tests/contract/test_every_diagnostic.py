@@ -127,7 +127,7 @@ def test_the_same_run_gives_the_same_bits_alone_or_with_others(name: str, networ
     assert tables(network, 32, False, False, [name])[name].equals(table(name, network))
 
 
-@pytest.mark.parametrize("batch", [1, 7, IMAGES])
+@pytest.mark.parametrize("batch", [13, IMAGES])  # the last of three thirteens is followed by a batch of one
 def test_the_loading_batch_does_not_matter(name: str, network: str, batch: int) -> None:
     assert largest_difference(table(name, network, batch), table(name, network)) <= 1e-4
     exact = table(name, network, double=True)

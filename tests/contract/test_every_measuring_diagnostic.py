@@ -55,6 +55,8 @@ APPLIES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_PREDICTIONS, ("alternating",)),
     "attention": ("tokens", "alternating"),
     "compression": ("alternating",),
+    # Their own tests hold them to dense matrices, for networks of every kind.
+    **dict.fromkeys(("hessian", "density"), ("alternating",)),
     # Its own tests skip, saying so, where the extra is missing.
     **({} if find_spec("torch_uncertainty") else {"corruption": ()}),
 }
@@ -67,6 +69,7 @@ GROUPED = {*ORDERS, "adversarial", "compression", "receptive_field"}
 INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 FEW = 150  # for what is cut into mini-batches of 16
 MANY = 300  # for what is cut into spans of 256
+ODD = 43  # the last image of 300 is a batch of its own
 
 MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), MeasuringDiagnostic)]
 
@@ -277,16 +280,14 @@ def test_the_cost_is_told(name: str, network: str) -> None:
 
 
 def test_the_loading_batch_does_not_matter(name: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = whole(exact(name, network))
-    for size in (1, 7):
-        monkeypatch.setattr(passes, "BATCH", size)
-        given = subject(name, network, double=True)
-        assert largest_difference(expected, whole(measured(name, given))) <= 1e-10
-        loaded = set().union(*(sample.loaded for sample in given.samples.values())) - {1}
-        if name in GROUPED or loaded == {MINI_BATCH}:
-            assert loaded <= {MINI_BATCH, 2 * MINI_BATCH}
-            break
-        assert loaded == {size} - {1}  # images were really loaded so
+    monkeypatch.setattr(passes, "BATCH", ODD)
+    given = subject(name, network, double=True)
+    assert largest_difference(whole(exact(name, network)), whole(measured(name, given))) <= 1e-10
+    loaded = set().union(*(sample.loaded for sample in given.samples.values())) - {1}
+    if name in GROUPED or loaded == {MINI_BATCH}:
+        assert loaded <= {MINI_BATCH, 2 * MINI_BATCH}
+    else:
+        assert loaded == {ODD}  # images were really loaded so
 
 
 def largest_difference(one: pa.Table, other: pa.Table) -> float:
@@ -316,6 +317,8 @@ def test_the_order_of_the_images_does_not_matter(name: str, network: str) -> Non
 
 @pytest.mark.parametrize("labels", [("one",), ("one", "other")])
 def test_figure_and_summary_draw_headless(name: str, network: str, labels: tuple[str, ...]) -> None:
+    if len(labels) == 1 and network != "alternating":
+        return  # the kinds of blocks of the others are among its own
     table = pa.concat_tables([whole(usual(name, network), label) for label in labels])
     summary = asked(name).summary(table)
     assert summary.schema.names[: len(LEADING)] == list(LEADING)

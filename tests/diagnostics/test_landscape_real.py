@@ -41,6 +41,7 @@ def resnet_20(precision):
     )
 
 
+@functools.cache
 def rows_of(precision, **fields):
     subject = resnet_20(precision)
     landscape = Landscape(**{"points": 3, "draws": 0, "sample_size": IMAGES, **fields})
