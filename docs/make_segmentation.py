@@ -19,8 +19,8 @@ OUT, PAGE = HERE / "segmentation", HERE / "segmentation.md"
 
 TOP = """# Attention in segmentation: results
 
-What `studies/segmentation/embedded.yaml` and `scenes.yaml` came to ([the question](../segmentation.md)). The claims were
-written down before any of these networks was trained.
+What `studies/segmentation/embedded.yaml` and `scenes.yaml` came to ([the question](../segmentation.md)). The claims
+were written down before any of these networks was trained.
 """
 EXPLAINED = (
     "\nMeans over seeds on the test images, with Student's 95 % interval. Accuracy is that of images or of pixels.\n"
