@@ -90,7 +90,7 @@ def _construct(
     """
     check_numbers(name, arguments)
     if arguments:  # a network as its library has it was built by many
-        _check_memory(name, arguments, build, given)
+        _check_memory(name, listed(arguments), build, given)
     try:
         model = build(**given)
     except ConfigError:
@@ -101,17 +101,8 @@ def _construct(
     return model
 
 
-_FITTING: set[str] = set()
-"""Networks that were found to fit: the seeds of a study ask for the same ones again and again."""
-
-
-def _check_memory(
-    name: str, arguments: Mapping[str, Any], build: Callable[..., nn.Module], given: Mapping[str, Any]
-) -> None:
+def _check_memory(name: str, asked: str, build: Callable[..., nn.Module], given: Mapping[str, Any]) -> None:
     """Refuses a network of more weights than the machine has memory, before any of it is taken."""
-    key = f"{name} {sorted(arguments.items())} {sorted(given.items())}"
-    if key in _FITTING:
-        return
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             model = build(**given)
@@ -122,9 +113,8 @@ def _check_memory(
     if needed > there:
         raise ConfigError(
             f"{name}: its weights would need {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}; got "
-            f"{listed(arguments)}, take less"
+            f"{asked}, take less"
         )
-    _FITTING.add(key)
 
 
 def _class_of(build: Callable[..., nn.Module]) -> type[nn.Module] | None:
