@@ -69,7 +69,7 @@ GROUPED = {*ORDERS, "adversarial", "compression", "receptive_field"}
 INPUT = InputConfig(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
 FEW = 150  # for what is cut into mini-batches of 16
 MANY = 300  # for what is cut into spans of 256
-ODD = 43  # the last image of 300 is a batch of its own
+ODD = 51  # the last image of a span of 256 is a batch of its own
 
 MEASURING = [name for name in diagnostic_names() if isinstance(diagnostic_class(name), MeasuringDiagnostic)]
 
@@ -317,8 +317,6 @@ def test_the_order_of_the_images_does_not_matter(name: str, network: str) -> Non
 
 @pytest.mark.parametrize("labels", [("one",), ("one", "other")])
 def test_figure_and_summary_draw_headless(name: str, network: str, labels: tuple[str, ...]) -> None:
-    if len(labels) == 1 and network != "alternating":
-        return  # the kinds of blocks of the others are among its own
     table = pa.concat_tables([whole(usual(name, network), label) for label in labels])
     summary = asked(name).summary(table)
     assert summary.schema.names[: len(LEADING)] == list(LEADING)
@@ -326,6 +324,7 @@ def test_figure_and_summary_draw_headless(name: str, network: str, labels: tuple
     figure = asked(name).figure(table)
     assert figure.panels
     assert figure.caption
-    drawn: Any = to_matplotlib(figure)
-    assert drawn.axes
     assert to_plotly(figure).data
+    if len(labels) == 2 or network == "alternating":  # single models of the others have no kinds of blocks of their own
+        drawn: Any = to_matplotlib(figure)
+        assert drawn.axes
