@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
+from make_replication import HERE, MOST_BYTES, shrink
 
 from visionscope.claims.families import told_family
 from visionscope.claims.own import claim_in
@@ -32,10 +32,7 @@ from visionscope.experiments.mixers.speeds import SPEEDS, speeds_of
 from visionscope.experiments.tables import with_scores
 from visionscope.report.files import write_figure
 
-HERE = Path(__file__).parent / "replication"
 OUT, PAGE = HERE / "mixers", HERE / "mixers.md"
-MOST_BYTES = 5_000_000
-WIDTH = 1080
 
 TOP = """# Mixers in attention's place: results
 
@@ -145,7 +142,7 @@ def _section(part: Path, kept: ExperimentFile, stored: Mapping[str, pd.DataFrame
     assert figure is not None
     with tempfile.TemporaryDirectory() as folder:
         write_figure(Path(folder), name, figure)
-        _shrink(Path(folder) / f"{name}.png", OUT / f"{name}.png")
+        shrink(Path(folder) / f"{name}.png", OUT / f"{name}.png")
     yield f"\n![Accuracy against costs and smoothing](mixers/{name}.png)\n\n*{figure.caption}*\n"
     effects = effects_of(networks_of(tables))
     if effects:
@@ -193,13 +190,6 @@ def _cell(form: str, row: Mapping[Any, Any]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
-
-
-def _shrink(source: Path, target: Path) -> None:
-    with Image.open(source) as image:
-        size = (WIDTH, round(image.height * WIDTH / image.width))
-        small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    small.quantize(128).save(target, optimize=True)
 
 
 if __name__ == "__main__":

@@ -59,18 +59,23 @@ def main() -> None:
 
 def verdict_table(run: Path) -> Iterator[str]:
     """Lines of Markdown: the verdicts of a run folder."""
-    yield "| claim | verdict | effect (95 % interval) | unit | seeds | p | published |\n|---|---|---|---|---|---|---|\n"
-    for row in pd.read_parquet(run / "tables" / "verdicts.parquet").to_dict("records"):
+    rows = pd.read_parquet(run / "tables" / "verdicts.parquet").to_dict("records")
+    beside = any(not pd.isna(row["published"]) for row in rows)  # claims of one's own have nothing published
+    heads = ["claim", "verdict", "effect (95 % interval)", "unit", "seeds", "p", *(["published"] if beside else [])]
+    yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
+    for row in rows:
         effect = "–" if pd.isna(row["effect"]) else f"{row['effect']:.3g}"
         if not pd.isna(row["low"]):
             effect += f" ({row['low']:.3g} to {row['high']:.3g})"
         if row.get("beside"):  # tables of runs before there was any
             effect += f"; {row['beside']}"
         p = row["p"] if pd.isna(row["p_holm"]) else row["p_holm"]
-        published = "–" if pd.isna(row["published"]) else f"{row['published']:.3g} ({row['published_data']})"
         name = row["text"] if row["family"] == EXPLORATORY else f"{row['text']} ({row['family'].replace('_', ' ')})"
         told = "–" if pd.isna(p) else f"{p:.3g}"
-        yield f"| {name} | **{row['verdict']}** | {effect} | {row['unit']} | {row['n']} | {told} | {published} |\n"
+        cells = [name, f"**{row['verdict']}**", effect, row["unit"], str(row["n"]), told]
+        if beside:
+            cells.append("–" if pd.isna(row["published"]) else f"{row['published']:.3g} ({row['published_data']})")
+        yield f"| {' | '.join(cells)} |\n"
     yield "\nWhere a family stands in brackets, p is raised by Holm's rule over it.\n"
 
 

@@ -21,7 +21,15 @@ TOP = """# Attention in segmentation: results
 
 What `studies/segmentation/embedded.yaml` and `scenes.yaml` came to ([the question](../segmentation.md)). The claims
 were written down before any of these networks was trained.
+
+To go on from here, with more seeds for example, and the scenes [made before](../segmentation.md) for the second study:
+
+```console
+$ mkdir -p RUN && cp -r docs/replication/segmentation/embedded/tables RUN/
+$ visionscope run studies/segmentation/embedded.yaml --out RUN
+```
 """
+FIGURES = {"claim_helps_pixels_more": "What attention blocks save of the NLL", "training": "Every training"}
 EXPLAINED = (
     "\nMeans over seeds on the test images, with Student's 95 % interval. Accuracy is that of images or of pixels.\n"
 )
@@ -45,16 +53,17 @@ def _section(name: str, run: Path) -> Iterator[str]:
     yield f"\n## {name}\n\n"
     yield from verdict_table(run)
     yield "\n"
-    yield from _networks(pd.read_parquet(run / "tables" / "training.parquet"))
+    yield from networks_table(run)
     yield EXPLAINED
-    for path in sorted((run / "figures").glob("training*.png")):
-        shrink(path, OUT / name / path.name)
-        yield f"\n![Every training]({OUT.name}/{name}/{path.name})\n"
+    for figure, told in FIGURES.items():
+        shrink(run / "figures" / f"{figure}.png", OUT / name / f"{figure}.png")
+        yield f"\n![{told}]({OUT.name}/{name}/{figure}.png)\n"
 
 
-def _networks(trained: pd.DataFrame) -> Iterator[str]:
+def networks_table(run: Path) -> Iterator[str]:
+    """Lines of Markdown: what every network of a run folder reached."""
     yield "| network | seeds | accuracy in % | mean IoU in % | NLL | NLL_train |\n|---|---|---|---|---|---|\n"
-    for variant, own in trained.groupby("variant", sort=False):
+    for variant, own in pd.read_parquet(run / "tables" / "training.parquet").groupby("variant", sort=False):
         right = "top_1" if own["top_1"].notna().all() else "pixel_accuracy"
         cells = (
             _cell(own, *one) for one in ((right, 100, 1), ("mean_iou", 100, 1), ("nll", 1, 3), ("nll_train", 1, 3))

@@ -6,10 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from PIL import Image
+from make_replication import HERE, shrink
 
-OUT = Path(__file__).parent / "replication" / "zoo"
-WIDTH = 900
+OUT = HERE / "zoo"
 
 
 def main() -> None:
@@ -21,10 +20,7 @@ def main() -> None:
         for path in sorted((Path(run) / "tables").glob("*.*")):
             shutil.copyfile(path, OUT / name / "tables" / path.name)
         for path in sorted((Path(run) / "figures").glob("figure_*.png")):
-            with Image.open(path) as image:
-                size = (WIDTH, round(image.height * WIDTH / image.width))
-                small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-            small.quantize(64).save(OUT / name / path.name, optimize=True)
+            shrink(path, OUT / name / path.name)
 
 
 if __name__ == "__main__":

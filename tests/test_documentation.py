@@ -90,6 +90,17 @@ def test_tables_of_trained_networks_are_those_of_their_results() -> None:
         script.written(page.replace("<!-- claims -->", ""))
 
 
+def test_verdicts_and_scores_of_studies_are_those_of_their_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    segmentation, published = _script("make_segmentation.py"), ROOT / "docs" / "replication"
+    page = segmentation.PAGE.read_text(encoding="utf-8")
+    for run in segmentation.OUT.iterdir():
+        assert "".join(segmentation.verdict_table(run)) in page
+        assert "".join(segmentation.networks_table(run)) in page
+    laptop = "".join(segmentation.verdict_table(published / "laptop"))
+    assert laptop in (published / "laptop.md").read_text(encoding="utf-8")
+
+
 def test_every_page_is_listed_once() -> None:
     """Sphinx warns of a page that no table of contents has, and not of one that two have."""
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")

@@ -12,11 +12,13 @@ from experiments.conftest import WIDE, Inline, carried_out
 from training.conftest import SMALL
 from visionscope.claims.own import claim_in
 from visionscope.errors import ConfigError
+from visionscope.experiments.figures.own import measured_figure
 from visionscope.experiments.merging import merged
 from visionscope.experiments.plan import plan_of
 from visionscope.experiments.reading import experiment_from
 
 STUDIES = Path(__file__).parents[2] / "studies" / "segmentation"
+TASKS = ("pixels", "classes")
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +79,18 @@ def test_it_is_carried_out_and_its_claims_have_their_numbers(scenes: Path, tmp_p
     claim = claim_in("helps_pixels_more", experiment.claims["helps_pixels_more"], models)
     nll = rows["nll"]
     for seed, number in claim.estimand(tables).items():
-        shares = [nll[f"alternet_{task}", seed] / nll[f"cnn_{task}", seed] for task in ("pixels", "classes")]
+        shares = [nll[f"alternet_{task}", seed] / nll[f"cnn_{task}", seed] for task in TASKS]
         assert number == pytest.approx(100 * (shares[0] - shares[1]))
     for name in ("helps_pixels", "helps_classes"):
         assert len(claim_in(name, experiment.claims[name], models).estimand(tables)) == 2
+
+    figure = measured_figure(claim, tables)
+    assert figure is not None
+    ratios, single = figure.panels
+    assert ratios.x_names == ("alternet_pixels / cnn_pixels", "alternet_classes / cnn_classes")
+    wanted = [100 * nll[f"alternet_{task}", seed] / nll[f"cnn_{task}", seed] for task in TASKS for seed in (0, 1)]
+    assert ratios.lines[0].y == pytest.approx(wanted)
+    assert len(single.x_names) == 4
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def script(tmp_path, monkeypatch):
     source = Path(__file__).parents[3] / "docs" / "make_mixers.py"
     spec = importlib.util.spec_from_file_location("make_mixers", source)
     made = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(source.parent)
     spec.loader.exec_module(made)
     monkeypatch.setattr(made, "OUT", tmp_path / "docs" / "mixers")
     monkeypatch.setattr(made, "PAGE", tmp_path / "docs" / "mixers.md")

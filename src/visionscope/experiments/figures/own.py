@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from visionscope.claims.claim import Claim
 from visionscope.claims.one_seed import Tables
 from visionscope.core.figure import Figure, Panel
-from visionscope.experiments.figures.over_seeds import by_seed, mean_line, rows_of, strip, thin
+from visionscope.experiments.figures.over_seeds import BySeed, by_seed, mean_line, rows_of, strip, thin
 
 _MOST_CURVES = 12  # variants whose curves a page has room for
 
@@ -16,8 +16,10 @@ _MOST_CURVES = 12  # variants whose curves a page has room for
 def measured_figure(claim: Claim, tables: Tables) -> Figure | None:
     """The measure that a claim compares, of its variants side by side.
 
+    A claim on two pairs compares ratios, which come before: those of one seed, since that is what the claim pairs.
+
     Args:
-        claim: with a measure.
+        claim: with a measure, and two variants or four.
         tables: of an experiment.
 
     Returns:
@@ -29,9 +31,19 @@ def measured_figure(claim: Claim, tables: Tables) -> Figure | None:
     if not values:
         return None
     unit = str(rows_of(tables, "measures", next(iter(values)), claim.snapshot, **where)["unit"].iloc[0])
-    panel = strip(measure, f"{measure} ({unit})" if unit else measure, values)
+    panels = [strip(measure, f"{measure} ({unit})" if unit else measure, values)]
+    ratios = _ratios(claim.variants[:2], values) | _ratios(claim.variants[2:], values) if claim.variants[2:] else {}
+    if ratios:
+        panels.insert(0, strip("ratio of each pair", f"ratio of {measure} in %", ratios))
     caption = f"{claim.meaning}, at {claim.snapshot}. Means over seeds with Student's 95 % interval."
-    return Figure(name=f"claim_{claim.name}", title=claim.text, caption=caption, panels=(panel,))
+    return Figure(name=f"claim_{claim.name}", title=claim.text, caption=caption, panels=tuple(panels))
+
+
+def _ratios(pair: Sequence[str], values: BySeed) -> BySeed:
+    """The first of two variants in percent of the second, of the seeds that both have; empty without any."""
+    first, second = (values.get(name, {}) for name in pair)
+    found = {seed: 100 * value / second[seed] for seed, value in first.items() if second.get(seed)}
+    return {" / ".join(pair): found} if found else {}
 
 
 def training_figure(tables: Tables) -> Figure | None:
