@@ -1,9 +1,10 @@
-"""Copies of networks that hold what Python's own deep copy refuses."""
+"""Copies of networks that hold what Python's own deep copy refuses, and their weights in another layout."""
 
 import copy
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -25,6 +26,20 @@ def copy_of(model: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Mo
     except Exception:  # whatever an object raises that doesn't let itself be copied
         with _ByValue():
             return copy.deepcopy(model, {**_uncopyable(model), **(instead or {})})
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The network itself, its tensors of four axes with channels last, the layout in which convolutions are faster.
+
+    `Module.to` asks that of tensors of five axes, too, and fails at the first one, such as a weight of Conv3d.
+
+    Args:
+        model: any network.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 class _ByValue(TorchFunctionMode):

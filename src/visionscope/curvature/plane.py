@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from visionscope.core.copying import copy_of
+from visionscope.core.copying import channels_last, copy_of
 from visionscope.curvature.folding import Pair, find_pairs, fold
 from visionscope.tracing.caches import clear_caches
 from visionscope.tracing.record import tensors_in
@@ -47,9 +47,7 @@ class PlaneModel:
         self.folded = 0
         if images is not None and along is not None:
             self._fold(images[:_CHECKED], along)
-        for tensor in (*self.network.parameters(), *self.network.buffers()):
-            if tensor.ndim == 4:  # `Module.to` fails where others have five axes
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self.network)
         parameters = dict(self.network.named_parameters())
         self._places = {name: (parameters[name], parameters[name].detach().clone()) for name in moving}
 

@@ -64,6 +64,7 @@ def _written(experiment: Experiment) -> dict[str, Any]:
         one.name: {
             **{key: getattr(one, key) for key in ("model", "data", "recipe", "fraction", "same")},
             **({} if one.task == Terms.task else {"task": one.task}),
+            **({"validation": one.validation} if one.validation else {}),
             **one.changes,
             "seeds": list(one.seeds),
         }

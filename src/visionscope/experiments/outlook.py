@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import torch
 
 from visionscope.building.measure import throughput
+from visionscope.core.copying import channels_last
 from visionscope.core.display import show_table
 from visionscope.core.ticking import duration
 from visionscope.experiments.driver import Standing
@@ -116,7 +116,7 @@ def _images_per_second(variant: Variant) -> float:
     A quarter of that batch with channels first takes twice as long per image on a small network.
     """
     loaded = network_for(variant.model, 0, seed=0, note=lambda line: None)
-    network, (height, width) = loaded.model.to(memory_format=torch.channels_last), loaded.input.size
+    network, (height, width) = channels_last(loaded.model), loaded.input.size
     batch = min(variant.trained_by.batch_size, max(_FEWEST, _PIXELS // (height * width)))
     found = throughput({variant.name: network}, (height, width), len(loaded.input.mean), batch=batch, repeats=1)
     return found[variant.name].training

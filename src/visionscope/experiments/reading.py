@@ -26,7 +26,7 @@ from visionscope.training.recipe import RECIPES, Recipe, choose_recipe
 from visionscope.training.terms import SEGMENTATION, Terms
 
 _KEYS = ("title", "data", "train", "diagnose", "claims", "figures", "out", "slurm")
-_TERMS = ("task", "fraction", "same")
+_TERMS = ("task", "fraction", "same", "validation")
 _RECIPE = tuple(name for name in values_of(Recipe) if name not in ("minutes", "compile"))
 _COMMON = ("seeds", "data", "recipe", *_TERMS, *_RECIPE)
 _SETTINGS = (
@@ -143,6 +143,7 @@ def _variant(name: str, owner: str, given: Mapping[str, Any], epochs: tuple[int,
         fraction=terms.get("fraction", 1.0),
         same=terms.get("same", "epochs"),
         seeds=_seeds(f"{owner}.seeds", given.get("seeds", 1)),
+        validation=terms.get("validation", 0.0),
         task=terms.get("task", Terms.task),
     )
     _ = variant.trained_by  # what its task refuses of the recipe is told now

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
+from visionscope.core.copying import channels_last
 from visionscope.core.files import user_path
 from visionscope.core.rules import values_of
 from visionscope.core.sample import InputConfig
@@ -333,7 +334,7 @@ class _Job:
             training=self._asked["training"],
             metadata={**told, "steps_per_epoch": str(self._steps_per_epoch)},
         )
-        network = self._loaded.model.train().to(memory_format=torch.channels_last)
+        network = channels_last(self._loaded.model.train())
         if fabric.device.type == "cuda" and fabric.world_size > 1:
             # torch's own would drop the activations in timm's layers.
             network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionscope.core.copying import copy_of
+from visionscope.core.copying import channels_last, copy_of
 from visionscope.core.diagnostic import Cost
 from visionscope.core.sample import SPAN
 from visionscope.core.spans import span_of
@@ -101,7 +101,7 @@ class Lesions:
         self._network = copy_of(subject.model).eval().requires_grad_(subject.precision == "bf16")
         self._last = subject.precision == "bf16"
         if self._last:
-            self._network.to(memory_format=torch.channels_last)
+            channels_last(self._network)
         self.replay: Replay | None = None
 
     def outputs(self, images: Tensor) -> Iterator[tuple[tuple[Unit | None, Unit | None], Tensor]]:
