@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from experiments.conftest import Inline
+from visionscope.errors import VisionscopeError
 from visionscope.experiments.buildup import running
 from visionscope.experiments.buildup.networks import Network
 from visionscope.experiments.buildup.running import Buildup, carry_out
 from visionscope.experiments.buildup.search import Search
-from visionscope.experiments.buildup.trainer import Held
+from visionscope.experiments.buildup.trainer import Held, ScoresBySeed
 from visionscope.experiments.sitting import Sitting
 from visionscope.training.evaluation import Scores
 
@@ -29,12 +30,17 @@ class Pretending:
 
     Attributes:
         asked: the name, what it begins with and the seeds of everything that was to be trained, in order.
+        fails: networks that can't be trained.
+        lasts: how many seeds of a network can be trained, where not all.
+        unscored: networks that can't be trained on fresh seeds.
     """
 
     def __init__(self, accuracy: Accuracy) -> None:
         self.held: dict[str, Held] = {}
         self.asked: list[tuple[str, str | None, int]] = []
         self.fails: set[str] = set()
+        self.lasts: dict[str, int] = {}
+        self.unscored: set[str] = set()
         self._accuracy = accuracy
 
     def __call__(self, search: Search, *_: Any) -> "Pretending":
@@ -48,14 +54,19 @@ class Pretending:
             right = {seed: self._accuracy(network.name, seed) for seed in seeds if network.name not in self.fails}
             nll = dict.fromkeys(right, 1.0)
             self.held[network.name] = Held(top_1=right, nll=nll, parameters=10, gmacs=0.5, seconds=1.0)
-        return {network.name: "seed 0: it broke" for network in networks if network.name in self.fails}
+        late = {name: f"seed {last}: it broke" for name, last in self.lasts.items() if last < len(seeds)}
+        failed = {**dict.fromkeys(self.fails, "seed 0: it broke"), **late}
+        return {network.name: failed[network.name] for network in networks if network.name in failed}
 
-    def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, tuple[Scores, ...]]:
+    def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, ScoresBySeed]:
+        for network in networks:
+            if network.name in self.unscored:
+                raise VisionscopeError(f"fewer than 2 fresh seeds are left: {network.name} failed")
         assert all(network.after is None for network in networks)  # the confirmation begins as the whole does
         return {
-            network.name: tuple(
-                Scores(images=100, top_1=self._accuracy(network.name, seed), top_5=1.0, nll=1.0) for seed in seeds
-            )
+            network.name: {
+                seed: Scores(images=100, top_1=self._accuracy(network.name, seed), top_5=1.0, nll=1.0) for seed in seeds
+            }
             for network in networks
         }
 
@@ -70,10 +81,12 @@ def carried_out(
     monkeypatch: pytest.MonkeyPatch,
     *,
     fails: str = "",
+    lasts: dict[str, int] | None = None,
+    unscored: Sequence[str] = (),
     control: bool = False,
 ) -> tuple[Buildup, Pretending, list[str]]:
     trainer, lines = Pretending(accuracy), list[str]()
-    trainer.fails = {fails}
+    trainer.fails, trainer.lasts, trainer.unscored = {fails}, lasts or {}, set(unscored)
     monkeypatch.setattr(running, "Trainer", trainer)
     monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(Inline()))
     return carry_out(asked, Sitting(), run, lines.append, control=control), trainer, lines

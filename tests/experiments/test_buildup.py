@@ -6,7 +6,9 @@ import html
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -168,9 +170,9 @@ def test_a_search_that_was_cut_goes_on_and_its_winner_loads(
     assert list(table["verdict"]) == ["start", "dropped", "kept", "control", "control"]
     control = result["control"]
     assert (control["placements"], control["trainings"]) == (list(table.index[3:]), 4)
-    assert table["winner_gain"][control["name"]] == pytest.approx(control["winner_gain"])
+    assert table["lead"][control["name"]] == pytest.approx(control["lead"])
     difference = np.mean(result["winner"]["test_accuracy"]) - np.mean(control["test_accuracy"])
-    assert control["winner_gain"] == pytest.approx(difference)
+    assert control["lead"] == pytest.approx(difference)
     said = capsys.readouterr().out
     assert f"* {result['sentences'][1]}\n" in said
     page = html.unescape((run / "experiment.html").read_text()).replace("\xa0", " ")
@@ -271,9 +273,38 @@ def test_where_nothing_helps_nothing_is_written(
     assert main(flags(data, run, "--seeds", "2", "--control")) == 0
     said = capsys.readouterr().out
     assert "* No candidate helps" in said
-    assert "no control" not in said
+    assert "* 0,0,0 does not differ reliably from the best of 2 random placements of one block" in said
     assert not (run / "harmonized.safetensors").exists()
     assert json.loads((run / "buildup.json").read_bytes())["result"]["winner"] is None
+
+
+class Losing(Inline):
+    """Can't train the winner on one of the fresh seeds."""
+
+    def submit(self, work: Any, *args: Any, **more: Any) -> Future[None]:
+        if args[0].asked["seed"] == 4 and "block_changes" in args[0].asked["model"]:
+            future: Future[None] = Future()
+            future.set_exception(RuntimeError("it broke"))
+            return future
+        return super().submit(work, *args, **more)
+
+
+def test_a_fresh_seed_that_is_lost_is_told_and_left_out(
+    data: str,
+    tmp_path: Path,
+    inline: Callable[[Inline], Inline],
+    rulings: list[int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    inline(Losing())
+    assert main(flags(data, run, "--seeds", "3")) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"0,1,0 failed on fresh seed 4: .*it broke.*; this seed is left out", captured.err)
+    assert re.search(r"0,1,0 wins, (not )?confirmed on 2 fresh seeds", captured.out)
+    winner = json.loads((run / "buildup.json").read_bytes())["result"]["winner"]
+    assert winner["seeds"] == [3, 5]
+    assert (run / "harmonized.safetensors").is_file()
 
 
 def test_status_of_a_search_that_was_stopped_says_how_to_go_on(

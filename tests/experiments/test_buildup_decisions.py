@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,10 @@ def test_the_control_has_as_many_placements_and_trainings_and_its_best_is_compar
     )
     table = table_of(found, {}).set_index("network")
     assert list(table["verdict"]) == ["start", "kept", "dropped", "control", "control"]
-    assert table["winner_gain"][control.best.name] == pytest.approx(gains.mean())
-    assert table["winner_gain_low"][control.best.name] == pytest.approx(gains.mean() - half)
-    assert table["winner_gain"]["0,0,0"] == pytest.approx(found.confirmed.gain[0])
-    assert math.isnan(table["winner_gain"]["0,0,1"])
+    assert table["lead"][control.best.name] == pytest.approx(gains.mean())
+    assert table["lead_low"][control.best.name] == pytest.approx(gains.mean() - half)
+    assert table["lead"]["0,0,0"] == pytest.approx(found.confirmed.gain[0])
+    assert math.isnan(table["lead"]["0,0,1"])
     assert [name for name, _, _ in trainer.asked[-2:]] == names
 
 
@@ -86,7 +87,77 @@ def test_without_another_place_there_is_no_control(
     found, _, _ = carried_out(asked, late_helps, tmp_path, monkeypatch, control=True)
     assert found.winner is not None
     assert found.control is None
-    assert len(sentences_of(found)) == 1
+    assert sentences_of(found)[1:] == ("There is no control: no other placement of as many blocks can be trained.",)
+
+
+def undecided(name: str, seed: int) -> float:
+    """The second candidate is as good as its parent on average: only the last look says so."""
+    return 0.7 + 0.05 * (-1) ** seed if name == "0,1,1" else late_helps(name, seed)
+
+
+def test_trainings_that_a_successor_needed_count_for_the_control(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, trainer, _ = carried_out(small, undecided, tmp_path, monkeypatch, control=True)
+    assert [len(trial.gains) for trial in found.trials] == [4, 8]
+    assert len(trainer.held["0,0,1"].top_1) == 8  # kept by four, and trained on four more for its successor
+    assert found.control is not None
+    assert (len(found.control.drawn), found.control.seeds) == (2, 8)
+
+
+def test_where_nothing_helps_random_placements_of_one_block_are_compared_with_the_network_as_it_was(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(name: str, seed: int) -> float:
+        return (0.6 if name == "layer2.0" else 0.5) + noise("", seed)
+
+    found, _, _ = carried_out(small, accuracy, tmp_path, monkeypatch, control=True)
+    assert found.winner is None
+    assert found.control is not None
+    assert [len(network.changes) for network in found.control.drawn] == [1, 1]
+    names = [network.name for network in found.control.drawn]
+    best = "layer2.0" if "layer2.0" in names else names[0]
+    assert found.control.best.name == best
+    lead = -0.1 if best == "layer2.0" else 0.0
+    assert found.control.gain == (pytest.approx(lead), (pytest.approx(lead), pytest.approx(lead)))
+    said = sentences_of(found)
+    assert said[0] == "No candidate helps: accuracy does not rise reliably with any of them."
+    assert re.match(
+        r"0,0,0 (loses to|does not differ reliably from) the best of 2 random placements of one block:", said[1]
+    )
+    assert table_of(found, {}).set_index("network")["lead"][best] == pytest.approx(lead)
+
+
+def test_what_the_rule_has_found_stands_where_the_control_fails(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placements = ("layer1.0", "layer2.0", "layer2.1", "layer3.0")
+    found, _, _ = carried_out(small, late_helps, tmp_path, monkeypatch, control=True, unscored=placements)
+    first, second = sentences_of(found)
+    assert first.startswith("0,0,1 wins, confirmed on 8 fresh seeds")
+    assert re.fullmatch(r"There is no control: fewer than 2 fresh seeds are left: layer\d\.\d failed\.", second)
+
+
+def test_where_no_candidate_could_be_compared_that_is_said(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "latency", lambda *_, **__: {"": 4.0})
+    question = dataclasses.replace(small.question, at_most_ms=3.0)
+    asked = dataclasses.replace(small, question=question, milliseconds={})
+    found, _, _ = carried_out(asked, late_helps, tmp_path, monkeypatch, control=True)
+    assert sentences_of(found) == (
+        "No candidate could be compared: each was too slow, or its training failed.",
+        "There is no control: the rule could compare no candidate.",
+    )
+
+
+def test_a_parent_that_fails_on_a_seed_of_its_successor_ends_that_path_alone(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, _ = carried_out(small, undecided, tmp_path, monkeypatch, lasts={"0,0,1": 5})
+    assert [trial.verdict for trial in found.trials] == ["kept", "failed"]
+    assert found.trials[1].reason == "0,0,1, which it is compared with, failed: seed 5: it broke"
+    assert found.confirmed is not None
 
 
 def test_with_a_warm_start_a_candidate_is_compared_with_its_parent_trained_once_more(
@@ -142,9 +213,16 @@ def test_a_candidate_whose_training_fails_is_dropped_and_a_parent_stops_the_sear
 ) -> None:
     found, _, lines = carried_out(small, late_helps, tmp_path, monkeypatch, fails="0,0,1")
     assert [trial.verdict for trial in found.trials] == ["failed", "dropped"]
-    assert lines[0] == "0,0,1: dropped, since its training failed: seed 0: it broke"
+    assert lines[0] == "0,0,1: dropped, since a training failed: seed 0: it broke"
     with pytest.raises(VisionscopeError, match="0,0,0: its training failed: seed 0: it broke"):
         carried_out(small, late_helps, tmp_path, monkeypatch, fails="0,0,0")
+
+
+def test_of_the_seeds_that_a_budget_allows_those_that_show_the_smallest_gain_are_taken() -> None:
+    seconds = {"0,0,0": 1.0, "0,0,1": 1.0}  # a seed takes five of these: three trainings of 1 s and two to confirm
+    for hours, most in ((2 * 4 / 3600, 2), (4 * 4 / 3600, 4), (5 * 4 / 3600, 4), (9 * 4 / 3600, 8), (99, 16)):
+        assert search._seeds_for(seconds, False, None, hours) == most
+    assert search._seeds_for(seconds, False, 5, 1.0) == 5  # what is asked for
 
 
 def test_the_gain_that_can_be_shown_is_told_in_points(

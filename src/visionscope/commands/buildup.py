@@ -56,7 +56,7 @@ def buildup_flags(parser: Parser) -> None:
     parser.add_switch("--warm-start", "begin a candidate with its parent's trained weights of the same seed")
     parser.add_switch("--from-pretrained", "fine-tune from the library's weights; MODEL@FILE does so from a file's")
     parser.add_value("--at-most-ms", _MILLISECONDS, "drop candidates on which one image takes longer on this machine")
-    parser.add_switch("--control", "compare with random placements of as many trainings, beyond the budget")
+    parser.add_switch("--control", "compare with random placements of no fewer trainings, beyond the budget")
     parser.add_value("--out", _OUT, "run folder; the same command goes on there")
     parser.add_switch("--dry-run", "show the candidates and what they cost, and train nothing")
     sitting_flags_of(parser, ("on", "workers", "gpus"))
@@ -138,8 +138,6 @@ def _carried_out(search: Search, sitting: Sitting, run: Path, *, control: bool) 
     show_table("Held-out images", SHOWN, list(shown_rows(table)))
     for sentence in sentences_of(found):
         say(f"* {sentence}")
-    if control and found.winner is not None and found.control is None:
-        say("* There is no control: no other placement of as many blocks can be trained.")
     for file in (page, *files):
         say(str(file))
     if found.confirmed is not None:

@@ -63,8 +63,9 @@ def card_of(buildup: Buildup, file: str, sentences: Sequence[str]) -> str:
     search, confirmed, winner = buildup.search, buildup.confirmed, buildup.winner
     assert confirmed is not None
     assert winner is not None
-    asked, first, held = search.question, confirmed.after[0], buildup.held[winner.name]
-    accuracies = [100 * one.top_1 for one in confirmed.after]
+    seed, first = next(iter(confirmed.after.items()))
+    asked, held = search.question, buildup.held[winner.name]
+    accuracies = [100 * one.top_1 for one in confirmed.after.values()]
     low, high = t_interval(accuracies)
     own_low, own_high = (100 * end for end in first.top_1_interval)
     return _TEXT.format(
@@ -83,7 +84,7 @@ def card_of(buildup: Buildup, file: str, sentences: Sequence[str]) -> str:
         mean=sum(accuracies) / len(accuracies),
         low=low,
         high=high,
-        seed=confirmed.seeds[0],
+        seed=seed,
         own=100 * first.top_1,
         own_low=own_low,
         own_high=own_high,

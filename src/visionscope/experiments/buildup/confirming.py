@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
+from visionscope.errors import VisionscopeError
 from visionscope.experiments.buildup.networks import Network
 from visionscope.experiments.buildup.search import Search
-from visionscope.experiments.buildup.trainer import Trainer
+from visionscope.experiments.buildup.trainer import ScoresBySeed, Trainer
 from visionscope.numerics.over_seeds import Interval, t_interval
-from visionscope.training.evaluation import Scores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,15 +17,13 @@ class Confirmed:
     """The winner and the network that it came from, on seeds that decided nothing and on the test images.
 
     Attributes:
-        seeds: one training each.
         before: scores of the network that the build-up began with.
-        after: scores of the winner.
+        after: scores of the winner, of the same seeds.
         weights: of the winner, of the first of these seeds.
     """
 
-    seeds: tuple[int, ...]
-    before: tuple[Scores, ...]
-    after: tuple[Scores, ...]
+    before: ScoresBySeed
+    after: ScoresBySeed
     weights: Path
 
     @property
@@ -37,31 +34,36 @@ class Confirmed:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Control:
-    """The best of as many random placements as the rule tried, chosen by as many trainings.
+    """The best of as many random placements as the rule tried, chosen by no fewer trainings.
 
     Attributes:
         drawn: the random placements, in order.
         seeds: that each was trained on.
         best: the one with the highest mean accuracy on held-out images.
-        scores: of the best one, on the fresh seeds of the winner and on the test images.
-        gain: the winner's test accuracy less its, paired by seed, with Student's 95 % interval.
+        scores: of the best one, on fresh seeds and on the test images.
+        chosen: scores on the same of what the rule has chosen: the winner, or the start where nothing helps.
     """
 
     drawn: tuple[Network, ...]
     seeds: int
     best: Network
-    scores: tuple[Scores, ...]
-    gain: tuple[float, Interval]
+    scores: ScoresBySeed
+    chosen: ScoresBySeed
+
+    @property
+    def gain(self) -> tuple[float, Interval]:
+        """Test accuracy of the chosen network less that of the best one, paired, with Student's 95 % interval."""
+        return gain_of(self.chosen, self.scores)
 
 
-def gain_of(after: Sequence[Scores], before: Sequence[Scores]) -> tuple[float, Interval]:
-    """Mean difference of test accuracies over seeds with Student's 95 % interval.
+def gain_of(after: ScoresBySeed, before: ScoresBySeed) -> tuple[float, Interval]:
+    """Mean difference of test accuracies over the seeds of both, with Student's 95 % interval.
 
     Args:
-        after: of each seed.
-        before: of the same seeds.
+        after: of two seeds or more.
+        before: of two of the same or more.
     """
-    gains = [one.top_1 - other.top_1 for one, other in zip(after, before, strict=True)]
+    gains = [after[seed].top_1 - before[seed].top_1 for seed in after if seed in before]
     return sum(gains) / len(gains), t_interval(gains)
 
 
@@ -77,52 +79,50 @@ def confirm(trainer: Trainer, search: Search, start: Network, winner: Network) -
         winner: the last candidate that was kept.
 
     Raises:
-        VisionscopeError: when one of them can't be trained.
+        VisionscopeError: when they can't both be trained on two of these seeds.
     """
-    seeds = tuple(range(search.seeds, 2 * search.seeds))
     winner = dataclasses.replace(winner, after=None)
-    scores = trainer.scored((start, winner), seeds)
-    return Confirmed(
-        seeds=seeds,
-        before=scores[start.name],
-        after=scores[winner.name],
-        weights=trainer.weights(winner, seeds[0]),
-    )
+    scores = trainer.scored((start, winner), _fresh(search))
+    after = scores[winner.name]
+    return Confirmed(before=scores[start.name], after=after, weights=trainer.weights(winner, next(iter(after))))
 
 
 def control_for(
-    trainer: Trainer, search: Search, confirmed: Confirmed, start: Network, winner: Network, spent: Sequence[int]
-) -> Control | None:
-    """Random placements of as many blocks: as many as the rule tried, with as many trainings, the best confirmed.
+    trainer: Trainer, search: Search, drawn: tuple[Network, ...], start: Network, chosen: Network
+) -> Control:
+    """Trains random placements, no less often than the rule trained candidates, and confirms the best.
+
+    All trainings of candidates count, also those of one that was kept on seeds that its successor alone needed; where
+    they can't be shared out evenly, the control has a few more.
 
     Args:
         trainer: of the search.
         search: what is asked.
-        confirmed: of the winner.
+        drawn: the placements.
         start: the network that the build-up began with.
-        winner: gives the number of blocks.
-        spent: trainings of each candidate that the rule tried.
-
-    Returns:
-        None where there is no other placement that can be trained.
+        chosen: the winner, or the start where nothing helped.
 
     Raises:
-        VisionscopeError: when the best one can't be trained on a fresh seed.
+        VisionscopeError: when there is none, none can be trained, or the best one not on fresh seeds.
     """
-    after = start if search.question.warm_start else None
-    drawn = search.drawn(winner, len(spent), after)
+    spent = sum(len(held.top_1) for name, held in trainer.held.items() if name != start.name)
     if not drawn:
-        return None
-    seeds = range(min(search.seeds, sum(spent) // len(drawn)))
+        raise VisionscopeError("no other placement of as many blocks can be trained")
+    seeds = range(min(search.seeds, -(-spent // len(drawn))))
     failed = trainer.trained(drawn, seeds)
     whole = [network for network in drawn if network.name not in failed]
     if not whole:
-        return None
+        raise VisionscopeError("the training of each random placement failed")
 
     def accuracy(network: Network) -> float:
         right = trainer.held[network.name].top_1
         return sum(right[seed] for seed in seeds) / len(seeds)
 
-    best = dataclasses.replace(max(whole, key=accuracy), after=None)
-    scores = trainer.scored((best,), confirmed.seeds)[best.name]
-    return Control(drawn=drawn, seeds=len(seeds), best=best, scores=scores, gain=gain_of(confirmed.after, scores))
+    best, chosen = (dataclasses.replace(one, after=None) for one in (max(whole, key=accuracy), chosen))
+    scores = trainer.scored((chosen, best), _fresh(search))
+    return Control(drawn=drawn, seeds=len(seeds), best=best, scores=scores[best.name], chosen=scores[chosen.name])
+
+
+def _fresh(search: Search) -> range:
+    """Seeds that decide nothing."""
+    return range(search.seeds, 2 * search.seeds)

@@ -69,17 +69,18 @@ def random_networks(
 
     Args:
         slots: of the network that the build-up begins with.
-        without: gives the number of blocks; its own places are not drawn.
+        without: gives the number of blocks, at least one; its own places are not drawn.
         most: how many; fewer where there are no more placements that fit.
         fits: whether a network can be trained.
         after: as in `Network`.
     """
     blocks = [block for stage in slots for block in stage if isinstance(block, BlockChange)]
     own = {change.path for change in without.changes}
-    seen = {tuple(place for place, block in enumerate(blocks) if block.path in own)}
+    count = len(own) or 1
+    seen = {tuple(place for place, block in enumerate(blocks) if block.path in own)} - {()}
     generator, found = random.Random(_DRAWS), list[Network]()
-    while len(found) < most and len(seen) < math.comb(len(blocks), len(own)):
-        drawn = tuple(sorted(generator.sample(range(len(blocks)), len(own))))
+    while len(found) < most and len(seen) < math.comb(len(blocks), count):
+        drawn = tuple(sorted(generator.sample(range(len(blocks)), count)))
         if drawn in seen:
             continue
         seen.add(drawn)

@@ -26,7 +26,7 @@ from visionscope.experiments.buildup.results import (
 from visionscope.experiments.buildup.running import Buildup
 from visionscope.experiments.page import drawn, write_rendered
 
-_MORE = ("ms of an image", "test accuracy in %", "winner's lead in points")
+_MORE = ("ms of an image", "test accuracy in %", "lead in points")
 _CAPTION = (
     "Held-out training images; means over seeds with Student's 95 % interval. Networks that were dropped have no line. "
     "Published: Park & Kim (2022), one training each."
@@ -163,7 +163,7 @@ def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and cells, without columns in which there is nothing."""
     names = (*SHOWN, *_MORE)
     further = [
-        (number(row["milliseconds"]), percent(row, "test_accuracy"), percent(row, "winner_gain"))
+        (number(row["milliseconds"]), percent(row, "test_accuracy"), percent(row, "lead"))
         for row in table.to_dict("records")
     ]
     rows = [(*row, *more) for row, more in zip(shown_rows(table), further, strict=True)]

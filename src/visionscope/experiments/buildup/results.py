@@ -14,13 +14,12 @@ from visionscope.building.measure import throughput
 from visionscope.core.files import write_whole
 from visionscope.core.refusals import refusals
 from visionscope.experiments.buildup.card import CARD, card_of
-from visionscope.experiments.buildup.confirming import gain_of
 from visionscope.experiments.buildup.kept import keep
 from visionscope.experiments.buildup.networks import Network
 from visionscope.experiments.buildup.running import Buildup, Trial
+from visionscope.experiments.buildup.trainer import ScoresBySeed
 from visionscope.experiments.experiment import THREADS
 from visionscope.numerics.over_seeds import Interval, t_interval
-from visionscope.training.evaluation import Scores
 from visionscope.training.launching import threads_of
 from visionscope.training.networks import network_for
 
@@ -50,20 +49,19 @@ def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
     """A row per network, the one that the build-up began with first.
 
     Accuracies are shares of the held-out images, with Student's 95 % interval over seeds; gains are paired by seed.
-    `test_accuracy` is of the fresh seeds, and `winner_gain` the winner's less this network's on them.
+    `test_accuracy` is of the fresh seeds, and `lead` that of the winner, or of the start where nothing helps, less this
+    network's.
 
     Args:
         buildup: any.
         speeds: images per second of a forward pass, by name.
     """
     rows = []
-    tested = _tested(buildup)
+    tested, leads = _tested(buildup), _leads(buildup)
     for name, (_, trial, verdict) in networks_of(buildup).items():
         held, gains = buildup.held.get(name), list(trial.gains) if trial else []
         top_1 = list(held.top_1.values()) if held else []
-        scores = tested.get(name, ())
-        led = buildup.confirmed is not None and buildup.winner is not None and name != buildup.winner.name
-        lead = gain_of(buildup.confirmed.after, scores) if buildup.confirmed and led and scores else None
+        scores = tested.get(name, {})
         rows.append(
             {
                 "network": name,
@@ -78,8 +76,8 @@ def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
                 "gmacs": held.gmacs if held else None,
                 "images_per_second": speeds.get(name, math.nan),
                 "milliseconds": buildup.search.milliseconds.get(name, math.nan),
-                **_named("test_accuracy", _mean_and_interval([one.top_1 for one in scores])),
-                **_named("winner_gain", (lead[0], *lead[1]) if lead else (math.nan,) * 3),
+                **_named("test_accuracy", _mean_and_interval([one.top_1 for one in scores.values()])),
+                **_named("lead", leads.get(name, (math.nan,) * 3)),
             }
         )
     return pd.DataFrame(rows)
@@ -111,21 +109,25 @@ def sentences_of(buildup: Buildup) -> tuple[str, ...]:
     Args:
         buildup: any.
     """
-    if buildup.confirmed is None or buildup.winner is None:
-        return ("No candidate helps: accuracy does not rise reliably with any of them.",)
-    gain, interval = buildup.confirmed.gain
-    told = "confirmed" if interval[0] > 0 else "not confirmed"
-    name, count = buildup.winner.name, len(buildup.confirmed.seeds)
-    found = [f"{name} wins, {told} on {count} fresh seeds: test accuracy {_points(gain, interval)}."]
-    control = buildup.control
+    name, control = buildup.chosen.name, buildup.control
+    if buildup.confirmed is not None:
+        gain, interval = buildup.confirmed.gain
+        told, count = "confirmed" if interval[0] > 0 else "not confirmed", len(buildup.confirmed.after)
+        found = [f"{name} wins, {told} on {count} fresh seeds: test accuracy {_points(gain, interval)}."]
+    elif any(trial.gains for trial in buildup.trials):
+        found = ["No candidate helps: accuracy does not rise reliably with any of them."]
+    else:
+        found = ["No candidate could be compared: each was too slow, or its training failed."]
     if control is not None:
         gain, interval = control.gain
         verb = "beats" if interval[0] > 0 else "loses to" if interval[1] < 0 else "does not differ reliably from"
-        drawn = len(control.drawn)
+        drawn, blocks = len(control.drawn), "as many blocks" if buildup.winner else "one block"
         found.append(
-            f"{name} {verb} the best of {drawn} random placement{'s' * (drawn > 1)} of as many blocks: test accuracy "
+            f"{name} {verb} the best of {drawn} random placement{'s' * (drawn > 1)} of {blocks}: test accuracy "
             f"{_points(gain, interval)}."
         )
+    elif buildup.no_control:
+        found.append(f"There is no control: {buildup.no_control}.")
     return tuple(found)
 
 
@@ -214,8 +216,8 @@ def _result(buildup: Buildup) -> dict[str, Any]:
         told["winner"] = {
             "name": buildup.winner.name,
             "blocks": [change.path for change in buildup.winner.changes],
-            "seeds": buildup.confirmed.seeds,
-            "test_accuracy": [one.top_1 for one in buildup.confirmed.after],
+            "seeds": list(buildup.confirmed.after),
+            "test_accuracy": [one.top_1 for one in buildup.confirmed.after.values()],
             **_named("gain", (buildup.confirmed.gain[0], *buildup.confirmed.gain[1])),
         }
     if buildup.control is not None:
@@ -223,20 +225,31 @@ def _result(buildup: Buildup) -> dict[str, Any]:
             "name": buildup.control.best.name,
             "placements": [network.name for network in buildup.control.drawn],
             "trainings": len(buildup.control.drawn) * buildup.control.seeds,
-            "test_accuracy": [one.top_1 for one in buildup.control.scores],
-            **_named("winner_gain", (buildup.control.gain[0], *buildup.control.gain[1])),
+            "test_accuracy": [one.top_1 for one in buildup.control.scores.values()],
+            **_named("lead", (buildup.control.gain[0], *buildup.control.gain[1])),
         }
     return told
 
 
-def _tested(buildup: Buildup) -> dict[str, tuple[Scores, ...]]:
+def _tested(buildup: Buildup) -> dict[str, ScoresBySeed]:
     """Scores on test images and fresh seeds, by name of the network."""
-    found: dict[str, tuple[Scores, ...]] = {}
+    found: dict[str, ScoresBySeed] = {}
     if buildup.confirmed is not None and buildup.winner is not None:
         found = {buildup.start.name: buildup.confirmed.before, buildup.winner.name: buildup.confirmed.after}
     if buildup.control is not None:
+        found.setdefault(buildup.chosen.name, buildup.control.chosen)
         found[buildup.control.best.name] = buildup.control.scores
     return found
+
+
+def _leads(buildup: Buildup) -> dict[str, tuple[float, float, float]]:
+    """Of what the rule has chosen over other networks, in test accuracy on the fresh seeds of both."""
+    compared = {}
+    if buildup.confirmed is not None:
+        compared[buildup.start.name] = buildup.confirmed.gain
+    if buildup.control is not None:
+        compared[buildup.control.best.name] = buildup.control.gain
+    return {name: (mean, *interval) for name, (mean, interval) in compared.items()}
 
 
 def _points(gain: float, interval: Interval) -> str:

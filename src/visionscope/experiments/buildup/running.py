@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from visionscope.errors import VisionscopeError
+from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.experiments.buildup.confirming import Confirmed, Control, confirm, control_for
 from visionscope.experiments.buildup.kept import keep
 from visionscope.experiments.buildup.networks import Network
@@ -49,7 +49,8 @@ class Buildup:
         held: of every network that was trained to be chosen, by name.
         winner: the last candidate that was kept; None where nothing helped.
         confirmed: of the winner; None where nothing helped.
-        control: of the winner; None where none was asked for, or there is no other placement.
+        control: of the winner or, where nothing helped, of the start; None where none was asked for, or none could be.
+        no_control: why there is none although it was asked for, or "".
     """
 
     search: Search
@@ -59,6 +60,12 @@ class Buildup:
     winner: Network | None
     confirmed: Confirmed | None
     control: Control | None
+    no_control: str = ""
+
+    @property
+    def chosen(self) -> Network:
+        """What the rule has chosen: the winner or, where nothing helped, the start."""
+        return self.winner or self.start
 
 
 def carry_out(
@@ -71,12 +78,12 @@ def carry_out(
         sitting: where trainings run, and how many at a time.
         run: the run folder.
         note: takes a line that the user should see.
-        control: whether random placements get as many trainings, for comparison.
+        control: whether random placements get no fewer trainings, for comparison.
 
     Raises:
         ConfigError: when another process is at work there, the workers can't be had, or pretrained weights can't.
         StoreError: when the disk refuses; what was written before is kept.
-        VisionscopeError: when the network itself, or the winner on a fresh seed, can't be trained.
+        VisionscopeError: when the network itself, or the winner on two fresh seeds, can't be trained.
     """
     with alone(run), executor_for(sitting.on, workers=sitting.workers, folder=run / "slurm") as executor:
         keep(run, search.told())
@@ -99,19 +106,32 @@ def carry_out(
             pass
         winner = next((trial.network for trial in reversed(trials) if trial.verdict == "kept"), None)
         confirmed = confirm(trainer, search, start, winner) if winner else None
-        against = None
-        if control and winner and confirmed:
-            spent = [len(trial.gains) for trial in trials if trial.gains]
-            against = control_for(trainer, search, confirmed, start, winner, spent)
-    return Buildup(
-        search=search,
-        start=start,
-        trials=tuple(trials),
-        held=trainer.held,
-        winner=winner,
-        confirmed=confirmed,
-        control=against,
-    )
+        found = Buildup(
+            search=search,
+            start=start,
+            trials=tuple(trials),
+            held=trainer.held,
+            winner=winner,
+            confirmed=confirmed,
+            control=None,
+        )
+        return _controlled(trainer, found, run) if control else found
+
+
+def _controlled(trainer: Trainer, found: Buildup, run: Path) -> Buildup:
+    """With random placements to compare with, or the reason why not: what the rule has found stands without."""
+    search, tried = found.search, sum(1 for trial in found.trials if trial.gains)
+    try:
+        if not tried:
+            raise VisionscopeError("the rule could compare no candidate")
+        drawn = search.drawn(found.chosen, tried, found.start if search.question.warm_start else None)
+        keep(run, search.told())  # with the milliseconds that decided
+        control = control_for(trainer, search, drawn, found.start, found.chosen)
+    except (ConfigError, StoreError):
+        raise
+    except VisionscopeError as error:
+        return dataclasses.replace(found, no_control=str(error))
+    return dataclasses.replace(found, control=control)
 
 
 def _tried(trainer: Trainer, search: Search, network: Network, beside: Network) -> Trial:
@@ -122,8 +142,11 @@ def _tried(trainer: Trainer, search: Search, network: Network, beside: Network) 
     for count in looks_of(search.seeds):
         seeds = range(count)
         failed = trainer.trained((beside, network), seeds)
-        if beside.name in failed:
+        if beside.name in failed and not beside.changes:
             raise VisionscopeError(f"{beside.name}: its training failed: {failed[beside.name]}")
+        if beside.name in failed:  # on a seed that it was not kept by
+            reason = f"{beside.name}, which it is compared with, failed: {failed[beside.name]}"
+            return Trial(network=network, beside=beside, verdict="failed", reason=reason)
         if network.name in failed:
             return Trial(network=network, beside=beside, verdict="failed", reason=failed[network.name])
         before, after = trainer.held[beside.name].top_1, trainer.held[network.name].top_1
@@ -140,7 +163,7 @@ def _told(trial: Trial, search: Search) -> str:
     if trial.verdict == "too slow":
         return f"{name}: dropped before any training: {trial.reason}"
     if trial.verdict == "failed":
-        return f"{name}: dropped, since its training failed: {trial.reason}"
+        return f"{name}: dropped, since a training failed: {trial.reason}"
     gain, origin = 100 * sum(trial.gains) / len(trial.gains), trial.beside.after
     beside = f"{origin.name}, trained once more," if search.question.warm_start and origin else trial.beside.name
     shown = 100 * search.detectable(trial.gains)

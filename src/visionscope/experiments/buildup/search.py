@@ -79,9 +79,12 @@ class Search:
 
     @property
     def control_hours(self) -> float:
-        """On one core, of as many random placements as the longest path has candidates, and of the best one."""
+        """On one core, of as many random placements as the longest path has candidates, and of the best one, at most.
+
+        All have as many blocks as the winner, which may be the dearest network of the path.
+        """
         path = list(self.seconds.values())[1:]
-        return self.seeds * (sum(path) + max(path)) / 3600
+        return self.seeds * (len(path) + 1) * max(path) / 3600
 
     @property
     def one_image(self) -> float:
@@ -122,7 +125,7 @@ class Search:
         return candidate(self.slots, places, after)
 
     def drawn(self, without: Network, most: int, after: Network | None = None) -> tuple[Network, ...]:
-        """Networks with as many changed blocks as one has, at random places; those that can't run, or are slow, go.
+        """Networks with as many changed blocks as one has, or one, at random places; all that run and are not slow.
 
         Args:
             without: the network.
@@ -311,4 +314,5 @@ def _seeds_for(seconds: Mapping[str, float], warm: bool, seeds: int | None, budg
         )
     if seeds is not None and budget is not None and seeds > 3600 * budget / one:
         raise ConfigError(f"seeds: the budget is enough for {allowed}; got {seeds}")
-    return seeds or allowed
+    # 5 seeds have one look more than 4, and keep no smaller a gain.
+    return seeds or min(range(FEWEST, allowed + 1), key=detectable)

@@ -27,7 +27,10 @@ from visionscope.training.folder import finished
 from visionscope.training.networks import network_for
 
 Numbers = dict[int, float]
+ScoresBySeed = dict[int, Scores]
 """By seed."""
+
+_FEWEST = 2  # seeds that an interval takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,18 +87,25 @@ class Trainer:
         Raises:
             ConfigError: for pretrained weights that are not available.
             StoreError: when the disk refuses.
-            VisionscopeError: when a network that another begins with can't be trained.
         """
         before = {network.after.name: network.after for network in networks if network.after is not None}
-        if before:
-            for name, reason in self.trained(list(before.values()), seeds).items():
-                raise VisionscopeError(f"{name}: its training failed: {reason}")
-        plan, failed = self._carried_out(networks, seeds)
-        self._keep(plan)
+        lost = self.trained(list(before.values()), seeds) if before else {}
+        failed = {
+            network.name: f"{network.after.name}, which it begins with: {lost[network.after.name]}"
+            for network in networks
+            if network.after is not None and network.after.name in lost
+        }
+        ready = [network for network in networks if network.name not in failed]
+        if ready:
+            plan, lost = self._carried_out(ready, seeds)
+            self._keep(plan)
+            failed |= {name: f"seed {min(own)}: {own[min(own)]}" for name, own in lost.items()}
         return failed
 
-    def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, tuple[Scores, ...]]:
+    def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, ScoresBySeed]:
         """Trains networks on seeds that decide nothing; here alone test scores are read.
+
+        A seed on which a network can't be trained is told and left out for all of them.
 
         Args:
             networks: any that begin with no other's weights.
@@ -105,14 +115,24 @@ class Trainer:
             The scores of each network, by name, in the order of the seeds.
 
         Raises:
-            VisionscopeError: when one of them can't be trained, or its weights are gone.
+            VisionscopeError: when fewer than two seeds are left, or the weights of a training are gone.
         """
         plan, failed = self._carried_out(networks, seeds)
         gather(plan, self._run, self._note)
-        for name, reason in failed.items():
-            raise VisionscopeError(f"{name}: its training on a fresh seed failed: {reason}")
+        told = [
+            f"{name} failed on fresh seed {seed}: {why}" for name, own in failed.items() for seed, why in own.items()
+        ]
+        lost = {seed for own in failed.values() for seed in own}
+        if len(set(seeds) - lost) < _FEWEST:
+            raise VisionscopeError(f"fewer than {_FEWEST} fresh seeds are left: {told[0]}")
+        for line in told:
+            self._note(f"{line}; this seed is left out")
         return {
-            network.name: tuple(self._scores(task) for task in plan.trainings if task.variant.name == network.name)
+            network.name: {
+                task.seed: self._scores(task)
+                for task in plan.trainings
+                if task.variant.name == network.name and task.seed not in lost
+            }
             for network in networks
         }
 
@@ -125,13 +145,14 @@ class Trainer:
         """
         return self._weights[network.name, seed]
 
-    def _carried_out(self, networks: Sequence[Network], seeds: Sequence[int]) -> tuple[Plan, dict[str, str]]:
+    def _carried_out(self, networks: Sequence[Network], seeds: Sequence[int]) -> tuple[Plan, dict[str, dict[int, str]]]:
+        """The plan, and why a network's training failed, by its name and the seed."""
         variants = [variant for network in networks for variant in self._variants(network, seeds)]
         plan = plan_of(experiment_of(variants, self._run))
         for task in plan.trainings:
             self._weights[task.variant.name, task.seed] = task.weights(self._run, LAST)
         left = standing(plan, self._run)
-        failed: dict[str, str] = {}
+        failed: dict[str, dict[int, str]] = {}
         if left.trainings:
             outlook = outlook_of(plan, left, gather(plan, self._run))
             with Showing(outlook, self._sitting.workers) as showing:
@@ -139,7 +160,7 @@ class Trainer:
                 driver.carry_out()
             for lost, reason in driver.failed:
                 if isinstance(lost, TrainTask):
-                    failed.setdefault(lost.variant.name, f"seed {lost.seed}: {reason}")
+                    failed.setdefault(lost.variant.name, {})[lost.seed] = reason
         return plan, failed
 
     def _variants(self, network: Network, seeds: Sequence[int]) -> Iterator[Variant]:
