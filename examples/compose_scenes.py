@@ -18,7 +18,6 @@ import visionscope as vs
 from visionscope.data.shapes import SHAPES, outside
 from visionscope.data.sources import Source
 
-SIDES = (0.5, 0.9)  # of a thumbnail, as a share of the scene's side
 CROPS = (0.3, 1.0)  # of a photograph's shorter side
 TEST_SHARE = 5  # of the photographs, every fifth is kept for test
 _KEPT = 256  # photographs in memory
@@ -37,13 +36,17 @@ def cut(size: int, side: int, random: np.random.Generator) -> tuple[NDArray[np.b
 
 
 def scene(
-    thumbnail: Image.Image, photograph: Image.Image, size: int, random: np.random.Generator
+    thumbnail: Image.Image,
+    photograph: Image.Image,
+    size: int,
+    sides: tuple[float, float],
+    random: np.random.Generator,
 ) -> tuple[Image.Image, NDArray[np.bool_]]:
     """A square of the photograph with the thumbnail's cutting in it, and which pixels are the cutting's."""
     edge = max(1, round(min(photograph.size) * random.uniform(*CROPS)))
     left, top = (int(random.integers(0, length - edge + 1)) for length in photograph.size)
     canvas = photograph.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
-    side = round(size * random.uniform(*SIDES))
+    side = round(size * random.uniform(*sides))
     covered, row, column = cut(size, side, random)
     pasted = canvas.copy()
     pasted.paste(thumbnail.resize((side, side), Image.Resampling.BICUBIC), (column, row))
@@ -51,7 +54,17 @@ def scene(
     return Image.fromarray(pixels.astype(np.uint8)), covered
 
 
-def compose(thumbnails: str, photographs: str, out: Path, *, train: int, test: int, size: int, seed: int) -> None:
+def compose(
+    thumbnails: str,
+    photographs: str,
+    out: Path,
+    *,
+    train: int,
+    test: int,
+    size: int,
+    sides: tuple[float, float],
+    seed: int,
+) -> None:
     """Writes the scenes of both splits; each thumbnail is used once, in a random order.
 
     Args:
@@ -61,6 +74,7 @@ def compose(thumbnails: str, photographs: str, out: Path, *, train: int, test: i
         train: how many scenes for training.
         test: how many for testing; their photographs are others.
         size: pixels per side.
+        sides: the smallest and the largest side of a thumbnail, as a share of the scene's.
         seed: of all draws.
     """
     photos = vs.open_source(photographs)
@@ -78,7 +92,7 @@ def compose(thumbnails: str, photographs: str, out: Path, *, train: int, test: i
             random = np.random.default_rng([seed, number, place])
             label = source.label(index)
             assert label is not None, source.name(index)
-            image, covered = scene(source.image(index), photograph(int(random.choice(held))), size, random)
+            image, covered = scene(source.image(index), photograph(int(random.choice(held))), size, sides, random)
             mask = Image.fromarray((covered * (1 + label)).astype(np.uint8))
             name = f"{place:06d}.png"
             for folder, one in (
@@ -100,6 +114,7 @@ if __name__ == "__main__":
     parser.add_argument("--train", type=int, default=10_000)
     parser.add_argument("--test", type=int, default=2_000)
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--sides", type=float, nargs=2, default=(0.5, 0.9))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     compose(**vars(given))

@@ -66,7 +66,7 @@ def test_compose_scenes(tmp_path: Path) -> None:
         noise[:, :, 1] = 255
         Image.fromarray(noise).save(tmp_path / "photos" / f"{index}.png")
 
-    sizes = {"train": 10, "test": 4, "size": 24, "seed": 0}
+    sizes = {"train": 10, "test": 4, "size": 24, "sides": (0.5, 0.9), "seed": 0}
     for folder in ("scenes", "again"):
         script.compose(str(tmp_path / "small"), str(tmp_path / "photos"), tmp_path / folder, **sizes)
     written, again = (
