@@ -67,7 +67,8 @@ COLUMNS = (
     ("MB of 64 images", "{megabytes:.1f}"),
 )
 EXPLAINED = """
-Means over seeds, the most accurate first; intervals of 95 % from one deviation between seeds for all networks.
+Means over seeds, the most accurate first. Accuracy and NLL are of held-out training images in the screening, of test
+images with the best four. Intervals of 95 % from one deviation between seeds for all networks.
 Corrupted: accuracy in % over all corruptions. High frequencies (log amplitude) and variance: their change in the
 slots, where attention stands in AlterNet. Removal: points of accuracy that removing a slot adds. NEP and APE: share of
 negative and mean of positive Hessian eigenvalues, after the warm-up. Images/s and ms: one thread, 64 images and one

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import visionscope as vs
-from visionscope.core.copying import copy_of
+from visionscope.core.copying import channels_last, copy_of
 
 IMAGES = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(16) % 4
@@ -178,3 +178,17 @@ def test_their_hessians_are_those_of_the_loss(name: str) -> None:
         vector = product / product.norm()
     found = vs.hessian(model, images, LABELS, mini_batches=1, k=1, weight_decay=0.0).table.to_pydict()
     assert found["eigenvalue"][0] == pytest.approx(value, rel=1e-3)
+
+
+def test_weights_of_five_axes_stay_as_they_are_where_those_of_four_have_channels_last():
+    """`Module.to` fails at them; the lambda layer of timm, for one, has some."""
+    made = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Unflatten(1, (1, 8)), nn.Conv3d(1, 2, 3), nn.Flatten(), nn.LazyLinear(4)
+    )
+    before = made(IMAGES)
+    assert channels_last(made) is made
+    assert made[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert made[2].weight.is_contiguous()
+    assert torch.allclose(made(IMAGES), before, atol=1e-5)
+    made(IMAGES).sum().backward()
+    assert made[0].weight.grad.shape == made[0].weight.shape

@@ -1,6 +1,7 @@
 """Every mixer: the three facts that it declares, measured; shapes, gradients, costs and files in its slot."""
 
 import copy
+import functools
 import math
 
 import pytest
@@ -41,18 +42,27 @@ def gains(module: nn.Module, *, size: int = 24, images: int = 192) -> Tensor:
     The mean of an image is the lowest frequency, and all that a mean over the whole map keeps. What it is on average
     over all images is not a response, but a bias, and taken out. With fewer images a flat response would not look flat.
     """
-    torch.manual_seed(1)
-    noise, module = torch.randn(images, DIM, size, size), module.float()
+    noise, own = white_noise(size, images)
+    module = module.float()
     with torch.no_grad():
         response = torch.cat([module(part) for part in noise.split(32)])
+    return high_over_low(response) / own
+
+
+@functools.cache
+def white_noise(size: int, images: int) -> tuple[Tensor, Tensor]:
+    """Images and their ratio: the same for every mixer."""
+    noise = torch.randn(images, DIM, size, size, generator=torch.Generator().manual_seed(1))
+    return noise, high_over_low(noise)
+
+
+def high_over_low(maps: Tensor) -> Tensor:
+    size = maps.shape[-1]
     rows = torch.fft.fftfreq(size).abs() * 2
     radius = torch.maximum(rows[:, None], rows[None, :])
     low, high = radius <= 1 / 3, radius > 2 / 3
-    ratios = []
-    for maps in (response, noise):
-        power = torch.fft.fft2(maps - maps.mean((0, 2, 3), keepdim=True)).abs().square().mean(0)
-        ratios.append(power[:, high].mean(1) / power[:, low].mean(1))
-    return ratios[0] / ratios[1]
+    power = torch.fft.fft2(maps - maps.mean((0, 2, 3), keepdim=True)).abs().square().mean(0)
+    return power[:, high].mean(1) / power[:, low].mean(1)
 
 
 @pytest.fixture(params=sorted(mixer_kinds().keys() | MACS.keys()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -51,44 +51,53 @@ def mixer_in(model: str) -> str:
     return found[1] if found else ""
 
 
-def best_mixers(tables: Tables) -> tuple[str, ...]:
+def best_mixers(tables: Tables, without: Collection[str] = ()) -> tuple[str, ...]:
     """The four mixers that the screening sends on, best first.
 
-    The mean test accuracy over the seeds 0 and 1 counts; of mixers that are equally accurate the one with fewer
-    multiply-accumulates, then the first by name. Controls are never chosen, and of relatives (`RELATIVES`) the best
-    alone. A mixer that lacks one of the seeds is left out: its training failed.
+    The mean accuracy on held-out training images over the seeds 0 and 1 counts; of mixers that are equally accurate the
+    one with fewer multiply-accumulates, then the first by name. Controls are never chosen, and of relatives
+    (`RELATIVES`) the best alone. A mixer that lacks one of the seeds must be named: half a screening chooses nothing.
 
     Args:
         tables: of a run folder with the screening, by name.
+        without: mixers that are left out, since a training of theirs failed.
 
     Raises:
-        StoreError: where fewer than four groups of relatives have a mixer with both seeds.
+        StoreError: where another mixer lacks a seed, or fewer than four groups of relatives are left.
     """
-    ranked = _ranked(tables.get("training"))
-    chosen: list[str] = []
     group = {mixer: name for name, own in RELATIVES.items() for mixer in own}
+    ranked = [mixer for mixer in _ranked(tables.get("training")) if mixer not in without]
+    lacking = sorted(group.keys() - set(ranked) - set(without))
+    if lacking:
+        raise StoreError(
+            f"training: every mixer must have been trained with the seeds 0 and 1; {', '.join(lacking)} "
+            f"{'was' if len(lacking) == 1 else 'were'} not. Carry out {SCREENING.name} first, or leave out what failed "
+            f"by without={lacking!r}"
+        )
+    chosen: list[str] = []
     for mixer in ranked:
         if group[mixer] not in {group[one] for one in chosen}:
             chosen.append(mixer)
     if len(chosen) < CHOSEN:
         raise StoreError(
-            f"training: mixers of {CHOSEN} groups of relatives must have been trained with the seeds 0 and 1; got "
-            f"{len(chosen)}. Carry out {SCREENING.name} first"
+            f"training: mixers of {CHOSEN} groups of relatives must have been trained; got {len(chosen)} without "
+            f"{', '.join(without)}"
         )
     return tuple(chosen[:CHOSEN])
 
 
-def final_study(run: Path | str) -> str:
+def final_study(run: Path | str, without: Collection[str] = ()) -> str:
     """The text of `mixers-final.yaml` with the names of the four that the screening in a run folder chooses.
 
     Args:
         run: the run folder.
+        without: as for `best_mixers`.
 
     Raises:
         StoreError: where the screening is not done.
     """
     text = FINAL.read_text()
-    for place, mixer in enumerate(best_mixers(stored_tables(user_path("run", str(run)))), 1):
+    for place, mixer in enumerate(best_mixers(stored_tables(user_path("run", str(run))), without), 1):
         text = text.replace(f"best_{place}", mixer)
     return text
 

@@ -9,7 +9,7 @@ from visionscope.core.figure import Figure, Line, Panel
 from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.networks import SORTS, Network, networks_of, pareto, pooled_half_width
 
-_ACCURACY = "test accuracy in %"
+_ACCURACY = "accuracy in %"
 _FRONT = "Pareto front"
 
 
@@ -35,7 +35,8 @@ def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> 
                 "Means over seeds; 95 % intervals from one deviation between seeds for all networks.",
                 *_told_front("multiply-accumulates", [(one, one.macs) for one in networks]),
                 *_told_front("speed", [(one, one.speed) for one in networks], sign=-1),
-                "The change is that of the highest frequency's log amplitude in the slots, below 0 where they smooth.",
+                "The change is that of the highest frequency's log amplitude less the mean's in the slots:",
+                "below 0 where they smooth or shift the mean.",
             ]
         ),
         panels=panels,

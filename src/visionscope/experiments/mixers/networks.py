@@ -25,7 +25,7 @@ SORTS: Final = (ATTENTION, *LOW_PASS.values(), CONTROL)
 FEWEST: Final = 3
 """Networks with a mixer that make a study one of mixers."""
 
-_BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)[+.]\w+")
+_BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)[+.]\w+$")  # what a mixer has within itself is no slot
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Network:
         name: of the variant.
         mixer: in the slot; empty where it is attention or a convolution.
         sort: in `SORTS`: AlterNet, a control, or how far its mixer is low-pass.
-        accuracy: test accuracy in percent, by seed.
+        accuracy: in percent, by seed: on held-out images where the study holds some out, else on test images.
         macs: 1e6 multiply-accumulates of a forward pass of one image; None where they are unknown.
         speed: images per second of a forward pass; None where it was not measured.
         change: of the log amplitude of high frequencies in the slots, mean over slots and seeds; None without.

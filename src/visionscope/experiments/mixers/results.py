@@ -28,7 +28,7 @@ def results_of(tables: Tables, speeds: pd.DataFrame | None = None) -> pd.DataFra
     | column | holds |
     |---|---|
     | `network`, `mixer`, `sort`, `seeds` | as in `Network`; how many seeds |
-    | `accuracy`, `low`, `high` | on test images in percent, with the interval of `pooled_half_width` |
+    | `accuracy`, `low`, `high` | on test or held-out images in percent, with the interval of `pooled_half_width` |
     | `nll` | in nats |
     | `corrupted` | accuracy under corruptions in percent, mean over types and severities |
     | `ece` | expected calibration error in percent |
