@@ -9,6 +9,7 @@ from experiments.conftest import changed
 from training.conftest import SMALL
 from visionscope.core.documents import document_text
 from visionscope.errors import ConfigError, DataError
+from visionscope.experiments.merging import merged
 from visionscope.experiments.reading import experiment_from, experiment_from_file, with_seeds
 
 VARIANT = "train/variants/wide"
@@ -22,6 +23,14 @@ def test_variants_take_what_is_common_and_replace_it(values: dict[str, Any]) -> 
     assert (small.trained_by.epochs, wide.trained_by.epochs) == (2.0, 3.0)
     assert (small.trained_by.mixup, wide.trained_by.mixup) == (0.0, 0.5)
     assert small.trained_by.batch_size == wide.trained_by.batch_size == 32
+
+
+def test_images_are_held_out_of_one_variant_also_where_studies_are_merged(values: dict[str, Any]) -> None:
+    read = experiment_from(changed(values, VARIANT, {"model": SMALL, "validation": "1/10"}))
+    for found in (read, experiment_from(merged([read], title="both", out=read.out).values)):
+        small, wide = found.variants
+        assert (small.validation, wide.validation) == (0.0, 0.1)
+        assert wide.terms(0).validation == 0.1
 
 
 def test_a_file_says_the_same(values: dict[str, Any], tmp_path: Path) -> None:
@@ -64,6 +73,7 @@ def test_the_first_seeds_alone(values: dict[str, Any]) -> None:
         ("train/recipe", "laptopp", r"small\.recipe: must be .* got 'laptopp'\. Did you mean 'laptop'"),
         (f"{VARIANT}/mixup", -1, r"^train\.variants\.wide\.mixup: must be .*; got -1"),
         (f"{VARIANT}/mixupp", 1, r"^train\.variants\.wide: there is no key 'mixupp'\. Did you mean 'mixup'"),
+        (f"{VARIANT}/validation", 1, r"wide\.validation: must be .*below 1; got 1"),
         (f"{VARIANT}/fraction", "3/2", r"wide\.fraction: must be .*; got 1\.5"),
         (f"{VARIANT}/model", None, r"^train\.variants\.wide\.model: must be given"),
         ("train/variants", {"a b": SMALL}, r"^train\.variants\.a b: a name must be letters, digits"),
