@@ -115,5 +115,7 @@ def test_the_study_of_the_documentation_is_judged(
     assert main(["run", str(path)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"\* GELU gives fewer negative eigenvalues than ReLU: .*, 5 seeds\)?\.", said)
-    assert "GELU gives fewer negative eigenvalues than ReLU" in (tmp_path / "run" / "experiment.html").read_text()
+    page = (tmp_path / "run" / "experiment.html").read_text()
+    assert "GELU gives fewer negative eigenvalues than ReLU" in page
+    assert "Published</th>" not in page  # nobody published a value of one's own claim
     assert (tmp_path / "run" / "figures" / "claim_gelu_convex.pdf").is_file()

@@ -91,6 +91,8 @@ def test_networks_are_measured_judged_and_drawn(
     )
     assert {"network", "family"} <= set(tables["fourier"]) & set(tables["lesion_summary"])
     verdicts = tables["verdicts"].set_index("claim")
+    assert verdicts["published"].notna().any()
+    assert '<th class="n">Published</th>' in page
     assert verdicts["n"].to_dict() | {"early_removals": 0, "noise": 0, "attention_late": 0} == {
         **{"vit_fourier": 2, "vit_variance": 2, "conv_fourier": 1, "conv_variance": 1, "variance_peaks": 1},
         **{"cka_blocks": 3, "early_removals": 0, "noise": 0, "attention_late": 0},
