@@ -97,9 +97,9 @@ class Trainer:
         }
         ready = [network for network in networks if network.name not in failed]
         if ready:
-            plan, lost = self._carried_out(ready, seeds)
+            plan, reasons = self._carried_out(ready, seeds)
             self._keep(plan)
-            failed |= {name: f"seed {min(own)}: {own[min(own)]}" for name, own in lost.items()}
+            failed |= {name: f"seed {min(own)}: {own[min(own)]}" for name, own in reasons.items()}
         return failed
 
     def scored(self, networks: Sequence[Network], seeds: Sequence[int]) -> dict[str, ScoresBySeed]:
