@@ -37,7 +37,7 @@ OUT, PAGE = HERE / "mixers", HERE / "mixers.md"
 TOP = """# Mixers in attention's place: results
 
 What the two studies of [](../mixers_study.md) have come to so far. The networks, what is asked of them, the rule that
-chooses four and the claims were written down there before any of these trainings.
+chooses four and the claims were written down there before any of these results was looked at.
 
 To go on from here, on any machine with the data set:
 

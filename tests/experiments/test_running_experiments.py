@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from experiments.conftest import Inline, changed
@@ -70,6 +71,22 @@ def test_verdicts_come_at_the_end_and_status_tells_what_is_left(
     assert run(claiming) == 0
     assert main(["status", claiming["out"]]) == 0
     assert "everything is done" in capsys.readouterr().out
+
+
+def test_what_is_stopped_leaves_the_tables_of_what_is_finished(
+    values: dict[str, Any], executor: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = executor.submit
+
+    def submit(*args: Any, **more: Any) -> Any:
+        if len(executor.submitted) == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **more)
+
+    monkeypatch.setattr(executor, "submit", submit)
+    assert run(values) == 130
+    results = pd.read_parquet(Path(values["out"]) / "tables" / "results.parquet")
+    assert len(set(results["training"])) >= 1
 
 
 def test_a_training_that_fails_is_named_and_the_verdict_says_which_seeds_are_missing(

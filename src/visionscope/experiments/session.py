@@ -147,7 +147,11 @@ def carry_out(plan: Plan, outlook: Outlook, sitting: Sitting, note: Callable[[st
                 Showing(outlook, sitting.workers) as showing,
             ):
                 driver = Driver(run, executor, outlook.standing, showing.show, gpus=gpus_of(sitting))
-                driver.carry_out(seconds)
+                try:
+                    driver.carry_out(seconds)
+                except KeyboardInterrupt:
+                    gather(plan, run, note)  # the tables are enough to go on from on another machine
+                    raise
                 failed = tuple(f"{task.text}: {reason}" for task, reason in driver.failed)
         return outcome(plan, note, failed)
 
