@@ -1,4 +1,4 @@
-"""Makes docs/replication/segmentation of run folders: `python docs/make_segmentation.py embedded=RUN scenes=RUN large=RUN`.
+"""Makes docs/replication/segmentation of run folders: `python docs/make_segmentation.py NAME=RUN ...`.
 
 Of each run its tables, so that a study goes on from them; the verdicts; what every network reached; and the figure.
 """
@@ -19,10 +19,10 @@ OUT, PAGE = HERE / "segmentation", HERE / "segmentation.md"
 
 TOP = """# Attention in segmentation: results
 
-What `studies/segmentation/embedded.yaml`, `scenes.yaml` and `large.yaml` came to ([the question](../segmentation.md)). The claims
-were written down before any of these networks was trained; the third study was, after the second.
+What `studies/segmentation/embedded.yaml`, `scenes.yaml` and `large.yaml` came to ([the question](../segmentation.md)).
+The claims were written down before any of these networks was trained; the third study was, after the second.
 
-To go on from here, with more seeds for example, and the scenes [made before](../segmentation.md) for the other two studies:
+To go on from here, with more seeds for example, and the scenes [made before](../segmentation.md) for the others:
 
 ```console
 $ mkdir -p RUN && cp -r docs/replication/segmentation/embedded/tables RUN/
