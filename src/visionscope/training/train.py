@@ -338,9 +338,7 @@ class _Job:
         if fabric.device.type == "cuda" and fabric.world_size > 1:
             # torch's own would drop the activations in timm's layers.
             network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        trackers: list[Tracker] = []
-        if first:
-            trackers = open_trackers(terms.track, self._folder, self._asked, keeper.step())
+        trackers = open_trackers(terms.track, self._folder, self._asked, keeper.step()) if first else []
 
         training = Training(
             fabric=fabric,
