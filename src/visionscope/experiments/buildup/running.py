@@ -121,11 +121,11 @@ def carry_out(
 def _controlled(trainer: Trainer, found: Buildup, run: Path) -> Buildup:
     """With random placements to compare with, or the reason why not: what the rule has found stands without."""
     search, tried = found.search, sum(1 for trial in found.trials if trial.gains)
+    if not tried:
+        return dataclasses.replace(found, no_control="the rule could compare no candidate")
+    drawn = search.drawn(found.chosen, tried, found.start if search.question.warm_start else None)
+    keep(run, search.told())  # with the milliseconds that decided
     try:
-        if not tried:
-            raise VisionscopeError("the rule could compare no candidate")
-        drawn = search.drawn(found.chosen, tried, found.start if search.question.warm_start else None)
-        keep(run, search.told())  # with the milliseconds that decided
         control = control_for(trainer, search, drawn, found.start, found.chosen)
     except (ConfigError, StoreError):
         raise
@@ -142,9 +142,10 @@ def _tried(trainer: Trainer, search: Search, network: Network, beside: Network) 
     for count in looks_of(search.seeds):
         seeds = range(count)
         failed = trainer.trained((beside, network), seeds)
-        if beside.name in failed and not beside.changes:
-            raise VisionscopeError(f"{beside.name}: its training failed: {failed[beside.name]}")
-        if beside.name in failed:  # on a seed that it was not kept by
+        if beside.name in failed:
+            if not beside.changes:
+                raise VisionscopeError(f"{beside.name}: its training failed: {failed[beside.name]}")
+            # On a seed that only the candidate needs: what was kept stands.
             reason = f"{beside.name}, which it is compared with, failed: {failed[beside.name]}"
             return Trial(network=network, beside=beside, verdict="failed", reason=reason)
         if network.name in failed:

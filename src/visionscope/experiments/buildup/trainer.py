@@ -22,6 +22,7 @@ from visionscope.experiments.showing import Showing
 from visionscope.experiments.sitting import Sitting
 from visionscope.experiments.tables import TRAINING, gather
 from visionscope.models.load import LoadedModel
+from visionscope.numerics.sequential import FEWEST
 from visionscope.training.evaluation import Scores
 from visionscope.training.folder import finished
 from visionscope.training.networks import network_for
@@ -29,8 +30,6 @@ from visionscope.training.networks import network_for
 Numbers = dict[int, float]
 ScoresBySeed = dict[int, Scores]
 """By seed."""
-
-_FEWEST = 2  # seeds that an interval takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,8 +122,8 @@ class Trainer:
             f"{name} failed on fresh seed {seed}: {why}" for name, own in failed.items() for seed, why in own.items()
         ]
         lost = {seed for own in failed.values() for seed in own}
-        if len(set(seeds) - lost) < _FEWEST:
-            raise VisionscopeError(f"fewer than {_FEWEST} fresh seeds are left: {told[0]}")
+        if len(set(seeds) - lost) < FEWEST:
+            raise VisionscopeError(f"fewer than {FEWEST} fresh seeds are left: {told[0]}")
         for line in told:
             self._note(f"{line}; this seed is left out")
         return {
