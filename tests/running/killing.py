@@ -9,6 +9,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from running.conftest import study_of
 from running.losses import Losses
@@ -84,6 +86,18 @@ def run_command(folder: Path, arguments: list[str]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     os._exit(main(arguments))
+
+
+def run_command_stopped(folder: Path, arguments: list[str], run: Path, number: int) -> None:
+    """The command line; the process gets a signal in the first pass after a part file of its run was written."""
+
+    def stop(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        if any(run.glob("*/*/*.parquet")):
+            hook.remove()
+            os.kill(os.getpid(), number)
+
+    hook = register_module_forward_pre_hook(stop)
+    run_command(folder, arguments)
 
 
 def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:

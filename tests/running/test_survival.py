@@ -14,7 +14,7 @@ from running import losses
 from running.conftest import study_of
 from running.killing import (
     LOSSES,
-    run_command,
+    run_command_stopped,
     run_losses,
     run_noise,
     run_noise_stuck_in_a_write,
@@ -129,9 +129,7 @@ def test_a_stop_in_the_middle_of_a_part_is_clean_and_says_how_to_resume(tmp_path
     folder = tmp_path / "run"
     study = tmp_path / "study.yaml"
     study.write_text(study_text(study_of(images=1200, batch=8, out=str(folder))))
-    process = started(run_command, tmp_path, ["run", str(study)])
-    wait_until(lambda: bool(part_files(folder)), process)
-    os.kill(process.pid, number)
+    process = started(run_command_stopped, tmp_path, ["run", str(study)], folder, int(number))
     process.join()
     assert process.exitcode == code
     said = (tmp_path / "stderr").read_text()
