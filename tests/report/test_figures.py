@@ -284,6 +284,22 @@ def test_names_in_a_scatter_plot_cover_neither_points_nor_each_other() -> None:
     assert not drawing.subfigs[0].legends  # seven names and five colours
 
 
+def test_marks_with_names_have_them_beside_and_their_kind_in_the_legend() -> None:
+    lines = (
+        Line(name="blur", x=(0.0, 5.0), y=(0.0, 5.0), names=("narrow", "wide"), role="points"),
+        Line(name="control", x=(5.2,), y=(5.0,), names=("nothing",), role="points"),
+    )
+    panel = Panel(model="", title="ours", x_label="cost", y_label="accuracy", lines=lines)
+    drawing = to_matplotlib(Figure(name="scatter", title="Scatter", caption="", panels=(panel,)))
+    names = [text for text in drawing.axes[0].texts if text.get_text()]
+    assert {text.get_text(): text.xy for text in names} == {"narrow": (0, 0), "wide": (5, 5), "nothing": (5.2, 5)}
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    (legend,) = drawing.subfigs[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["blur", "control"]
+    assert {(one.get_marker(), one.get_linestyle()) for one in legend.legend_handles} == {("o", "None")}
+
+
 def test_what_the_axis_names_is_in_no_legend() -> None:
     lines = tuple(Line(name=name, x=(float(x),) * 3, y=(1.0, 2.0, 3.0), role="points") for x, name in enumerate("ab"))
     for names, legend in ((("a", "b"), []), ((), ["a", "b"])):

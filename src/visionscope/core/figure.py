@@ -27,6 +27,7 @@ class Line:
             where the points are no steps.
         points: per x, the name of the network's point that it shows, or one name for the whole curve; empty where the
             line shows none.
+        names: per x, what is written beside its mark on paper, where nobody can hover; empty where nothing is.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Line:
     role: str = "curve"
     starts: tuple[float, ...] = ()
     points: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -197,6 +197,8 @@ def _draw_lines(
         _draw_line(ax, line, colours[token], series.get(line.name, 0))
         if named:
             name_point(ax, _safe(line.name), (line.x[0], line.y[0]))
+        for name, *place in zip(line.names, line.x, line.y, strict=bool(line.names)):
+            name_point(ax, _safe(name), (place[0], place[1]))
         if line.filled and len(panel.lines) <= FEW_LINES:
             ax.fill_between(line.x, 0, line.y, color=colours[token], alpha=0.18, linewidth=0, zorder=1)
 
@@ -309,8 +311,9 @@ def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
     unnamed = [] if _has_names(row) else row
-    for name in dict.fromkeys(line.name for panel in unnamed for line in in_legend(panel)):
-        handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name)))
+    for name, role in {line.name: line.role for panel in unnamed for line in in_legend(panel)}.items():
+        form: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.4} if role == "points" else {}
+        handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name), **form))
     for name, shade in scopes_named(row).items():
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
     for name, place in series_of(row).items():

@@ -61,7 +61,8 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
     assert alternet.x == pytest.approx((1e3 * trained.loc[("alternet", 0), "gmacs"],))
     front = next(line for line in speed.lines if line.name == "Pareto front")
     assert list(front.y) == sorted(front.y, reverse=True)  # who is faster on the front is less accurate
-    to_matplotlib(figure)
+    written = [text.get_text() for text in to_matplotlib(figure).axes[0].texts]
+    assert sorted(filter(None, written)) == sorted(names)
 
 
 def test_without_speeds_and_changes_their_panels_are_left_out():

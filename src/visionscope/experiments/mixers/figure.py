@@ -114,6 +114,7 @@ def _panel(
                     low=tuple(one.mean - widths[one.name] for one, _ in own),
                     high=tuple(one.mean + widths[one.name] for one, _ in own),
                     hover=tuple(one.name for one, _ in own),
+                    names=tuple(one.name for one, _ in own),
                     role="points",
                 )
             )
