@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import math
 
 import pytest
@@ -86,8 +87,12 @@ def test_it_says_what_it_is(mixer: Mixer) -> None:
 
 
 def test_whether_it_is_a_low_pass_filter_is_what_white_noise_says(mixer: Mixer) -> None:
-    found = torch.cat([gains(built(mixer, seed=seed, scale=scale)) for seed in range(3) for scale in SCALES])
-    falls = (found < 0.95).double().mean().item()
+    weakened: list[bool] = []
+    for seed, scale in itertools.product(range(3), SCALES):
+        weakened += (gains(built(mixer, seed=seed, scale=scale)) < 0.95).tolist()
+        if any(weakened) and not all(weakened):
+            break  # which no further weights can change
+    falls = sum(weakened) / len(weakened)
     expected = {"always": falls == 1, "never": falls == 0, "can be": 0 < falls < 1}
     assert expected[mixer.low_pass], f"{mixer.name} weakens high frequencies in {falls:.0%} of its channels"
 
