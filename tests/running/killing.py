@@ -88,16 +88,20 @@ def run_command(folder: Path, arguments: list[str]) -> None:
     os._exit(main(arguments))
 
 
-def run_command_stopped(folder: Path, arguments: list[str], run: Path, number: int) -> None:
-    """The command line; the process gets a signal in the first pass after a part file of its run was written."""
+def run_command_stopped(folder: Path, arguments: list[str], ready: Callable[[], object], number: int) -> None:
+    """The command line; the process gets a signal in the first pass through a network once it is ready for it."""
 
     def stop(module: nn.Module, inputs: tuple[object, ...]) -> None:
-        if any(run.glob("*/*/*.parquet")):
+        if ready():
             hook.remove()
             os.kill(os.getpid(), number)
 
     hook = register_module_forward_pre_hook(stop)
     run_command(folder, arguments)
+
+
+def part_files(folder: Path) -> list[Path]:
+    return list(folder.glob("*/*/*.parquet"))
 
 
 def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:

@@ -1,5 +1,6 @@
 """Kill -9, Ctrl-C and company: whatever happens, the next run ends where an undisturbed one would have."""
 
+import functools
 import os
 import random
 import re
@@ -14,6 +15,7 @@ from running import losses
 from running.conftest import study_of
 from running.killing import (
     LOSSES,
+    part_files,
     run_command_stopped,
     run_losses,
     run_noise,
@@ -26,10 +28,6 @@ from visionscope.running.store import Store
 DIAGNOSTICS = ("fourier", "similarity", "variance")
 FILES = 12
 KILLS = 10
-
-
-def part_files(folder: Path) -> list[Path]:
-    return list(folder.glob("*/*/*.parquet"))
 
 
 def times_computed(folder: Path) -> Counter[str]:
@@ -129,7 +127,8 @@ def test_a_stop_in_the_middle_of_a_part_is_clean_and_says_how_to_resume(tmp_path
     folder = tmp_path / "run"
     study = tmp_path / "study.yaml"
     study.write_text(study_text(study_of(images=1200, batch=8, out=str(folder))))
-    process = started(run_command_stopped, tmp_path, ["run", str(study)], folder, int(number))
+    half_way = functools.partial(part_files, folder)
+    process = started(run_command_stopped, tmp_path, ["run", str(study)], half_way, int(number))
     process.join()
     assert process.exitcode == code
     said = (tmp_path / "stderr").read_text()

@@ -1,6 +1,7 @@
 """The folder of a training: what makes two trainings the same, damage, and two processes at once."""
 
 import fcntl
+import functools
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from reference.warm import started
-from running.killing import run_command, wait_until
+from running.killing import run_command, run_command_stopped
 from training.conftest import SMALL
 from training.test_loop import same_bits
 from visionscope.cli import main
@@ -266,11 +267,16 @@ def whole(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _has_learned(run: Path) -> bool:
+    """Whether the log has an epoch."""
+    return any(len(log.read_text().splitlines()) > 1 for log in run.glob("train/*/log.csv"))
+
+
 def _stopped(data: str, run: Path, number: int) -> int | None:
     """Stops a training once it has learned for an epoch."""
-    process = started(run_command, run, arguments_of(data, run))
-    wait_until(lambda: any(len(log.read_text().splitlines()) > 1 for log in run.glob("train/*/log.csv")), process)
-    os.kill(process.pid or 0, number)
+    process = started(
+        run_command_stopped, run, arguments_of(data, run), functools.partial(_has_learned, run), int(number)
+    )
     process.join()
     return process.exitcode
 
