@@ -7,9 +7,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from visionscope.building.harmonize import harmonize
+from visionscope.building.placement import Placement
 from visionscope.data.sources import has_masks, open_source
+from visionscope.models.load import load_model
+from visionscope.models.windows import LocalAttention
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 LONGEST = 120
@@ -91,3 +96,17 @@ def test_compose_scenes(tmp_path: Path) -> None:
 
     with pytest.raises(SystemExit, match="train: 100 scenes need as many thumbnails and photographs of their own"):
         script.compose(str(tmp_path / "small"), str(tmp_path / "photos"), tmp_path / "more", **{**sizes, "train": 100})
+
+
+def test_narrow_resnet() -> None:
+    """It takes attention in every stage, on the maps that its text says."""
+    loaded = load_model(f"{EXAMPLES / 'narrow_resnet.py'}:narrow_resnet", random_weights=0)
+    assert loaded.input.size == (32, 32)
+    stem = loaded.model.maxpool(loaded.model.act1(loaded.model.conv1(torch.zeros(1, 3, 32, 32))))
+    assert stem.shape == (1, 64, 16, 16)
+    changed = harmonize(loaded.model, Placement(msa=(1, 1, 1, 1))).eval()
+    assert changed(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    for stage in (1, 2, 3, 4):
+        block = changed.get_submodule(f"layer{stage}.1")
+        (msa,) = (part for part in block.modules() if isinstance(part, LocalAttention))
+        assert msa.num_heads == 3 * 2 ** (stage - 1)
