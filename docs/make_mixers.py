@@ -23,7 +23,7 @@ from visionscope.claims.verdict import judge
 from visionscope.core.documents import read_document
 from visionscope.experiments.done import stored_tables
 from visionscope.experiments.folder import ExperimentFile, read_experiments
-from visionscope.experiments.mixers.choosing import FINAL, SCREENING
+from visionscope.experiments.mixers.choosing import FINAL, SCREENING, best_mixers
 from visionscope.experiments.mixers.factorial import effects_of
 from visionscope.experiments.mixers.figure import mixers_figure
 from visionscope.experiments.mixers.networks import networks_of
@@ -44,6 +44,8 @@ To go on from here, on any machine with the data set:
 ```console
 $ mkdir -p mixers && cp -r docs/replication/mixers/tables mixers/
 $ visionscope run studies/mixers-screening.yaml --data cifar10/ --out mixers
+$ python -c "from visionscope.experiments.mixers.choosing import final_study; print(final_study('mixers'))" > final.yaml
+$ visionscope run final.yaml --data cifar10/ --out mixers
 ```
 """
 _NONE = re.compile(r"\bnan\b")
@@ -145,6 +147,8 @@ def _section(part: Path, kept: ExperimentFile, stored: Mapping[str, pd.DataFrame
         write_figure(Path(folder), name, figure)
         shrink(Path(folder) / f"{name}.png", OUT / f"{name}.png")
     yield f"\n![Accuracy against costs and smoothing](mixers/{name}.png)\n\n*{figure.caption}*\n"
+    if part == SCREENING and done == len(kept.tasks):
+        yield f"\nThe rule sends on: {', '.join(best_mixers(tables))}.\n"
     effects = effects_of(networks_of(tables))
     if effects:
         yield "\n| fact | effect in points (95 % interval) | p | mixers |\n|---|---|---|---|\n"

@@ -195,10 +195,8 @@ def _draw_lines(
         label = panel.model or line.name
         token = model_token(models.index(label)) if line.shade is None else shade_token(line.shade)
         _draw_line(ax, line, colours[token], series.get(line.name, 0))
-        if named:
-            name_point(ax, _safe(line.name), (line.x[0], line.y[0]))
-        for name, *place in zip(line.names, line.x, line.y, strict=bool(line.names)):
-            name_point(ax, _safe(name), (place[0], place[1]))
+        for index, name in enumerate([line.name] if named else line.names):
+            name_point(ax, _safe(name), (line.x[index], line.y[index]))
         if line.filled and len(panel.lines) <= FEW_LINES:
             ax.fill_between(line.x, 0, line.y, color=colours[token], alpha=0.18, linewidth=0, zorder=1)
 

@@ -1,8 +1,10 @@
 """Names beside the points of a scatter plot, put where they cover neither points nor each other."""
 
+import math
 from collections.abc import Iterator
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
@@ -11,6 +13,7 @@ _NAME = "name of a point"
 _STEPS = (4, 9, 15, 22)
 _SIDES = (("center", "bottom", 0, 1), ("left", "center", 1, 0), ("right", "center", -1, 0), ("center", "top", 0, -1))
 _POINT = 3.0
+_ABOVE = 4.0  # that a name may stand above the axes, below the title
 
 
 def name_point(ax: Axes, text: str, place: tuple[float, float]) -> None:
@@ -18,10 +21,11 @@ def name_point(ax: Axes, text: str, place: tuple[float, float]) -> None:
 
     Args:
         ax: of the point.
-        text: the name.
+        text: the name; nothing is written where it is empty.
         place: of the point, in data coordinates.
     """
-    ax.annotate(text, place, (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6, gid=_NAME)
+    if text:
+        ax.annotate(text, place, (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6, gid=_NAME)
 
 
 def place_names(drawing: Drawing) -> None:
@@ -34,20 +38,31 @@ def place_names(drawing: Drawing) -> None:
     """
     for ax in drawing.axes:
         names = [text for text in ax.texts if isinstance(text, Annotation) and text.get_gid() == _NAME]
-        points = [ax.transData.transform(name.xy) for name in names]
-        radius = _POINT * drawing.dpi / 72
-        taken = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in points]
+        taken = list(_marks(ax, _POINT * drawing.dpi / 72)) if names else []
         for name in sorted(names, key=lambda one: one.xy[1], reverse=True):
-            _place(name, taken, within=ax.bbox)
+            _place(name, taken, within=ax.bbox, above=_ABOVE * drawing.dpi / 72)
             _lead_to(ax, name)
 
 
-def _place(name: Annotation, taken: list[Bbox], *, within: BboxBase) -> None:
+def _marks(ax: Axes, radius: float) -> Iterator[Bbox]:
+    """Where the points and their whiskers are, in pixels."""
+    for line in ax.lines:
+        if line.get_marker() not in ("None", "", None):
+            for x, y in ax.transData.transform(line.get_xydata()):
+                yield Bbox.from_extents(x - radius, y - radius, x + radius, y + radius)
+    for whiskers in ax.collections:
+        if isinstance(whiskers, LineCollection):
+            for stroke in whiskers.get_segments():
+                (x0, y0), *_, (x1, y1) = ax.transData.transform(stroke)
+                yield Bbox.from_extents(x0, min(y0, y1), x1, max(y0, y1))
+
+
+def _place(name: Annotation, taken: list[Bbox], *, within: BboxBase, above: float) -> None:
     for across, up, horizontal, vertical in _offsets():
         name.set_position((across, up))
         name.set(ha=horizontal, va=vertical)
         box = name.get_window_extent()
-        inside = within.x0 < box.x0 and box.x1 < within.x1 and within.y0 < box.y0
+        inside = within.x0 < box.x0 and box.x1 < within.x1 and within.y0 < box.y0 and box.y1 < within.y1 + above
         if inside and not box.count_overlaps(taken):
             break
     else:
@@ -58,7 +73,7 @@ def _place(name: Annotation, taken: list[Bbox], *, within: BboxBase) -> None:
 
 def _lead_to(ax: Axes, name: Annotation) -> None:
     """A thin line from a name that is not close to its point."""
-    if max(map(abs, name.get_position())) > _STEPS[1]:
+    if math.hypot(*name.get_position()) > _STEPS[1]:
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
         ax.annotate("", name.xy, name.get_position(), textcoords="offset points", arrowprops=line)
 

@@ -7,10 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from visionscope.claims.one_seed import Tables
 from visionscope.core.figure import Figure, Line, Panel
 from visionscope.experiments.mixers.factorial import effects_of
-from visionscope.experiments.mixers.networks import SORTS, Network, networks_of, pareto, pooled_half_width
+from visionscope.experiments.mixers.networks import (
+    ATTENTION,
+    SORTS,
+    Network,
+    networks_of,
+    pareto,
+    pooled_half_width,
+)
 
 _ACCURACY = "accuracy in %"
 _FRONT = "Pareto front"
+_MOST_NAMES = 12
+_FEW_NAMED = "Named on paper: the fronts, AlterNet, and networks whose interval lies apart from AlterNet's."
 
 
 def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> Figure | None:
@@ -35,6 +44,7 @@ def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> 
                 "Means over seeds; 95 % intervals from one deviation between seeds for all networks.",
                 *_told_front("multiply-accumulates", [(one, one.macs) for one in networks]),
                 *_told_front("speed", [(one, one.speed) for one in networks], sign=-1),
+                *([_FEW_NAMED] if len(networks) > _MOST_NAMES else []),
                 "The change is that of the highest frequency's log amplitude less the mean's in the slots:",
                 "below 0 where they smooth or shift the mean.",
             ]
@@ -44,11 +54,30 @@ def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> 
 
 
 def _told_front(words: str, costs: Sequence[tuple[Network, float | None]], sign: int = 1) -> Iterator[str]:
+    names = _front(costs, sign)
+    if names:
+        yield f"On the Pareto front of accuracy and {words}, the grey line: {', '.join(names)}."
+
+
+def _front(costs: Sequence[tuple[Network, float | None]], sign: int = 1) -> list[str]:
     there = [(one, sign * cost) for one, cost in costs if cost is not None]
     front = pareto([cost for _, cost in there], [one.mean for one, _ in there])
-    if front:
-        names = ", ".join(there[place][0].name for place in front)
-        yield f"On the Pareto front of accuracy and {words}, the grey line: {names}."
+    return [there[place][0].name for place in front]
+
+
+def _named(networks: Sequence[Network], widths: Mapping[str, float]) -> set[str]:
+    """Whose names stand beside their marks on paper: all where they are few, else those that say most."""
+    if len(networks) <= _MOST_NAMES:
+        return {one.name for one in networks}
+    attention = [one for one in networks if one.sort == ATTENTION]
+    apart = {
+        one.name
+        for one in networks
+        for other in attention
+        if abs(one.mean - other.mean) > widths[one.name] + widths[other.name]
+    }
+    fronts = {*_front([(one, one.macs) for one in networks]), *_front([(one, one.speed) for one in networks], sign=-1)}
+    return apart | fronts | {one.name for one in attention}
 
 
 def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
@@ -59,6 +88,7 @@ def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
             strict=True,
         )
     )
+    named = _named(networks, widths)
     for title, label, values, better in (
         ("accuracy against MACs", "million MACs per image", [one.macs for one in networks], -1),
         ("accuracy against speed", "images per second, forward", [one.speed for one in networks], 1),
@@ -66,7 +96,7 @@ def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
     ):
         there = [(one, float(x)) for one, x in zip(networks, values, strict=True) if x is not None]
         if there:
-            yield _panel(title, label, there, widths, better)
+            yield _panel(title, label, there, widths, named, better)
     yield from _effects(networks)
 
 
@@ -95,7 +125,12 @@ def _effects(networks: Sequence[Network]) -> Iterator[Panel]:
 
 
 def _panel(
-    title: str, label: str, there: Sequence[tuple[Network, float]], widths: Mapping[str, float], better: int
+    title: str,
+    label: str,
+    there: Sequence[tuple[Network, float]],
+    widths: Mapping[str, float],
+    named: set[str],
+    better: int,
 ) -> Panel:
     """One panel; `better` is the sign of the abscissa's good side, 0 where it has none."""
     lines = []
@@ -114,7 +149,7 @@ def _panel(
                     low=tuple(one.mean - widths[one.name] for one, _ in own),
                     high=tuple(one.mean + widths[one.name] for one, _ in own),
                     hover=tuple(one.name for one, _ in own),
-                    names=tuple(one.name for one, _ in own),
+                    names=tuple(one.name if one.name in named else "" for one, _ in own),
                     role="points",
                 )
             )
