@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from make_replication import HERE, shrink
+from make_replication import HERE, publish, shrink
 
 from visionscope.experiments.buildup.kept import FILE
 from visionscope.experiments.buildup.results import SHOWN, TABLE, percent, shown_rows
@@ -33,12 +32,7 @@ TESTED = {"test_accuracy": "test accuracy in %, 95 % interval", "lead": "lead in
 
 def main() -> None:
     """Publishes what run folders have."""
-    shutil.rmtree(OUT, ignore_errors=True)
-    lines = [TOP]
-    for text in sys.argv[1:]:
-        name, _, run = text.partition("=")
-        lines += _section(name, Path(run))
-    PAGE.write_text("".join(lines))
+    publish(OUT, PAGE, TOP, _section)
 
 
 def _section(name: str, run: Path) -> Iterator[str]:

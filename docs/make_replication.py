@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +86,16 @@ def _figures(run: Path) -> Iterator[str]:
         shrink(path, OUT / path.name)
         number = path.stem.removeprefix("figure_").replace("_", ".")
         yield f"\n### Figure {number}\n\n![Figure {number}](laptop/{path.name})\n"
+
+
+def publish(out: Path, page: Path, top: str, section: Callable[[str, Path], Iterable[str]]) -> None:
+    """Writes a page anew, with a section for each NAME=RUN of the command line."""
+    shutil.rmtree(out, ignore_errors=True)
+    lines = [top]
+    for text in sys.argv[1:]:
+        name, _, run = text.partition("=")
+        lines += section(name, Path(run))
+    page.write_text("".join(lines))
 
 
 def shrink(source: Path, target: Path) -> None:

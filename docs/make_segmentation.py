@@ -6,12 +6,11 @@ Of each run its tables, so that a study goes on from them; the verdicts; what ev
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from make_replication import HERE, shrink, verdict_table
+from make_replication import HERE, publish, shrink, verdict_table
 
 from visionscope.experiments.figures.over_seeds import mean_and_ends
 
@@ -37,12 +36,7 @@ EXPLAINED = (
 
 def main() -> None:
     """Publishes what run folders have."""
-    shutil.rmtree(OUT, ignore_errors=True)
-    lines = [TOP]
-    for text in sys.argv[1:]:
-        name, _, run = text.partition("=")
-        lines += _section(name, Path(run))
-    PAGE.write_text("".join(lines))
+    publish(OUT, PAGE, TOP, _section)
 
 
 def _section(name: str, run: Path) -> Iterator[str]:
