@@ -130,8 +130,10 @@ def _section(part: Path, kept: ExperimentFile, stored: Mapping[str, pd.DataFrame
     done = 0 if trained is None else len(trained)
     yield f"\n## {'The best four' if part == FINAL else 'The screening'}\n\n"
     yield f"{done} of {len(kept.tasks)} trainings went to their end.\n"
-    speeds = run / "tables" / f"{SPEEDS}.parquet"
-    results = results_of(tables, pd.read_parquet(speeds) if speeds.is_file() else None)
+    speeds, named = speeds_of(run), {task.variant for task in kept.tasks}
+    whole = named <= set(speeds)  # a front over a few of the networks would be no front of the study
+    timed = pd.read_parquet(run / "tables" / f"{SPEEDS}.parquet") if whole else None
+    results = results_of(tables, timed)
     if results.empty:
         yield "Fewer than three networks with a mixer are trained.\n"
         return
@@ -141,7 +143,7 @@ def _section(part: Path, kept: ExperimentFile, stored: Mapping[str, pd.DataFrame
     yield "\n"
     yield from _table(results)
     yield EXPLAINED
-    figure = mixers_figure(tables, speeds_of(run))
+    figure = mixers_figure(tables, speeds if whole else None)
     assert figure is not None
     with tempfile.TemporaryDirectory() as folder:
         write_figure(Path(folder), name, figure)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import math
@@ -298,6 +299,12 @@ def test_marks_with_names_have_them_beside_and_their_kind_in_the_legend() -> Non
     (legend,) = drawing.subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["blur", "control"]
     assert {(one.get_marker(), one.get_linestyle()) for one in legend.legend_handles} == {("o", "None")}
+
+    curve = Line(name="blur", x=(0.0, 5.0), y=(0.0, 5.0))  # with the marks of its points in a line of their own
+    panel = dataclasses.replace(panel, lines=(curve, *lines))
+    drawing = to_matplotlib(Figure(name="scatter", title="Scatter", caption="", panels=(panel,)))
+    (legend,) = drawing.subfigs[0].legends
+    assert [one.get_linestyle() for one in legend.legend_handles] == ["-", "None"]
 
 
 def test_what_the_axis_names_is_in_no_legend() -> None:

@@ -309,8 +309,10 @@ def _legend(row: list[Panel], models: list[str]) -> list[Any]:
     colours = palette("light")
     handles: list[Any] = []
     unnamed = [] if _has_names(row) else row
-    for name, role in {line.name: line.role for panel in unnamed for line in in_legend(panel)}.items():
-        form: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.4} if role == "points" else {}
+    named = [line for panel in unnamed for line in in_legend(panel)]
+    joined = {line.name for line in named if line.role != "points"}
+    for name in dict.fromkeys(line.name for line in named):
+        form: dict[str, Any] = {} if name in joined else {"linestyle": "none", "marker": "o", "markersize": 3.4}
         handles.append(Line2D([], [], color=colours[model_token(models.index(name))], label=_safe(name), **form))
     for name, shade in scopes_named(row).items():
         handles.append(Line2D([], [], color=colours[shade_token(shade)], label=_safe(name)))
