@@ -16,12 +16,10 @@ class Step:
     Attributes:
         parent: what has been kept so far.
         places: the candidate: the parent with one more block in one stage.
-        stage: that gets it, counted from 0.
     """
 
     parent: Places
     places: Places
-    stage: int
 
 
 def walk(most: Sequence[int], helps: Callable[[Step], bool]) -> Iterator[Step]:
@@ -39,7 +37,7 @@ def walk(most: Sequence[int], helps: Callable[[Step], bool]) -> Iterator[Step]:
     for stage in reversed(range(len(most))):
         while kept[stage] < most[stage]:
             places = tuple(count + (place == stage) for place, count in enumerate(kept))
-            step = Step(parent=kept, places=places, stage=stage)
+            step = Step(parent=kept, places=places)
             yield step
             if not helps(step):
                 break
