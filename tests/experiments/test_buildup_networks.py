@@ -60,6 +60,18 @@ def test_random_placements_are_distinct_as_large_and_not_the_winners(
     ]
 
 
+def test_a_draw_ends_where_too_many_placements_are_refused() -> None:
+    slots, asked = slots_of([4, 4, 4], 0), list[str]()
+    winner = Network(name="winner", changes=tuple(slot for slot in slots[0] if isinstance(slot, BlockChange)))
+
+    def refuses(network: Network) -> bool:
+        asked.append(network.name)
+        return False
+
+    assert random_networks(slots, winner, 2, refuses) == ()
+    assert len(asked) == 2 * 20  # of 494
+
+
 def test_every_placement_is_drawn_about_as_often() -> None:
     """Of 6 blocks one is the winner; the first of the draws is each of the others for some order of the blocks."""
     paths = [f"layer{index}" for index in range(6)]

@@ -21,6 +21,9 @@ Slots = tuple[tuple[BlockChange | str, ...], ...]
 """What each block of each stage would become, or why it can't; from `replacements`."""
 
 FOLDER = "beginnings"
+REFUSED = 20
+"""Draws that may be refused for each random placement that is wanted: to build and time one takes seconds."""
+
 _DRAWS = 0  # seed of random placements: the same search draws the same ones
 
 
@@ -70,7 +73,7 @@ def random_networks(
     Args:
         slots: of the network that the build-up begins with.
         without: gives the number of blocks, at least one; its own places are not drawn.
-        most: how many; fewer where there are no more placements that fit.
+        most: how many; fewer where there are no more placements that fit, or `REFUSED` times as many did not.
         fits: whether a network can be trained.
         after: as in `Network`.
     """
@@ -78,8 +81,8 @@ def random_networks(
     own = {change.path for change in without.changes}
     count = len(own) or 1
     seen = {tuple(place for place, block in enumerate(blocks) if block.path in own)} - {()}
-    generator, found = random.Random(_DRAWS), list[Network]()
-    while len(found) < most and len(seen) < math.comb(len(blocks), count):
+    generator, found, refused = random.Random(_DRAWS), list[Network](), 0
+    while len(found) < most and refused < REFUSED * most and len(seen) < math.comb(len(blocks), count):
         drawn = tuple(sorted(generator.sample(range(len(blocks)), count)))
         if drawn in seen:
             continue
@@ -88,6 +91,8 @@ def random_networks(
         network = Network(name="+".join(change.path for change in changes), changes=changes, after=after)
         if fits(network):
             found.append(network)
+        else:
+            refused += 1
     return tuple(found)
 
 
