@@ -7,10 +7,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from training.conftest import SMALL, data  # noqa: F401  # the fixture
 from visionscope.experiments import session
+from visionscope.experiments.buildup import running
+from visionscope.experiments.buildup.search import Question, Search, search_for
 from visionscope.experiments.done import Tables
 from visionscope.experiments.driver import Driver, standing
 from visionscope.experiments.executors.work import File, Held, WorkerDied
@@ -126,3 +130,50 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Inline:
     made = Inline()
     monkeypatch.setattr(session, "executor_for", lambda *_, **__: contextlib.nullcontext(made))
     return made
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Few images of noise: what a search does with its trainings is tested, not what they learn."""
+    folder, random = tmp_path_factory.mktemp("few"), np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 4)):
+        for name in ("dark", "light"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return str(folder)
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> Callable[[Inline], Inline]:
+    """Trains in this process."""
+
+    def chosen(made: Inline) -> Inline:
+        monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(made))
+        return made
+
+    return chosen
+
+
+@pytest.fixture
+def rulings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first candidate is dropped, the next one kept: what a test of a few steps can't bring about."""
+    asked: list[int] = []
+
+    def ruled(gains: tuple[float, ...], most: int, least: float) -> str:
+        asked.append(len(gains))
+        return "drop" if len(asked) == 1 else "keep"
+
+    monkeypatch.setattr(running, "ruling", ruled)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def small(data: str, tmp_path_factory: pytest.TempPathFactory) -> Search:  # noqa: F811
+    """A search of two candidates on their longest path, and eight seeds."""
+    from experiments.buildups import CNN, SEEDS
+
+    question = Question(model=CNN, data=data, recipe="pico", changes={"epochs": 1.0})
+    folder = tmp_path_factory.mktemp("small")
+    return search_for(question, seeds=SEEDS, budget=None, run=folder, note=lambda line: None, command="visionscope x")

@@ -10,25 +10,16 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from experiments.buildups import CNN, carried_out, late_helps, noise
-from training.conftest import data  # noqa: F401  # the fixture
-from visionscope.errors import VisionscopeError
+from experiments.buildups import SEEDS, carried_out, late_helps, noise, undecided
+from visionscope.errors import ConfigError, VisionscopeError
 from visionscope.experiments.buildup import search
 from visionscope.experiments.buildup.page import figures_of
 from visionscope.experiments.buildup.results import number, sentences_of, table_of
-from visionscope.experiments.buildup.search import Question, Search, search_for
+from visionscope.experiments.buildup.search import Search
 from visionscope.models.surgery import BlockChange
 from visionscope.numerics.sequential import detectable
 
-SEEDS = 8  # looks after 4 and 8
 EVEN = "does not differ reliably from"
-
-
-@pytest.fixture(scope="module")
-def small(data: str, tmp_path_factory: pytest.TempPathFactory) -> Search:  # noqa: F811
-    question = Question(model=CNN, data=data, recipe="pico", changes={"epochs": 1.0})
-    folder = tmp_path_factory.mktemp("small")
-    return search_for(question, seeds=SEEDS, budget=None, run=folder, note=lambda line: None, command="visionscope x")
 
 
 def test_the_control_has_as_many_placements_and_trainings_and_its_best_is_compared_on_the_winners_seeds(
@@ -90,11 +81,6 @@ def test_without_another_place_there_is_no_control(
     assert sentences_of(found)[1:] == ("There is no control: no other placement of as many blocks can be trained.",)
 
 
-def undecided(name: str, seed: int) -> float:
-    """The second candidate is as good as its parent on average: only the last look says so."""
-    return 0.7 + 0.05 * (-1) ** seed if name == "0,1,1" else late_helps(name, seed)
-
-
 def test_trainings_that_a_successor_needed_count_for_the_control(
     small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +135,9 @@ def test_where_no_candidate_could_be_compared_that_is_said(
         "No candidate could be compared: each was too slow, or its training failed.",
         "There is no control: the rule could compare no candidate.",
     )
+    table = table_of(found, {}).set_index("network")  # what is known without any training is told
+    assert (table["parameters"][["0,0,1", "0,1,0"]] > 1000).all()
+    assert (table["gmacs"][["0,0,1", "0,1,0"]] > 0).all()
 
 
 def test_a_parent_that_fails_on_a_seed_of_its_successor_ends_that_path_alone(
@@ -158,6 +147,18 @@ def test_a_parent_that_fails_on_a_seed_of_its_successor_ends_that_path_alone(
     assert [trial.verdict for trial in found.trials] == ["kept", "failed"]
     assert found.trials[1].reason == "0,0,1, which it is compared with, failed: seed 5: it broke"
     assert found.confirmed is not None
+    assert figures_of(table_of(found, {}))[0].panels[0].x_names == ("0,0,0", "0,0,1")  # what failed is not drawn
+
+
+def test_the_network_itself_that_fails_on_a_late_seed_drops_the_candidate_that_needed_it(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(name: str, seed: int) -> float:
+        return 0.5 + 0.05 * (-1) ** seed if name == "0,0,1" else late_helps(name, seed)
+
+    found, _, _ = carried_out(small, accuracy, tmp_path, monkeypatch, lasts={"0,0,0": 5})
+    assert [trial.verdict for trial in found.trials] == ["failed", "dropped"]
+    assert found.trials[0].reason == "0,0,0, which it is compared with, failed: seed 5: it broke"
 
 
 def test_with_a_warm_start_a_candidate_is_compared_with_its_parent_trained_once_more(
@@ -203,7 +204,7 @@ def test_random_placements_that_are_slow_or_do_not_run_are_not_drawn(
     taken = iter([5.0, 1.0, 5.0, 1.0])
     question = dataclasses.replace(small.question, at_most_ms=3.0)
     asked = dataclasses.replace(small, question=question, milliseconds={})
-    drawn = asked.drawn(small.network((0, 0, 1)), 10)
+    drawn = asked.drawn(small.network((0, 0, 1)), 10, lambda: None)
     assert {asked.milliseconds[network.name] for network in drawn} == {1.0}
     assert len(drawn) == 2
 
@@ -223,6 +224,8 @@ def test_of_the_seeds_that_a_budget_allows_those_that_show_the_smallest_gain_are
     for hours, most in ((2 * 4 / 3600, 2), (4 * 4 / 3600, 4), (5 * 4 / 3600, 4), (9 * 4 / 3600, 8), (99, 16)):
         assert search._seeds_for(seconds, False, None, hours) == most
     assert search._seeds_for(seconds, False, 5, 1.0) == 5  # what is asked for
+    with pytest.raises(ConfigError, match="seeds: the budget is enough for 18; got 20"):
+        search._seeds_for(seconds, False, 20, 18.5 * 4 / 3600)
 
 
 def test_the_gain_that_can_be_shown_is_told_in_points(

@@ -16,7 +16,7 @@ from visionscope.core.ticking import duration
 from visionscope.core.values import Rule, Value
 from visionscope.data.specs import check_apart, find_data, needs_both_splits
 from visionscope.errors import ConfigError
-from visionscope.experiments.buildup.kept import Question, begun_in
+from visionscope.experiments.buildup.kept import Question, begun_in, control_asked, is_done
 from visionscope.experiments.sitting import Sitting
 from visionscope.flags import Parser
 from visionscope.models.find import find_model
@@ -27,6 +27,8 @@ from visionscope.training.terms import Terms
 if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
+
+    from pandas import DataFrame
 
     from visionscope.experiments.buildup.search import Search
 
@@ -92,10 +94,19 @@ def buildup(parsed: Namespace) -> int:
 
     from visionscope.experiments.buildup.search import search_for
 
+    parsed.control = parsed.control or control_asked(begun_in(run))  # what was asked for once is not taken back
     command = command_text(["buildup", parsed.model], {name: getattr(parsed, name) for name in _GOES_ON})
-    search = search_for(question, seeds=parsed.seeds, budget=hours, run=run, note=_note, command=command)
-    _tell_plan(search, control=parsed.control)
-    return 0 if parsed.dry_run else _carried_out(search, sitting, run, control=parsed.control)
+    search = search_for(
+        question,
+        seeds=parsed.seeds,
+        budget=hours,
+        run=run,
+        note=_note,
+        command=command,
+        control=parsed.control,
+    )
+    _tell_plan(search)
+    return 0 if parsed.dry_run else _carried_out(search, sitting, run)
 
 
 def hours_of(text: str) -> float:
@@ -114,7 +125,7 @@ def hours_of(text: str) -> float:
     return hours
 
 
-def _carried_out(search: Search, sitting: Sitting, run: Path, *, control: bool) -> int:
+def _carried_out(search: Search, sitting: Sitting, run: Path) -> int:
     from visionscope.experiments.buildup.networks import Network
     from visionscope.experiments.buildup.page import write_page
     from visionscope.experiments.buildup.results import (
@@ -125,20 +136,29 @@ def _carried_out(search: Search, sitting: Sitting, run: Path, *, control: bool) 
         table_of,
         write_results,
     )
-    from visionscope.experiments.buildup.running import carry_out
+    from visionscope.experiments.buildup.running import Buildup, carry_out
+
+    def written(found: Buildup) -> tuple[DataFrame, tuple[Path, ...]]:
+        table = table_of(found, speeds_of(found))
+        files = write_results(found, table, run)
+        return table, (write_page(found, table, run), *files)
+
+    def early(found: Buildup) -> None:
+        """Hours may lie between the winner and its control."""
+        written(found)
+        for sentence in sentences_of(found):
+            _note(sentence)
 
     try:
-        found = carry_out(search, sitting, run, _note, control=control)
+        found = carry_out(search, sitting, run, _note, early=early)
     except KeyboardInterrupt as stop:
         interrupted("Stopped; what is finished is kept. The same command goes on.")
         return exit_code(stop)
-    table = table_of(found, speeds_of(found))
-    files = write_results(found, table, run)
-    page = write_page(found, table, run)
+    table, files = written(found)
     show_table("Held-out images", SHOWN, list(shown_rows(table)))
     for sentence in sentences_of(found):
         say(f"* {sentence}")
-    for file in (page, *files):
+    for file in files:
         say(str(file))
     if found.confirmed is not None:
         say(f"Load the winner as {search.spec(Network(name=''), files[-1])}")
@@ -167,7 +187,7 @@ def tell_buildup(run: Path) -> bool:
     result = told.get("result") or {}
     for sentence in result.get("sentences", ()):
         say(f"* {sentence}")
-    say("everything is done" if result else f"go on with: {told.get('command') or 'the same command'}")
+    say("everything is done" if is_done(told) else f"go on with: {told.get('command') or 'the same command'}")
     return True
 
 
@@ -175,7 +195,11 @@ def _note(line: str) -> None:
     tell(f"visionscope: {line}")
 
 
-def _tell_plan(search: Search, *, control: bool) -> None:
+def _training(search: Search, name: str) -> str:
+    return duration(search.seconds[name]) if name in search.seconds else "too slow"
+
+
+def _tell_plan(search: Search) -> None:
     from visionscope.experiments.buildup.results import number
     from visionscope.numerics.sequential import detectable, looks_of
 
@@ -183,7 +207,7 @@ def _tell_plan(search: Search, *, control: bool) -> None:
     measured = search.milliseconds if search.question.at_most_ms is not None else {}
     rows = [
         (
-            *(name, f"{task.parameters:,}", number(task.gmacs), duration(search.seconds[name])),
+            *(name, f"{task.parameters:,}", number(task.gmacs), _training(search, name)),
             *((number(measured[name]),) if measured else ()),
         )
         for name, task in search.tasks.items()
@@ -198,5 +222,5 @@ def _tell_plan(search: Search, *, control: bool) -> None:
         "in points, each candidate's line says it."
     )
     say(f"All that may be trained takes about {duration(3600 * search.hours)} on one core, confirmation included.")
-    if control:
-        say(f"The control comes on top: up to {duration(3600 * search.control_hours)} on one core.")
+    if search.control:
+        say(f"The control comes on top: about {duration(3600 * search.control_hours)} on one core.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from visionscope.errors import VisionscopeError
@@ -38,6 +39,7 @@ class Control:
 
     Attributes:
         drawn: the random placements, in order.
+        failed: why one of them could not be trained, by name.
         seeds: that each was trained on.
         best: the one with the highest mean accuracy on held-out images.
         scores: of the best one, on fresh seeds and on the test images.
@@ -45,10 +47,16 @@ class Control:
     """
 
     drawn: tuple[Network, ...]
+    failed: Mapping[str, str]
     seeds: int
     best: Network
     scores: ScoresBySeed
     chosen: ScoresBySeed
+
+    @property
+    def compared(self) -> tuple[Network, ...]:
+        """The placements that were trained on all seeds."""
+        return tuple(network for network in self.drawn if network.name not in self.failed)
 
     @property
     def gain(self) -> tuple[float, Interval]:
@@ -112,7 +120,8 @@ def control_for(
     failed = trainer.trained(drawn, seeds)
     whole = [network for network in drawn if network.name not in failed]
     if not whole:
-        raise VisionscopeError("the training of each random placement failed")
+        name, reason = next(iter(failed.items()))
+        raise VisionscopeError(f"the training of each random placement failed, of {name}: {reason}")
 
     def accuracy(network: Network) -> float:
         right = trainer.held[network.name].top_1
@@ -120,7 +129,14 @@ def control_for(
 
     best, chosen = (dataclasses.replace(one, after=None) for one in (max(whole, key=accuracy), chosen))
     scores = trainer.scored((chosen, best), _fresh(search))
-    return Control(drawn=drawn, seeds=len(seeds), best=best, scores=scores[best.name], chosen=scores[chosen.name])
+    return Control(
+        drawn=drawn,
+        failed=failed,
+        seeds=len(seeds),
+        best=best,
+        scores=scores[best.name],
+        chosen=scores[chosen.name],
+    )
 
 
 def _fresh(search: Search) -> range:

@@ -69,6 +69,34 @@ def begun_in(run: Path) -> dict[str, Any]:
         raise ConfigError(f"out: {run / FILE} can't be read ({error}); name another folder") from error
 
 
+def control_asked(begun: Mapping[str, Any]) -> bool:
+    """Whether a control was asked for; an older file says so by holding one.
+
+    Args:
+        begun: of `begun_in`.
+    """
+    return bool(begun.get("control", (begun.get("result") or {}).get("control")))
+
+
+def is_done(begun: Mapping[str, Any]) -> bool:
+    """Whether there is a result, with the control or the reason why there is none, if one was asked for.
+
+    Args:
+        begun: of `begun_in`.
+    """
+    result = begun.get("result") or {}
+    return bool(result) and (not control_asked(begun) or bool(result.get("control") or result.get("no_control")))
+
+
+def failed_before(begun: Mapping[str, Any]) -> dict[str, str]:
+    """Why trainings failed before test accuracies were read, by their identity: tried again, they might decide anew.
+
+    Args:
+        begun: of `begun_in`.
+    """
+    return dict((begun.get("result") or {}).get("failed", {}))
+
+
 def seeds_held(begun: Mapping[str, Any], run: Path, question: Question, seeds: int | None) -> int | None:
     """The seeds that a run folder was begun with; None where it was not.
 
@@ -97,15 +125,17 @@ def seeds_held(begun: Mapping[str, Any], run: Path, question: Question, seeds: i
 
 
 def keep(run: Path, told: Mapping[str, Any]) -> None:
-    """Writes buildup.json.
+    """Writes into buildup.json, and leaves there what it is not given, such as an earlier result.
 
     Args:
         run: the run folder.
         told: as JSON can hold it.
 
     Raises:
+        ConfigError: when what is there can't be read.
         StoreError: when the disk refuses.
     """
+    whole = {**begun_in(run), **told}
     with refusals(run / FILE):
         run.mkdir(parents=True, exist_ok=True)
-        write_whole(run / FILE, (json.dumps(told, indent=1, sort_keys=True) + "\n").encode())
+        write_whole(run / FILE, (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode())

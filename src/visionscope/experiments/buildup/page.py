@@ -16,8 +16,10 @@ from visionscope.experiments.buildup.path import name_of
 from visionscope.experiments.buildup.results import (
     AGAIN,
     CONTROL,
+    FAILED,
     SHOWN,
     START,
+    networks_of,
     number,
     percent,
     sentences_of,
@@ -28,7 +30,8 @@ from visionscope.experiments.page import drawn, write_rendered
 
 _MORE = ("ms of an image", "test accuracy in %", "lead in points")
 _CAPTION = (
-    "Held-out training images; means over seeds with Student's 95 % interval. Networks that were dropped have no line. "
+    "Held-out training images; means over seeds with Student's 95 % interval. Networks that were dropped have no line; "
+    "those whose training failed are left out. "
     "Published: Park & Kim (2022), one training each."
 )
 
@@ -48,7 +51,10 @@ def write_page(buildup: Buildup, table: pd.DataFrame, run: Path) -> Path:
     sections, panels = drawn(run, [(one, []) for one in figures_of(table)], failures)
     images = next(iter(search.tasks.values())).images
     columns, rows = _shown(table)
-    trained = sum(len(held.top_1) for held in buildup.held.values())
+    reasons = [f"{one.network.name}: {one.verdict}, {one.reason}" for one in buildup.trials if one.reason]
+    lost = buildup.control.failed if buildup.control else {}
+    chose = [name for name, (_, trial, verdict) in networks_of(buildup).items() if trial or verdict in (START, AGAIN)]
+    trained = sum(len(buildup.held[name].top_1) for name in chose if name in buildup.held)
     return write_rendered(
         run,
         "buildup.html.jinja",
@@ -62,7 +68,7 @@ def write_page(buildup: Buildup, table: pd.DataFrame, run: Path) -> Path:
         columns=columns,
         rows=rows,
         warm=asked.warm_start,
-        reasons=[f"{one.network.name}: {one.verdict}, {one.reason}" for one in buildup.trials if one.reason],
+        reasons=[*reasons, *(f"{name}: failed, {why}" for name, why in lost.items())],
         sections=sections,
         commands=[Markup(escape(search.command))] if search.command else [],
     )
@@ -74,7 +80,8 @@ def figures_of(table: pd.DataFrame) -> tuple[Figure, ...]:
     Args:
         table: of `table_of`.
     """
-    trained = table[(table["seeds"] > 0) & (table["verdict"] != AGAIN)]
+    # A mean over some of the seeds compares with nothing.
+    trained = table[(table["seeds"] > 0) & ~table["verdict"].isin((AGAIN, FAILED))]
     rows = trained[trained["verdict"] != CONTROL].reset_index(drop=True)
     if rows.empty:
         return ()

@@ -24,8 +24,8 @@ from visionscope.training.launching import threads_of
 from visionscope.training.networks import network_for
 
 TABLE, WINNER = "buildup.csv", "harmonized.safetensors"
-START, AGAIN, CONTROL = "start", "again", "control"
-"""Verdicts of networks that are no candidates of the rule."""
+START, AGAIN, CONTROL, FAILED = "start", "again", "control", "failed"
+"""Verdicts of networks that are no candidates of the rule; candidates may have failed, too."""
 
 _BATCH = 16  # images of a pass that is timed
 
@@ -40,8 +40,11 @@ def networks_of(buildup: Buildup) -> dict[str, tuple[Network, Trial | None, str]
     for trial in buildup.trials:
         found.setdefault(trial.beside.name, (trial.beside, None, AGAIN))
         found[trial.network.name] = (trial.network, trial, trial.verdict)
-    for network in buildup.control.drawn if buildup.control else ():
-        found.setdefault(network.name, (network, None, CONTROL))
+    if buildup.control is not None:
+        for network in buildup.control.drawn:
+            found.setdefault(
+                network.name, (network, None, FAILED if network.name in buildup.control.failed else CONTROL)
+            )
     return found
 
 
@@ -58,10 +61,11 @@ def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
     """
     rows = []
     tested, leads = _tested(buildup), _leads(buildup)
-    for name, (_, trial, verdict) in networks_of(buildup).items():
+    for name, (network, trial, verdict) in networks_of(buildup).items():
         held, gains = buildup.held.get(name), list(trial.gains) if trial else []
         top_1 = list(held.top_1.values()) if held else []
         scores = tested.get(name, {})
+        parameters, gmacs = (held.parameters, held.gmacs) if held else buildup.search.costs(network)
         rows.append(
             {
                 "network": name,
@@ -72,8 +76,8 @@ def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
                 "nll": _mean(list(held.nll.values()) if held else []),
                 **_named("gain", _mean_and_interval(gains)),
                 "detectable": buildup.search.detectable(gains) if gains else math.nan,
-                "parameters": held.parameters if held else None,
-                "gmacs": held.gmacs if held else None,
+                "parameters": parameters,
+                "gmacs": gmacs,
                 "images_per_second": speeds.get(name, math.nan),
                 "milliseconds": buildup.search.milliseconds.get(name, math.nan),
                 **_named("test_accuracy", _mean_and_interval([one.top_1 for one in scores.values()])),
@@ -114,20 +118,29 @@ def sentences_of(buildup: Buildup) -> tuple[str, ...]:
         gain, interval = buildup.confirmed.gain
         told, count = "confirmed" if interval[0] > 0 else "not confirmed", len(buildup.confirmed.after)
         found = [f"{name} wins, {told} on {count} fresh seeds: test accuracy {_points(gain, interval)}."]
-    elif any(trial.gains for trial in buildup.trials):
+    elif buildup.winner is not None:
+        found = [f"{name} wins on held-out images, but could not be confirmed: {buildup.unconfirmed}."]
+    elif buildup.compared:
         found = ["No candidate helps: accuracy does not rise reliably with any of them."]
     else:
         found = ["No candidate could be compared: each was too slow, or its training failed."]
     if control is not None:
         gain, interval = control.gain
         verb = "beats" if interval[0] > 0 else "loses to" if interval[1] < 0 else "does not differ reliably from"
-        drawn, blocks = len(control.drawn), "as many blocks" if buildup.winner else "one block"
+        drawn, blocks = len(control.compared), "as many blocks" if buildup.winner else "one block"
         found.append(
             f"{name} {verb} the best of {drawn} random placement{'s' * (drawn > 1)} of {blocks}: test accuracy "
             f"{_points(gain, interval)}."
         )
+        if drawn < buildup.compared:
+            placements = f"{drawn} random placement{'s' * (drawn > 1)}"
+            found.append(
+                f"The control is smaller than asked: {placements}, where the rule compared {buildup.compared}."
+            )
     elif buildup.no_control:
         found.append(f"There is no control: {buildup.no_control}.")
+    elif buildup.search.control:
+        found.append("The control is not finished.")
     return tuple(found)
 
 
@@ -146,7 +159,7 @@ def write_results(buildup: Buildup, table: pd.DataFrame, run: Path) -> tuple[Pat
         StoreError: when the disk refuses.
     """
     files = [run / TABLE]
-    keep(run, buildup.search.told(_result(buildup)))
+    keep(run, {**buildup.search.told(), "result": _result(buildup)})
     with refusals(run):
         write_whole(run / TABLE, table.to_csv(index=False).encode())
         if buildup.confirmed is not None:
@@ -211,11 +224,18 @@ def number(value: float | None, form: str = ".3g") -> str:
 
 def _result(buildup: Buildup) -> dict[str, Any]:
     """As JSON can hold it; accuracies and gains are shares of the test images."""
-    told: dict[str, Any] = {"sentences": sentences_of(buildup), "winner": None, "control": None}
-    if buildup.confirmed is not None and buildup.winner is not None:
-        told["winner"] = {
-            "name": buildup.winner.name,
-            "blocks": [change.path for change in buildup.winner.changes],
+    told: dict[str, Any] = {
+        "sentences": sentences_of(buildup),
+        "winner": None,
+        "control": None,
+        "no_control": buildup.no_control,
+        "failed": dict(buildup.failed),
+    }
+    if buildup.winner is not None:
+        blocks = [change.path for change in buildup.winner.changes]
+        told["winner"] = {"name": buildup.winner.name, "blocks": blocks}
+    if buildup.confirmed is not None:
+        told["winner"] |= {
             "seeds": list(buildup.confirmed.after),
             "test_accuracy": [one.top_1 for one in buildup.confirmed.after.values()],
             **_named("gain", (buildup.confirmed.gain[0], *buildup.confirmed.gain[1])),
@@ -223,8 +243,9 @@ def _result(buildup: Buildup) -> dict[str, Any]:
     if buildup.control is not None:
         told["control"] = {
             "name": buildup.control.best.name,
-            "placements": [network.name for network in buildup.control.drawn],
-            "trainings": len(buildup.control.drawn) * buildup.control.seeds,
+            "placements": [network.name for network in buildup.control.compared],
+            "failed": dict(buildup.control.failed),
+            "trainings": len(buildup.control.compared) * buildup.control.seeds,
             "test_accuracy": [one.top_1 for one in buildup.control.scores.values()],
             **_named("lead", (buildup.control.gain[0], *buildup.control.gain[1])),
         }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.experiments.buildup.confirming import Confirmed, Control, confirm, control_for
-from visionscope.experiments.buildup.kept import keep
-from visionscope.experiments.buildup.networks import Network
+from visionscope.experiments.buildup.kept import begun_in, is_done, keep
+from visionscope.experiments.buildup.networks import REFUSED, Network
 from visionscope.experiments.buildup.path import Step, walk
 from visionscope.experiments.buildup.search import Search
 from visionscope.experiments.buildup.trainer import Held, Trainer
@@ -48,9 +48,12 @@ class Buildup:
         trials: in order.
         held: of every network that was trained to be chosen, by name.
         winner: the last candidate that was kept; None where nothing helped.
-        confirmed: of the winner; None where nothing helped.
-        control: of the winner or, where nothing helped, of the start; None where none was asked for, or none could be.
+        confirmed: of the winner; None where nothing helped, or it could not be.
+        unconfirmed: why the winner could not be confirmed, or "".
+        control: of the winner or, where nothing helped, of the start; None where none was asked for, none could be, or
+            it is not finished.
         no_control: why there is none although it was asked for, or "".
+        failed: why trainings failed before test accuracies were read, by their identity.
     """
 
     search: Search
@@ -58,18 +61,30 @@ class Buildup:
     trials: tuple[Trial, ...]
     held: dict[str, Held]
     winner: Network | None
-    confirmed: Confirmed | None
-    control: Control | None
+    confirmed: Confirmed | None = None
+    unconfirmed: str = ""
+    control: Control | None = None
     no_control: str = ""
+    failed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def chosen(self) -> Network:
         """What the rule has chosen: the winner or, where nothing helped, the start."""
         return self.winner or self.start
 
+    @property
+    def compared(self) -> int:
+        """How many candidates were compared with their parents."""
+        return sum(1 for trial in self.trials if trial.gains)
+
 
 def carry_out(
-    search: Search, sitting: Sitting, run: Path, note: Callable[[str], None], *, control: bool = False
+    search: Search,
+    sitting: Sitting,
+    run: Path,
+    note: Callable[[str], None],
+    *,
+    early: Callable[[Buildup], None] = lambda found: None,
 ) -> Buildup:
     """Tries candidates in the order of the rule, then trains the winner and its origin on fresh seeds.
 
@@ -78,12 +93,12 @@ def carry_out(
         sitting: where trainings run, and how many at a time.
         run: the run folder.
         note: takes a line that the user should see.
-        control: whether random placements get no fewer trainings, for comparison.
+        early: takes what was found before a control begins, unless buildup.json holds one.
 
     Raises:
         ConfigError: when another process is at work there, the workers can't be had, or pretrained weights can't.
         StoreError: when the disk refuses; what was written before is kept.
-        VisionscopeError: when the network itself, or the winner on two fresh seeds, can't be trained.
+        VisionscopeError: when the network itself can't be trained for the first look.
     """
     with alone(run), executor_for(sitting.on, workers=sitting.workers, folder=run / "slurm") as executor:
         keep(run, search.told())
@@ -94,9 +109,14 @@ def carry_out(
         def helps(step: Step) -> bool:
             parent = kept[step.parent]
             warm = search.question.warm_start
-            network = search.network(step.places, parent if warm else None)
-            trials.append(_tried(trainer, search, network, parent.again if warm else parent))
-            keep(run, search.told())  # with the milliseconds that decided
+            network, beside = search.network(step.places, parent if warm else None), parent.again if warm else parent
+            slow = search.too_slow(network)
+            keep(run, search.told())  # what decided is measured once
+            trials.append(
+                Trial(network=network, beside=beside, verdict="too slow", reason=slow)
+                if slow
+                else _tried(trainer, search, network, beside)
+            )
             note(_told(trials[-1], search))
             if trials[-1].verdict == "kept":
                 kept[step.places] = network
@@ -105,47 +125,64 @@ def carry_out(
         for _ in walk(search.room, helps):
             pass
         winner = next((trial.network for trial in reversed(trials) if trial.verdict == "kept"), None)
-        confirmed = confirm(trainer, search, start, winner) if winner else None
-        found = Buildup(
-            search=search,
-            start=start,
-            trials=tuple(trials),
-            held=trainer.held,
-            winner=winner,
-            confirmed=confirmed,
-            control=None,
-        )
-        return _controlled(trainer, found, run) if control else found
+        found = Buildup(search=search, start=start, trials=tuple(trials), held=trainer.held, winner=winner)
+        found = _confirmed(trainer, found)
+        if not search.control:
+            return found
+        if not is_done(begun_in(run)):
+            early(found)
+        return _controlled(trainer, found, run, note)
 
 
-def _controlled(trainer: Trainer, found: Buildup, run: Path) -> Buildup:
+def _confirmed(trainer: Trainer, found: Buildup) -> Buildup:
+    """With the winner confirmed, or the reason why not: what decided stands without."""
+    if found.winner is None:
+        return found
+    try:
+        confirmed = confirm(trainer, found.search, found.start, found.winner)
+    except (ConfigError, StoreError):
+        raise
+    except VisionscopeError as error:
+        return dataclasses.replace(found, unconfirmed=str(error))
+    return dataclasses.replace(found, confirmed=confirmed, failed=dict(trainer.failed))
+
+
+def _controlled(trainer: Trainer, found: Buildup, run: Path, note: Callable[[str], None]) -> Buildup:
     """With random placements to compare with, or the reason why not: what the rule has found stands without."""
-    search, tried = found.search, sum(1 for trial in found.trials if trial.gains)
-    if not tried:
+    search, wanted = found.search, found.compared
+    if not wanted:
         return dataclasses.replace(found, no_control="the rule could compare no candidate")
-    drawn = search.drawn(found.chosen, tried, found.start if search.question.warm_start else None)
-    keep(run, search.told())  # with the milliseconds that decided
+    if found.unconfirmed:
+        return dataclasses.replace(found, no_control="it needs a winner that is confirmed")
+    after = found.start if search.question.warm_start else None
+    if search.question.at_most_ms is not None:
+        note(f"control: random placements are built and timed until {wanted} are as fast as asked")
+    drawn = search.drawn(found.chosen, wanted, lambda: keep(run, search.told()), after)
+    if len(drawn) < wanted:
+        note(
+            f"control: {len(drawn)} of {wanted} random placements were found: there are no more, or "
+            f"{REFUSED * wanted} others are too slow or can't run"
+        )
     try:
         control = control_for(trainer, search, drawn, found.start, found.chosen)
     except (ConfigError, StoreError):
         raise
     except VisionscopeError as error:
         return dataclasses.replace(found, no_control=str(error))
-    return dataclasses.replace(found, control=control)
+    for name, reason in control.failed.items():
+        note(f"{name}: left out of the control, since a training failed: {reason}")
+    return dataclasses.replace(found, control=control, failed=dict(trainer.failed))
 
 
 def _tried(trainer: Trainer, search: Search, network: Network, beside: Network) -> Trial:
     """Adds seeds until a look decides."""
-    slow = search.too_slow(network)
-    if slow:
-        return Trial(network=network, beside=beside, verdict="too slow", reason=slow)
     for count in looks_of(search.seeds):
         seeds = range(count)
         failed = trainer.trained((beside, network), seeds)
         if beside.name in failed:
-            if not beside.changes:
+            if not beside.changes and count == looks_of(search.seeds)[0]:
                 raise VisionscopeError(f"{beside.name}: its training failed: {failed[beside.name]}")
-            # On a seed that only the candidate needs: what was kept stands.
+            # On a seed that only this look of the candidate needs: what was kept stands.
             reason = f"{beside.name}, which it is compared with, failed: {failed[beside.name]}"
             return Trial(network=network, beside=beside, verdict="failed", reason=reason)
         if network.name in failed:

@@ -12,9 +12,9 @@ from visionscope.building.harmonize import HarmonizePlan, carry_out, replacement
 from visionscope.building.measure import latency
 from visionscope.core.ticking import duration
 from visionscope.errors import ConfigError
-from visionscope.experiments.buildup.kept import Question, begun_in, seeds_held
+from visionscope.experiments.buildup.kept import Question, begun_in, failed_before, seeds_held
 from visionscope.experiments.buildup.networks import Network, Slots, candidate, random_networks, spec_of
-from visionscope.experiments.buildup.path import Places, longest
+from visionscope.experiments.buildup.path import Places, longest, walk
 from visionscope.experiments.done import stored_tables
 from visionscope.experiments.driver import Standing
 from visionscope.experiments.experiment import THREADS, Experiment, Variant
@@ -45,13 +45,14 @@ class Search:
         classes: of the data.
         slots: what each of its blocks would become.
         room: blocks that each stage has room for.
-        path: the candidates where every one helps: no search tries more.
-        tasks: the training of seed 0 of the network itself and of each candidate of the path, by name.
-        seconds: of one training of each of these, on one core.
+        tasks: the training of seed 0 of the network itself and of each candidate, by name, where every one helps that
+            is as fast as asked.
+        seconds: of one training of each of these that is trained, on one core.
         seeds: of a candidate at most.
-        budget: hours on one core, or None where the seeds were said.
         command: that goes on with it.
+        control: whether random placements get no fewer trainings, for comparison.
         milliseconds: of a forward pass of one image, by name, of the networks that were asked about so far.
+        failed: why trainings failed that are not tried again, by their identity.
     """
 
     question: Question
@@ -59,13 +60,13 @@ class Search:
     classes: int
     slots: Slots
     room: Places
-    path: tuple[Places, ...]
     tasks: Mapping[str, TrainTask]
     seconds: Mapping[str, float]
     seeds: int
-    budget: float | None
     command: str
+    control: bool
     milliseconds: dict[str, float]
+    failed: Mapping[str, str]
 
     @property
     def start(self) -> Places:
@@ -79,12 +80,13 @@ class Search:
 
     @property
     def control_hours(self) -> float:
-        """On one core, of as many random placements as the longest path has candidates, and of the best one, at most.
+        """On one core, of as many random placements as the longest path has candidates, and of the best one; about.
 
-        All have as many blocks as the winner, which may be the dearest network of the path.
+        All have as many blocks as the winner, which may be the dearest network of the path; elsewhere in a network the
+        same blocks may cost more.
         """
         path = list(self.seconds.values())[1:]
-        return self.seeds * (len(path) + 1) * max(path) / 3600
+        return self.seeds * (len(path) + 1) * max(path, default=0.0) / 3600
 
     @property
     def one_image(self) -> float:
@@ -100,19 +102,15 @@ class Search:
         """
         return detectable(self.seeds) * max(statistics.stdev(gains), self.one_image)
 
-    def told(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What buildup.json says: what is asked, the seeds and, at the end, the result.
-
-        Args:
-            result: what it has come to, as JSON can hold it.
-        """
+    def told(self) -> dict[str, Any]:
+        """What buildup.json says beside the result: what is asked, the seeds, what was measured."""
         return {
             "asked": dataclasses.asdict(self.question),
             "seeds": self.seeds,
             "looks": looks_of(self.seeds),
             "milliseconds": self.milliseconds,
             "command": self.command,
-            "result": result,
+            "control": self.control,
         }
 
     def network(self, places: Places, after: Network | None = None) -> Network:
@@ -124,12 +122,15 @@ class Search:
         """
         return candidate(self.slots, places, after)
 
-    def drawn(self, without: Network, most: int, after: Network | None = None) -> tuple[Network, ...]:
+    def drawn(
+        self, without: Network, most: int, measured: Callable[[], None], after: Network | None = None
+    ) -> tuple[Network, ...]:
         """Networks with as many changed blocks as one has, or one, at random places; all that run and are not slow.
 
         Args:
             without: the network.
             most: how many.
+            measured: is called after each measurement.
             after: the network whose trained weights they begin with, if any.
         """
 
@@ -138,7 +139,10 @@ class Search:
                 _check_runs(self.base, network)
             except ConfigError:
                 return False
-            return not self.too_slow(network)
+            slow = self.too_slow(network)
+            if self.question.at_most_ms is not None:
+                measured()
+            return not slow
 
         return random_networks(self.slots, without, most, fits, after)
 
@@ -172,6 +176,17 @@ class Search:
             validation=VALIDATION,
         )
 
+    def costs(self, network: Network) -> tuple[int, float | None]:
+        """Parameters and 1e9 multiply-accumulates of an image; None where an operation's cost is unknown.
+
+        Args:
+            network: any, trained or not.
+        """
+        task = self.tasks.get(network.name)
+        if task is None:
+            [task] = plan_of(experiment_of([self.variant(network, (0,))], Path())).trainings
+        return task.parameters, task.gmacs
+
     def too_slow(self, network: Network) -> str:
         """Why a network is not trained; "" where it is as fast as asked. Measured once for each network.
 
@@ -198,6 +213,7 @@ def search_for(
     run: Path,
     note: Callable[[str], None],
     command: str = "",
+    control: bool = False,
 ) -> Search:
     """Builds the last candidate of the longest path, which has the blocks of all; counts and times all candidates.
 
@@ -209,6 +225,7 @@ def search_for(
         run: the run folder, which need not be there.
         note: takes a line for the user.
         command: that goes on with the search.
+        control: whether random placements get no fewer trainings, for comparison.
 
     Raises:
         ConfigError: for a network that has no room for such blocks, a mixer that can't take its maps, a budget that is
@@ -220,35 +237,44 @@ def search_for(
     base = network_for(question.model, 0, seed=0, pretrained=question.pretrained, note=note)
     slots = replacements(base.model, mixer=question.mixer, input_size=base.input.size)
     room = room_of(base.label, slots)
-    path = longest(room)
-    _check_runs(base, candidate(slots, path[-1]))
+    _check_runs(base, candidate(slots, longest(room)[-1]))
     draft = Search(
         question=question,
         base=base,
         classes=len(open_splits(question.data)[0].classes),
         slots=slots,
         room=room,
-        path=path,
         tasks={},
         seconds={},
         seeds=FEWEST,
-        budget=budget,
         command=command,
+        control=control,
         milliseconds=dict(begun.get("milliseconds", {})),
+        failed=failed_before(begun),
     )
-    networks = [draft.network(places) for places in (draft.start, *path)]
+    networks = _tried(draft, note)
     plan = plan_of(experiment_of([draft.variant(network, (0,)) for network in networks], run))
     left = Standing(trainings=list(plan.trainings), diagnoses=[], trained=0, diagnosed=0)
     known = outlook_of(plan, left, stored_tables(run)).training_seconds
-    seconds = {task.variant.name: known[task.variant.name] for task in plan.trainings}
-    for network in networks:
-        draft.too_slow(network)  # the plan shows what was measured
+    seconds = {one.name: known[one.name] for one in networks if one is networks[0] or not draft.too_slow(one)}
+    if held and budget is not None:
+        _tell_seeds(held, seconds, question.warm_start, seeds, budget, note)
     return dataclasses.replace(
         draft,
         tasks={task.variant.name: task for task in plan.trainings},
         seconds=seconds,
         seeds=held or _seeds_for(seconds, question.warm_start, seeds, budget),
     )
+
+
+def _tried(draft: Search, note: Callable[[str], None]) -> list[Network]:
+    """The network itself, and the candidates where every one helps that is as fast as asked: what the plan shows."""
+    start = draft.network(draft.start)
+    slow = draft.too_slow(start)
+    if slow:
+        note(f"{start.name}, the network itself, is slower than asked: {slow}")
+    path = walk(draft.room, lambda step: not draft.too_slow(draft.network(step.places)))
+    return [start, *(draft.network(step.places) for step in path)]
 
 
 def room_of(label: str, slots: Slots) -> Places:
@@ -301,18 +327,34 @@ def _seconds_of_a_seed(seconds: Mapping[str, float], warm: bool) -> float:
     """
     start, *path = seconds.values()
     again = start + sum(path[:-1]) if warm else 0.0
-    return 2 * start + sum(path) + max(path) + again
+    return 2 * start + sum(path) + max(path, default=0.0) + again
 
 
 def _seeds_for(seconds: Mapping[str, float], warm: bool, seeds: int | None, budget: float | None) -> int:
     one = _seconds_of_a_seed(seconds, warm)
-    allowed = MOST_SEEDS if budget is None else min(MOST_SEEDS, int(3600 * budget / one))
+    enough = None if budget is None else int(3600 * budget / one)
+    allowed = MOST_SEEDS if enough is None else min(MOST_SEEDS, enough)
     least = f"{FEWEST} seeds of {len(seconds)} networks and the confirmation take about {duration(FEWEST * one)}"
     if allowed < FEWEST:
         raise ConfigError(
             f"budget: must be enough for {FEWEST} seeds; got {duration(3600 * (budget or 0))}, and {least} on one core"
         )
-    if seeds is not None and budget is not None and seeds > 3600 * budget / one:
-        raise ConfigError(f"seeds: the budget is enough for {allowed}; got {seeds}")
+    if seeds is not None and enough is not None and seeds > enough:
+        raise ConfigError(f"seeds: the budget is enough for {enough}; got {seeds}")
     # 5 seeds have one look more than 4, and keep no smaller a gain.
     return seeds or min(range(FEWEST, allowed + 1), key=detectable)
+
+
+def _tell_seeds(
+    held: int, seconds: Mapping[str, float], warm: bool, seeds: int | None, budget: float, note: Callable[[str], None]
+) -> None:
+    """Says that seeds of an earlier call stay where the budget would give others."""
+    stay = f"{held} seeds that this build-up was begun with"
+    try:
+        given = _seeds_for(seconds, warm, seeds, budget)
+    except ConfigError:
+        whole = duration(held * _seconds_of_a_seed(seconds, warm))
+        note(f"budget: is not enough for the {stay}, which stay; they take about {whole} on one core")
+    else:
+        if given != held:
+            note(f"the {stay} stay; this budget would give {given}")

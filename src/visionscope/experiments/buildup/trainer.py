@@ -41,14 +41,12 @@ class Held:
         nll: in nats, by seed.
         parameters: of the network.
         gmacs: 1e9 multiply-accumulates of an image; None where an operation's cost is unknown.
-        seconds: that a training took, the median.
     """
 
     top_1: Numbers
     nll: Numbers
     parameters: int
     gmacs: float | None
-    seconds: float
 
 
 class Trainer:
@@ -63,12 +61,14 @@ class Trainer:
 
     Attributes:
         held: of every network that was trained to be chosen, by name.
+        failed: why trainings failed, by their identity; none of them is tried again.
     """
 
     def __init__(
         self, search: Search, executor: Executor, sitting: Sitting, run: Path, note: Callable[[str], None]
     ) -> None:
         self.held: dict[str, Held] = {}
+        self.failed = dict(search.failed)
         self._search, self._executor, self._sitting, self._run, self._note = search, executor, sitting, run, note
         self._weights: dict[tuple[str, int], Path] = {}
         self._said: set[str] = set()
@@ -151,15 +151,20 @@ class Trainer:
         for task in plan.trainings:
             self._weights[task.variant.name, task.seed] = task.weights(self._run, LAST)
         left = standing(plan, self._run)
-        failed: dict[str, dict[int, str]] = {}
+        lost = [task for task in left.trainings if task.training in self.failed]
+        left.trainings = [task for task in left.trainings if task.training not in self.failed]
         if left.trainings:
             outlook = outlook_of(plan, left, gather(plan, self._run))
             with Showing(outlook, self._sitting.workers) as showing:
                 driver = Driver(self._run, self._executor, left, showing.show, gpus=gpus_of(self._sitting))
                 driver.carry_out()
-            for lost, reason in driver.failed:
-                if isinstance(lost, TrainTask):
-                    failed.setdefault(lost.variant.name, {})[lost.seed] = reason
+            for ended, reason in driver.failed:
+                if isinstance(ended, TrainTask):
+                    self.failed[ended.training] = reason
+                    lost.append(ended)
+        failed: dict[str, dict[int, str]] = {}
+        for task in lost:
+            failed.setdefault(task.variant.name, {})[task.seed] = self.failed[task.training]
         return plan, failed
 
     def _variants(self, network: Network, seeds: Sequence[int]) -> Iterator[Variant]:
@@ -207,7 +212,6 @@ class Trainer:
                 nll={**(known.nll if known else {}), **_by_seed(own, "nll")},
                 parameters=task.parameters,
                 gmacs=task.gmacs,
-                seconds=float(own["seconds"].median()),
             )
 
     def _scores(self, task: TrainTask) -> Scores:
