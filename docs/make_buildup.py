@@ -23,7 +23,8 @@ TOP = """# Build-ups on CIFAR-10: results
 What [the build-up rule](../buildup.md) came to on two networks, each with random placements as its control.
 
 Numbers of a network's name: changed blocks of each stage. Accuracy and gain are of held-out training images, test
-accuracy of fresh seeds; lead is that of what the rule has chosen over this network. Intervals are Student's.
+accuracy of fresh seeds. A gain is over the seeds of the look that decided, accuracy over all seeds of the row; lead is
+that of what the rule has chosen over this network. Intervals are Student's, and don't account for the looks.
 Images/s: one core.
 """
 FIGURES = {"buildup_path": "The path of the build-up", "buildup_cost": "Accuracy against cost"}

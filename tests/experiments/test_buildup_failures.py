@@ -1,6 +1,7 @@
 """A build-up in which something fails, is stopped, or is called again: what is told, and what stands."""
 
 import dataclasses
+import io
 import json
 import re
 import shlex
@@ -11,12 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.buildups import CNN, Losing, carried_out, flags, late_helps
+from experiments.buildups import CNN, Losing, carried_out, flags, late_helps, undecided
 from experiments.conftest import Inline
 from visionscope.cli import main
 from visionscope.experiments.buildup import page, running, search
 from visionscope.experiments.buildup.page import figures_of, write_page
-from visionscope.experiments.buildup.results import sentences_of, table_of, write_results
+from visionscope.experiments.buildup.results import sentences_of, shown_rows, table_of, write_results
 from visionscope.experiments.buildup.search import Question, Search, search_for
 
 PLACEMENTS = ("layer1.0", "layer2.0", "layer2.1", "layer3.0")
@@ -112,6 +113,18 @@ def test_a_winner_that_can_not_be_confirmed_is_told(
     assert write_results(found, table, tmp_path) == (tmp_path / "buildup.csv",)
     told = json.loads((tmp_path / "buildup.json").read_bytes())["result"]
     assert told["winner"] == {"name": "0,0,1", "blocks": ["layer3.1"]}
+
+
+def test_a_gain_says_over_how_many_seeds_it_is(small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _, _ = carried_out(small, undecided, tmp_path, monkeypatch)
+    table = pd.read_csv(io.StringIO(table_of(found, {}).to_csv(index=False)))  # as the published page reads it
+    assert list(table["seeds"]) == [4, 8, 8]  # of the first candidate four more, for the sake of the second
+    assert list(table["gain_seeds"]) == [0, 4, 8]
+    start, first, _ = (row[5] for row in shown_rows(table))
+    assert start == ""
+    assert re.fullmatch(r"\+\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\), 4 seeds", first)
+    _, older, _ = (row[5] for row in shown_rows(table.drop(columns="gain_seeds")))
+    assert f"{older}, 4 seeds" == first
 
 
 def test_the_page_counts_what_chose_and_draws_no_training_that_failed(

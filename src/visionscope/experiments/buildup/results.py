@@ -51,7 +51,8 @@ def networks_of(buildup: Buildup) -> dict[str, tuple[Network, Trial | None, str]
 def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
     """A row per network, the one that the build-up began with first.
 
-    Accuracies are shares of the held-out images, with Student's 95 % interval over seeds; gains are paired by seed.
+    Accuracies are shares of the held-out images, with Student's 95 % interval over all `seeds` of the row; gains are
+    paired by seed, over the `gain_seeds` of the look that decided.
     `test_accuracy` is of the fresh seeds, and `lead` that of the winner, or of the start where nothing helps, less this
     network's.
 
@@ -75,6 +76,7 @@ def table_of(buildup: Buildup, speeds: Mapping[str, float]) -> pd.DataFrame:
                 **_named("accuracy", _mean_and_interval(top_1)),
                 "nll": _mean(list(held.nll.values()) if held else []),
                 **_named("gain", _mean_and_interval(gains)),
+                "gain_seeds": len(gains),
                 "detectable": buildup.search.detectable(gains) if gains else math.nan,
                 "parameters": parameters,
                 "gmacs": gmacs,
@@ -189,11 +191,18 @@ def shown_rows(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
             str(row["seeds"]),
             percent(row, "accuracy"),
             number(row["nll"], ".3f"),
-            percent(row, "gain"),
+            _gain(row),
             number(row["parameters"], ",.0f"),
             number(row["gmacs"]),
             number(row["images_per_second"]),
         )
+
+
+def _gain(row: Mapping[Any, Any]) -> str:
+    """With its sign and its seeds, which may be fewer than the row's; older tables don't say how many."""
+    text, seeds = percent(row, "gain"), int(row.get("gain_seeds", 0))
+    plus = "+" if text and not text.startswith("-") else ""
+    return f"{plus}{text}{f', {seeds} seeds' if seeds else ''}"
 
 
 def percent(row: Mapping[Any, Any], name: str) -> str:
