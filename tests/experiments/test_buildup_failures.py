@@ -16,6 +16,7 @@ from experiments.buildups import CNN, Losing, carried_out, flags, late_helps, un
 from experiments.conftest import Inline
 from visionscope.cli import main
 from visionscope.experiments.buildup import page, running, search
+from visionscope.experiments.buildup.card import card_of
 from visionscope.experiments.buildup.page import figures_of, write_page
 from visionscope.experiments.buildup.results import sentences_of, shown_rows, table_of, write_results
 from visionscope.experiments.buildup.search import Question, Search, search_for
@@ -144,6 +145,26 @@ def test_the_page_counts_what_chose_and_draws_no_training_that_failed(
     assert told["facts"][:2] == ["2 candidates", "12 trainings to choose"]
     assert list(table["verdict"])[:3] == ["start", "kept", "failed"]
     assert figures_of(table)[0].panels[0].x_names == ("0,0,0", "0,0,1")
+
+
+def test_a_card_says_what_loading_takes_and_where_training_began(
+    small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, _ = carried_out(small, late_helps, tmp_path, monkeypatch)
+
+    def card(source: str, name: str, **asked: Any) -> str:
+        base = dataclasses.replace(small.base, spec=dataclasses.replace(small.base.spec, source=source, name=name))
+        question = dataclasses.replace(small.question, **asked)
+        changed = dataclasses.replace(found.search, base=base, question=question)
+        return card_of(dataclasses.replace(found, search=changed), "harmonized.safetensors", [])
+
+    plain = card("timm", "resnet_nano")
+    assert "The file and visionscope" in plain
+    assert "Training began" not in plain
+    own = card("file", "nets/own.py:net", model="nets/own.py:net@trained/five.safetensors")
+    assert "The file, `own.py` and visionscope" in own
+    assert "Training began with the weights of `five.safetensors`; new blocks were random." in own
+    assert "Training began with its library's pretrained weights" in card("timm", "resnet_nano", pretrained=True)
 
 
 def test_a_training_that_failed_before_test_images_were_read_is_not_tried_again(

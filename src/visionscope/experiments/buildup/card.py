@@ -8,6 +8,7 @@ from pathlib import Path
 from visionscope.core.versions import versions
 from visionscope.experiments.buildup.networks import Network
 from visionscope.experiments.buildup.running import Buildup
+from visionscope.models.spec import parse_spec
 from visionscope.numerics.over_seeds import t_interval
 
 CARD = "harmonized.md"
@@ -20,7 +21,7 @@ _TEXT = """\
 ## How it was found
 
 By the build-up rule of Park & Kim (2022): a candidate was kept where its accuracy on held-out training images rose over
-seeds.
+seeds.{began}
 
 ```console
 {command}
@@ -40,7 +41,7 @@ seeds.
 
 ## How to load it
 
-The file and visionscope {version} are all that it takes:
+The file{code} and visionscope {version} are all that it takes:
 
 ```python
 import visionscope as vs
@@ -68,7 +69,11 @@ def card_of(buildup: Buildup, file: str, sentences: Sequence[str]) -> str:
     accuracies = [100 * one.top_1 for one in confirmed.after.values()]
     low, high = t_interval(accuracies)
     own_low, own_high = (100 * end for end in first.top_1_interval)
+    own_code, file_before = search.base.spec.source == "file", parse_spec(asked.model).checkpoint
+    began = f"the weights of `{file_before.name}`" if file_before else "its library's pretrained weights"
     return _TEXT.format(
+        code=f", `{Path(search.base.spec.name.rpartition(':')[0]).name}`" if own_code else "",
+        began=f" Training began with {began}; new blocks were random." if asked.fine_tunes else "",
         name=f"{search.base.label} with {asked.mixer or 'attention'}: {winner.name}",
         file=file,
         network=search.spec(Network(name="")),
