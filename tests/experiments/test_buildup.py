@@ -295,6 +295,7 @@ class PickyMixer(Mixer):
         (CNN, (), "0.001min", "budget: must be enough for 2 seeds"),
         (CNN, (), "soon", "budget: must be a time such as 2h, 1.5h or 45min"),
         (CNN, (), "0h", "budget: must be a time such as 2h.*above zero"),
+        (CNN, (), f"{'9' * 400}h", "budget: must be a time such as 2h.*of at most 9 digits"),
         (CNN, ("--seeds", "1"), "1h", "seeds: must be an integer from 2 to 1000; got 1"),
         (CNN, ("--at-most-ms", "0"), "1h", "at_most_ms: must be a number above 0"),
         ("plain.py:net", (), "1h", "can't be harmonized: no module of it runs a residual sum"),

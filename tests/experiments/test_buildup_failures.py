@@ -15,6 +15,7 @@ import pytest
 from experiments.buildups import CNN, Losing, carried_out, flags, late_helps, undecided
 from experiments.conftest import Inline
 from visionscope.cli import main
+from visionscope.errors import ConfigError
 from visionscope.experiments.buildup import page, running, search
 from visionscope.experiments.buildup.card import card_of
 from visionscope.experiments.buildup.page import figures_of, write_page
@@ -253,3 +254,26 @@ def test_seeds_of_an_earlier_call_stay_and_that_is_told(few: str, tmp_path: Path
     assert re.fullmatch(rf"budget: is not enough for the {begun}, which stay; they take about .* on one core", small[0])
     assert large == [f"the {begun} stay; this budget would give 16"]
     assert told(99.0, seeds=3) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "can't be read .it does not say what was asked"),
+        ({"asked": []}, r"its asked can't be \[\]"),
+        ({"milliseconds": None}, "its milliseconds can't be None"),
+        ({"milliseconds": {"0,0,1": None}}, "its milliseconds can't be {'0,0,1': None}"),
+        ({"seeds": "3"}, "its seeds can't be '3'"),
+        ({"result": {"sentences": 3}}, "its result can't be {'sentences': 3}"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_written_is_one_line(
+    wrong: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"asked": {"model": "resnet_pico", "data": "images"}, "seeds": 4}
+    (tmp_path / "buildup.json").write_text(json.dumps({**told, **wrong} if isinstance(wrong, dict) else wrong))
+    assert main(["status", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    with pytest.raises(ConfigError, match=message):
+        raise ConfigError(said)

@@ -40,8 +40,8 @@ _GOES_ON = (
     *("data", "recipe", "budget", "mixer", "seeds", "fraction", "epochs", "warm_start", "from_pretrained"),
     *("at_most_ms", "control", "out", "on", "workers", "gpus"),
 )
-_HOURS = re.compile(r"(\d+(?:\.\d+)?)(h|min|m)")
-_BUDGET = Value(str, Rule(pattern=_HOURS.pattern, words="a time such as 2h, 1.5h or 45min"))
+_HOURS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(h|min|m)")
+_BUDGET = Value(str, Rule(pattern=_HOURS.pattern, words="a time such as 2h, 1.5h or 45min, of at most 9 digits"))
 
 
 def buildup_flags(parser: Parser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from visionscope.core.files import read_regular, write_whole
 from visionscope.core.refusals import refusals
+from visionscope.core.values import shown
 from visionscope.errors import ConfigError
 from visionscope.models.spec import parse_spec
 
@@ -59,14 +60,30 @@ def begun_in(run: Path) -> dict[str, Any]:
         ConfigError: when it can't be read.
     """
     try:
-        told = json.loads(read_regular(run / FILE, _MOST_BYTES))
-        if not {"asked", "seeds"} <= set(told):
-            raise ValueError("it does not say what was asked")
-        return dict(told)
+        return _checked(json.loads(read_regular(run / FILE, _MOST_BYTES)))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"out: {run / FILE} can't be read ({error}); name another folder") from error
+
+
+def _checked(told: Any) -> dict[str, Any]:
+    """Refuses what `keep` never writes; what older versions did not write may be missing."""
+    if not isinstance(told, dict) or not {"asked", "seeds"} <= set(told):
+        raise ValueError("it does not say what was asked")
+    taken, result = told.get("milliseconds", {}), told.get("result") or {}
+    holds = {
+        "asked": isinstance(told["asked"], dict),
+        "seeds": type(told["seeds"]) is int and told["seeds"] > 1,
+        "milliseconds": isinstance(taken, dict) and all(type(one) in (int, float) for one in taken.values()),
+        "result": isinstance(result, dict)
+        and isinstance(result.get("sentences", []), list)
+        and isinstance(result.get("failed", {}), dict),
+    }
+    for name, right in holds.items():
+        if not right:
+            raise ValueError(f"its {name} can't be {shown(told[name])}")
+    return dict(told)
 
 
 def control_asked(begun: Mapping[str, Any]) -> bool:
@@ -113,7 +130,7 @@ def seeds_held(begun: Mapping[str, Any], run: Path, question: Question, seeds: i
         return None
     try:
         asked, held = Question(**begun["asked"]), int(begun["seeds"])
-    except (ValueError, TypeError) as error:
+    except TypeError as error:
         raise ConfigError(f"out: {run / FILE} can't be read ({error}); name another folder") from error
     if asked != question:
         raise ConfigError(f"out: {run} holds another build-up; name another folder, or ask the same")
