@@ -3,6 +3,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure as Drawing
@@ -305,6 +306,23 @@ def test_marks_with_names_have_them_beside_and_their_kind_in_the_legend() -> Non
     drawing = to_matplotlib(Figure(name="scatter", title="Scatter", caption="", panels=(panel,)))
     (legend,) = drawing.subfigs[0].legends
     assert [one.get_linestyle() for one in legend.legend_handles] == ["-", "None"]
+
+
+def test_names_keep_off_curves_and_leave_a_gap_between_each_other() -> None:
+    front = Line(name="front", x=(0.0, 5.0, 10.0), y=(5.0, 5.4, 5.4), role="reference")
+    marks = Line(
+        name="a", x=(0.0, 5.0, 6.2, 10.0), y=(5.0, 5.4, 5.0, 0.0), names=("b" * 9, "c" * 9, "d", "e"), role="points"
+    )
+    panel = Panel(model="", title="t", x_label="x", y_label="y", lines=(front, marks))
+    ax = to_matplotlib(Figure(name="scatter", title="Scatter", caption="", panels=(panel,))).axes[0]
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+    assert len(boxes) == 4
+    x = np.linspace(0, 10, 1000)
+    curve = ax.transData.transform(np.stack([x, np.interp(x, front.x, front.y)], 1))
+    assert not any(box.contains(*point) for box in boxes for point in curve)
+    for one, other in itertools.combinations(boxes, 2):
+        beside = one.y0 < other.y1 and other.y0 < one.y1
+        assert not beside or max(one.x0, other.x0) - min(one.x1, other.x1) >= 0.49 * one.height
 
 
 def test_what_the_axis_names_is_in_no_legend() -> None:

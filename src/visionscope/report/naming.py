@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -13,6 +14,7 @@ _NAME = "name of a point"
 _STEPS = (4, 9, 15, 22)
 _SIDES = (("center", "bottom", 0, 1), ("left", "center", 1, 0), ("right", "center", -1, 0), ("center", "top", 0, -1))
 _POINT = 3.0
+_EVERY = 5.0
 _ABOVE = 4.0  # that a name may stand above the axes, below the title
 
 
@@ -38,7 +40,7 @@ def place_names(drawing: Drawing) -> None:
     """
     for ax in drawing.axes:
         names = [text for text in ax.texts if isinstance(text, Annotation) and text.get_gid() == _NAME]
-        taken = list(_marks(ax, _POINT * drawing.dpi / 72)) if names else []
+        taken = [*_marks(ax, _POINT * drawing.dpi / 72), *_along(ax)] if names else []
         for name in sorted(names, key=lambda one: one.xy[1], reverse=True):
             _place(name, taken, within=ax.bbox, above=_ABOVE * drawing.dpi / 72)
             _lead_to(ax, name)
@@ -57,6 +59,17 @@ def _marks(ax: Axes, radius: float) -> Iterator[Bbox]:
                 yield Bbox.from_extents(x0, min(y0, y1), x1, max(y0, y1))
 
 
+def _along(ax: Axes) -> Iterator[Bbox]:
+    """Where curves are, every few pixels."""
+    for line in ax.lines:
+        if line.get_marker() in ("None", "", None) and line.get_transform() == ax.transData:
+            for (x0, y0), (x1, y1) in pairwise(ax.transData.transform(line.get_xydata())):
+                steps = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / _EVERY))
+                for step in range(steps + 1):
+                    x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
+                    yield Bbox.from_extents(x - 1, y - 1, x + 1, y + 1)
+
+
 def _place(name: Annotation, taken: list[Bbox], *, within: BboxBase, above: float) -> None:
     for across, up, horizontal, vertical in _offsets():
         name.set_position((across, up))
@@ -68,13 +81,14 @@ def _place(name: Annotation, taken: list[Bbox], *, within: BboxBase, above: floa
     else:
         name.set_position((0, _STEPS[0]))
         name.set(ha="center", va="bottom")
-    taken.append(name.get_window_extent())
+    box = name.get_window_extent()
+    taken.append(box.padded(box.height / 2, 0))  # two names side by side are not to read as one
 
 
 def _lead_to(ax: Axes, name: Annotation) -> None:
     """A thin line from a name that is not close to its point."""
     if math.hypot(*name.get_position()) > _STEPS[1]:
-        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
+        line = {"arrowstyle": "-", "linewidth": 0.5, "linestyle": ":", "color": "0.2", "shrinkA": 0, "shrinkB": 2}
         ax.annotate("", name.xy, name.get_position(), textcoords="offset points", arrowprops=line)
 
 

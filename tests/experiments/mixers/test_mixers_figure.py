@@ -20,6 +20,8 @@ from visionscope.experiments.mixers.figure import mixers_figure
 from visionscope.experiments.mixers.networks import (
     ATTENTION,
     CONTROL,
+    LOW_PASS,
+    SORTS,
     networks_of,
     pareto,
     pooled_half_width,
@@ -43,6 +45,7 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
         "accuracy against speed",
         "accuracy against smoothing",
         "what a fact adds",
+        "what two facts add together",
     ]
     trained = tables["training"].set_index(["variant", "seed"])
     for panel in figure.panels[:3]:
@@ -88,7 +91,21 @@ def test_on_paper_few_networks_have_their_names_and_of_many_those_that_say_most(
 def test_without_speeds_and_changes_their_panels_are_left_out():
     tables = mixer_tables()
     panels = mixers_figure({"training": tables["training"]}).panels
-    assert [panel.title for panel in panels] == ["accuracy against MACs", "what a fact adds"]
+    titles = ["accuracy against MACs", "what a fact adds", "what two facts add together"]
+    assert [panel.title for panel in panels] == titles
+
+
+def test_a_sort_has_the_same_colour_where_no_mixer_is_never_low_pass():
+    tables = mixer_tables()
+    never = {one.name for one in networks_of(tables) if one.sort == LOW_PASS["never"]}
+    assert never
+    some = {name: table[~table["variant"].isin(never)] for name, table in tables.items()}
+    colours = []
+    for those in (tables, some):
+        legend = to_matplotlib(mixers_figure(those)).subfigs[0].legends[0]
+        colours.append({handle.get_label(): handle.get_color() for handle in legend.legend_handles})
+    assert len(colours[1]) == len(SORTS) - 1
+    assert colours[1].items() <= colours[0].items()
 
 
 def test_an_experiment_of_other_networks_has_no_such_figure():
@@ -152,9 +169,9 @@ def test_the_page_shows_the_figure_and_the_effects_are_a_table(tmp_path):
     effects = effects_of(networks_of(tables))
     assert list(written["term"]) == [one.term for one in effects]
     assert list(written["low"]) == pytest.approx([one.low for one in effects])
-    drawn = mixers_figure(tables).panels[-1]
-    assert drawn.x_names == tuple(written["term"])
-    assert drawn.lines[-1].y == pytest.approx(tuple(written["effect"]))
+    drawn = mixers_figure(tables).panels[-2:]
+    assert sum((panel.x_names for panel in drawn), ()) == tuple(written["term"])
+    assert sum((panel.lines[-1].y for panel in drawn), ()) == pytest.approx(tuple(written["effect"]))
 
 
 def test_speeds_are_measured_into_a_table_of_the_run_folder(tmp_path, monkeypatch):

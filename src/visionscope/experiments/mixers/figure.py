@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from visionscope.claims.one_seed import Tables
 from visionscope.core.figure import Figure, Line, Panel
-from visionscope.experiments.mixers.factorial import effects_of
+from visionscope.experiments.mixers.factorial import FACTS, effects_of
 from visionscope.experiments.mixers.networks import (
     ATTENTION,
     SORTS,
@@ -46,7 +46,7 @@ def mixers_figure(tables: Tables, speeds: Mapping[str, float] | None = None) -> 
                 *_told_front("speed", [(one, one.speed) for one in networks], sign=-1),
                 *([_FEW_NAMED] if len(networks) > _MOST_NAMES else []),
                 "The change is that of the highest frequency's log amplitude less the mean's in the slots:",
-                "below 0 where they smooth or shift the mean.",
+                "below 0 where they damp high frequencies more than the mean.",
             ]
         ),
         panels=panels,
@@ -92,7 +92,12 @@ def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
     for title, label, values, better in (
         ("accuracy against MACs", "million MACs per image", [one.macs for one in networks], -1),
         ("accuracy against speed", "images per second, forward", [one.speed for one in networks], 1),
-        ("accuracy against smoothing", "change of high frequencies", [one.change for one in networks], 0),
+        (
+            "accuracy against smoothing",
+            "change of high frequencies (log amplitude)",
+            [one.change for one in networks],
+            0,
+        ),
     ):
         there = [(one, float(x)) for one, x in zip(networks, values, strict=True) if x is not None]
         if there:
@@ -101,8 +106,14 @@ def _panels(networks: Sequence[Network]) -> Iterator[Panel]:
 
 
 def _effects(networks: Sequence[Network]) -> Iterator[Panel]:
-    found = effects_of(networks)
-    if found:
+    """Facts apart from pairs of facts, whose intervals are so long that they would flatten the others."""
+    effects = effects_of(networks)
+    for title, found in (
+        ("what a fact adds", [one for one in effects if one.term in FACTS]),
+        ("what two facts add together", [one for one in effects if one.term not in FACTS]),
+    ):
+        if not found:
+            continue
         mark = Line(
             name="effect, 95 % interval",
             x=tuple(map(float, range(len(found)))),
@@ -115,12 +126,12 @@ def _effects(networks: Sequence[Network]) -> Iterator[Panel]:
         zero = Line(name="", x=(0.0, len(found) - 1.0), y=(0.0, 0.0), role="reference")
         yield Panel(
             model="",
-            title="what a fact adds",
+            title=title,
             x_label="",
             y_label="effect on accuracy (points)",
             lines=(zero, mark),
             x_names=tuple(one.term for one in found),
-            group="what a fact adds",
+            group=title,
         )
 
 

@@ -21,7 +21,9 @@ ATTENTION, CONTROL = "AlterNet", "control"
 LOW_PASS: Final = {"always": "always low-pass", "can be": "can be low-pass", "never": "never low-pass"}
 """Sorts of mixers, by what the registry declares."""
 
-SORTS: Final = (ATTENTION, *LOW_PASS.values(), CONTROL)
+SORTS: Final = (CONTROL, ATTENTION, *LOW_PASS.values())
+"""In the order of their colours: what some studies lack comes last, so that the others look alike in every figure."""
+
 FEWEST: Final = 3
 """Networks with a mixer that make a study one of mixers."""
 

@@ -23,7 +23,7 @@ SPEEDS: Final = "speeds"
 BATCH: Final = 64
 
 
-def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = None, repeats: int = 5) -> pd.DataFrame:
+def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = None, repeats: int = 25) -> pd.DataFrame:
     """Images per second, latency and peak memory of every variant's network, in one thread.
 
     Images per second of a forward pass (`forward`) and of a training step, in batches; `latency` is the milliseconds of

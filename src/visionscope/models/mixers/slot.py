@@ -1,4 +1,4 @@
-"""The slot of a mixer: between two 1x1 convolutions, as wide as makes it cost what attention costs in its place."""
+"""The slot of a mixer: between two 1x1 convolutions, as wide as gives it the parameters of attention in its place."""
 
 from __future__ import annotations
 

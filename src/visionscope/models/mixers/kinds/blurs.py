@@ -67,8 +67,9 @@ class _Gaussian(nn.Module):
 class BlurPool(Mixer):
     """The binomial blur that stands before subsampling in BlurPool (Zhang 2019, arXiv:1904.11486), without subsampling.
 
-    The kernel is the outer product of binomial coefficients over their sum, [1, 2, 1] / 4 for size 3. Beyond the edge
-    lie the edge's values: timm's default is the reflected map, which a map of one row does not have.
+    `y_i = sum_d k_d x_(i+d)` in every channel. The kernel k is the outer product with itself of binomial
+    coefficients over their sum, [1, 2, 1] / 4 for size 3. Beyond the edge lie the edge's values: timm's default is the
+    reflected map, which a map of one row does not have.
 
     Attributes:
         kernel_size: edge of the kernel, odd.

@@ -63,6 +63,8 @@ class _LearnedBlur(nn.Module):
 class LargeKernel(Mixer):
     """A depthwise convolution with a large kernel, as in ConvNeXt (Liu et al. 2022, arXiv:2201.03545).
 
+    `y_i = b + sum_d k_d x_(i+d)` in each channel, with weights k and a bias b of its own and zeros beyond the edge.
+
     Attributes:
         kernel_size: edge of the kernel, odd.
     """
