@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -99,6 +100,25 @@ def test_verdicts_and_scores_of_studies_are_those_of_their_tables(monkeypatch: p
         assert "".join(segmentation.networks_table(run)) in page
     laptop = "".join(segmentation.verdict_table(published / "laptop"))
     assert laptop in (published / "laptop.md").read_text(encoding="utf-8")
+
+
+def test_the_answer_about_mixers_has_the_numbers_of_its_tables() -> None:
+    docs = ROOT / "docs"
+    page = (docs / "mixers_study.md").read_text(encoding="utf-8")
+    answer = " ".join(page.split("## The answer")[1].split("## ")[0].split())
+    results = (docs / "replication" / "mixers.md").read_text(encoding="utf-8")
+    told = re.findall(r"([+-]\d\.\d\d)(?: points)?,? \(?(-?\d\.\d\d) to (-?\d\.\d\d)", answer)
+    assert len(told) == 8
+    for effect, low, high in told:
+        assert f"| {effect} ({float(low):+.2f} to {float(high):+.2f}) |" in results
+    networks = pd.read_csv(docs / "replication" / "mixers" / "final.csv", index_col="network")
+    costs = networks[["macs", "forward", "training_step"]]
+    large, gfnet = (100 * (costs.loc[one] / costs.loc["alternet"] - 1) for one in ("large_kernel", "gfnet"))
+    assert f"with {-large.macs:.0f} % fewer MACs" in answer
+    assert f"{large.forward:.0f} % more images per second" in answer
+    assert f"{-large.training_step:.0f} % fewer in training" in answer
+    assert f"{-gfnet.macs:.1f} % fewer MACs, {gfnet.forward:.0f} % more" in answer
+    assert f"and {-gfnet.training_step:.0f} % fewer." in answer
 
 
 def test_every_page_is_listed_once() -> None:

@@ -36,7 +36,7 @@ def test_the_plan_and_what_it_costs_are_printed(capsys: pytest.CaptureFixture[st
         "training step, images/s",
     ]
     assert all(float(cell) > 0 for row in rows[3:] for cell in row[1:])
-    assert re.search(r"32x32 px; images/s in float32 on cpu, \d+ threads?, batch 2, median of 3", said)
+    assert re.search(r"32x32 px; images/s in float32 on cpu, \d+ threads?, batch 2, the fastest of 3", said)
     assert "Nothing is written without --out" in said
 
 
@@ -131,6 +131,24 @@ def test_measuring_leaves_the_networks_as_they_were() -> None:
     assert not model.training
     with pytest.raises(ConfigError, match="repeats must be 1 or more; got 0"):
         throughput({"nano": model}, (32, 32), repeats=0)
+
+
+def test_what_else_the_machine_does_slows_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"quiet": iter((9.0, 4.0, 4.0, 4.0) * 2), "disturbed": iter((9.0, 5.0, 2.0, 8.0) * 2)}
+    clock = 0.0
+
+    def run(name: str) -> None:
+        nonlocal clock
+        clock += next(seconds[name])
+
+    monkeypatch.setattr("visionscope.building.measure.time.perf_counter", lambda: clock)
+    for part in ("_forward", "_step"):
+        monkeypatch.setattr(f"visionscope.building.measure.{part}", lambda network, images: lambda: run(network.label))
+    networks = {name: nn.Identity() for name in seconds}
+    for name, network in networks.items():
+        network.label = name
+    found = throughput(networks, (4, 4), batch=8, repeats=3)
+    assert {name: (one.forward, one.training) for name, one in found.items()} == {"quiet": (2, 2), "disturbed": (4, 4)}
 
 
 @pytest.mark.parametrize("kind", ["a file of weights", "an empty file", "a folder", "a link to nowhere"])

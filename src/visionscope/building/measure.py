@@ -56,7 +56,7 @@ class Throughput:
         batch: images per pass.
         threads: of torch; of no meaning on an accelerator.
         device: that it ran on.
-        repeats: of which the median was taken.
+        repeats: of which the fastest counts.
     """
 
     forward: float
@@ -109,7 +109,7 @@ def throughput(
         size: height and width of the images in pixels.
         channels: of the images.
         batch: images per pass, at least 2, since batch normalisation of a 1x1 map needs them.
-        repeats: of which the median is taken.
+        repeats: of which the fastest counts: whatever else the machine does can only slow a pass down.
         device: the CPU without it.
 
     Raises:
@@ -129,8 +129,8 @@ def throughput(
         steps = _seconds({name: _step(network, images) for name, network in copies.items()}, repeats, device)
     return {
         name: Throughput(
-            forward=batch / passes[name],
-            training=batch / steps[name],
+            forward=batch / min(passes[name]),
+            training=batch / min(steps[name]),
             batch=batch,
             threads=torch.get_num_threads(),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -163,7 +163,7 @@ def latency(
     with torch.random.fork_rng():
         image = torch.rand(1, channels, *size, device=device)
         runs = {name: _forward(copy_of(network).to(device), image) for name, network in networks.items()}
-        return {name: 1000 * seconds for name, seconds in _seconds(runs, repeats, device).items()}
+        return {name: 1000 * statistics.median(taken) for name, taken in _seconds(runs, repeats, device).items()}
 
 
 def _forward(network: nn.Module, images: Tensor) -> Callable[[], None]:
@@ -189,7 +189,7 @@ def _step(network: nn.Module, images: Tensor) -> Callable[[], None]:
     return step
 
 
-def _seconds(runs: Mapping[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
+def _seconds(runs: Mapping[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats + 1):
         for name, run in runs.items():
@@ -198,4 +198,4 @@ def _seconds(runs: Mapping[str, Callable[[], None]], repeats: int, device: torch
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+    return {name: times[1:] for name, times in taken.items()}

@@ -166,7 +166,7 @@ def _conditions(measured: Throughput, size: tuple[int, int]) -> str:
         where = f"cpu, {measured.threads} thread{'s' * (measured.threads > 1)}"
     return (
         f"Images of {size[0]}x{size[1]} px; images/s in float32 on {where}, batch {measured.batch}, "
-        f"median of {measured.repeats}."
+        f"the fastest of {measured.repeats}."
     )
 
 

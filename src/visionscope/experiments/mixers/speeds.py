@@ -26,10 +26,10 @@ BATCH: Final = 64
 def measure_speeds(study: Path | str, run: Path | str, *, data: str | None = None, repeats: int = 25) -> pd.DataFrame:
     """Images per second, latency and peak memory of every variant's network, in one thread.
 
-    Images per second of a forward pass (`forward`) and of a training step, in batches; `latency` is the milliseconds of
-    a forward pass of one image, the median of `building.measure.latency`. The networks take turns, with fresh weights
-    and random images, and the median of the repeats counts. Peak memory is that of `building.costs`, of a batch. Writes
-    RUN/tables/speeds.parquet, which the page of the study shows the next time that it is written.
+    Images per second of a forward pass (`forward`) and of a training step, in batches, are of the fastest of the
+    repeats; `latency` is the milliseconds of a forward pass of one image, the median of `building.measure.latency`. The
+    networks take turns, with fresh weights and random images. Peak memory is that of `building.costs`, of a batch.
+    Writes RUN/tables/speeds.parquet, which the page of the study shows the next time that it is written.
 
     Args:
         study: the YAML file.
