@@ -44,14 +44,19 @@ def _section(name: str, run: Path) -> Iterator[str]:
     yield f"\n## {name}\n\n```console\n$ {kept['command']}\n```\n\n"
     yield from (f"- {sentence}\n" for sentence in kept["result"]["sentences"])
     yield "\n"
+    yield from networks_table(run)
+    for figure, told in FIGURES.items():
+        shrink(run / "figures" / f"{figure}.png", OUT / name / f"{figure}.png")
+        yield f"\n![{told}]({OUT.name}/{name}/{figure}.png)\n"
+
+
+def networks_table(run: Path) -> Iterator[str]:
+    """The networks of a search in Markdown, of its table."""
     table = pd.read_csv(run / TABLE)
     rows = [(*row, *more) for row, more in zip(shown_rows(table), _tested(table), strict=True)]
     heads = (*SHOWN, *TESTED.values())
     yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
     yield from (f"| {' | '.join(row)} |\n" for row in rows)
-    for figure, told in FIGURES.items():
-        shrink(run / "figures" / f"{figure}.png", OUT / name / f"{figure}.png")
-        yield f"\n![{told}]({OUT.name}/{name}/{figure}.png)\n"
 
 
 def _tested(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:

@@ -91,13 +91,19 @@ def test_tables_of_trained_networks_are_those_of_their_results() -> None:
         script.written(page.replace("<!-- claims -->", ""))
 
 
-def test_verdicts_and_scores_of_studies_are_those_of_their_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_studies_and_searches_are_those_of_their_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     segmentation, published = _script("make_segmentation.py"), ROOT / "docs" / "replication"
     page = segmentation.PAGE.read_text(encoding="utf-8")
     for run in segmentation.OUT.iterdir():
         assert "".join(segmentation.verdict_table(run)) in page
         assert "".join(segmentation.networks_table(run)) in page
+    buildup = _script("make_buildup.py")
+    page = buildup.PAGE.read_text(encoding="utf-8")
+    for run in buildup.OUT.iterdir():
+        assert "".join(buildup.networks_table(run)) in page
+        told = json.loads((run / "buildup.json").read_text(encoding="utf-8"))
+        assert all(f"- {sentence}\n" in page for sentence in told["result"]["sentences"])
     laptop = "".join(segmentation.verdict_table(published / "laptop"))
     assert laptop in (published / "laptop.md").read_text(encoding="utf-8")
 
