@@ -25,7 +25,7 @@ What [the build-up rule](../buildup.md) came to on two networks, each with rando
 Numbers of a network's name: changed blocks of each stage. Accuracy and gain are of held-out training images, test
 accuracy of fresh seeds. A gain is over the seeds of the look that decided, accuracy over all seeds of the row; lead is
 that of what the rule has chosen over this network. Intervals are Student's, and don't account for the looks.
-Images/s: one core.
+Images/s: one core, the fastest repeat.
 """
 FIGURES = {"buildup_path": "The path of the build-up", "buildup_cost": "Accuracy against cost"}
 TESTED = {"test_accuracy": "test accuracy in %, 95 % interval", "lead": "lead in points, 95 % interval"}

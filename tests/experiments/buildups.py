@@ -90,13 +90,14 @@ def carried_out(
     lasts: dict[str, int] | None = None,
     unscored: Sequence[str] = (),
     control: bool = False,
+    early: Callable[[Buildup], None] = lambda found: None,
 ) -> tuple[Buildup, Pretending, list[str]]:
     trainer, lines = Pretending(accuracy), list[str]()
     trainer.fails, trainer.lasts, trainer.unscored = {fails}, lasts or {}, set(unscored)
     monkeypatch.setattr(running, "Trainer", trainer)
     monkeypatch.setattr(running, "executor_for", lambda *_, **__: contextlib.nullcontext(Inline()))
     asked = dataclasses.replace(asked, control=control)
-    return carry_out(asked, Sitting(), run, lines.append), trainer, lines
+    return carry_out(asked, Sitting(), run, lines.append, early=early), trainer, lines
 
 
 def noise(name: str, seed: int) -> float:

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,8 @@ from visionscope.experiments.buildup import page, running, search
 from visionscope.experiments.buildup.card import card_of
 from visionscope.experiments.buildup.page import figures_of, write_page
 from visionscope.experiments.buildup.results import sentences_of, shown_rows, table_of, write_results
+from visionscope.experiments.buildup.running import Buildup
 from visionscope.experiments.buildup.search import Question, Search, search_for
-
-PLACEMENTS = ("layer1.0", "layer2.0", "layer2.1", "layer3.0")
 
 
 def within(small: Search, milliseconds: float, latencies: list[float], monkeypatch: pytest.MonkeyPatch) -> Search:
@@ -116,6 +116,10 @@ def test_a_winner_that_can_not_be_confirmed_is_told(
     told = json.loads((tmp_path / "buildup.json").read_bytes())["result"]
     assert told["winner"] == {"name": "0,0,1", "blocks": ["layer3.1"]}
 
+    seen: list[Buildup] = []  # confirmed by the next call: it is there before the control begins
+    carried_out(small, late_helps, tmp_path, monkeypatch, control=True, early=seen.append)
+    assert [one.confirmed is not None for one in seen] == [True]
+
 
 def test_a_gain_says_over_how_many_seeds_it_is(small: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _, _ = carried_out(small, undecided, tmp_path, monkeypatch)
@@ -186,6 +190,26 @@ def test_a_training_that_failed_before_test_images_were_read_is_not_tried_again(
     assert again.submitted == []
     assert json.loads((run / "buildup.json").read_bytes())["result"] == before
     assert "this seed is left out" in capsys.readouterr().err
+
+
+def test_weights_that_are_gone_cost_no_result(
+    few: str,
+    tmp_path: Path,
+    inline: Callable[[Inline], Inline],
+    rulings: list[int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    inline(Inline())
+    assert main(flags(few, run, "--seeds", "2")) == 0
+    before = json.loads((run / "buildup.json").read_bytes())["result"]
+    assert before["winner"]["test_accuracy"]
+    shutil.rmtree(run / "train")
+    rulings.clear()
+    inline(Inline())
+    assert main(flags(few, run)) != 0
+    assert re.search("its weights are gone from .*; put them back", capsys.readouterr().err)
+    assert json.loads((run / "buildup.json").read_bytes())["result"] == before
 
 
 def test_the_winner_is_there_before_its_control_and_no_call_erases_either(

@@ -151,10 +151,10 @@ def _carried_out(search: Search, sitting: Sitting, run: Path) -> int:
 
     try:
         found = carry_out(search, sitting, run, _note, early=early)
+        table, files = written(found)
     except KeyboardInterrupt as stop:
         interrupted("Stopped; what is finished is kept. The same command goes on.")
         return exit_code(stop)
-    table, files = written(found)
     show_table("Held-out images", SHOWN, list(shown_rows(table)))
     for sentence in sentences_of(found):
         say(f"* {sentence}")

@@ -1,4 +1,4 @@
-"""Names beside the points of a scatter plot, put where they cover neither points nor each other."""
+"""Names beside the points of a scatter plot, put where they cover neither points, curves nor each other."""
 
 import math
 from collections.abc import Iterator
@@ -64,6 +64,8 @@ def _along(ax: Axes) -> Iterator[Bbox]:
     for line in ax.lines:
         if line.get_marker() in ("None", "", None) and line.get_transform() == ax.transData:
             for (x0, y0), (x1, y1) in pairwise(ax.transData.transform(line.get_xydata())):
+                if not all(map(math.isfinite, (x0, y0, x1, y1))):
+                    continue
                 steps = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / _EVERY))
                 for step in range(steps + 1):
                     x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps

@@ -45,7 +45,7 @@ def test_the_figure_has_every_network_at_its_costs_and_draws():
         "accuracy against speed",
         "accuracy against smoothing",
         "what a fact adds",
-        "what two facts add together",
+        "how facts interact",
     ]
     trained = tables["training"].set_index(["variant", "seed"])
     for panel in figure.panels[:3]:
@@ -91,7 +91,7 @@ def test_on_paper_few_networks_have_their_names_and_of_many_those_that_say_most(
 def test_without_speeds_and_changes_their_panels_are_left_out():
     tables = mixer_tables()
     panels = mixers_figure({"training": tables["training"]}).panels
-    titles = ["accuracy against MACs", "what a fact adds", "what two facts add together"]
+    titles = ["accuracy against MACs", "what a fact adds", "how facts interact"]
     assert [panel.title for panel in panels] == titles
 
 

@@ -87,6 +87,7 @@ def confirm(trainer: Trainer, search: Search, start: Network, winner: Network) -
         winner: the last candidate that was kept.
 
     Raises:
+        StoreError: when the weights of a training are gone.
         VisionscopeError: when they can't both be trained on two of these seeds.
     """
     winner = dataclasses.replace(winner, after=None)
@@ -111,6 +112,7 @@ def control_for(
         chosen: the winner, or the start where nothing helped.
 
     Raises:
+        StoreError: when the weights of a training are gone.
         VisionscopeError: when there is none, none can be trained, or the best one not on fresh seeds.
     """
     spent = sum(len(held.top_1) for name, held in trainer.held.items() if name != start.name)

@@ -130,12 +130,9 @@ def sentences_of(buildup: Buildup) -> tuple[str, ...]:
         gain, interval = control.gain
         verb = "beats" if interval[0] > 0 else "loses to" if interval[1] < 0 else "does not differ reliably from"
         drawn, blocks = len(control.compared), "as many blocks" if buildup.winner else "one block"
-        found.append(
-            f"{name} {verb} the best of {drawn} random placement{'s' * (drawn > 1)} of {blocks}: test accuracy "
-            f"{_points(gain, interval)}."
-        )
+        placements = f"{drawn} random placement{'s' * (drawn > 1)}"
+        found.append(f"{name} {verb} the best of {placements} of {blocks}: test accuracy {_points(gain, interval)}.")
         if drawn < buildup.compared:
-            placements = f"{drawn} random placement{'s' * (drawn > 1)}"
             found.append(
                 f"The control is smaller than asked: {placements}, where the rule compared {buildup.compared}."
             )

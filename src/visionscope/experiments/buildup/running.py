@@ -8,7 +8,7 @@ from pathlib import Path
 
 from visionscope.errors import ConfigError, StoreError, VisionscopeError
 from visionscope.experiments.buildup.confirming import Confirmed, Control, confirm, control_for
-from visionscope.experiments.buildup.kept import begun_in, is_done, keep
+from visionscope.experiments.buildup.kept import begun_in, keep
 from visionscope.experiments.buildup.networks import REFUSED, Network
 from visionscope.experiments.buildup.path import Step, walk
 from visionscope.experiments.buildup.search import Search
@@ -97,7 +97,7 @@ def carry_out(
 
     Raises:
         ConfigError: when another process is at work there, the workers can't be had, or pretrained weights can't.
-        StoreError: when the disk refuses; what was written before is kept.
+        StoreError: when the disk refuses, or weights are gone; what was written before is kept.
         VisionscopeError: when the network itself can't be trained for the first look.
     """
     with alone(run), executor_for(sitting.on, workers=sitting.workers, folder=run / "slurm") as executor:
@@ -125,11 +125,18 @@ def carry_out(
         for _ in walk(search.room, helps):
             pass
         winner = next((trial.network for trial in reversed(trials) if trial.verdict == "kept"), None)
-        found = Buildup(search=search, start=start, trials=tuple(trials), held=trainer.held, winner=winner)
+        found = Buildup(
+            search=search,
+            start=start,
+            trials=tuple(trials),
+            held=trainer.held,
+            winner=winner,
+            failed=search.failed,
+        )
         found = _confirmed(trainer, found)
         if not search.control:
             return found
-        if not is_done(begun_in(run)):
+        if not (begun_in(run).get("result") or {}).get("control"):
             early(found)
         return _controlled(trainer, found, run, note)
 

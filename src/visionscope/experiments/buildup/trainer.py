@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from visionscope.claims.one_seed import LAST
-from visionscope.errors import VisionscopeError
+from visionscope.errors import StoreError, VisionscopeError
 from visionscope.experiments.buildup.networks import Network, beginning
 from visionscope.experiments.buildup.search import Search, experiment_of
 from visionscope.experiments.driver import Driver, standing
@@ -114,7 +114,8 @@ class Trainer:
             The scores of each network, by name, in the order of the seeds.
 
         Raises:
-            VisionscopeError: when fewer than two seeds are left, or the weights of a training are gone.
+            StoreError: when the weights of a training are gone.
+            VisionscopeError: when fewer than two seeds are left.
         """
         plan, failed = self._carried_out(networks, seeds)
         gather(plan, self._run, self._note)
@@ -217,7 +218,7 @@ class Trainer:
     def _scores(self, task: TrainTask) -> Scores:
         found = finished(task.folder(self._run), task.digest, self._note)
         if not isinstance(found, Scores):  # a training of masks has another identity
-            raise VisionscopeError(
+            raise StoreError(
                 f"{task.text}: its weights are gone from {task.folder(self._run)}; put them back, or name another "
                 "folder"
             )

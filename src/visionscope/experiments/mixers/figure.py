@@ -110,7 +110,7 @@ def _effects(networks: Sequence[Network]) -> Iterator[Panel]:
     effects = effects_of(networks)
     for title, found in (
         ("what a fact adds", [one for one in effects if one.term in FACTS]),
-        ("what two facts add together", [one for one in effects if one.term not in FACTS]),
+        ("how facts interact", [one for one in effects if one.term not in FACTS]),
     ):
         if not found:
             continue
