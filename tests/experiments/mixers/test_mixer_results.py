@@ -192,8 +192,10 @@ def test_the_docs_script_writes_both_studies_from_tables_alone(script, run, tmp_
     for one in effects_of(networks_of(tables)):
         assert f"| {one.term} | {one.effect:+.2f} ({one.low:+.2f} to {one.high:+.2f}) |" in screening
     assert "ms of an image" not in page  # no speeds were measured
-    assert "- halo is right more often than attention in its place: replicated (+1" in final
-    assert final.count("| **") == 16
+    halo = "halo is right more often than attention in its place (the family best_four)"
+    assert f"| {halo} | **replicated** | +1" in final
+    assert final.count("| **") == 16 + 3  # attention's own, added after the results
+    assert "without lambda and nonlocal" in screening
     assert final.count(EXPLORATORY) == 1
     assert f"mixers/{FINAL.stem.removeprefix('mixers-')}.png" in final
     kept = pd.read_parquet(tmp_path / "docs" / "mixers" / "tables" / "training.parquet")
